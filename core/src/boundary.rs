@@ -1,0 +1,116 @@
+//! The whole boundary of the core on one screen: what a driver tells a node and what a node asks of its driver.
+//!
+//! Control is small `Copy` values; data is bytes, borrowed in and appended to buffers that the caller owns.
+
+/// A connection, named by the driver. A small dense number, used again only after the connection has gone: the
+/// driver said [`Event::Closed`], or it carried out [`Action::Close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u32);
+
+/// An address in the node's book; [`Node::address`](crate::Node::address) tells its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddrId(pub u32);
+
+/// What happened. Each is taken at any time and in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection was accepted.
+    Opened {
+        /// Its name from now on.
+        conn: ConnId,
+    },
+    /// A connection that [`Action::Dial`] asked for stands.
+    Dialed {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Whom it reached.
+        addr: AddrId,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Whom it did not reach.
+        addr: AddrId,
+    },
+    /// The other side, or the system, ended a connection. Not said of one the node itself closed.
+    Closed {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// [`Node::deadline`](crate::Node::deadline) has passed.
+    Tick,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Connect to an address; answered by [`Event::Dialed`] or [`Event::DialFailed`].
+    Dial {
+        /// Whom to reach.
+        addr: AddrId,
+    },
+    /// [`Node::fill`](crate::Node::fill) has bytes for this connection.
+    Wake {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// End a connection. The node has forgotten it already and wants no `Closed` for it.
+    Close {
+        /// Which one.
+        conn: ConnId,
+        /// Why; says too whether what is unsent still goes out.
+        why: Close,
+    },
+}
+
+/// Why a node ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The client asked. What is unsent goes out first.
+    Quit,
+    /// The connection was told why it cannot stay. What is unsent goes out first.
+    Refused,
+    /// There are as many clients as may be. The driver says so and closes.
+    Crowded,
+    /// Bytes that no peer of ours sends: a bad checksum, length, or frame.
+    Malformed,
+    /// Nothing was heard for too long.
+    Silent,
+    /// A newer connection took its place.
+    Replaced,
+    /// The peer fell out of the ring in the middle of a record.
+    Lagged,
+    /// The peer's clock is too far ahead to be listened to.
+    Clock,
+}
+
+impl Close {
+    /// Whether the driver sends what is unsent before it closes.
+    #[must_use]
+    pub const fn flushes(self) -> bool {
+        matches!(self, Self::Quit | Self::Refused | Self::Crowded)
+    }
+
+    /// What the driver sends last of all.
+    #[must_use]
+    pub const fn parting(self) -> &'static [u8] {
+        match self {
+            Self::Crowded => b"Error: too many connections; this one is closed, try again later\n",
+            Self::Quit
+            | Self::Refused
+            | Self::Malformed
+            | Self::Silent
+            | Self::Replaced
+            | Self::Lagged
+            | Self::Clock => b"",
+        }
+    }
+}
+
+/// What one turn asks for. The driver owns it and clears it each turn; its capacity stays.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// In the order in which they came up.
+    pub actions: Vec<Action>,
+}
+
+const _: () = assert!(size_of::<Event>() <= 16 && size_of::<Action>() <= 16);

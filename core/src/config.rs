@@ -1,0 +1,88 @@
+//! What a node is told at its start.
+
+/// Everything a node depends on besides its input. All durations are in milliseconds, all sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// All randomness: fresh from the operating system at every start, fixed in a simulation.
+    pub seed: [u64; 4],
+    /// The member's name: the same at every start of this node, different from every other node's.
+    pub name: String,
+    /// `host:port` at which the other nodes reach this one.
+    pub advertise: String,
+    /// Addresses (`host:port`) of peers named by the operator. None: a cluster of its own until others come.
+    pub peers: Vec<String>,
+    /// Limits, with defaults that suit production; a simulation shrinks them.
+    pub limits: Limits,
+    /// Timers, with defaults that suit production; a simulation shortens them.
+    pub timers: Timers,
+}
+
+/// Bounds on what a node keeps and takes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The tail of newest records that peers are fed from. A peer further behind catches up by a sweep.
+    pub ring_bytes: usize,
+    /// Longest key.
+    pub key_bytes_max: usize,
+    /// Longest value; by the line dialect no more than a line holds.
+    pub value_bytes_max: usize,
+    /// Longest command line, its end included.
+    pub line_bytes_max: usize,
+    /// Unsent replies past which a client is not read further.
+    pub output_bytes_max: usize,
+    /// Client connections at once.
+    pub clients_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // A minute of 10,000 writes a second of 100 bytes: longer than a restart or a switch's reboot takes.
+            ring_bytes: 64 << 20,
+            // The header of an entry has 17 bits for it; longer keys are values in the wrong place.
+            key_bytes_max: 64 << 10,
+            // One value is copied in one go; at 64 MiB that is some 10 ms.
+            value_bytes_max: 64 << 20,
+            // What a person or a script sends as one line; a bigger value wants a dialect with lengths.
+            line_bytes_max: 1 << 20,
+            // Enough to keep a fast link busy, small enough that 10,000 clients who do not read cannot fill the memory.
+            output_bytes_max: 1 << 20,
+            // The number Redis users know; the rest of the usual 65,536 descriptors is for peers and files.
+            clients_max: 10_000,
+        }
+    }
+}
+
+/// Periods and time-outs.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    /// Between heartbeats on a link.
+    pub heartbeat_ms: u64,
+    /// A link on which nothing was received for this long is dead.
+    pub silence_ms: u64,
+    /// First wait before a peer is dialed again; doubles up to `redial_ms_max`, with jitter.
+    pub redial_ms_min: u64,
+    /// Longest wait before a peer is dialed again.
+    pub redial_ms_max: u64,
+    /// An origin whose own link made no progress for this long is taken from another peer that has more of it.
+    pub relay_ms: u64,
+    /// An origin that nobody reached for this long is treated as ended: its unclaimed records are announced again.
+    pub orphan_ms: u64,
+    /// A peer whose wall clock is further ahead than this is not read.
+    pub clock_ahead_ms_max: u64,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 500,
+            // Three heartbeats missed, and still noticed within two seconds.
+            silence_ms: 1_800,
+            redial_ms_min: 100,
+            redial_ms_max: 2_000,
+            relay_ms: 1_000,
+            orphan_ms: 3_000,
+            clock_ahead_ms_max: 60_000,
+        }
+    }
+}

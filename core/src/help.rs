@@ -1,0 +1,246 @@
+//! The commands by name, what `HELP` says of them, and the nearest name to a mistyped one.
+
+/// A command without its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Set,
+    Del,
+    Ttl,
+    Ping,
+    Stats,
+    Peers,
+    Help,
+    Quit,
+}
+
+/// What is known of one command. Texts of several lines end without a newline.
+#[derive(Debug)]
+pub(crate) struct Manual {
+    verb: Verb,
+    pub(crate) name: &'static str,
+    aliases: &'static [&'static str],
+    pub(crate) usage: &'static str,
+    /// One line, for the list.
+    pub(crate) summary: &'static str,
+    pub(crate) detail: &'static str,
+    pub(crate) example: &'static str,
+}
+
+/// In the order of [`Verb`], which is the order of the list.
+pub(crate) static MANUAL: [Manual; 9] = [
+    Manual {
+        verb: Verb::Get,
+        name: "GET",
+        aliases: &[],
+        usage: "GET key",
+        summary: "Read the value of a key",
+        detail: "Answers the value, or `Key not found` if the key is absent, deleted or expired.",
+        example: "GET name",
+    },
+    Manual {
+        verb: Verb::Set,
+        name: "SET",
+        aliases: &[],
+        usage: "SET key value [EX seconds | PX milliseconds]",
+        summary: "Write the value of a key, with an expiry if wanted",
+        detail: "Answers `OK`. Without EX or PX the key never expires, whatever it had before.\n\
+                 A key or value with spaces is put in quotes. Within double quotes \\n \\r \\t \\b \\a \
+                 \\\" \\\\ and \\xHH\n\
+                 (two hex digits) stand for the bytes they name; within single quotes \\' and \\\\ do.",
+        example: "SET greeting \"hello world\" EX 60",
+    },
+    Manual {
+        verb: Verb::Del,
+        name: "DEL",
+        aliases: &["DELETE"],
+        usage: "DEL key [key ...]",
+        summary: "Delete keys",
+        detail: "Answers `OK`, also for keys that do not exist. DELETE is the same.",
+        example: "DEL name age",
+    },
+    Manual {
+        verb: Verb::Ttl,
+        name: "TTL",
+        aliases: &[],
+        usage: "TTL key",
+        summary: "Tell the seconds until a key expires",
+        detail: "Answers the seconds left, rounded; `-1` if the key never expires; `Key not found` if there is none.",
+        example: "TTL greeting",
+    },
+    Manual {
+        verb: Verb::Ping,
+        name: "PING",
+        aliases: &[],
+        usage: "PING",
+        summary: "Ask whether the node answers",
+        detail: "Answers `PONG`.",
+        example: "PING",
+    },
+    Manual {
+        verb: Verb::Stats,
+        name: "STATS",
+        aliases: &[],
+        usage: "STATS",
+        summary: "Show the state of this node as one line of JSON",
+        detail: "  node            the name of this member\n\
+                 \x20 origin          this run of the node: the author of what it writes\n\
+                 \x20 keys            live values; those whose deadline passed before digest_at are not counted\n\
+                 \x20 tombstones      deletions that are remembered\n\
+                 \x20 expired         values freed a while after their deadline; their keys and versions stay, as \
+                 those of\n\
+                 \x20                 tombstones do\n\
+                 \x20 memory_bytes    memory that the data takes\n\
+                 \x20 digest          a sum over the live data\n\
+                 \x20 digest_at       the time, in ms, at which the digest takes keys to expire: two nodes with the \
+                 same\n\
+                 \x20                 digest_at have equal digests exactly when their live data is equal\n\
+                 \x20 peers           address, name and state of each: `up`, `catching up` (this node is being sent \
+                 what it\n\
+                 \x20                 lacks), `greeting`, `clock ahead`, `down` or `unreachable, but reaches \
+                 this node`;\n\
+                 \x20                 lag_records: how far it is behind this node; lag_ms: how long the oldest write \
+                 it\n\
+                 \x20                 lacks has waited (at the precision of a heartbeat); clock_ms_ahead: how far \
+                 its\n\
+                 \x20                 clock is ahead of this node's\n\
+                 \x20 clock_ms_ahead  how far the clock of this node is ahead of its peers'\n\
+                 \x20 connections     clients connected now\n\
+                 \x20 commands        commands run since the start\n\
+                 \x20 conflicts       writes that met another one made without knowledge of it",
+        example: "STATS",
+    },
+    Manual {
+        verb: Verb::Peers,
+        name: "PEERS",
+        aliases: &[],
+        usage: "PEERS",
+        summary: "Show the other nodes and how far they are behind",
+        detail: "One line for each peer.",
+        example: "PEERS",
+    },
+    Manual {
+        verb: Verb::Help,
+        name: "HELP",
+        aliases: &[],
+        usage: "HELP [command]",
+        summary: "Show the commands, or more about one",
+        detail: "Without a command: all of them, one a line.",
+        example: "HELP SET",
+    },
+    Manual {
+        verb: Verb::Quit,
+        name: "QUIT",
+        aliases: &["EXIT", "BYE"],
+        usage: "QUIT",
+        summary: "Close the connection",
+        detail: "Answers `OK` and closes the connection. EXIT, BYE and Ctrl-D at the start of a line close it too.",
+        example: "QUIT",
+    },
+];
+
+impl Verb {
+    /// The command of that name, in any case.
+    pub(crate) fn named(word: &[u8]) -> Option<Self> {
+        MANUAL
+            .iter()
+            .find(|manual| manual.names().any(|name| word.eq_ignore_ascii_case(name.as_bytes())))
+            .map(|m| m.verb)
+    }
+
+    pub(crate) fn manual(self) -> &'static Manual {
+        &MANUAL[self as usize]
+    }
+}
+
+impl Manual {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+/// The command that was likely meant by `word`, which names none.
+pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
+    // Every three letters are two edits from some name, and aliases would draw in the commands of other stores
+    // (EXISTS, TYPE): one edit for those.
+    let name_edits_max = if word.len() > 3 { 2 } else { 1 };
+    MANUAL
+        .iter()
+        .flat_map(|manual| {
+            let aliases = manual.aliases.iter().map(|alias| (*alias, 1));
+            std::iter::once((manual.name, name_edits_max)).chain(aliases)
+        })
+        .filter_map(|(name, edits_max)| {
+            let edits = edit_distance(word, name.as_bytes())?;
+            (edits <= edits_max).then_some((edits, name))
+        })
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, name)| name)
+}
+
+/// Longest name plus two: what is longer is further away than anything that is suggested.
+const WORD_BYTES_MAX: usize = 8;
+
+/// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
+/// (optimal string alignment). None if `word` is too long to be near any name.
+fn edit_distance(word: &[u8], name: &[u8]) -> Option<usize> {
+    if word.len() > WORD_BYTES_MAX || name.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let mut rows = [[0; WORD_BYTES_MAX + 1]; WORD_BYTES_MAX + 1];
+    for (column, cell) in rows[0].iter_mut().enumerate() {
+        *cell = column;
+    }
+    for row in 1..=word.len() {
+        rows[row][0] = row;
+        for column in 1..=name.len() {
+            let same = |back_row: usize, back_column: usize| {
+                word[row - back_row].eq_ignore_ascii_case(&name[column - back_column])
+            };
+            let kept_or_substituted = rows[row - 1][column - 1] + usize::from(!same(1, 1));
+            let mut edits = kept_or_substituted.min(rows[row - 1][column] + 1).min(rows[row][column - 1] + 1);
+            if row > 1 && column > 1 && same(1, 2) && same(2, 1) {
+                edits = edits.min(rows[row - 2][column - 2] + 1);
+            }
+            rows[row][column] = edits;
+        }
+    }
+    Some(rows[word.len()][name.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_is_in_the_order_of_the_verbs() {
+        for (index, manual) in MANUAL.iter().enumerate() {
+            assert_eq!(manual.verb as usize, index);
+            assert_eq!(Verb::named(manual.name.to_lowercase().as_bytes()), Some(manual.verb));
+            assert!(manual.usage.starts_with(manual.name) && manual.example.starts_with(manual.name));
+            assert!(manual.names().all(|name| name.len() + 2 <= WORD_BYTES_MAX));
+        }
+    }
+
+    #[test]
+    fn a_mistyped_name_finds_the_command_and_another_word_none() {
+        for (word, name) in [
+            ("GTE", "GET"),
+            ("get1", "GET"),
+            ("STE", "SET"),
+            ("SETT", "SET"),
+            ("DLETE", "DELETE"),
+            ("DELT", "DEL"),
+            ("PNIG", "PING"),
+            ("HLPE", "HELP"),
+            ("STATUS", "STATS"),
+            ("EXTI", "EXIT"),
+            ("PEER", "PEERS"),
+        ] {
+            assert_eq!(nearest(word.as_bytes()), Some(name), "{word}");
+        }
+        for word in ["", "X", "FOO", "EXISTS", "TYPE", "KEYS", "INCR", "\u{1f980}", "GETGETGETGET"] {
+            assert_eq!(nearest(word.as_bytes()), None, "{word}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A node: the entry points, and nothing but dispatch.
+
+use std::collections::VecDeque;
+
+use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+use crate::config::Config;
+use crate::execute::{Flow, execute};
+use crate::origins::ORIGINS_MAX;
+use crate::rand::Rand;
+use crate::record::Record;
+use crate::repl::{Context, LINKS_MAX, Replication, STAGED_BYTES_MAX};
+use crate::replica::{Exposure, Replica};
+use crate::session::ClientSession;
+use crate::stats::{self, Counters};
+use crate::store::SLOTS;
+use crate::time::{Mono, Now, WallMs};
+use crate::version::{Hlc, OriginId};
+use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
+
+/// Connections above the limit for clients that are let in far enough to see whether a peer is calling.
+const PEER_CONNECTIONS_SPARE: usize = LINKS_MAX;
+
+/// A node of the cluster as a pure state machine.
+///
+/// A driver calls [`receive`](Self::receive) with the bytes of a connection, [`handle`](Self::handle) with what else
+/// happened, and [`fill`](Self::fill) when an [`Action::Wake`] said that a connection has something to send. Any order
+/// of calls is legal. Each takes a [`Now`]; its `mono` never goes back. [`Turn`](crate::Turn) holds the buffers of a
+/// driver and the order of a turn.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    replica: Replica,
+    repl: Replication,
+    conns: Vec<Option<Conn>>,
+    /// Those let in above the limit for clients, oldest first; some may have gone.
+    crowded: VecDeque<(Mono, ConnId)>,
+    counters: Counters,
+}
+
+/// What a connection turned out to be.
+#[derive(Debug)]
+enum Conn {
+    /// Its first bytes will say. `crowded`: there is room for a peer only.
+    Unknown {
+        crowded: bool,
+    },
+    Client(ClientSession),
+    Link,
+}
+
+impl Node {
+    /// A node at its start, with nothing in it.
+    #[must_use]
+    pub fn new(config: Config, now: Now) -> Self {
+        let mut rand = Rand::new(config.seed);
+        let run = OriginId(rand.next_u64() | 1);
+        let hash_key = [rand.next_u64(), rand.next_u64()];
+        // Who names no peers founds a cluster; whoever names some asks them first what time it is there.
+        let exposure = if config.peers.is_empty() { Exposure::Exposed } else { Exposure::Hidden };
+        let mut replica = Replica::new(run, hash_key, config.limits.ring_bytes, exposure, now.mono);
+        if !config.peers.is_empty() {
+            replica.keep_tail();
+        }
+        let repl = Replication::new(&config, run, rand, now);
+        Self { config, replica, repl, conns: Vec::new(), crowded: VecDeque::new(), counters: Counters::default() }
+    }
+
+    /// Runs every complete command or frame in `bytes`, appends replies to `reply`, returns the bytes used. It stops
+    /// early at an incomplete command, or once `reply` [is full](Self::is_full): the caller keeps the rest and calls
+    /// again with more, or after the output has drained.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> usize {
+        let Self { config, replica, repl, conns, counters, .. } = self;
+        let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
+        if let Conn::Unknown { crowded } = *state {
+            let peer = bytes.starts_with(&PREAMBLE);
+            if !peer && PREAMBLE.starts_with(bytes) {
+                return 0;
+            }
+            let cx = &mut Context { config, replica, effects };
+            if peer && repl.accepted(now, conn, cx) {
+                *state = Conn::Link;
+                counters.clients -= 1;
+            } else if peer || crowded {
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Crowded });
+                return bytes.len();
+            } else {
+                *state = Conn::Client(ClientSession::default());
+            }
+        }
+        let used = match state {
+            Conn::Client(session) => {
+                let used = session.receive(&config.limits, bytes, reply, &mut |command, out| {
+                    counters.commands += 1;
+                    match execute(command, replica, now, out) {
+                        Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, out),
+                        Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
+                        flow @ (Flow::Continue | Flow::Quit) => return flow,
+                    }
+                    Flow::Continue
+                });
+                if session.has_left() {
+                    self.forget(conn);
+                    effects.actions.push(Action::Close { conn, why: Close::Quit });
+                }
+                used
+            }
+            Conn::Link => repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects }),
+            Conn::Unknown { .. } => 0,
+        };
+        self.settle(effects);
+        used
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, now: Now, event: Event, effects: &mut Effects) {
+        match event {
+            Event::Opened { conn } => {
+                self.closed(now, conn, effects);
+                self.opened(now, conn, effects);
+            }
+            Event::Closed { conn } => self.closed(now, conn, effects),
+            Event::Dialed { conn, addr } => {
+                self.closed(now, conn, effects);
+                self.insert(conn, Conn::Link);
+                let Self { config, replica, repl, .. } = self;
+                repl.dialed(now, conn, addr, &mut Context { config, replica, effects });
+            }
+            Event::DialFailed { addr } => {
+                let Self { config, replica, repl, .. } = self;
+                repl.dial_failed(now, addr, &Context { config, replica, effects });
+            }
+            Event::Tick => {
+                self.close_crowded(now, effects);
+                let Self { config, replica, repl, .. } = self;
+                repl.tick(now, &mut Context { config, replica, effects });
+            }
+        }
+        self.settle(effects);
+    }
+
+    /// Appends at most `limit` bytes of what waits for `conn` to `out`; true while more remains.
+    pub fn fill(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, effects: &mut Effects) -> bool {
+        let Self { config, replica, repl, .. } = self;
+        let more = repl.fill(now, conn, limit, out, &mut Context { config, replica, effects });
+        self.settle(effects);
+        more
+    }
+
+    /// When [`Event::Tick`] is wanted; never hides queued output.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        Some(self.repl.deadline())
+    }
+
+    /// Whether so many unsent bytes stop a connection from being read.
+    #[must_use]
+    pub const fn is_full(&self, unsent: usize) -> bool {
+        unsent >= self.config.limits.output_bytes_max
+    }
+
+    /// The text (`host:port`) of an address in the book.
+    #[must_use]
+    pub fn address(&self, addr: AddrId) -> Option<&str> {
+        self.repl.members.target(addr).map(|target| target.address.as_str())
+    }
+
+    /// Forgets a connection; also one whose name a driver uses again without a word.
+    fn closed(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
+        if matches!(self.forget(conn), Some(Conn::Link)) {
+            let Self { config, replica, repl, .. } = self;
+            repl.closed(now, conn, &mut Context { config, replica, effects });
+        }
+    }
+
+    /// Ends connections above the limit for clients that have not said in time that they are a peer's.
+    fn close_crowded(&mut self, now: Now, effects: &mut Effects) {
+        while let Some((opened, conn)) = self.crowded.front().copied()
+            && now.mono.ms_since(opened) >= self.config.timers.silence_ms
+        {
+            self.crowded.pop_front();
+            if matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Unknown { crowded: true }))) {
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Crowded });
+            }
+        }
+    }
+
+    fn opened(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
+        let clients_max = self.config.limits.clients_max;
+        if self.counters.clients >= clients_max + PEER_CONNECTIONS_SPARE {
+            effects.actions.push(Action::Close { conn, why: Close::Crowded });
+            return;
+        }
+        let crowded = self.counters.clients >= clients_max;
+        if crowded {
+            self.crowded.push_back((now.mono, conn));
+        }
+        self.insert(conn, Conn::Unknown { crowded });
+        self.counters.clients += 1;
+    }
+
+    fn insert(&mut self, conn: ConnId, state: Conn) {
+        let index = conn.0 as usize;
+        if self.conns.len() <= index {
+            self.conns.resize_with(index + 1, || None);
+        }
+        self.conns[index] = Some(state);
+    }
+
+    fn forget(&mut self, conn: ConnId) -> Option<Conn> {
+        let state = self.conns.get_mut(conn.0 as usize)?.take()?;
+        if !matches!(state, Conn::Link) {
+            self.counters.clients -= 1;
+        }
+        Some(state)
+    }
+
+    /// What every entry point ends with: links that were closed are forgotten, and those with news are woken.
+    fn settle(&mut self, effects: &mut Effects) {
+        for at in 0..effects.actions.len() {
+            if let Action::Close { conn, .. } = effects.actions[at] {
+                self.forget(conn);
+            }
+        }
+        let Self { config, replica, repl, .. } = self;
+        repl.wake_fed(&mut Context { config, replica, effects });
+    }
+}
+
+/// For tests and the simulation's oracles: what a node holds, read without changing it.
+impl Node {
+    /// The entry of `key`, tombstones and expired ones included.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<Record<'_>> {
+        self.replica.store.get(key)
+    }
+
+    /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.
+    pub fn entries(&self, visit: &mut dyn FnMut(&Record<'_>)) {
+        for slot in 0..SLOTS {
+            self.replica.store.walk(slot, None, usize::MAX, &mut |record| {
+                visit(record);
+                true
+            });
+        }
+    }
+
+    /// The digest over live data, and the cut it was taken at: see the documentation of `STATS`.
+    #[must_use]
+    pub fn digest(&self) -> (u128, WallMs) {
+        self.replica.store.digest()
+    }
+
+    /// The origin of what this node writes now; a run takes another one at most once, before anybody saw the first.
+    #[must_use]
+    pub fn origin(&self) -> OriginId {
+        self.replica.own()
+    }
+
+    /// Visits the frontier: everything an origin wrote up to that reading is held.
+    pub fn frontier(&self, visit: &mut dyn FnMut(OriginId, Hlc)) {
+        for origin in self.replica.origins.iter() {
+            visit(origin.id, origin.frontier);
+        }
+    }
+
+    /// What is bounded, and by how much.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            ring_bytes: self.replica.tail.bytes(),
+            addresses: (self.repl.members.targets().len(), MEMBERS_MAX + self.config.peers.len()),
+            origins: (self.replica.origins.len(), ORIGINS_MAX),
+            links: (self.repl.links.len(), LINKS_MAX),
+            staged_bytes: (self.repl.staged_bytes(), STAGED_OVERSHOOT_BYTES + STAGED_BYTES_MAX),
+        }
+    }
+}
+
+/// How far the answer to one frame may go past what a link may have staged.
+const STAGED_OVERSHOOT_BYTES: usize = 256 << 10;
+
+/// Sizes that must stay within their limits at every step; each pair is (now, limit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Bytes in the tail ring.
+    pub ring_bytes: (usize, usize),
+    /// Addresses in the book.
+    pub addresses: (usize, usize),
+    /// Origins known.
+    pub origins: (usize, usize),
+    /// Links, both ways.
+    pub links: (usize, usize),
+    /// Bytes waiting inside the node for the link that has most of them.
+    pub staged_bytes: (usize, usize),
+}

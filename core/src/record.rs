@@ -1,0 +1,263 @@
+//! Records: the one thing that is written, replicated and merged, and its one encoding.
+//!
+//! ```text
+//!  0  length   u32   of everything after the checksum
+//!  4  checksum u32   CRC-32C of everything after it
+//!  8  kind     u8    0x80 and the flags below
+//!  9  hlc      u64   the stamp: of the record itself, or of the envelope around it
+//! 17  origin   u64
+//! 25  [hlc - prev   varint]      CHAINED: prev is the hlc of the origin's record before this one
+//!     [hlc, origin  u64, u64]    ENVELOPE: the version of the record inside
+//!     [hlc - seen   varint]      SEEN: the hlc of the record that the writer saw this one take the place of
+//!     [deadline     varint]      DEADLINE: milliseconds since the Unix epoch
+//!     key length    varint, key, value to the end (absent with TOMBSTONE)
+//! ```
+//!
+//! All integers are little-endian; varints are LEB128. The tail ring and the wire hold these same bytes, so a record is
+//! encoded once, by its writer, and relayed as it came.
+
+use crate::time::WallMs;
+use crate::version::{Hlc, OriginId, Version};
+use crate::wire::num::{Bytes, put_varint};
+
+/// Marks a frame's kind byte as a record's.
+pub(crate) const KIND_RECORD: u8 = 0x80;
+const TOMBSTONE: u8 = 1;
+const DEADLINE: u8 = 2;
+const CHAINED: u8 = 4;
+const ENVELOPE: u8 = 8;
+const SEEN: u8 = 16;
+const KIND_BITS: u8 = KIND_RECORD | TOMBSTONE | DEADLINE | CHAINED | ENVELOPE | SEEN;
+
+/// Length and checksum, in front of every frame.
+pub(crate) const PREFIX_BYTES: usize = 8;
+
+/// Up to the end of the stamp: what a filter needs to see of an encoded record.
+pub(crate) const HEAD_BYTES: usize = PREFIX_BYTES + 17;
+
+/// One write, borrowed from whoever holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// From this time on, by the reader's own wall clock, the key reads as absent.
+    pub deadline: Option<WallMs>,
+    /// The write's name; the greater wins a merge.
+    pub version: Version,
+}
+
+/// A record as it travels: with its place in a stream, or without one in a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framed<'a> {
+    /// The place: whose stream, and where in it. An envelope's place is its announcer's; else the record's own version.
+    pub stamp: Version,
+    /// The stamp before this one in the same stream. `None`: not part of a stream, and can advance no frontier.
+    pub prev: Option<Hlc>,
+    /// The hlc of the record of the same key that its writer saw it take the place of; zero where there was none, or
+    /// where nobody counts conflicts. Whoever holds a later one that this one beats knows the two to be concurrent.
+    pub seen: Hlc,
+    /// What is merged.
+    pub record: Record<'a>,
+}
+
+/// Why bytes are no frame. Nothing was changed by reading them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// The length is beyond what any frame may have.
+    TooLong,
+    /// The checksum does not fit the bytes.
+    Checksum,
+    /// A field is missing, out of its range, or followed by bytes that belong to nothing.
+    Malformed,
+}
+
+/// Appends the encoding of `framed` to `out`.
+pub fn encode(framed: &Framed<'_>, out: &mut Vec<u8>) {
+    let Framed { stamp, prev, seen, record } = framed;
+    let start = begin_frame(out);
+    let mut kind = KIND_RECORD;
+    kind |= if record.value.is_none() { TOMBSTONE } else { 0 };
+    kind |= if record.deadline.is_some() { DEADLINE } else { 0 };
+    kind |= if prev.is_some() { CHAINED } else { 0 };
+    kind |= if *stamp == record.version { 0 } else { ENVELOPE };
+    kind |= if *seen == Hlc::ZERO { 0 } else { SEEN };
+    out.push(kind);
+    put_version(out, *stamp);
+    if let Some(prev) = prev {
+        debug_assert!(*prev < stamp.hlc, "a stream's stamps strictly increase");
+        put_varint(out, stamp.hlc.0 - prev.0);
+    }
+    if kind & ENVELOPE != 0 {
+        put_version(out, record.version);
+    }
+    if kind & SEEN != 0 {
+        debug_assert!(*seen < stamp.hlc, "what was seen is older");
+        put_varint(out, stamp.hlc.0 - seen.0);
+    }
+    if let Some(deadline) = record.deadline {
+        put_varint(out, deadline.0);
+    }
+    put_varint(out, record.key.len() as u64);
+    out.extend_from_slice(record.key);
+    out.extend_from_slice(record.value.unwrap_or_default());
+    end_frame(out, start);
+}
+
+/// Reads the body of a record frame: what [`next_frame`] gave. The kind byte said that it is a record.
+pub fn decode(body: &[u8]) -> Result<Framed<'_>, FrameError> {
+    parse(body).ok_or(FrameError::Malformed)
+}
+
+fn parse(body: &[u8]) -> Option<Framed<'_>> {
+    let mut bytes = Bytes(body);
+    let kind = bytes.u8()?;
+    if kind & !KIND_BITS != 0 || kind & KIND_RECORD == 0 {
+        return None;
+    }
+    let stamp = bytes.version().filter(is_named)?;
+    let prev = match kind & CHAINED {
+        0 => None,
+        _ => Some(before(stamp.hlc, bytes.varint()?)?),
+    };
+    let version = match kind & ENVELOPE {
+        0 => stamp,
+        _ => bytes.version().filter(|inner| is_named(inner) && *inner != stamp)?,
+    };
+    let seen = match kind & SEEN {
+        0 => Hlc::ZERO,
+        _ => before(stamp.hlc, bytes.varint()?).filter(|seen| *seen != Hlc::ZERO)?,
+    };
+    let deadline = match kind & DEADLINE {
+        0 => None,
+        _ => Some(WallMs(bytes.varint()?)),
+    };
+    let key_bytes = usize::try_from(bytes.varint()?).ok()?;
+    let key = bytes.take(key_bytes)?;
+    let value = match kind & TOMBSTONE {
+        0 => Some(bytes.0),
+        _ if bytes.0.is_empty() => None,
+        _ => return None,
+    };
+    Some(Framed { stamp, prev, seen, record: Record { key, value, deadline, version } })
+}
+
+/// Whether a version names its writer: 0 is no origin, and could be in nobody's frontier.
+const fn is_named(version: &Version) -> bool {
+    version.origin.0 != 0
+}
+
+/// The reading `delta` before `hlc`; a delta of zero, or one that reaches below zero, is none.
+fn before(hlc: Hlc, delta: u64) -> Option<Hlc> {
+    hlc.0.checked_sub(delta).map(Hlc).filter(|earlier| *earlier < hlc)
+}
+
+/// The stamp of an encoded record, from its first [`HEAD_BYTES`] bytes.
+pub(crate) fn head_stamp(head: &[u8; HEAD_BYTES]) -> Version {
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&head[at..at + 8]);
+        u64::from_le_bytes(word)
+    };
+    Version { hlc: Hlc(word(9)), origin: OriginId(word(17)) }
+}
+
+/// Leaves room for a frame's prefix; [`end_frame`] fills it in.
+pub(crate) fn begin_frame(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; PREFIX_BYTES]);
+    start
+}
+
+/// Writes the length and the checksum of the frame that began at `start`.
+pub(crate) fn end_frame(out: &mut [u8], start: usize) {
+    let (prefix, body) = out[start..].split_at_mut(PREFIX_BYTES);
+    prefix[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    prefix[4..].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+}
+
+/// The body of the first frame in `bytes`, `None` while it is incomplete. Nothing is believed before the checksum
+/// holds.
+pub fn next_frame(bytes: &[u8], body_bytes_max: usize) -> Result<Option<&[u8]>, FrameError> {
+    let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = *prefix;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > body_bytes_max {
+        return Err(FrameError::TooLong);
+    }
+    if length == 0 {
+        return Err(FrameError::Malformed);
+    }
+    let Some(body) = bytes[PREFIX_BYTES..].get(..length) else { return Ok(None) };
+    if crc32c::crc32c(body) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err(FrameError::Checksum);
+    }
+    Ok(Some(body))
+}
+
+fn put_version(out: &mut Vec<u8>, version: Version) {
+    out.extend_from_slice(&version.hlc.0.to_le_bytes());
+    out.extend_from_slice(&version.origin.0.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn versions() -> impl Strategy<Value = Version> {
+        (1_u64.., 1_u64..).prop_map(|(hlc, origin)| Version { hlc: Hlc(hlc), origin: OriginId(origin) })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(
+            stamp in versions(),
+            inner in proptest::option::of(versions()),
+            back in proptest::option::of(1_u64..),
+            key in proptest::collection::vec(any::<u8>(), 0..40),
+            value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+            deadline in proptest::option::of(any::<u64>()),
+            saw in proptest::option::of(1_u64..),
+        ) {
+            let record = Record {
+                key: &key,
+                value: value.as_deref(),
+                deadline: deadline.map(WallMs),
+                version: inner.unwrap_or(stamp),
+            };
+            let prev = back.map(|back| Hlc(stamp.hlc.0 - back.min(stamp.hlc.0)));
+            let seen = saw.map_or(Hlc::ZERO, |back| Hlc(stamp.hlc.0 - back.min(stamp.hlc.0)));
+            let framed = Framed { stamp, prev, seen, record };
+            let mut bytes = vec![7; 3];
+            encode(&framed, &mut bytes);
+            let bytes = &bytes[3..];
+            let body = next_frame(bytes, 1 << 20).unwrap().unwrap();
+            prop_assert_eq!(body.len() + PREFIX_BYTES, bytes.len());
+            prop_assert_eq!(decode(body).unwrap(), framed);
+            prop_assert_eq!(head_stamp(bytes.first_chunk().unwrap()), stamp);
+            for cut in 0..bytes.len() {
+                prop_assert_eq!(next_frame(&bytes[..cut], 1 << 20), Ok(None));
+            }
+        }
+
+        #[test]
+        fn any_flipped_bit_is_noticed(bit in 0_usize..(PREFIX_BYTES + 30) * 8) {
+            let version = Version { hlc: Hlc(9), origin: OriginId(4) };
+            let record = Record { key: b"key", value: Some(b"value"), deadline: None, version };
+            let mut bytes = Vec::new();
+            encode(&Framed { stamp: version, prev: Some(Hlc(3)), seen: Hlc(2), record }, &mut bytes);
+            prop_assume!(bit < bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!matches!(next_frame(&bytes, 1 << 20), Ok(Some(_))));
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+            let _ = next_frame(&bytes, 1 << 10);
+        }
+    }
+}

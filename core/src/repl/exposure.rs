@@ -1,0 +1,94 @@
+//! When a run may show what it wrote (PROTOCOL.md rule 13).
+//!
+//! A run that begins without memory may stamp its first writes below what the cluster has forgotten since. So it keeps
+//! them to itself until an established member has greeted it, and writes anew, under an origin that nobody has seen,
+//! what turns out to be stamped too low. Clients are served meanwhile.
+
+use crate::repl::link::{Peer, Role};
+use crate::repl::members::DialState;
+use crate::repl::walk::Walk;
+use crate::repl::{Context, Replication};
+use crate::replica::{Exposure, Replica};
+use crate::time::Now;
+use crate::version::{Hlc, OriginId};
+
+/// What was learnt on the way to being established.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// A member was met that is as fresh as this run.
+    met_fresh: bool,
+}
+
+/// The walk that writes hidden records anew.
+#[derive(Debug, Default)]
+pub(super) struct Reissue(Walk);
+
+impl Replication {
+    /// A peer has stated whether it is established, and its clock.
+    pub(super) fn meet(&mut self, now: Now, established: bool, peer_clock: Hlc, cx: &mut Context<'_>) {
+        if cx.replica.exposure == Exposure::Exposed {
+            return;
+        }
+        if established {
+            self.expose(now, peer_clock, cx);
+        } else {
+            self.progress.met_fresh = true;
+        }
+    }
+
+    /// Nobody established may be left: then those who are fresh found the cluster.
+    pub(super) fn check_exposure(&mut self, now: Now, cx: &mut Context<'_>) {
+        let tried = self.members.targets().iter().all(|target| {
+            let greeted = |conn| self.links.get(&conn).is_some_and(|link| link.peer.as_ref().is_some_and(is_stated));
+            match target.state {
+                DialState::Own => true,
+                DialState::Linked(conn) => greeted(conn),
+                DialState::Waiting(_) | DialState::Dialing => target.tried || self.is_linked(target.member.as_deref()),
+            }
+        });
+        if cx.replica.exposure == Exposure::Hidden && self.progress.met_fresh && tried {
+            self.expose(now, Hlc::ZERO, cx);
+        }
+    }
+
+    fn expose(&mut self, now: Now, clock: Hlc, cx: &mut Context<'_>) {
+        let fresh = OriginId(self.rand.next_u64() | 1);
+        let reissue = cx.replica.expose(now.mono, clock, fresh);
+        if reissue {
+            self.reissue = Reissue::default();
+        }
+        for link in self.links.values_mut() {
+            if let Role::Feed(feed) = &mut link.role {
+                feed.rewind(&cx.replica.tail);
+            }
+        }
+        tracing::info!(reissue, "established: peers may see what this node writes");
+        self.soon(now.mono);
+    }
+
+    fn is_linked(&self, name: Option<&str>) -> bool {
+        name.is_some_and(|name| self.links.values().any(|link| link.name() == Some(name)))
+    }
+}
+
+impl Reissue {
+    /// Writes some more of what is hidden anew. True while there is more.
+    pub(super) fn step(&mut self, now: Now, replica: &mut Replica) -> bool {
+        if !replica.is_reissuing() {
+            return false;
+        }
+        let hidden = self.0.step(&replica.store, |_| false, |record| replica.is_hidden(record.version.origin));
+        for key in hidden {
+            replica.reissue(now, &key);
+        }
+        if self.0.is_done() {
+            replica.end_reissue();
+            return false;
+        }
+        true
+    }
+}
+
+fn is_stated(peer: &Peer) -> bool {
+    peer.stated
+}

@@ -1,0 +1,259 @@
+//! The feeding side of a link: a cursor into the tail, and a sweep when the peer asked for one.
+
+use crate::origins::Claims;
+use crate::record::{Framed, encode};
+use crate::repl::staged::Staged;
+use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
+use crate::replica::Replica;
+use crate::store::SLOTS;
+use crate::tail::{Pos, Tail};
+use crate::version::{Hlc, OriginId};
+use crate::wire::peer::{self, Place};
+
+/// Tail bytes that one call looks through at most: on a fresh link most of them may be for others, and clients wait.
+const SCAN_BYTES_MAX: usize = 1 << 20;
+
+/// Sweep bytes staged ahead: a few writes' worth, so that the stream beside it keeps moving.
+const SWEEP_STAGED_BYTES: usize = 64 << 10;
+
+/// What a feeding link remembers.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    stream: Stream,
+    /// Origins that the peer wants besides our own, ordered.
+    relays: Vec<OriginId>,
+    /// What the peer holds already, or was sent.
+    known: Claims,
+    sweep: Option<SweepOut>,
+    /// The peer waits to hear that the stream has come to the end of the tail: only then it knows that it lacks
+    /// something.
+    owes_status: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    /// Not asked for yet.
+    Off,
+    /// The next record to look at.
+    At(Pos),
+    /// Inside a record: this much of it has still to be sent. Then on, from behind it or from elsewhere.
+    Within { at: Pos, left: usize, then: Option<Pos> },
+}
+
+/// A sweep under way.
+#[derive(Debug)]
+struct SweepOut {
+    id: u32,
+    /// What the peer held when it asked.
+    known: Claims,
+    /// A slot whose newest record is not above this has nothing for the peer.
+    threshold: Hlc,
+    place: Place,
+}
+
+/// The peer fell out of the ring in the middle of a record; the link cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lagged;
+
+impl Feed {
+    pub(crate) fn new() -> Self {
+        Self { stream: Stream::Off, relays: Vec::new(), known: Claims::default(), sweep: None, owes_status: false }
+    }
+
+    /// Starts the stream, or changes its relays: from the oldest record held, less what is known and what was sent.
+    pub(crate) fn pull(&mut self, replica: &Replica, pull: &peer::Pull<'_>, staged: &mut Staged) {
+        if pull.restart {
+            self.known.clear();
+        }
+        for (origin, hlc) in pull.known.iter() {
+            // Only what we know of can be sent; a peer cannot make us remember more.
+            if replica.origins.find(origin).is_some() {
+                self.known.raise(origin, hlc);
+            }
+        }
+        self.relays.clear();
+        self.relays.extend(pull.relays.iter().map(|(origin, _)| origin));
+        self.move_to(replica.tail.start());
+        self.owes_status = true;
+        peer::emit_pull_begin(pull.id, staged.out());
+    }
+
+    /// Looks through the tail again for what the peer was not allowed to see before.
+    pub(crate) fn rewind(&mut self, tail: &Tail) {
+        if self.is_on() {
+            self.move_to(tail.start());
+        }
+    }
+
+    /// Starts a sweep and says what it will claim: our frontier now, or that of the sweep it continues. The stream
+    /// beside it goes on from here, or from wherever it continues that older claim.
+    pub(crate) fn sweep(&mut self, replica: &Replica, ask: &peer::SweepAsk<'_>, staged: &mut Staged) {
+        let mut known = Claims::default();
+        ask.known.read_into(&mut known);
+        let mut claims = Claims::default();
+        for (origin, hlc) in replica.exposed() {
+            claims.raise(origin, hlc);
+        }
+        let mut place = Place { slot: 0, after: None };
+        let resumable = |claimed: &Claims| claimed.iter().all(|(origin, hlc)| *hlc <= claims.of(*origin));
+        let mut resumed = Claims::default();
+        if let Some((at, claimed)) = &ask.resume {
+            claimed.read_into(&mut resumed);
+            if resumable(&resumed) {
+                place = *at;
+                claims = resumed;
+                self.known = known.clone();
+                for (origin, hlc) in claims.iter() {
+                    self.known.raise(*origin, *hlc);
+                }
+                self.move_to(replica.tail.start());
+            }
+        }
+        if place == (Place { slot: 0, after: None }) {
+            self.move_to(replica.tail.end());
+        }
+        peer::emit_sweep_begin(ask.id, &claims, staged.out());
+        let threshold = sweep_threshold(replica, &known);
+        self.sweep = Some(SweepOut { id: ask.id, known, threshold, place });
+    }
+
+    /// Whether nothing waits to be produced.
+    pub(crate) fn is_drained(&self, tail: &Tail) -> bool {
+        self.sweep.is_none() && self.has_streamed(tail)
+    }
+
+    /// Whether the tail was sent to its end.
+    pub(crate) fn has_streamed(&self, tail: &Tail) -> bool {
+        match self.stream {
+            Stream::Off => false,
+            Stream::At(at) => at == tail.end(),
+            Stream::Within { .. } => false,
+        }
+    }
+
+    /// The peer was told of a frontier before all that leads to it was sent.
+    pub(crate) fn owe_status(&mut self) {
+        self.owes_status = true;
+    }
+
+    /// Whether the peer is to be told now, once, that the stream it asked for has reached the end of the tail.
+    pub(crate) fn take_owed_status(&mut self, tail: &Tail) -> bool {
+        self.has_streamed(tail) && std::mem::take(&mut self.owes_status)
+    }
+
+    /// Whether the tail's end is of any interest yet.
+    pub(crate) fn is_on(&self) -> bool {
+        self.stream != Stream::Off
+    }
+
+    /// Finishes the record that is partly sent. Until then nothing else may be.
+    pub(crate) fn finish_record(&mut self, tail: &Tail, limit: usize, out: &mut Vec<u8>) -> Result<(), Lagged> {
+        let Stream::Within { at, left, then } = self.stream else { return Ok(()) };
+        if at < tail.start() {
+            return Err(Lagged);
+        }
+        let count = left.min(limit);
+        let behind = tail.copy_out(at, count, out);
+        self.stream = if count == left {
+            Stream::At(then.unwrap_or(behind))
+        } else {
+            Stream::Within { at: behind, left: left - count, then }
+        };
+        Ok(())
+    }
+
+    /// Whether a record is partly sent.
+    pub(crate) fn is_within_record(&self) -> bool {
+        matches!(self.stream, Stream::Within { .. })
+    }
+
+    /// Appends what the peer wants of the tail, at most `limit` bytes.
+    pub(crate) fn stream(&mut self, replica: &Replica, limit: usize, out: &mut Vec<u8>) {
+        let Stream::At(at) = self.stream else { return };
+        let tail = &replica.tail;
+        let mut at = at.max(tail.start());
+        let (mut room, mut scan) = (limit, SCAN_BYTES_MAX);
+        while at < tail.end() && room > 0 && scan > 0 {
+            let head = tail.head(at);
+            scan = scan.saturating_sub(head.bytes);
+            if !self.wants(replica, head.stamp.origin, head.stamp.hlc) {
+                at = Tail::skip(at, head.bytes);
+                continue;
+            }
+            if head.bytes > room && room < limit {
+                // Not cut for want of room: the rest might be dropped from the ring before there is some again.
+                break;
+            }
+            self.known.raise(head.stamp.origin, head.stamp.hlc);
+            let count = head.bytes.min(room);
+            let behind = tail.copy_out(at, count, out);
+            room -= count;
+            if count < head.bytes {
+                self.stream = Stream::Within { at: behind, left: head.bytes - count, then: None };
+                return;
+            }
+            at = behind;
+        }
+        self.stream = Stream::At(at);
+    }
+
+    /// Stages the next piece of the sweep.
+    pub(crate) fn step_sweep(&mut self, replica: &Replica, staged: &mut Staged) {
+        let Some(sweep) = &mut self.sweep else { return };
+        let (mut slots, mut entries) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX);
+        let begun = sweep.place;
+        while sweep.place.slot < SLOTS && slots > 0 && entries > 0 && staged.len() < SWEEP_STAGED_BYTES {
+            slots -= 1;
+            if replica.store.slot_newest(sweep.place.slot) <= sweep.threshold {
+                sweep.place = Place { slot: sweep.place.slot + 1, after: None };
+                continue;
+            }
+            let last = replica.store.walk(sweep.place.slot, sweep.place.after, entries, &mut |record| {
+                entries = entries.saturating_sub(1);
+                let version = record.version;
+                if version.hlc > sweep.known.of(version.origin) && !replica.is_hidden(version.origin) {
+                    let framed = Framed { stamp: version, prev: None, seen: Hlc::ZERO, record: *record };
+                    encode(&framed, staged.out());
+                }
+                staged.len() < SWEEP_STAGED_BYTES
+            });
+            sweep.place = match last {
+                Some(hash) => Place { slot: sweep.place.slot, after: Some(hash) },
+                None => Place { slot: sweep.place.slot + 1, after: None },
+            };
+        }
+        if sweep.place.slot == SLOTS {
+            peer::emit_sweep_end(sweep.id, replica.clock(), staged.out());
+            self.sweep = None;
+        } else if sweep.place != begun {
+            peer::emit_sweep_step(sweep.id, sweep.place, staged.out());
+        }
+    }
+
+    fn wants(&self, replica: &Replica, origin: OriginId, hlc: Hlc) -> bool {
+        let subscribed = origin == replica.own() || self.relays.binary_search(&origin).is_ok();
+        subscribed && !replica.is_hidden(origin) && hlc > self.known.of(origin)
+    }
+
+    /// Goes on from `pos` once the record that is partly sent is whole.
+    fn move_to(&mut self, pos: Pos) {
+        self.stream = match self.stream {
+            Stream::Off | Stream::At(_) => Stream::At(pos),
+            Stream::Within { at, left, .. } => Stream::Within { at, left, then: Some(pos) },
+        };
+    }
+}
+
+/// A slot's newest record being at or below this, the peer that holds `known` can lack nothing in it: the least claim
+/// of the peer on an origin of which we hold more (PROTOCOL.md rule 8).
+fn sweep_threshold(replica: &Replica, known: &Claims) -> Hlc {
+    replica
+        .origins
+        .iter()
+        .filter(|origin| !replica.is_hidden(origin.id))
+        .map(|origin| (known.of(origin.id), origin.held))
+        .filter(|(known, held)| known < held)
+        .map(|(known, _)| known)
+        .min()
+        .unwrap_or(Hlc(u64::MAX))
+}

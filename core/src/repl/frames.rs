@@ -1,0 +1,401 @@
+//! What arrives on a link: frames, and what each does.
+
+use crate::boundary::{Close, ConnId};
+use crate::record::{self, FrameError, Framed, PREFIX_BYTES};
+use crate::repl::clocks::{is_ahead, is_credible};
+use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
+use crate::repl::members::{Admission, Member};
+use crate::repl::{Context, Replication, clocks, emit_status, intake};
+use crate::replica::{Exposure, Refused, Streamed};
+use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::time::Now;
+use crate::version::{Hlc, Version};
+use crate::wire::peer::{self, Frame, Greeting, PREAMBLE, PROTOCOL, Refusal, Status};
+
+/// Longest frame before the other side has greeted: a greeting and the member list are some 130 KiB at their largest.
+const STRANGER_BODY_BYTES_MAX: usize = 160 << 10;
+
+/// What a record's or a status's fields add to a key and a value at most: a full frontier, twice, is 128 KiB.
+const FIELDS_BYTES_MAX: usize = 256 << 10;
+
+/// Staged frames besides a record. A good peer asks one thing at a time; a dozen full frontiers fit.
+const STAGED_FRAMES_BYTES_MAX: usize = 1 << 20;
+
+/// What stops the reading of a link.
+enum Stop {
+    /// The link is over.
+    Close(Close),
+    /// The link is over, once the other side has been told why.
+    Refuse,
+    /// It is over already, and closed.
+    Closed,
+}
+
+impl Replication {
+    /// Takes every whole frame in `bytes`; returns how many bytes that were. What must still be said on a link that
+    /// ends goes to `reply`.
+    pub(crate) fn receive(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> usize {
+        let mut used = 0;
+        if let Some(link) = self.links.get_mut(&conn) {
+            // Any byte is a sign of life: a large record may take longer than silence is borne.
+            link.heard = now.mono;
+        }
+        while let Some(link) = self.links.get(&conn) {
+            let rest = &bytes[used..];
+            if link.staged.len() > STAGED_BYTES_MAX {
+                // Whoever asks this much without reading the answers is no peer of ours.
+                self.close(now, conn, Close::Malformed, cx);
+                return bytes.len();
+            }
+            if link.peer.is_none() && rest.starts_with(&PREAMBLE[..1]) {
+                if rest.len() < PREAMBLE.len() {
+                    break;
+                }
+                if !rest.starts_with(&PREAMBLE) {
+                    self.close(now, conn, Close::Malformed, cx);
+                    return bytes.len();
+                }
+                used += PREAMBLE.len();
+                continue;
+            }
+            let stop = match record::next_frame(rest, body_bytes_max(link)) {
+                Ok(None) => break,
+                Ok(Some(body)) => {
+                    let frame = &rest[..PREFIX_BYTES + body.len()];
+                    used += frame.len();
+                    self.on_frame(now, conn, body, frame, cx).err()
+                }
+                Err(FrameError::TooLong | FrameError::Checksum | FrameError::Malformed) => {
+                    Some(Stop::Close(Close::Malformed))
+                }
+            };
+            match stop {
+                None => {}
+                Some(Stop::Closed) => return bytes.len(),
+                Some(Stop::Refuse) => {
+                    if let Some(link) = self.links.get_mut(&conn) {
+                        link.staged.drain_to(usize::MAX, reply);
+                    }
+                    self.close(now, conn, Close::Refused, cx);
+                    return bytes.len();
+                }
+                Some(Stop::Close(why)) => {
+                    tracing::warn!(?conn, ?why, "a peer's connection is closed");
+                    self.close(now, conn, why, cx);
+                    return bytes.len();
+                }
+            }
+        }
+        self.wake_staged(cx.effects);
+        used
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        body: &[u8],
+        frame: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let malformed = Stop::Close(Close::Malformed);
+        if body[0] & record::KIND_RECORD != 0 {
+            let framed = record::decode(body).map_err(|_| malformed)?;
+            return self.on_record(now, conn, &framed, frame, cx);
+        }
+        let parsed = peer::parse(body).ok_or(malformed)?;
+        let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
+        if link.peer.is_none() && !matches!(parsed, Frame::Greeting(_)) {
+            return Err(Stop::Close(Close::Malformed));
+        }
+        match (parsed, &mut link.role) {
+            (Frame::Greeting(greeting), _) => self.on_greeting(now, conn, &greeting, cx),
+            (Frame::Refused(refusal), _) => self.on_refused(conn, &refusal, cx),
+            (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
+            (Frame::Members(view), _) => {
+                for (name, address) in view.iter().filter(|(name, _)| *name != cx.config.name) {
+                    self.members.learn(name, address, now.mono);
+                }
+                self.soon(now.mono);
+                Ok(())
+            }
+            (Frame::Pull(pull), Role::Feed(feed)) => {
+                feed.pull(cx.replica, &pull, &mut link.staged);
+                Ok(())
+            }
+            (Frame::SweepAsk(ask), Role::Feed(feed)) => {
+                feed.sweep(cx.replica, &ask, &mut link.staged);
+                Ok(())
+            }
+            (Frame::PullBegin { id }, Role::Pull(pull)) => {
+                if pull.stage == PullStage::Asked(id) {
+                    pull.stage = PullStage::Streaming;
+                    if let Some(peer) = &mut link.peer {
+                        // What it stated so far was of the stream before.
+                        peer.drained = false;
+                    }
+                }
+                Ok(())
+            }
+            (Frame::SweepBegin { id, claims }, Role::Pull(_)) => {
+                let bound_ms = cx.config.timers.clock_ahead_ms_max;
+                let credible = |peer: &Peer| claims.iter().all(|(_, hlc)| is_credible(peer, hlc, bound_ms));
+                if !link.peer.as_ref().is_some_and(credible) {
+                    return Err(Stop::Close(Close::Clock));
+                }
+                let taken = self.intake.begin(conn, id, &claims, cx.replica, now.mono);
+                if taken { Ok(()) } else { Err(Stop::Close(Close::Refused)) }
+            }
+            (Frame::SweepStep { id, place }, Role::Pull(_)) => {
+                self.intake.step(conn, id, place);
+                Ok(())
+            }
+            (Frame::SweepEnd { id, clock }, Role::Pull(_)) => self.on_sweep_end(now, conn, id, clock, cx),
+            (
+                Frame::Pull(_)
+                | Frame::SweepAsk(_)
+                | Frame::PullBegin { .. }
+                | Frame::SweepBegin { .. }
+                | Frame::SweepStep { .. }
+                | Frame::SweepEnd { .. },
+                Role::Feed(_) | Role::Pull(_),
+            ) => Err(Stop::Close(Close::Malformed)),
+        }
+    }
+
+    fn on_record(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        framed: &Framed<'_>,
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
+        let (Role::Pull(pull), Some(peer)) = (&mut link.role, &link.peer) else {
+            return Err(Stop::Close(Close::Malformed));
+        };
+        let newest = framed.stamp.hlc.max(framed.record.version.hlc);
+        if !is_credible(peer, newest, cx.config.timers.clock_ahead_ms_max) {
+            return Err(Stop::Close(Close::Clock));
+        }
+        // What a peer took from its clients is taken from it: this node's limits for clients are no matter here.
+        let too_long = framed.record.value.is_some_and(|value| value.len() > VALUE_BYTES_MAX);
+        if framed.record.key.len() > KEY_BYTES_MAX || too_long {
+            return Err(Stop::Close(Close::Malformed));
+        }
+        let full = |_| Stop::Close(Close::Refused);
+        let Some(prev) = framed.prev else {
+            if self.intake.takes_swept(conn) {
+                cx.replica.swept(now.mono, &framed.record).map_err(full)?;
+            }
+            return Ok(());
+        };
+        if pull.stage == PullStage::Held {
+            return Ok(());
+        }
+        if self.intake.drops_streams() {
+            pull.dropped = true;
+            return Ok(());
+        }
+        match cx.replica.stream(now.mono, framed, prev, bytes).map_err(full)? {
+            Streamed::Taken | Streamed::Covered => {}
+            // Of a stream before the one that was asked for; that one may have what is missing.
+            Streamed::Gap if pull.stage != PullStage::Streaming => {}
+            // While a sweep is under way it may yet close the gap; afterwards the stream is asked for again.
+            Streamed::Gap if !self.intake.is_idle() => pull.dropped = true,
+            Streamed::Gap => {
+                intake::missed(link, cx.replica, framed.stamp.origin, prev);
+                self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_greeting(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        greeting: &Greeting<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let Some(mut link) = self.links.remove(&conn) else { return Err(Stop::Closed) };
+        if link.peer.is_some() {
+            self.links.insert(conn, link);
+            return Err(Stop::Close(Close::Malformed));
+        }
+        let accepted = matches!(link.role, Role::Feed(_));
+        if accepted {
+            self.greet(now, &mut link, cx);
+        }
+        if let Some(refusal) = self.refusal(now, &link, greeting, cx) {
+            peer::emit_refused(&refusal, link.staged.out());
+            self.links.insert(conn, link);
+            return Err(Stop::Refuse);
+        }
+        let mut peer = Peer {
+            name: greeting.name.to_owned(),
+            run: greeting.run,
+            origin: greeting.run,
+            established: greeting.established,
+            clocks: greeting.clocks,
+            ahead_ms: ms_ahead(greeting.clocks, now),
+            frontier: crate::origins::Claims::default(),
+            drained: false,
+            stated: false,
+        };
+        peer.set_clocks(now, greeting.clocks);
+        if let Role::Pull(pull) = &link.role {
+            self.members.greeted(pull.addr, greeting.name, now.mono);
+        }
+        self.replace_links(now, &link, greeting, cx);
+        link.peer = Some(peer);
+        link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+        emit_status(&mut link, clocks(now, cx.replica), cx.replica.exposure == Exposure::Exposed, cx.replica);
+        self.links.insert(conn, link);
+        cx.replica.keep_tail();
+        self.soon(now.mono);
+        Ok(())
+    }
+
+    /// Why a greeting is turned away, if it is.
+    fn refusal(
+        &mut self,
+        now: Now,
+        link: &Link,
+        greeting: &Greeting<'_>,
+        cx: &mut Context<'_>,
+    ) -> Option<Refusal<'static>> {
+        let refused = |text| Some(Refusal { fenced: false, text });
+        let dialed = match &link.role {
+            Role::Pull(pull) => Some(pull.addr),
+            Role::Feed(_) => None,
+        };
+        let Greeting { name, run, protocol, .. } = *greeting;
+        if run == self.run {
+            if let Some(addr) = dialed {
+                self.members.is_own(addr);
+            }
+            return refused("this is the node itself");
+        }
+        if protocol.0 > PROTOCOL.1 || protocol.1 < PROTOCOL.0 {
+            tracing::error!(peer = name, theirs = ?protocol, ours = ?PROTOCOL, "no common protocol version");
+            return refused("no common protocol version: run releases that follow each other");
+        }
+        if name == cx.config.name {
+            tracing::error!(name, "another node has this node's name: give each its own --name");
+            return refused("this name is the other node's: give each node its own --name");
+        }
+        if name.is_empty() || greeting.advertise.is_empty() {
+            return refused("a name and an address are needed");
+        }
+        let advertise = greeting.advertise.to_owned();
+        let member = Member { run, incarnation: greeting.incarnation, advertise, met: now.mono };
+        let rival = self.links.values().find(|other| pulls_from_another_run(other, greeting)).map(|other| other.conn);
+        match self.members.admit(name, member, dialed, rival.is_some(), now.mono) {
+            Admission::Admitted => None,
+            Admission::Rivalled { later } => {
+                tracing::warn!(peer = name, "two runs of this member are up, or two nodes have this name");
+                if let Some(rival) = rival.filter(|_| later) {
+                    // Dialed again, the address tells which of them it belongs to.
+                    self.close(now, rival, Close::Replaced, cx);
+                }
+                refused("another run of this member is linked: it may have ended and not been missed yet")
+            }
+            Admission::Fenced => Some(Refusal { fenced: true, text: "a newer run has taken this one's place" }),
+            Admission::Full => refused("the cluster has no room for another member"),
+        }
+    }
+
+    /// A member has one link each way: a newer one takes the older's place, and a newer run its predecessor's links.
+    fn replace_links(&mut self, now: Now, link: &Link, greeting: &Greeting<'_>, cx: &mut Context<'_>) {
+        let pulls = matches!(link.role, Role::Pull(_));
+        let replaced = |old: &&Link| {
+            old.peer.as_ref().is_some_and(|peer| {
+                let same_way = matches!(old.role, Role::Pull(_)) == pulls;
+                peer.name == greeting.name && (same_way || peer.run != greeting.run)
+            })
+        };
+        let conns: Vec<ConnId> = self.links.values().filter(replaced).map(|old| old.conn).collect();
+        for old in conns {
+            self.close(now, old, Close::Replaced, cx);
+        }
+        if pulls {
+            tracing::info!(peer = greeting.name, address = greeting.advertise, "peer found");
+        }
+    }
+
+    fn on_refused(&self, conn: ConnId, refusal: &Refusal<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let name = self.links.get(&conn).and_then(Link::name).unwrap_or("?").to_owned();
+        if !refusal.fenced {
+            tracing::warn!(peer = name, reason = refusal.text, "turned away");
+        } else if cx.replica.refused != Some(Refused::Fenced) {
+            tracing::error!(peer = name, "a newer run of this member has taken its place: client writes are refused");
+            cx.replica.refused = Some(Refused::Fenced);
+        }
+        Err(Stop::Close(Close::Refused))
+    }
+
+    fn on_status(&mut self, now: Now, conn: ConnId, status: &Status<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
+        let Some(peer) = &mut link.peer else { return Err(Stop::Close(Close::Malformed)) };
+        peer.update(now, status);
+        let own = cx.replica.own();
+        self.held.insert(peer.name.clone(), Version { hlc: peer.frontier.of(own), origin: own });
+        let ahead = is_ahead(peer, cx.config.timers.clock_ahead_ms_max);
+        let (established, hlc) = (peer.established, peer.clocks.hlc);
+        // Who merely dialed us is not asked for anything, and fills no table.
+        let sources = matches!(link.role, Role::Pull(_)).then_some(&peer.frontier);
+        for (origin, _) in sources.into_iter().flat_map(|frontier| frontier.iter()) {
+            if cx.replica.origins.open(*origin, now.mono).is_none() {
+                return Err(Stop::Close(Close::Refused));
+            }
+        }
+        if !ahead {
+            self.meet(now, established, hlc, cx);
+        }
+        self.guard_clocks(now, cx);
+        self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
+        Ok(())
+    }
+
+    fn on_sweep_end(&mut self, now: Now, conn: ConnId, id: u32, clock: Hlc, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let credible = self
+            .links
+            .get(&conn)
+            .and_then(|link| link.peer.as_ref())
+            .is_some_and(|peer| is_credible(peer, clock, cx.config.timers.clock_ahead_ms_max));
+        if !credible {
+            return Err(Stop::Close(Close::Clock));
+        }
+        if self.intake.end(conn, id, clock, cx.replica, now.mono) {
+            self.intake.restart_dropped(&mut self.links, cx.replica);
+            self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
+        }
+        Ok(())
+    }
+}
+
+/// Whether this node pulls from another run of the member that greets.
+fn pulls_from_another_run(link: &Link, greeting: &Greeting<'_>) -> bool {
+    let other = |peer: &Peer| peer.name == greeting.name && peer.run != greeting.run;
+    matches!(link.role, Role::Pull(_)) && link.peer.as_ref().is_some_and(other)
+}
+
+/// What a link may have staged: a record of a sweep, and besides it a greeting with its member list, frontiers, and a
+/// sweep's steps.
+pub(crate) const STAGED_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + STAGED_FRAMES_BYTES_MAX;
+
+fn body_bytes_max(link: &Link) -> usize {
+    match link.peer {
+        None => STRANGER_BODY_BYTES_MAX,
+        Some(_) => KEY_BYTES_MAX + VALUE_BYTES_MAX + FIELDS_BYTES_MAX,
+    }
+}

@@ -1,0 +1,312 @@
+//! The pulling side of a node: from whom it takes what, so that every gap closes and nothing comes twice for long.
+//!
+//! Each link streams its feeder's own records. What no link of its own brings (the origin is dead, or cut off from
+//! here) is relayed by one peer that has more of it. What no stream can bring any more is brought by a sweep, one at a
+//! time.
+
+use crate::boundary::ConnId;
+use crate::config::Timers;
+use crate::origins::Claims;
+use crate::repl::link::{Link, Peer, Pull, PullStage, Role};
+use crate::repl::{Links, link_mut};
+use crate::replica::Replica;
+use crate::store::SLOTS;
+use crate::time::Mono;
+use crate::version::{Hlc, OriginId};
+use crate::wire::peer::{self, Place};
+
+/// The sweep this node takes part in as the one who asked.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    sweep: SweepIn,
+    last_id: u32,
+}
+
+#[derive(Debug, Default)]
+enum SweepIn {
+    #[default]
+    Idle,
+    /// Asked for; until it begins, streams are dropped everywhere: what they bring may be older than what the sender of
+    /// the sweep has forgotten, and the sender was told what we held before.
+    Asked(Sweep),
+    Running(Sweep),
+    /// The link broke; it can be taken up again while the sender's run lives.
+    Cut(Sweep),
+}
+
+#[derive(Debug)]
+struct Sweep {
+    conn: ConnId,
+    id: u32,
+    /// The sender.
+    run: OriginId,
+    asked: Mono,
+    /// What we held when we asked.
+    known: Claims,
+    /// What the sender claimed at the beginning, and how far it has come. Empty before it began.
+    claims: Claims,
+    place: Place,
+}
+
+/// How many times the silence that ends a link the beginning of a sweep may take: it stands behind what is under way,
+/// on a slow link a while; but as long as it is awaited, no stream is taken.
+const SWEEP_BEGIN_SILENCES: u64 = 10;
+
+const SWEEP_START: Place = Place { slot: 0, after: None };
+
+impl Intake {
+    /// Whether streams are dropped at the moment.
+    pub(crate) fn drops_streams(&self) -> bool {
+        matches!(self.sweep, SweepIn::Asked(_))
+    }
+
+    /// Who was asked for a sweep and has not begun for so long that nobody should wait any more.
+    pub(crate) fn unanswered(&self, timers: &Timers, now: Mono) -> Option<ConnId> {
+        match &self.sweep {
+            SweepIn::Asked(sweep) if now.ms_since(sweep.asked) >= SWEEP_BEGIN_SILENCES * timers.silence_ms => {
+                Some(sweep.conn)
+            }
+            SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => None,
+        }
+    }
+
+    /// Whether no sweep is asked for or under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.sweep, SweepIn::Idle | SweepIn::Cut(_))
+    }
+
+    /// Whether a sweep over `conn` is asked for or under way.
+    pub(crate) fn is_swept_by(&self, conn: ConnId) -> bool {
+        matches!(&self.sweep, SweepIn::Asked(sweep) | SweepIn::Running(sweep) if sweep.conn == conn)
+    }
+
+    /// Whether records without a place in a stream, coming over `conn`, belong to the sweep under way.
+    pub(crate) fn takes_swept(&self, conn: ConnId) -> bool {
+        matches!(&self.sweep, SweepIn::Running(sweep) if sweep.conn == conn)
+    }
+
+    /// The sender begins. False if the claims name more origins than there is room for.
+    pub(crate) fn begin(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        claims: &peer::ClaimsView<'_>,
+        replica: &mut Replica,
+        now: Mono,
+    ) -> bool {
+        match std::mem::take(&mut self.sweep) {
+            SweepIn::Asked(mut sweep) if sweep.conn == conn && sweep.id == id => {
+                let resumed = std::mem::take(&mut sweep.claims);
+                claims.read_into(&mut sweep.claims);
+                if resumed != sweep.claims {
+                    sweep.place = SWEEP_START;
+                }
+                if replica.begin_sweep(now, sweep.claims.clone()).is_err() {
+                    return false;
+                }
+                self.sweep = SweepIn::Running(sweep);
+            }
+            other => self.sweep = other,
+        }
+        true
+    }
+
+    /// The sender has come this far.
+    pub(crate) fn step(&mut self, conn: ConnId, id: u32, place: Place) {
+        if let SweepIn::Running(sweep) = &mut self.sweep
+            && sweep.conn == conn
+            && sweep.id == id
+        {
+            sweep.place = place;
+        }
+    }
+
+    /// The sender is done. True if it was the sweep under way.
+    pub(crate) fn end(&mut self, conn: ConnId, id: u32, clock: Hlc, replica: &mut Replica, now: Mono) -> bool {
+        match std::mem::take(&mut self.sweep) {
+            SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
+                replica.end_sweep(now, clock);
+                true
+            }
+            other => {
+                self.sweep = other;
+                false
+            }
+        }
+    }
+
+    /// The link is gone; what the sweep over it brought stays, unclaimed.
+    pub(crate) fn closed(&mut self, conn: ConnId, replica: &mut Replica) {
+        self.sweep = match std::mem::take(&mut self.sweep) {
+            SweepIn::Running(sweep) if sweep.conn == conn => {
+                replica.abort_sweep();
+                SweepIn::Cut(sweep)
+            }
+            SweepIn::Asked(sweep) if sweep.conn == conn && sweep.place != SWEEP_START => SweepIn::Cut(sweep),
+            SweepIn::Asked(sweep) if sweep.conn == conn => SweepIn::Idle,
+            other => other,
+        };
+    }
+
+    /// Looks at what peers have and this node has not, and asks for it. Called whenever that may have changed.
+    pub(crate) fn plan(&mut self, links: &mut Links, replica: &Replica, timers: &Timers, now: Mono) {
+        for link in links.values_mut() {
+            restart_behind(link, replica);
+        }
+        self.plan_relays(links, replica, timers, now);
+        if self.is_idle()
+            && let Some(conn) = choose_sender(links, replica)
+        {
+            self.ask_sweep(conn, links, replica, now);
+        }
+    }
+
+    /// After a sweep: asks again for what was dropped meanwhile.
+    pub(crate) fn restart_dropped(&self, links: &mut Links, replica: &Replica) {
+        for link in links.values_mut() {
+            if matches!(&link.role, Role::Pull(pull) if pull.dropped && pull.stage == PullStage::Streaming) {
+                ask_stream(link, replica, true);
+            }
+        }
+    }
+
+    fn ask_sweep(&mut self, conn: ConnId, links: &mut Links, replica: &Replica, now: Mono) {
+        let Some(link) = link_mut(links, conn) else { return };
+        let Some(run) = link.peer.as_ref().map(|peer| peer.run) else { return };
+        self.last_id = self.last_id.wrapping_add(1);
+        let mut sweep = match std::mem::take(&mut self.sweep) {
+            SweepIn::Cut(sweep) if sweep.run == run => sweep,
+            SweepIn::Idle | SweepIn::Cut(_) | SweepIn::Asked(_) | SweepIn::Running(_) => {
+                let mut known = Claims::default();
+                for origin in replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO) {
+                    known.raise(origin.id, origin.frontier);
+                }
+                Sweep { conn, id: 0, run, asked: now, known, claims: Claims::default(), place: SWEEP_START }
+            }
+        };
+        (sweep.conn, sweep.id, sweep.asked) = (conn, self.last_id, now);
+        let resume = (sweep.place != SWEEP_START).then_some((sweep.place, &sweep.claims));
+        peer::emit_sweep_ask(sweep.id, &sweep.known, resume, link.staged.out());
+        if let Role::Pull(pull) = &mut link.role {
+            pull.gap = false;
+        }
+        debug_assert!(sweep.place.slot < SLOTS, "a sweep that came to its end is not asked for again");
+        self.sweep = SweepIn::Asked(sweep);
+    }
+
+    /// Each origin that falls behind is relayed by the one peer furthest ahead in it; none that is supplied by its own.
+    fn plan_relays(&self, links: &mut Links, replica: &Replica, timers: &Timers, now: Mono) {
+        let mut wanted: Vec<(OriginId, ConnId, (bool, Hlc))> = Vec::new();
+        for link in links.values() {
+            let Some((pull, peer)) = link.source() else { continue };
+            for (origin, hlc) in peer.frontier.iter() {
+                let relayed = pull.relays.binary_search(origin).is_ok();
+                let behind = *hlc > replica.known(*origin);
+                let stuck = behind && is_stuck(replica, *origin, timers, now);
+                if *origin == peer.origin || !(relayed || stuck) || has_own_link(links, *origin, replica) {
+                    continue;
+                }
+                // Who relays it already goes on, as long as it comes.
+                let merit = (relayed && !stuck, *hlc);
+                match wanted.iter_mut().find(|(wanted, ..)| wanted == origin) {
+                    Some((_, conn, best)) if merit > *best => (*conn, *best) = (link.conn, merit),
+                    Some(_) => {}
+                    None => wanted.push((*origin, link.conn, merit)),
+                }
+            }
+        }
+        wanted.sort_unstable();
+        for link in links.values_mut() {
+            let conn = link.conn;
+            let Role::Pull(pull) = &mut link.role else { continue };
+            if pull.stage == PullStage::Held {
+                continue;
+            }
+            let relays = || wanted.iter().filter(|(_, by, _)| *by == conn).map(|(origin, ..)| *origin);
+            if !relays().eq(pull.relays.iter().copied()) {
+                pull.relays.clear();
+                pull.relays.extend(relays());
+                ask_stream(link, replica, false);
+            }
+        }
+    }
+}
+
+/// Whether nothing came of an origin for so long that somebody else should be asked.
+fn is_stuck(replica: &Replica, origin: OriginId, timers: &Timers, now: Mono) -> bool {
+    replica.origins.find(origin).is_some_and(|known| now.ms_since(known.progress) >= timers.relay_ms)
+}
+
+/// A record came over `link` whose predecessor is missing: the stream is asked for again, or a sweep must help.
+pub(crate) fn missed(link: &mut Link, replica: &Replica, origin: OriginId, prev: Hlc) {
+    let Some(peer) = &mut link.peer else { return };
+    if origin == peer.origin {
+        peer.frontier.raise(origin, prev);
+    }
+    let Role::Pull(pull) = &mut link.role else { return };
+    if pull.dropped {
+        ask_stream(link, replica, true);
+    } else {
+        pull.gap = true;
+    }
+}
+
+/// Asks for the stream of a link: again from what is known now, or only with other relays.
+pub(crate) fn ask_stream(link: &mut Link, replica: &Replica, restart: bool) {
+    let Role::Pull(pull) = &mut link.role else { return };
+    pull.last_ask = pull.last_ask.wrapping_add(1);
+    let id = pull.last_ask;
+    pull.stage = PullStage::Asked(id);
+    if restart {
+        pull.dropped = false;
+    }
+    pull.gap = false;
+    let known = replica.origins.iter().map(|origin| (origin.id, replica.known(origin.id)));
+    let known = known.filter(|(_, hlc)| *hlc > Hlc::ZERO);
+    peer::emit_pull((id, restart), known, pull.relays.iter().copied(), link.staged.out());
+}
+
+/// Asks again for a stream that is known to lack something it may still bring; else notes that only a sweep will.
+fn restart_behind(link: &mut Link, replica: &Replica) {
+    let Some(peer) = &link.peer else { return };
+    let Role::Pull(pull) = &mut link.role else { return };
+    if pull.stage != PullStage::Streaming || !peer.stated {
+        return;
+    }
+    let lacks = |origin: OriginId| peer.frontier.of(origin) > replica.known(origin);
+    let behind = peer.drained && (lacks(peer.origin) || pull.relays.iter().any(|origin| lacks(*origin)));
+    if !behind {
+        return;
+    }
+    if pull.dropped {
+        ask_stream(link, replica, true);
+    } else {
+        pull.gap = true;
+    }
+}
+
+/// Whether a link to the origin itself stands and it has been heard to hold no more than we do, or is bringing it.
+fn has_own_link(links: &Links, origin: OriginId, replica: &Replica) -> bool {
+    let own = |link: &Link| link.source().filter(|(_, peer)| peer.origin == origin).is_some();
+    origin == replica.own() || links.values().any(own)
+}
+
+/// Whom to ask for a sweep, if one is needed: of those who stream, the one whose frontier is the greatest in most
+/// origins, so that one sweep closes most gaps.
+fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
+    let sources = || links.values().filter_map(|link| link.source().map(|source| (link, source)));
+    let needed = |(_, (pull, peer)): (&Link, (&Pull, &Peer))| {
+        pull.gap && peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin))
+    };
+    if !sources().any(needed) {
+        return None;
+    }
+    let greatest = |origin: OriginId| sources().map(|(_, (_, peer))| peer.frontier.of(origin)).max();
+    let score = |pull: &Pull, peer: &Peer| {
+        let ahead = |(origin, hlc): &&(OriginId, Hlc)| *hlc > replica.known(*origin) && Some(*hlc) == greatest(*origin);
+        (peer.frontier.iter().filter(ahead).count(), pull.gap)
+    };
+    sources()
+        .max_by_key(|(link, (pull, peer))| (score(pull, peer), std::cmp::Reverse(link.conn)))
+        .map(|(link, _)| link.conn)
+}

@@ -1,0 +1,150 @@
+//! A link: one connection between two members. The side that dialed pulls, the side that accepted feeds.
+
+use crate::boundary::{AddrId, ConnId};
+use crate::config::Timers;
+use crate::origins::Claims;
+use crate::repl::feed::Feed;
+use crate::repl::staged::Staged;
+use crate::tail::Tail;
+use crate::time::{Mono, Now};
+use crate::version::OriginId;
+use crate::wire::peer::{Clocks, Status};
+
+/// One connection between two members.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) conn: ConnId,
+    pub(crate) role: Role,
+    /// Who is at the other end, once it has said so.
+    pub(crate) peer: Option<Peer>,
+    /// Frames that wait to be sent.
+    pub(crate) staged: Staged,
+    /// When the connection stood.
+    opened: Mono,
+    /// When anything was last received.
+    pub(crate) heard: Mono,
+    /// When the next heartbeat is due.
+    pub(crate) status_at: Mono,
+    /// The driver was told, or found, that there is nothing to send; it must be woken when there is.
+    pub(crate) asleep: bool,
+}
+
+/// What this side does on a link.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// Accepted: sends its tail, and sweeps when asked.
+    Feed(Feed),
+    /// Dialed: takes what the other side sends.
+    Pull(Pull),
+}
+
+/// The pulling side's state.
+#[derive(Debug)]
+pub(crate) struct Pull {
+    pub(crate) addr: AddrId,
+    pub(crate) stage: PullStage,
+    /// Origins that the feeder was asked for besides its own, ordered.
+    pub(crate) relays: Vec<OriginId>,
+    /// The number under which the stream was last asked for.
+    pub(crate) last_ask: u32,
+    /// Since the stream began, records of it were dropped because of a sweep: asking for it again may bring them. What
+    /// else is missing the feeder has from a sweep of its own, and not in its tail.
+    pub(crate) dropped: bool,
+    /// Records are missing that asking again did not bring.
+    pub(crate) gap: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PullStage {
+    /// Nothing was asked for: no greeting yet, or the peer's clock is too far ahead to be listened to.
+    Held,
+    /// The stream was asked for under this number; what comes before it begins is of an earlier one.
+    Asked(u32),
+    Streaming,
+}
+
+/// What the other side of a link said of itself.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) run: OriginId,
+    /// Of what it writes now.
+    pub(crate) origin: OriginId,
+    pub(crate) established: bool,
+    /// Its clocks as last stated, and how far its wall clock was ahead of ours then.
+    pub(crate) clocks: Clocks,
+    pub(crate) ahead_ms: i64,
+    /// Its frontier as last stated.
+    pub(crate) frontier: Claims,
+    /// All of its tail that the link carries came before that statement.
+    pub(crate) drained: bool,
+    /// It has sent at least one statement: it did not turn us away.
+    pub(crate) stated: bool,
+}
+
+/// How many times the silence that ends a link a greeting may take.
+const GREETING_SILENCES: u64 = 2;
+
+impl Link {
+    pub(crate) fn new(conn: ConnId, role: Role, now: Mono) -> Self {
+        Self {
+            conn,
+            role,
+            peer: None,
+            staged: Staged::default(),
+            opened: now,
+            heard: now,
+            status_at: now,
+            asleep: true,
+        }
+    }
+
+    /// When the link ends if nothing more is heard. Who has not greeted yet has some time for it, however busy it
+    /// seems.
+    pub(crate) fn expires(&self, timers: &Timers) -> Mono {
+        match self.peer {
+            Some(_) => self.heard.plus_ms(timers.silence_ms),
+            None => self.opened.plus_ms(GREETING_SILENCES * timers.silence_ms),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.peer.as_ref().map(|peer| peer.name.as_str())
+    }
+
+    /// Whether the peer waits for something of the tail, or of the sweep it asked for.
+    pub(crate) fn has_more_to_feed(&self, tail: &Tail) -> bool {
+        matches!(&self.role, Role::Feed(feed) if feed.is_on() && !feed.is_drained(tail))
+    }
+
+    /// The peer, if it is one this node pulls from and that has stated its frontier.
+    pub(crate) fn source(&self) -> Option<(&Pull, &Peer)> {
+        match (&self.role, &self.peer) {
+            (Role::Pull(pull), Some(peer)) if peer.stated && pull.stage != PullStage::Held => Some((pull, peer)),
+            _ => None,
+        }
+    }
+}
+
+impl Peer {
+    /// Takes in a statement.
+    pub(crate) fn update(&mut self, now: Now, status: &Status<'_>) {
+        self.origin = status.origin;
+        self.established = status.established;
+        self.drained = status.drained;
+        self.stated = true;
+        self.set_clocks(now, status.clocks);
+        status.frontier.read_into(&mut self.frontier);
+    }
+
+    pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {
+        self.clocks = clocks;
+        self.ahead_ms = ms_ahead(clocks, now);
+    }
+}
+
+/// How far the stated wall clock is ahead of ours, in milliseconds; negative when it is behind.
+pub(crate) fn ms_ahead(clocks: Clocks, now: Now) -> i64 {
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    signed(clocks.wall.0).saturating_sub(signed(now.wall.0))
+}

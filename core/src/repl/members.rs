@@ -1,0 +1,337 @@
+//! Who the members are, where they are reached, and when they are dialed.
+//!
+//! A member is known by name and by its newest run; a newer run fences the older. Which is the newer is told by the
+//! address and not by a clock: whoever answers where another run answered before has taken its place. An address comes
+//! from the command line or from a peer's word; each leads to a member, more than one may lead to the same.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::boundary::{AddrId, ConnId};
+use crate::config::Timers;
+use crate::rand::Rand;
+use crate::time::Mono;
+use crate::version::OriginId;
+use crate::wire::peer::MEMBERS_MAX;
+
+/// An address that only peers named, and that nobody could reach for this long, is forgotten. A day: longer than any
+/// repair that ends with the same machine at the same address.
+const UNREACHED_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// What is known of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) run: OriginId,
+    pub(crate) incarnation: u64,
+    /// The address it gave itself.
+    pub(crate) advertise: String,
+    /// When it greeted last.
+    pub(crate) met: Mono,
+}
+
+/// A place to dial.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) id: AddrId,
+    pub(crate) address: String,
+    /// From the command line, and so never forgotten.
+    named: bool,
+    /// Whom it led to, or leads to by a peer's word.
+    pub(crate) member: Option<String>,
+    /// The run that answered last.
+    run: Option<OriginId>,
+    pub(crate) state: DialState,
+    backoff_ms: u64,
+    /// A dial of it has come to an end, one way or the other.
+    pub(crate) tried: bool,
+    reached: Mono,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DialState {
+    /// To be dialed from then on.
+    Waiting(Mono),
+    Dialing,
+    Linked(ConnId),
+    /// It is our own.
+    Own,
+}
+
+/// What a greeting means for the member it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is the member's run now, if it was not already.
+    Admitted,
+    /// Another run of the member is linked; nothing changed. `later`: this one claims to have begun after it.
+    Rivalled { later: bool },
+    /// The run has ended: another one answers at its address.
+    Fenced,
+    /// There is no room for another member.
+    Full,
+}
+
+/// Runs remembered as ended.
+const ENDED_MAX: usize = 256;
+
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    members: BTreeMap<String, Member>,
+    targets: Vec<Target>,
+    next_id: u32,
+    /// Runs whose address another run has answered since, oldest first.
+    ended: VecDeque<OriginId>,
+}
+
+impl Members {
+    pub(crate) fn new(named: &[String], now: Mono) -> Self {
+        let mut members = Self::default();
+        for address in named {
+            members.add(address, true, None, now);
+        }
+        members
+    }
+
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    pub(crate) fn target(&self, id: AddrId) -> Option<&Target> {
+        self.targets.iter().find(|target| target.id == id)
+    }
+
+    /// Members met, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Member)> + Clone {
+        self.members.iter().map(|(name, member)| (name.as_str(), member))
+    }
+
+    /// Takes in who greeted, over a dial to `dialed` or unasked. `linked`: a link over which this node pulls from the
+    /// run that was known stands.
+    pub(crate) fn admit(
+        &mut self,
+        name: &str,
+        greeted: Member,
+        dialed: Option<AddrId>,
+        linked: bool,
+        now: Mono,
+    ) -> Admission {
+        if self.ended.contains(&greeted.run) {
+            return Admission::Fenced;
+        }
+        let before = dialed.and_then(|id| self.target_mut(id)).and_then(|target| target.run.replace(greeted.run));
+        // An address that led to another member before says nothing: one name may stand for many machines.
+        let known = self.members.get(name).map(|known| known.run);
+        if let Some(before) = before.filter(|before| *before != greeted.run && known == Some(*before)) {
+            self.end(before);
+        }
+        if let Some(known) = self.members.get(name) {
+            if known.run != greeted.run && linked && !self.ended.contains(&known.run) {
+                return Admission::Rivalled { later: greeted.incarnation > known.incarnation };
+            }
+        } else if self.members.len() >= MEMBERS_MAX && !self.forget_longest_gone() {
+            return Admission::Full;
+        }
+        self.learn(name, &greeted.advertise, now);
+        self.members.insert(name.to_owned(), greeted);
+        Admission::Admitted
+    }
+
+    /// Whether another run has taken this one's place.
+    pub(crate) fn has_ended(&self, run: OriginId) -> bool {
+        self.ended.contains(&run)
+    }
+
+    /// Makes room: forgets the member that greeted longest ago of those this node does not pull from. False if there is
+    /// none.
+    fn forget_longest_gone(&mut self) -> bool {
+        let is_linked = |name: &str| {
+            let leads_to = |target: &&Target| target.member.as_deref() == Some(name);
+            self.targets.iter().filter(leads_to).any(|target| matches!(target.state, DialState::Linked(_)))
+        };
+        let gone = self.members.iter().filter(|(name, _)| !is_linked(name)).min_by_key(|(_, member)| member.met);
+        let Some(name) = gone.map(|(name, _)| name.clone()) else { return false };
+        self.members.remove(&name);
+        self.targets.retain(|target| target.named || target.member.as_ref() != Some(&name));
+        true
+    }
+
+    fn end(&mut self, run: OriginId) {
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(run);
+    }
+
+    /// Takes in a peer's word that `name` is reached at `address`.
+    pub(crate) fn learn(&mut self, name: &str, address: &str, now: Mono) {
+        match self.targets.iter_mut().find(|target| target.address == address) {
+            Some(target) if target.member.is_none() => target.member = Some(name.to_owned()),
+            Some(_) => {}
+            None => self.add(address, false, Some(name.to_owned()), now),
+        }
+    }
+
+    /// The next address whose time has come and that leads to nobody who is `linked` already.
+    pub(crate) fn next_dial(&mut self, now: Mono, linked: impl Fn(&str) -> bool) -> Option<AddrId> {
+        let due = |target: &Target| match target.state {
+            DialState::Waiting(at) => at <= now && !target.member.as_deref().is_some_and(&linked),
+            DialState::Dialing | DialState::Linked(_) | DialState::Own => false,
+        };
+        let target = self.targets.iter_mut().find(|target| due(target))?;
+        target.state = DialState::Dialing;
+        Some(target.id)
+    }
+
+    pub(crate) fn dialed(&mut self, id: AddrId, conn: ConnId) -> bool {
+        let Some(target) = self.target_mut(id) else { return false };
+        target.state = DialState::Linked(conn);
+        true
+    }
+
+    /// The link over `id` stands: it led to `name`.
+    pub(crate) fn greeted(&mut self, id: AddrId, name: &str, now: Mono) {
+        if let Some(target) = self.target_mut(id) {
+            target.member = Some(name.to_owned());
+            target.tried = true;
+            target.reached = now;
+        }
+    }
+
+    /// The address is our own.
+    pub(crate) fn is_own(&mut self, id: AddrId) {
+        if let Some(target) = self.target_mut(id) {
+            target.state = DialState::Own;
+            target.tried = true;
+        }
+    }
+
+    /// A dial failed, or the link over it ended: it is dialed again after a while, later each time, with jitter so that
+    /// those who lost the same peer do not come back in step.
+    pub(crate) fn lost(&mut self, id: AddrId, timers: &Timers, rand: &mut Rand, now: Mono) {
+        let Some(at) = self.targets.iter().position(|target| target.id == id) else { return };
+        let target = &mut self.targets[at];
+        target.tried = true;
+        if target.state == DialState::Own {
+            return;
+        }
+        // Only a link that stood for a while ends the backing off: one that is turned away again and again does not.
+        if matches!(target.state, DialState::Linked(_)) && now.ms_since(target.reached) >= timers.redial_ms_max {
+            target.backoff_ms = timers.redial_ms_min;
+        }
+        let half = target.backoff_ms / 2;
+        target.state = DialState::Waiting(now.plus_ms(half + rand.below(half + 1)));
+        target.backoff_ms = (target.backoff_ms * 2).clamp(timers.redial_ms_min, timers.redial_ms_max);
+        if !target.named && now.ms_since(target.reached) > UNREACHED_MS_MAX {
+            self.targets.swap_remove(at);
+        }
+    }
+
+    /// When the next dial is due.
+    pub(crate) fn deadline(&self, linked: impl Fn(&str) -> bool) -> Option<Mono> {
+        let due = |target: &Target| match target.state {
+            DialState::Waiting(at) if !target.member.as_deref().is_some_and(&linked) => Some(at),
+            DialState::Waiting(_) | DialState::Dialing | DialState::Linked(_) | DialState::Own => None,
+        };
+        self.targets.iter().filter_map(due).min()
+    }
+
+    fn add(&mut self, address: &str, named: bool, member: Option<String>, now: Mono) {
+        let held = self.targets.iter().any(|target| target.address == address);
+        if held || (!named && self.targets.len() >= MEMBERS_MAX) {
+            return;
+        }
+        self.targets.push(Target {
+            id: AddrId(self.next_id),
+            address: address.to_owned(),
+            named,
+            member,
+            run: None,
+            state: DialState::Waiting(now),
+            backoff_ms: 0,
+            tried: false,
+            reached: now,
+        });
+        self.next_id += 1;
+    }
+
+    fn target_mut(&mut self, id: AddrId) -> Option<&mut Target> {
+        self.targets.iter_mut().find(|target| target.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(run: u64, incarnation: u64) -> Member {
+        Member { run: OriginId(run), incarnation, advertise: "b:1".into(), met: Mono(0) }
+    }
+
+    #[test]
+    fn whoever_answers_at_an_address_fences_who_answered_before() {
+        let mut members = Members::new(&["b:1".into()], Mono(0));
+        let at = members.next_dial(Mono(0), |_| false);
+        let mut admit =
+            |run, incarnation, dialed, linked| members.admit("b", member(run, incarnation), dialed, linked, Mono(0));
+        assert_eq!(admit(1, 10, at, false), Admission::Admitted);
+        assert_eq!(admit(2, 11, None, true), Admission::Rivalled { later: true });
+        assert_eq!(admit(2, 9, None, true), Admission::Rivalled { later: false });
+        assert_eq!(admit(2, 9, at, true), Admission::Admitted);
+        assert_eq!(admit(1, 10, None, true), Admission::Fenced);
+        assert_eq!(admit(1, 10, None, false), Admission::Fenced);
+        assert_eq!(admit(2, 9, None, true), Admission::Admitted);
+    }
+
+    #[test]
+    fn an_address_that_leads_to_one_member_and_then_another_fences_neither() {
+        let mut members = Members::new(&["any:1".into()], Mono(0));
+        let any = members.next_dial(Mono(0), |_| false);
+        assert_eq!(members.admit("b", member(1, 10), any, false, Mono(0)), Admission::Admitted);
+        assert_eq!(members.admit("c", member(2, 10), any, false, Mono(0)), Admission::Admitted);
+        assert_eq!(members.admit("b", member(1, 10), any, false, Mono(0)), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_full_book_forgets_who_greeted_longest_ago() {
+        let mut members = Members::default();
+        for at in 0..=MEMBERS_MAX as u64 {
+            let member = Member { met: Mono(at), advertise: format!("{at}:1"), ..member(at + 1, 1) };
+            assert_eq!(members.admit(&at.to_string(), member, None, false, Mono(at)), Admission::Admitted);
+        }
+        assert_eq!(members.iter().count(), MEMBERS_MAX);
+        assert!(members.iter().all(|(name, _)| name != "0"));
+        assert!(members.targets().len() <= MEMBERS_MAX);
+    }
+
+    #[test]
+    fn two_nodes_of_one_name_at_two_addresses_do_not_fence_each_other() {
+        let mut members = Members::new(&["b:1".into(), "b:2".into()], Mono(0));
+        let one = members.next_dial(Mono(0), |_| false);
+        let two = members.next_dial(Mono(0), |_| false);
+        assert_eq!(members.admit("b", member(1, 10), one, false, Mono(0)), Admission::Admitted);
+        assert_eq!(members.admit("b", member(2, 11), two, true, Mono(0)), Admission::Rivalled { later: true });
+        assert_eq!(members.admit("b", member(1, 10), one, true, Mono(0)), Admission::Admitted);
+    }
+
+    #[test]
+    fn an_address_is_dialed_once_and_again_only_later() {
+        let timers = Timers::default();
+        let mut rand = Rand::new([1; 4]);
+        let mut members = Members::new(&["a:1".into(), "a:1".into()], Mono(0));
+        let id = members.next_dial(Mono(0), |_| false).unwrap();
+        assert_eq!(members.next_dial(Mono(0), |_| false), None);
+        members.lost(id, &timers, &mut rand, Mono(0));
+        members.lost(id, &timers, &mut rand, Mono(0));
+        let DialState::Waiting(at) = members.target(id).unwrap().state else { panic!("it waits") };
+        assert!(at > Mono(0) && at <= Mono(0).plus_ms(timers.redial_ms_min));
+        assert_eq!(members.deadline(|_| false), Some(at));
+        assert_eq!(members.next_dial(at, |_| false), Some(id));
+    }
+
+    #[test]
+    fn a_member_linked_over_one_address_is_not_dialed_over_another() {
+        let mut members = Members::default();
+        members.learn("b", "b:1", Mono(0));
+        assert_eq!(members.next_dial(Mono(0), |name| name == "b"), None);
+        assert_eq!(members.deadline(|name| name == "b"), None);
+        assert!(members.next_dial(Mono(0), |_| false).is_some());
+    }
+}

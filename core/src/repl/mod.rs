@@ -1,0 +1,369 @@
+//! Replication: links to the other members, and what is taken from and given to each.
+//!
+//! Each node dials every member it knows and pulls from it; the accepted side feeds. So two nodes share two
+//! connections, one for each direction in which records flow, and no two dials can cross.
+
+mod clocks;
+mod exposure;
+mod feed;
+mod frames;
+mod intake;
+mod lag;
+mod link;
+mod members;
+mod orphans;
+mod staged;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use crate::boundary::{Action, AddrId, Close, ConnId, Effects};
+use crate::config::Config;
+use crate::rand::Rand;
+use crate::replica::{Exposure, Refused, Replica};
+use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId, Version};
+use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL};
+use feed::Feed;
+pub(crate) use frames::STAGED_BYTES_MAX;
+use intake::Intake;
+pub(crate) use link::{Link, Role};
+use link::{Pull, PullStage};
+pub(crate) use members::{DialState, Members};
+use orphans::Orphans;
+
+/// Links by connection: a bounded, ordered table, so that nothing depends on a hash.
+pub(crate) type Links = BTreeMap<ConnId, Link>;
+
+/// Links at once, both ways: thirty members have 58, and a few more while old ones are replaced.
+pub(crate) const LINKS_MAX: usize = 128;
+
+/// Background steps (a walk over the store in pieces) come this often while there is something to do.
+const STEP_MS: u64 = 1;
+
+/// The longest sleep: wall clocks may step, so what depends on them is looked at this often.
+const IDLE_MS_MAX: u64 = 1_000;
+
+/// The replication of one node.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    pub(crate) links: Links,
+    pub(crate) members: Members,
+    intake: Intake,
+    orphans: Orphans,
+    reissue: exposure::Reissue,
+    /// This run, as it names itself; its first origin.
+    run: OriginId,
+    incarnation: u64,
+    rand: Rand,
+    /// How far this node's clock is ahead of the median of its peers', in milliseconds; negative when behind.
+    pub(crate) clock_ms_ahead: i64,
+    pub(crate) marks: lag::Marks,
+    /// How much of this run's own stream each member was last heard to hold.
+    held: BTreeMap<String, Version>,
+    progress: exposure::Progress,
+    deadline: Mono,
+}
+
+impl Replication {
+    pub(crate) fn new(config: &Config, run: OriginId, rand: Rand, now: Now) -> Self {
+        Self {
+            links: Links::new(),
+            members: Members::new(&config.peers, now.mono),
+            intake: Intake::default(),
+            orphans: Orphans::default(),
+            reissue: exposure::Reissue::default(),
+            run,
+            incarnation: now.wall.0,
+            rand,
+            clock_ms_ahead: 0,
+            marks: lag::Marks::new(run),
+            held: BTreeMap::new(),
+            progress: exposure::Progress::default(),
+            deadline: now.mono,
+        }
+    }
+
+    /// When [`tick`](Self::tick) is due.
+    pub(crate) fn deadline(&self) -> Mono {
+        self.deadline
+    }
+
+    /// A dial succeeded: greets.
+    pub(crate) fn dialed(&mut self, now: Now, conn: ConnId, addr: AddrId, cx: &mut Context<'_>) {
+        if self.links.len() >= LINKS_MAX || !self.members.dialed(addr, conn) {
+            self.members.lost(addr, &cx.config.timers, &mut self.rand, now.mono);
+            cx.close(conn, Close::Replaced);
+            return;
+        }
+        let pull = Pull { addr, stage: PullStage::Held, relays: Vec::new(), last_ask: 0, dropped: false, gap: false };
+        let mut link = Link::new(conn, Role::Pull(pull), now.mono);
+        self.greet(now, &mut link, cx);
+        link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+        self.links.insert(conn, link);
+        self.wake(conn, cx.effects);
+        self.soon(now.mono);
+    }
+
+    /// A dial failed.
+    pub(crate) fn dial_failed(&mut self, now: Now, addr: AddrId, cx: &Context<'_>) {
+        self.members.lost(addr, &cx.config.timers, &mut self.rand, now.mono);
+        self.soon(now.mono);
+    }
+
+    /// An accepted connection has sent the preamble of a peer. False if there is no room for it.
+    pub(crate) fn accepted(&mut self, now: Now, conn: ConnId, cx: &Context<'_>) -> bool {
+        if self.links.len() >= LINKS_MAX {
+            return false;
+        }
+        let mut link = Link::new(conn, Role::Feed(Feed::new()), now.mono);
+        link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+        self.links.insert(conn, link);
+        self.soon(now.mono);
+        true
+    }
+
+    /// The other side of a link, or the system, ended it.
+    pub(crate) fn closed(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
+        self.forget(now, conn, cx);
+        self.soon(now.mono);
+    }
+
+    /// Ends a link.
+    fn close(&mut self, now: Now, conn: ConnId, why: Close, cx: &mut Context<'_>) {
+        if let Some(name) = self.links.get(&conn).map(|link| link.name().unwrap_or("?")) {
+            tracing::debug!(peer = name, ?why, "link closed");
+        }
+        self.forget(now, conn, cx);
+        cx.close(conn, why);
+        self.soon(now.mono);
+    }
+
+    fn forget(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
+        let Some(link) = self.links.remove(&conn) else { return };
+        self.intake.closed(conn, cx.replica);
+        if let Role::Pull(pull) = &link.role {
+            self.members.lost(pull.addr, &cx.config.timers, &mut self.rand, now.mono);
+            if link.peer.as_ref().is_some_and(|peer| peer.stated) {
+                tracing::info!(peer = link.name().unwrap_or("?"), "peer lost");
+            }
+        }
+    }
+
+    /// Appends at most `limit` bytes of what waits for a link; true while more remains.
+    pub(crate) fn fill(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        limit: usize,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(link) = self.links.get_mut(&conn) else { return false };
+        let full = out.len() + limit;
+        if let Role::Feed(feed) = &mut link.role {
+            if feed.finish_record(&cx.replica.tail, limit, out).is_err() {
+                self.close(now, conn, Close::Lagged, cx);
+                return false;
+            }
+            if feed.is_within_record() {
+                return true;
+            }
+            feed.step_sweep(cx.replica, &mut link.staged);
+        }
+        link.staged.drain_to(full - out.len(), out);
+        if !link.staged.is_empty() {
+            return true;
+        }
+        if let Role::Feed(feed) = &mut link.role {
+            feed.stream(cx.replica, full - out.len(), out);
+            if feed.take_owed_status(&cx.replica.tail) {
+                let established = cx.replica.exposure == Exposure::Exposed;
+                emit_status(link, clocks(now, cx.replica), established, cx.replica);
+                link.staged.drain_to(full - out.len(), out);
+            }
+        }
+        link.asleep = link.staged.is_empty() && !link.has_more_to_feed(&cx.replica.tail);
+        !link.asleep
+    }
+
+    /// Does what is due: dials, heartbeats, the end of silent links, and a step of whatever walks the store.
+    pub(crate) fn tick(&mut self, now: Now, cx: &mut Context<'_>) {
+        self.close_silent(now, cx);
+        self.guard_clocks(now, cx);
+        self.dial_due(now, cx);
+        self.check_exposure(now, cx);
+        self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
+        let walking = self.step_walks(now, cx);
+        self.send_statuses(now, cx);
+        self.wake_staged(cx.effects);
+        self.plan_deadline(now, walking, cx);
+    }
+
+    /// Wakes the links that have something to send now that the tail may have grown.
+    pub(crate) fn wake_fed(&mut self, cx: &mut Context<'_>) {
+        for link in self.links.values_mut() {
+            if link.asleep && (link.has_more_to_feed(&cx.replica.tail) || !link.staged.is_empty()) {
+                link.asleep = false;
+                cx.effects.actions.push(Action::Wake { conn: link.conn });
+            }
+        }
+    }
+
+    /// Whether this node is being sent over `conn` what it lacks.
+    pub(crate) fn is_swept_by(&self, conn: ConnId) -> bool {
+        self.intake.is_swept_by(conn)
+    }
+
+    /// How much of this run's own stream `name` was last heard to hold.
+    pub(crate) fn held_by(&self, name: &str) -> Hlc {
+        self.held.get(name).filter(|held| held.origin == self.marks.origin()).map_or(Hlc::ZERO, |held| held.hlc)
+    }
+
+    /// Bytes staged for the link that has most of them.
+    pub(crate) fn staged_bytes(&self) -> usize {
+        self.links.values().map(|link| link.staged.len()).max().unwrap_or(0)
+    }
+
+    fn close_silent(&mut self, now: Now, cx: &mut Context<'_>) {
+        let timers = &cx.config.timers;
+        let silent = |link: &&Link| link.expires(timers) <= now.mono;
+        let silent = self.links.values().filter(silent).map(|link| link.conn);
+        let conns: Vec<ConnId> = silent.chain(self.intake.unanswered(timers, now.mono)).collect();
+        for conn in conns {
+            self.close(now, conn, Close::Silent, cx);
+        }
+    }
+
+    fn dial_due(&mut self, now: Now, cx: &mut Context<'_>) {
+        if cx.replica.refused == Some(Refused::Fenced) {
+            return;
+        }
+        let links = &self.links;
+        while let Some(addr) = self.members.next_dial(now.mono, |name| pulls_from(links, name)) {
+            cx.effects.actions.push(Action::Dial { addr });
+        }
+    }
+
+    fn send_statuses(&mut self, now: Now, cx: &Context<'_>) {
+        self.marks.mark(cx.replica);
+        let established = cx.replica.exposure == Exposure::Exposed;
+        let clocks = clocks(now, cx.replica);
+        for link in self.links.values_mut() {
+            if link.status_at > now.mono || link.peer.is_none() {
+                continue;
+            }
+            link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+            emit_status(link, clocks, established, cx.replica);
+        }
+    }
+
+    fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let reissuing = self.reissue.step(now, cx.replica);
+        let announcing = self.orphans.step(now, &self.links, &self.members, &self.intake, cx);
+        let expiring = match cx.replica.refused {
+            None => cx.replica.store.expire(now.wall),
+            // A clock that is too far ahead would expire what the others still serve.
+            Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
+        };
+        reissuing | announcing | expiring
+    }
+
+    fn plan_deadline(&mut self, now: Now, walking: bool, cx: &Context<'_>) {
+        let links = &self.links;
+        let timers = &cx.config.timers;
+        let mut deadline = now.mono.plus_ms(if walking { STEP_MS } else { IDLE_MS_MAX });
+        for link in links.values() {
+            deadline = deadline.min(link.expires(timers));
+            if link.peer.is_some() {
+                deadline = deadline.min(link.status_at);
+            }
+        }
+        if cx.replica.refused != Some(Refused::Fenced)
+            && let Some(dial) = self.members.deadline(|name| pulls_from(links, name))
+        {
+            deadline = deadline.min(dial);
+        }
+        self.deadline = deadline;
+    }
+
+    /// Ticks as soon as the driver can.
+    fn soon(&mut self, now: Mono) {
+        self.deadline = self.deadline.min(now);
+    }
+
+    fn greet(&self, now: Now, link: &mut Link, cx: &Context<'_>) {
+        let out = link.staged.out();
+        out.extend_from_slice(&PREAMBLE);
+        let greeting = Greeting {
+            protocol: PROTOCOL,
+            run: self.run,
+            incarnation: self.incarnation,
+            clocks: clocks(now, cx.replica),
+            established: cx.replica.exposure == Exposure::Exposed,
+            name: &cx.config.name,
+            advertise: &cx.config.advertise,
+        };
+        peer::emit_greeting(&greeting, out);
+        let members = self.members.iter().map(|(name, member)| (name, member.advertise.as_str()));
+        peer::emit_members(members, out);
+    }
+
+    fn wake(&mut self, conn: ConnId, effects: &mut Effects) {
+        if let Some(link) = self.links.get_mut(&conn)
+            && link.asleep
+        {
+            link.asleep = false;
+            effects.actions.push(Action::Wake { conn });
+        }
+    }
+
+    fn wake_staged(&mut self, effects: &mut Effects) {
+        for link in self.links.values_mut() {
+            if link.asleep && !link.staged.is_empty() {
+                link.asleep = false;
+                effects.actions.push(Action::Wake { conn: link.conn });
+            }
+        }
+    }
+}
+
+/// What replication works on besides itself.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) replica: &'a mut Replica,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl Context<'_> {
+    fn close(&mut self, conn: ConnId, why: Close) {
+        self.effects.actions.push(Action::Close { conn, why });
+    }
+}
+
+fn link_mut(links: &mut Links, conn: ConnId) -> Option<&mut Link> {
+    links.get_mut(&conn)
+}
+
+/// Whether a link on which this node pulls from `name` stands.
+fn pulls_from(links: &Links, name: &str) -> bool {
+    links.values().any(|link| matches!(link.role, Role::Pull(_)) && link.name() == Some(name))
+}
+
+fn clocks(now: Now, replica: &Replica) -> Clocks {
+    Clocks { wall: now.wall, hlc: replica.clock() }
+}
+
+fn emit_status(link: &mut Link, clocks: Clocks, established: bool, replica: &Replica) {
+    let drained = match &link.role {
+        Role::Feed(feed) => feed.has_streamed(&replica.tail) && link.staged.is_empty(),
+        Role::Pull(_) => false,
+    };
+    peer::emit_status(clocks, replica.own(), (established, drained), replica.exposed(), link.staged.out());
+    if let Role::Feed(feed) = &mut link.role
+        && !drained
+    {
+        feed.owe_status();
+    }
+}

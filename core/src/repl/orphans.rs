@@ -1,0 +1,84 @@
+//! Orphans: records of a run that nobody can stream any more, left on some nodes by sweeps that did not come to their
+//! end (PROTOCOL.md rule 12). Frontiers are equal while data differs, so nobody would ever ask for them; whoever holds
+//! some announces them again in its own stream.
+
+use crate::record::Record;
+use crate::repl::intake::Intake;
+use crate::repl::walk::Walk;
+use crate::repl::{Context, Links, Members};
+use crate::replica::{Exposure, Replica};
+use crate::time::Now;
+use crate::version::{Hlc, OriginId};
+
+/// What is being announced, if anything is.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    round: Option<Round>,
+}
+
+/// The announcing of what one origin left behind.
+#[derive(Debug)]
+struct Round {
+    origin: OriginId,
+    above: Hlc,
+    upto: Hlc,
+    walk: Walk,
+}
+
+impl Orphans {
+    /// Announces some more. True while there is more.
+    pub(super) fn step(
+        &mut self,
+        now: Now,
+        links: &Links,
+        members: &Members,
+        intake: &Intake,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if cx.replica.exposure == Exposure::Hidden || cx.replica.is_reissuing() {
+            return false;
+        }
+        if self.round.is_none() {
+            self.round = next(now, links, members, intake, cx);
+        }
+        let Some(round) = &mut self.round else { return false };
+        if round.step(now, cx.replica) {
+            return true;
+        }
+        cx.replica.origins.announce(round.origin, round.upto);
+        self.round = None;
+        true
+    }
+}
+
+/// An origin with unclaimed records that no link and no peer can bring.
+fn next(now: Now, links: &Links, members: &Members, intake: &Intake, cx: &Context<'_>) -> Option<Round> {
+    if !intake.is_idle() {
+        return None;
+    }
+    let sources = || links.values().filter_map(|link| link.source());
+    let orphaned = cx.replica.origins.iter().find(|origin| {
+        let left_behind = origin.swept > origin.frontier && origin.swept > origin.announced;
+        let silent = members.has_ended(origin.id) || now.mono.ms_since(origin.progress) >= cx.config.timers.orphan_ms;
+        left_behind
+            && silent
+            && !sources().any(|(_, peer)| peer.origin == origin.id || peer.frontier.of(origin.id) > origin.frontier)
+    })?;
+    tracing::info!(origin = %orphaned.id, "announcing what a run that ended left behind");
+    Some(Round { origin: orphaned.id, above: orphaned.frontier, upto: orphaned.swept, walk: Walk::default() })
+}
+
+impl Round {
+    /// True while there is more.
+    fn step(&mut self, now: Now, replica: &mut Replica) -> bool {
+        let Self { origin, above, upto, walk } = self;
+        let orphaned = |record: &Record<'_>| {
+            let version = record.version;
+            version.origin == *origin && version.hlc > *above && version.hlc <= *upto
+        };
+        for key in walk.step(&replica.store, |slot| replica.store.slot_newest(slot) <= *above, orphaned) {
+            replica.announce(now, &key);
+        }
+        !walk.is_done()
+    }
+}

@@ -1,0 +1,362 @@
+//! The data side of a node: the store, the clock that stamps writes, and the tail that peers are fed from.
+//!
+//! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
+
+use crate::origins::{Claims, Origins};
+use crate::record::{Framed, Record, encode};
+use crate::store::{Merged, OriginsFull, Store};
+use crate::tail::Tail;
+use crate::time::{Mono, Now, WallMs};
+use crate::version::{Hlc, HlcClock, OriginId, Version};
+
+/// Why a client's write was not taken. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// This node's clock is too far ahead of its peers'.
+    ClockAhead { ms: u64 },
+    /// A newer run of this member has taken its place.
+    Fenced,
+}
+
+/// What a reader sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Live<'a> {
+    pub(crate) value: &'a [u8],
+    pub(crate) deadline: Option<WallMs>,
+}
+
+/// What became of a record of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streamed {
+    /// It was the next of its stream.
+    Taken,
+    /// It was known, or a sweep under way answers for it.
+    Covered,
+    /// Records before it are missing; it was not merged.
+    Gap,
+}
+
+/// Whether peers may see what this run wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// Not yet: the run began without memory, and its stamps may be below what the cluster has forgotten.
+    Hidden,
+    Exposed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) store: Store,
+    pub(crate) origins: Origins,
+    pub(crate) tail: Tail,
+    clock: HlcClock,
+    /// The origin of what is written now.
+    own: OriginId,
+    own_last: Hlc,
+    own_first: Option<Hlc>,
+    own_records: u64,
+    /// What was written before an established member had a say, hidden until all of it has been written anew.
+    reissued: Option<OriginId>,
+    pub(crate) exposure: Exposure,
+    /// Set while client writes are refused.
+    pub(crate) refused: Option<Refused>,
+    /// While a sweep is under way: what will be claimed at its end.
+    sweeping: Option<Claims>,
+    /// Off until the first peer is known: a node on its own pays nothing for a tail.
+    tail_on: bool,
+    conflicts: u64,
+    scratch: Vec<u8>,
+}
+
+impl Replica {
+    pub(crate) fn new(own: OriginId, hash_key: [u64; 2], ring_bytes: usize, exposure: Exposure, now: Mono) -> Self {
+        let mut origins = Origins::default();
+        origins.open_own(own, now);
+        Self {
+            store: Store::new(hash_key),
+            origins,
+            tail: Tail::new(ring_bytes),
+            clock: HlcClock::default(),
+            own,
+            own_last: Hlc::ZERO,
+            own_first: None,
+            own_records: 0,
+            reissued: None,
+            exposure,
+            refused: None,
+            sweeping: None,
+            tail_on: false,
+            conflicts: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The value of `key`, unless it is absent, deleted or expired.
+    pub(crate) fn get(&self, now: Now, key: &[u8]) -> Option<Live<'_>> {
+        let record = self.store.get(key)?;
+        if record.deadline.is_some_and(|deadline| deadline <= now.wall) {
+            return None;
+        }
+        record.value.map(|value| Live { value, deadline: record.deadline })
+    }
+
+    /// Sets `key`. `deadline` is absolute; none means it never expires.
+    pub(crate) fn set(&mut self, now: Now, key: &[u8], value: &[u8], deadline: Option<WallMs>) -> Result<(), Refused> {
+        self.write(now, key, Some(value), deadline)
+    }
+
+    /// Deletes `key`; whether there was something to delete. An absent key gets no tombstone: nothing was seen.
+    pub(crate) fn delete(&mut self, now: Now, key: &[u8]) -> Result<bool, Refused> {
+        if self.get(now, key).is_none() {
+            return self.refused.map_or(Ok(false), Err);
+        }
+        self.write(now, key, None, None).map(|()| true)
+    }
+
+    fn write(&mut self, now: Now, key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>) -> Result<(), Refused> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
+        self.stamp_and_take(
+            now,
+            &Record { key, value, deadline, version: Version { hlc: Hlc::ZERO, origin: self.own } },
+        );
+        Ok(())
+    }
+
+    /// Writes `record` under a new version of this run.
+    fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
+        let stamp = Version { hlc: self.clock.tick(now.wall), origin: self.own };
+        let record = Record { version: stamp, ..*record };
+        let Ok(Merged::Won { over }) = self.take(now.mono, &record) else {
+            unreachable!("a new stamp is greater than every one seen, and its origin has an account");
+        };
+        if self.tail_on {
+            let seen = over.map_or(Hlc::ZERO, |over| over.hlc);
+            self.scratch.clear();
+            encode(&Framed { stamp, prev: Some(self.own_last), seen, record }, &mut self.scratch);
+        }
+        self.append(now.mono, stamp);
+    }
+
+    /// Announces the record of `key` again, which nobody is left to stream: an envelope in this run's own stream.
+    pub(crate) fn announce(&mut self, now: Now, key: &[u8]) {
+        let stamp = Version { hlc: self.clock.tick(now.wall), origin: self.own };
+        let Some(record) = self.store.get(key) else { return };
+        self.scratch.clear();
+        encode(&Framed { stamp, prev: Some(self.own_last), seen: Hlc::ZERO, record }, &mut self.scratch);
+        self.append(now.mono, stamp);
+    }
+
+    /// Puts what was encoded into `scratch` into this run's own stream at `stamp`.
+    fn append(&mut self, now: Mono, stamp: Version) {
+        debug_assert!(stamp.hlc > self.own_last, "a run's stamps strictly increase");
+        if self.tail_on {
+            self.tail.append(&self.scratch);
+        }
+        self.own_last = stamp.hlc;
+        self.own_first.get_or_insert(stamp.hlc);
+        self.own_records += 1;
+        self.origins.claim(self.own, stamp.hlc, now);
+        self.raise_sweeping(self.own, stamp.hlc);
+    }
+
+    /// The one way in: every record that is merged, whoever brought it, is merged here.
+    fn take(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+        let version = record.version;
+        if !self.origins.hold(version.origin, version.hlc, now) {
+            return Err(OriginsFull);
+        }
+        self.clock.observe(version.hlc);
+        self.store.merge(record)
+    }
+
+    /// Takes a record of a stream, whose encoding is `bytes`.
+    pub(crate) fn stream(
+        &mut self,
+        now: Mono,
+        framed: &Framed<'_>,
+        prev: Hlc,
+        bytes: &[u8],
+    ) -> Result<Streamed, OriginsFull> {
+        let Version { hlc, origin } = framed.stamp;
+        let known = self.known(origin);
+        if hlc <= known || self.is_own(origin) {
+            return Ok(Streamed::Covered);
+        }
+        if prev > known {
+            return Ok(Streamed::Gap);
+        }
+        if self.origins.open(origin, now).is_none() {
+            return Err(OriginsFull);
+        }
+        let version = framed.record.version;
+        if version == framed.stamp || version.hlc > self.origins.frontier(version.origin) {
+            let merged = self.take(now, &framed.record)?;
+            self.count_conflict(framed, merged);
+        }
+        self.clock.observe(hlc);
+        if self.tail_on {
+            self.tail.append(bytes);
+        }
+        if self.sweeping.is_some() {
+            self.raise_sweeping(origin, hlc);
+            self.origins.hold(origin, hlc, now);
+            // Should the sweep be cut, this stays unclaimed, as what the sweep itself brought does.
+            self.origins.sweep(origin, hlc);
+            self.origins.touch(origin, now);
+        } else {
+            self.origins.claim(origin, hlc, now);
+        }
+        Ok(Streamed::Taken)
+    }
+
+    /// Takes a record of a sweep. It advances nothing until the sweep is whole.
+    pub(crate) fn swept(&mut self, now: Mono, record: &Record<'_>) -> Result<(), OriginsFull> {
+        let Version { hlc, origin } = record.version;
+        if hlc <= self.origins.frontier(origin) || self.is_own(origin) {
+            return Ok(());
+        }
+        self.take(now, record)?;
+        self.origins.sweep(origin, hlc);
+        Ok(())
+    }
+
+    /// A sweep with these claims begins: until its end, streams continue from what it will have brought.
+    pub(crate) fn begin_sweep(&mut self, now: Mono, mut claims: Claims) -> Result<(), OriginsFull> {
+        for (origin, _) in claims.iter() {
+            self.origins.open(*origin, now).ok_or(OriginsFull)?;
+        }
+        for origin in self.origins.iter() {
+            claims.raise(origin.id, origin.frontier);
+        }
+        self.sweeping = Some(claims);
+        Ok(())
+    }
+
+    /// The sweep is whole: everything that it and the streams beside it brought is claimed, and what is written next is
+    /// newer than anything that the sender ever knew.
+    pub(crate) fn end_sweep(&mut self, now: Mono, sender_clock: Hlc) {
+        let Some(claims) = self.sweeping.take() else { return };
+        for (origin, hlc) in claims.iter() {
+            self.origins.claim(*origin, *hlc, now);
+            self.clock.observe(*hlc);
+        }
+        self.clock.observe(sender_clock);
+    }
+
+    /// The sweep was cut: what it brought is held, and not claimed.
+    pub(crate) fn abort_sweep(&mut self) {
+        self.sweeping = None;
+    }
+
+    /// Up to where records of `origin` need not be taken from a stream.
+    pub(crate) fn known(&self, origin: OriginId) -> Hlc {
+        let claimed = self.origins.frontier(origin);
+        self.sweeping.as_ref().map_or(claimed, |claims| claims.of(origin).max(claimed))
+    }
+
+    /// From now on a tail is kept: there are peers to feed.
+    pub(crate) fn keep_tail(&mut self) {
+        self.tail_on = true;
+    }
+
+    pub(crate) fn own(&self) -> OriginId {
+        self.own
+    }
+
+    /// The stamp of the newest record of this run's stream.
+    pub(crate) fn own_last(&self) -> Hlc {
+        self.own_last
+    }
+
+    /// How many records this run's stream has had.
+    pub(crate) fn own_records(&self) -> u64 {
+        self.own_records
+    }
+
+    pub(crate) fn clock(&self) -> Hlc {
+        self.clock.last()
+    }
+
+    pub(crate) fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    /// Whether peers must not see records of `origin`.
+    pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
+        self.reissued == Some(origin) || (origin == self.own && self.exposure == Exposure::Hidden)
+    }
+
+    /// The frontier as peers may see it.
+    pub(crate) fn exposed(&self) -> impl Iterator<Item = (OriginId, Hlc)> + Clone + '_ {
+        self.origins
+            .iter()
+            .filter(|origin| origin.frontier > Hlc::ZERO && !self.is_hidden(origin.id))
+            .map(|origin| (origin.id, origin.frontier))
+    }
+
+    /// An established member's clock reads `theirs`. If something hidden was stamped at or below it, everything hidden
+    /// is to be written anew, under `fresh`, an origin that nobody has seen. True if so.
+    pub(crate) fn expose(&mut self, now: Mono, theirs: Hlc, fresh: OriginId) -> bool {
+        debug_assert!(self.exposure == Exposure::Hidden, "a run is exposed once");
+        self.exposure = Exposure::Exposed;
+        self.clock.observe(theirs);
+        if self.own_first.is_none_or(|first| first > theirs) {
+            return false;
+        }
+        self.reissued = Some(self.own);
+        self.own = fresh;
+        self.own_last = Hlc::ZERO;
+        self.own_first = None;
+        self.origins.open_own(fresh, now);
+        true
+    }
+
+    /// Writes the record of `key` anew if it is one of those hidden for good.
+    pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
+        let Some(record) = self.store.get(key).filter(|record| self.reissued == Some(record.version.origin)) else {
+            return;
+        };
+        // A copy: the store overwrites the entry that the record borrows from.
+        let (value, deadline) = (record.value.map(<[u8]>::to_vec), record.deadline);
+        let version = Version { hlc: Hlc::ZERO, origin: self.own };
+        self.stamp_and_take(now, &Record { key, value: value.as_deref(), deadline, version });
+    }
+
+    /// Whether there are records to be written anew.
+    pub(crate) fn is_reissuing(&self) -> bool {
+        self.reissued.is_some()
+    }
+
+    /// All of them have been.
+    pub(crate) fn end_reissue(&mut self) {
+        let Some(hidden) = self.reissued.take() else { return };
+        self.origins.remove(hidden);
+        if let Some(claims) = &mut self.sweeping {
+            claims.remove(hidden);
+        }
+    }
+
+    fn is_own(&self, origin: OriginId) -> bool {
+        origin == self.own || self.reissued == Some(origin)
+    }
+
+    fn raise_sweeping(&mut self, origin: OriginId, hlc: Hlc) {
+        if let Some(claims) = &mut self.sweeping {
+            claims.raise(origin, hlc);
+        }
+    }
+
+    /// Counts a conflict between an arriving record and one of this run's own, which these two writers can know: what
+    /// loses to a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
+    fn count_conflict(&mut self, framed: &Framed<'_>, merged: Merged) {
+        let concurrent = match merged {
+            _ if framed.record.version != framed.stamp => false,
+            Merged::Lost { to } => to.origin == self.own,
+            Merged::Won { over: Some(over) } => over.origin == self.own && framed.seen < over.hlc,
+            Merged::Won { over: None } | Merged::Same => false,
+        };
+        self.conflicts += u64::from(concurrent);
+    }
+}

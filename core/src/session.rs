@@ -1,0 +1,278 @@
+//! A client's connection: from bytes as they arrive to commands, one line each.
+//!
+//! A line ends with LF, CR LF or CR NUL. Telnet's own bytes may stand anywhere, also inside a line, and are not part
+//! of it. Replies depend on the bytes only, never on how they were split into reads.
+
+use memchr::memchr3;
+
+use crate::command::{Bounded, Command, Reply};
+use crate::config::Limits;
+use crate::execute::Flow;
+use crate::wire::line;
+use crate::wire::telnet::{IAC, Taken, Telnet};
+use crate::wire::words::{Unquoted, trim};
+
+/// What Ctrl-D sends.
+const END_OF_TRANSMISSION: u8 = 0x04;
+
+/// The state of one client that speaks the line dialect.
+#[derive(Debug, Default)]
+pub(crate) struct ClientSession {
+    phase: Phase,
+    telnet: Telnet,
+    /// The data of an unfinished line that telnet bytes stood in; empty in every other phase than `Copied`.
+    copied: Vec<u8>,
+    unquoted: Unquoted,
+}
+
+/// Where the line stands that the next data byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// With the caller, at the start of what it hands in next; its end is not among the first `scanned` bytes.
+    InPlace { scanned: usize },
+    /// In `copied`, because telnet bytes stood in it; never empty.
+    Copied,
+    /// It was too long and is dropped up to its end.
+    Dropped { after_cr: bool },
+    /// The client has left, or speaks HTTP. Further input means nothing.
+    Left,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::LINE_START
+    }
+}
+
+impl Phase {
+    const LINE_START: Self = Self::InPlace { scanned: 0 };
+}
+
+/// Carries out a command and appends the whole reply, `STATS` and `PEERS` included.
+pub(crate) type Run<'r> = dyn FnMut(&Command<'_>, &mut Vec<u8>) -> Flow + 'r;
+
+impl ClientSession {
+    /// Runs every complete line in `bytes`, appends the replies to `out` and returns the bytes used. It stops early at
+    /// an incomplete line, and before the next line once `out` has reached its limit. The caller hands in the rest
+    /// again, with more bytes behind it or after the output has drained.
+    pub(crate) fn receive(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
+        let mut used = 0;
+        while out.len() < limits.output_bytes_max {
+            match self.step(limits, &bytes[used..], out, run) {
+                0 => break,
+                taken => used += taken,
+            }
+        }
+        debug_assert_eq!(self.copied.is_empty(), self.phase != Phase::Copied, "a line stands in one place");
+        used
+    }
+
+    /// Whether the connection is to end: the client asked for it, or speaks HTTP.
+    pub(crate) fn has_left(&self) -> bool {
+        self.phase == Phase::Left
+    }
+
+    /// Takes a line, a part of one, or a telnet byte; returns the bytes used. 0: more input is needed.
+    fn step(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
+        let Some(first) = bytes.first() else { return 0 };
+        if self.phase == Phase::Left {
+            return bytes.len();
+        }
+        if self.telnet.is_inside() {
+            match self.telnet.take(*first, out) {
+                Taken::Nothing => return 1,
+                Taken::DataIac => {
+                    self.take_data_iac(limits, out);
+                    return 1;
+                }
+                Taken::Interrupt => {
+                    self.start_line();
+                    return 1;
+                }
+                Taken::NotTelnet => {}
+            }
+        }
+        match self.phase {
+            Phase::InPlace { scanned } => self.step_in_place(scanned, limits, bytes, out, run),
+            Phase::Copied => self.step_copied(limits, bytes, out, run),
+            Phase::Dropped { after_cr } => self.step_dropped(after_cr, bytes),
+            Phase::Left => bytes.len(),
+        }
+    }
+
+    fn step_in_place(
+        &mut self,
+        scanned: usize,
+        limits: &Limits,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        run: &mut Run<'_>,
+    ) -> usize {
+        debug_assert!(scanned <= bytes.len(), "the caller hands in again what was not used");
+        if bytes[0] == END_OF_TRANSMISSION {
+            self.phase = Phase::Left;
+            return 1;
+        }
+        let window = &bytes[..bytes.len().min(limits.line_bytes_max)];
+        match next_mark(window, scanned, false) {
+            Some(Mark::LineEnd(at)) => {
+                self.phase = Phase::LINE_START;
+                self.run_line(limits, &window[..at], out, run);
+                at + 1
+            }
+            Some(Mark::Telnet(at)) => {
+                self.telnet.begin();
+                if at == 0 {
+                    self.phase = Phase::LINE_START;
+                } else {
+                    self.copied.extend_from_slice(&window[..at]);
+                    self.phase = Phase::Copied;
+                }
+                at + 1
+            }
+            None if window.len() == limits.line_bytes_max => {
+                self.drop_line(limits, ends_with_cr(window), out);
+                window.len()
+            }
+            None => {
+                self.phase = Phase::InPlace { scanned: window.len() };
+                0
+            }
+        }
+    }
+
+    fn step_copied(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
+        let room = limits.line_bytes_max - self.copied.len();
+        let window = &bytes[..bytes.len().min(room)];
+        match next_mark(window, 0, ends_with_cr(&self.copied)) {
+            Some(Mark::LineEnd(at)) => {
+                self.copied.extend_from_slice(&window[..at]);
+                let line = std::mem::take(&mut self.copied);
+                self.phase = Phase::LINE_START;
+                self.run_line(limits, &line, out, run);
+                self.copied = line;
+                self.empty_copied();
+                at + 1
+            }
+            Some(Mark::Telnet(at)) => {
+                self.copied.extend_from_slice(&window[..at]);
+                self.telnet.begin();
+                at + 1
+            }
+            None => {
+                self.copied.extend_from_slice(window);
+                self.drop_copied_if_full(limits, out);
+                window.len()
+            }
+        }
+    }
+
+    fn step_dropped(&mut self, after_cr: bool, bytes: &[u8]) -> usize {
+        match next_mark(bytes, 0, after_cr) {
+            Some(Mark::LineEnd(at)) => {
+                self.phase = Phase::LINE_START;
+                at + 1
+            }
+            Some(Mark::Telnet(at)) => {
+                self.telnet.begin();
+                if at > 0 {
+                    self.phase = Phase::Dropped { after_cr: ends_with_cr(&bytes[..at]) };
+                }
+                at + 1
+            }
+            None => {
+                self.phase = Phase::Dropped { after_cr: ends_with_cr(bytes) };
+                bytes.len()
+            }
+        }
+    }
+
+    /// A data byte of the value of IAC, which no buffer holds: doubled, it was taken as telnet.
+    fn take_data_iac(&mut self, limits: &Limits, out: &mut Vec<u8>) {
+        match self.phase {
+            Phase::InPlace { .. } | Phase::Copied => {
+                self.phase = Phase::Copied;
+                self.copied.push(IAC);
+                self.drop_copied_if_full(limits, out);
+            }
+            Phase::Dropped { .. } => self.phase = Phase::Dropped { after_cr: false },
+            Phase::Left => {}
+        }
+    }
+
+    /// Runs a line whose end is taken off but for the CR before it.
+    fn run_line(&mut self, limits: &Limits, line: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // A web page can make the browser of anybody who reads it send a request to a port of their own machine or
+        // network. The lines of its body would be run as commands, so nothing after the first line of HTTP is.
+        if line::is_http(line) {
+            line::emit(&Reply::Http, out);
+            self.phase = Phase::Left;
+            return;
+        }
+        let parsed = match self.unquoted.words(line) {
+            Ok(words) => line::parse(words, limits),
+            Err(error) => Some(Err(Reply::BadWords(error))),
+        };
+        match parsed {
+            None => {}
+            Some(Ok(command)) => match run(&command, out) {
+                Flow::Continue | Flow::Stats | Flow::Peers => {}
+                Flow::Quit => self.phase = Phase::Left,
+            },
+            Some(Err(reply)) => line::emit(&reply, out),
+        }
+        self.unquoted.trim();
+    }
+
+    fn drop_copied_if_full(&mut self, limits: &Limits, out: &mut Vec<u8>) {
+        if self.copied.len() >= limits.line_bytes_max {
+            let after_cr = ends_with_cr(&self.copied);
+            self.empty_copied();
+            self.drop_line(limits, after_cr, out);
+        }
+    }
+
+    fn drop_line(&mut self, limits: &Limits, after_cr: bool, out: &mut Vec<u8>) {
+        line::emit(&Reply::TooLong { what: Bounded::Line, bytes_max: limits.line_bytes_max }, out);
+        self.phase = Phase::Dropped { after_cr };
+    }
+
+    fn start_line(&mut self) {
+        self.empty_copied();
+        self.phase = Phase::LINE_START;
+    }
+
+    fn empty_copied(&mut self) {
+        self.copied.clear();
+        trim(&mut self.copied);
+    }
+}
+
+/// What ends a stretch of a line, and where its last byte stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    LineEnd(usize),
+    Telnet(usize),
+}
+
+/// The first mark in `bytes` from `from` on; `after_cr` tells whether the data byte before `bytes` is a CR.
+fn next_mark(bytes: &[u8], from: usize, after_cr: bool) -> Option<Mark> {
+    let mut from = from;
+    loop {
+        let at = from + memchr3(b'\n', 0, IAC, &bytes[from..])?;
+        match bytes[at] {
+            b'\n' => return Some(Mark::LineEnd(at)),
+            IAC => return Some(Mark::Telnet(at)),
+            _ if if at == 0 { after_cr } else { bytes[at - 1] == b'\r' } => return Some(Mark::LineEnd(at)),
+            _ => from = at + 1,
+        }
+    }
+}
+
+fn ends_with_cr(data: &[u8]) -> bool {
+    data.last() == Some(&b'\r')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! The texts of `STATS` and `PEERS`.
+
+use std::fmt::Write as _;
+
+use crate::config::Config;
+use crate::repl::{DialState, Replication, Role};
+use crate::replica::Replica;
+use crate::time::Now;
+
+/// What a node counts besides its data.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Client connections that stand.
+    pub(crate) clients: usize,
+    /// Commands run since the start.
+    pub(crate) commands: u64,
+}
+
+/// What is told of one peer.
+#[derive(Debug)]
+struct PeerRow<'a> {
+    address: &'a str,
+    name: Option<&'a str>,
+    state: &'static str,
+    lag_records: u64,
+    lag_ms: u64,
+    clock_ms_ahead: Option<i64>,
+}
+
+/// Appends one line of JSON.
+pub(crate) fn emit_stats(
+    now: Now,
+    config: &Config,
+    replica: &Replica,
+    repl: &Replication,
+    counters: &Counters,
+    out: &mut Vec<u8>,
+) {
+    let store = &replica.store;
+    let (digest, digest_at) = store.digest();
+    let mut text = String::new();
+    let mut json = Json { text: &mut text, first: true };
+    json.open('{');
+    json.string("node", &config.name);
+    json.string("origin", &replica.own().to_string());
+    json.number("keys", store.keys());
+    json.number("tombstones", store.tombstones());
+    json.number("expired", store.husks());
+    json.number("memory_bytes", store.memory_bytes() + replica.tail.memory_bytes() as u64);
+    json.string("digest", &format!("{digest:032x}"));
+    json.number("digest_at", digest_at.0);
+    json.key("peers");
+    json.open('[');
+    for row in rows(now, config, replica, repl) {
+        json.item();
+        json.open('{');
+        json.string("address", row.address);
+        match row.name {
+            Some(name) => json.string("name", name),
+            None => json.literal("name", "null"),
+        }
+        json.string("state", row.state);
+        json.number("lag_records", row.lag_records);
+        json.number("lag_ms", row.lag_ms);
+        json.literal("clock_ms_ahead", &row.clock_ms_ahead.map_or("null".to_owned(), |ms| ms.to_string()));
+        json.close('}');
+    }
+    json.close(']');
+    json.literal("clock_ms_ahead", &repl.clock_ms_ahead.to_string());
+    json.number("connections", counters.clients as u64);
+    json.number("commands", counters.commands);
+    json.number("conflicts", replica.conflicts());
+    json.close('}');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'\n');
+}
+
+/// Appends one line for each peer, or says that there is none.
+pub(crate) fn emit_peers(now: Now, config: &Config, replica: &Replica, repl: &Replication, out: &mut Vec<u8>) {
+    let mut text = String::new();
+    for row in rows(now, config, replica, repl) {
+        let name = row.name.unwrap_or("?");
+        let PeerRow { address, state, lag_records, lag_ms, .. } = row;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{address} {state} name={name} lag_records={lag_records} lag_ms={lag_ms}");
+    }
+    if text.is_empty() {
+        text.push_str("No peers\n");
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// One row for each member, and one for each address that has led to nobody yet.
+fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'a Replication) -> Vec<PeerRow<'a>> {
+    let mut rows: Vec<PeerRow<'a>> = repl
+        .members
+        .iter()
+        .map(|(name, member)| {
+            let links = || repl.links.values().filter(|link| link.name() == Some(name));
+            let pull = links().find(|link| matches!(link.role, Role::Pull(_)));
+            let lag = repl.marks.lag(replica, repl.held_by(name), now.wall);
+            let state = match pull.map(|link| (link, link.source())) {
+                Some((link, Some((pull, _)))) if pull.gap || repl.is_swept_by(link.conn) => "catching up",
+                Some((_, Some(_))) => "up",
+                Some((link, None)) if repl.is_held_for_clock(link, config.timers.clock_ahead_ms_max) => "clock ahead",
+                Some((_, None)) => "greeting",
+                None if links().next().is_some() => "unreachable, but reaches this node",
+                None => "down",
+            };
+            PeerRow {
+                address: &member.advertise,
+                name: Some(name),
+                state,
+                lag_records: lag.records,
+                lag_ms: lag.ms,
+                clock_ms_ahead: links().find_map(|link| link.peer.as_ref()).map(|peer| peer.ahead_ms),
+            }
+        })
+        .collect();
+    let strangers = repl.members.targets().iter().filter(|target| {
+        let known = |name: &str| repl.members.iter().any(|(member, _)| member == name);
+        target.state != DialState::Own && !target.member.as_deref().is_some_and(known)
+    });
+    rows.extend(strangers.map(|target| PeerRow {
+        address: &target.address,
+        name: target.member.as_deref(),
+        state: match target.state {
+            DialState::Waiting(_) => "down",
+            DialState::Dialing => "dialing",
+            DialState::Linked(_) | DialState::Own => "greeting",
+        },
+        lag_records: replica.own_records(),
+        lag_ms: 0,
+        clock_ms_ahead: None,
+    }));
+    rows
+}
+
+/// Appends JSON on one line.
+struct Json<'a> {
+    text: &'a mut String,
+    first: bool,
+}
+
+impl Json<'_> {
+    fn open(&mut self, bracket: char) {
+        self.text.push(bracket);
+        self.first = true;
+    }
+
+    fn close(&mut self, bracket: char) {
+        self.text.push(bracket);
+        self.first = false;
+    }
+
+    fn item(&mut self) {
+        if !std::mem::take(&mut self.first) {
+            self.text.push(',');
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        self.item();
+        self.quoted(key);
+        self.text.push(':');
+    }
+
+    fn string(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.quoted(value);
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.literal(key, &value.to_string());
+    }
+
+    fn literal(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.text.push_str(value);
+    }
+
+    fn quoted(&mut self, value: &str) {
+        self.text.push('"');
+        for character in value.chars() {
+            match character {
+                '"' | '\\' => self.text.extend(['\\', character]),
+                // Writing to a string cannot fail.
+                control if control.is_control() => drop(write!(self.text, "\\u{:04x}", u32::from(control))),
+                plain => self.text.push(plain),
+            }
+        }
+        self.text.push('"');
+    }
+}

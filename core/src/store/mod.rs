@@ -1,0 +1,267 @@
+//! The store: 16,384 slots of entries, merged by version.
+//!
+//! Every record ever merged leaves the greatest version of its key here, deletions included: a *tombstone* stays, so
+//! that an older value which arrives late still loses. Nothing is collected yet. A value with a deadline becomes a
+//! *husk* a while after it: key, version and deadline stay, the value's memory is freed.
+//!
+//! Pure and ordered: which slot, which order within it and which digest follow from the records alone, but for the
+//! order within a slot, which follows from the seed as well.
+
+use std::fmt;
+
+use siphasher::sip::SipHasher13;
+
+use crate::record::Record;
+use crate::time::WallMs;
+use crate::version::{Hlc, Version};
+
+mod census;
+mod entry;
+mod expiry;
+mod origins;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use census::{Census, is_tombstone};
+use entry::{Entry, Parts};
+use expiry::{NEVER, due};
+use origins::Origins;
+use table::Table;
+
+/// Slots the keyspace is cut into, by a hash that all nodes share.
+pub const SLOTS: u16 = 16_384;
+
+/// Longest key, in bytes, inclusive: an entry's header has 17 bits for it, and longer keys are values in the wrong
+/// place.
+pub(crate) const KEY_BYTES_MAX: usize = 1 << 16;
+
+/// Longest value, in bytes: an entry's header has 29 bits left for it.
+pub(crate) const VALUE_BYTES_MAX: usize = (1 << 29) - 1;
+
+/// Most origins a store may hold records of. Nothing is forgotten here yet, so this must outlast the restarts of a
+/// cluster's life: 30 nodes that restart daily take a year and a half. An entry's header has room for four times as
+/// many; but whoever gets here restarts in a loop, and a table without end would only hide it.
+pub(crate) const ORIGINS_MAX: usize = 16_384;
+
+/// What a merge did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merged {
+    /// The record is the newest of its key now; what it took the place of.
+    Won { over: Option<Version> },
+    /// A newer one stands.
+    Lost { to: Version },
+    /// It stood already.
+    Same,
+}
+
+/// The number of origins whose records a store may hold is bounded; this one would be one too many.
+/// The store is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OriginsFull;
+
+pub(crate) struct Store {
+    /// Keyed with this node's secret.
+    hasher: SipHasher13,
+    slots: Box<[Slot]>,
+    origins: Origins,
+    census: Census,
+    totals: Totals,
+}
+
+/// One cache line, so that a sweep that skips a slot touches just that.
+#[repr(align(64))]
+struct Slot {
+    table: Table,
+    /// Sum of the fingerprints that count at [`Census::cut`] of this slot.
+    digest: u128,
+    /// The greatest hlc ever merged, winner or not.
+    newest: Hlc,
+    /// No cut before this one has anything to move or free here. May be too early, never too late.
+    due: WallMs,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// Sums over all entries that are not a matter of the cut.
+#[derive(Default)]
+struct Totals {
+    tombstones: u64,
+    husks: u64,
+    entry_bytes: usize,
+    table_bytes: usize,
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: u16,
+    /// The top half of the key's keyed hash. It alone orders a slot: for a walk it is the full hash.
+    hash: u32,
+}
+
+impl Store {
+    /// `hash_key` is this node's secret: who does not know it cannot make lookups slow.
+    pub(crate) fn new(hash_key: [u64; 2]) -> Self {
+        Self {
+            hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
+            slots: (0..SLOTS).map(|_| Slot::new()).collect(),
+            origins: Origins::default(),
+            census: Census::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// The entry of `key`, tombstones, husks and expired ones included.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Record<'_>> {
+        self.get_at(self.place(key), key)
+    }
+
+    /// Keeps the greater version: commutative, associative and idempotent. Panics when key or value is longer than
+    /// [`KEY_BYTES_MAX`] and [`VALUE_BYTES_MAX`]: a decoder checks first.
+    ///
+    /// A record without a value but with a deadline is a husk that another node freed, and merges as what it was; when
+    /// the value of that version stands here it stays, and when it comes later it is taken in. Neither is a win.
+    pub(crate) fn merge(&mut self, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+        self.merge_at(self.place(record.key), record)
+    }
+
+    /// Greatest hlc ever merged into the slot, winner or not.
+    pub(crate) fn slot_newest(&self, slot: u16) -> Hlc {
+        self.slots[usize::from(slot)].newest
+    }
+
+    /// Visits the entries of `slot` in the order of their full hash, from the first hash greater than `after`, those
+    /// of one hash always in one call. Ends once `visit` has answered false or `max` entries were visited, and every
+    /// entry of that same hash was; returns the last hash visited then: go on after it. `None`: the slot is done.
+    /// Touches no entry that it does not visit; O(slot) a call.
+    pub(crate) fn walk(
+        &self,
+        slot: u16,
+        after: Option<u32>,
+        max: usize,
+        visit: &mut dyn FnMut(&Record<'_>) -> bool,
+    ) -> Option<u32> {
+        let table = &self.slots[usize::from(slot)].table;
+        table.walk(after, max, &mut |entry| visit(&self.origins.record(entry)))
+    }
+
+    /// Values that live by the cut of [`Store::digest`].
+    pub(crate) fn keys(&self) -> u64 {
+        self.census.keys()
+    }
+
+    /// Deletions remembered. Husks are not among them.
+    pub(crate) fn tombstones(&self) -> u64 {
+        self.totals.tombstones
+    }
+
+    /// What entries, tables and slots take; the allocator's own overhead is not in it. O(1).
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        (self.totals.entry_bytes + self.totals.table_bytes + size_of_val(&*self.slots)) as u64
+    }
+
+    /// The sum mod 2^128 of a hash of (key, version, deadline) over all values that live by the cut, and the cut.
+    /// Equal at the same cut means equal data. O(1), exact at every moment.
+    pub(crate) fn digest(&self) -> (u128, WallMs) {
+        self.census.digest()
+    }
+
+    fn place(&self, key: &[u8]) -> Place {
+        Place { slot: slot_of(key), hash: (self.hasher.hash(key) >> 32) as u32 }
+    }
+
+    fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {
+        let entry = self.slots[usize::from(place.slot)].table.find(place.hash, key)?;
+        Some(self.origins.record(entry))
+    }
+
+    /// Values freed a while after their deadline.
+    pub(crate) fn husks(&self) -> u64 {
+        self.totals.husks
+    }
+
+    fn merge_at(&mut self, place: Place, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+        let slot = &mut self.slots[usize::from(place.slot)];
+        let merged = match slot.table.find_mut(place.hash, record.key) {
+            Some(entry) => {
+                let stands = self.origins.record(entry);
+                let over = stands.version;
+                if record.version < over {
+                    Merged::Lost { to: over }
+                } else if record.version == over && !refills(record, &stands) {
+                    Merged::Same
+                } else {
+                    let parts = parts(record, self.origins.intern(record.version.origin)?);
+                    self.census.leave(place.slot, &mut slot.digest, &stands);
+                    self.totals.leave(&stands, entry);
+                    entry.overwrite(&parts);
+                    self.totals.enter(record, entry);
+                    self.census.enter(place.slot, &mut slot.digest, record);
+                    if record.version == over { Merged::Same } else { Merged::Won { over: Some(over) } }
+                }
+            }
+            None => {
+                let entry = Entry::new(place.hash, &parts(record, self.origins.intern(record.version.origin)?));
+                self.totals.enter(record, &entry);
+                self.totals.table_bytes += slot.table.insert(entry);
+                self.census.enter(place.slot, &mut slot.digest, record);
+                Merged::Won { over: None }
+            }
+        };
+        slot.newest = slot.newest.max(record.version.hlc);
+        slot.due = slot.due.min(due(record, self.census.cut(place.slot)));
+        Ok(merged)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("keys", &self.keys())
+            .field("tombstones", &self.tombstones())
+            .field("husks", &self.totals.husks)
+            .field("memory_bytes", &self.memory_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { table: Table::default(), digest: 0, newest: Hlc::ZERO, due: NEVER }
+    }
+}
+
+impl Totals {
+    fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
+        *self.without_value(record) += u64::from(record.value.is_none());
+        self.entry_bytes += entry.allocation_bytes();
+    }
+
+    fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
+        *self.without_value(record) -= u64::from(record.value.is_none());
+        self.entry_bytes -= entry.allocation_bytes();
+    }
+
+    fn without_value(&mut self, record: &Record<'_>) -> &mut u64 {
+        if is_tombstone(record) { &mut self.tombstones } else { &mut self.husks }
+    }
+}
+
+/// CRC-32C: the same on every node and for ever, whatever the machine, and some 5 ns. It is no secret, so whoever
+/// picks keys can fill one slot. What that costs: the slot is one big table again, which grows in one long step (some
+/// 50 ms a million keys), expires in one, and looks at all of its hashes for each call of a walk. What it does not
+/// cost: lookups stay as fast, because within a slot the keyed hash places the keys; other slots do not notice.
+fn slot_of(key: &[u8]) -> u16 {
+    (crc32c::crc32c(key) % u32::from(SLOTS)) as u16
+}
+
+/// Whether `record`, of the version that stands, brings the value back that was freed here.
+fn refills(record: &Record<'_>, stands: &Record<'_>) -> bool {
+    stands.value.is_none() && record.value.is_some() && stands.deadline.is_some() && stands.deadline == record.deadline
+}
+
+fn parts<'a>(record: &Record<'a>, origin: u16) -> Parts<'a> {
+    let Record { key, value, deadline, version } = *record;
+    Parts { hlc: version.hlc, origin, deadline, key, value }
+}

@@ -1,0 +1,349 @@
+//! A driver's turn without the operating system: the buffers of every connection and the one order that matters.
+//!
+//! `runtime` and `sim` both drive a [`Turn`], so the order in which input is taken, replies leave and links are fed is
+//! the same in both, and is tested by both. One turn of a driver:
+//!
+//! 1. [`begin`](Turn::begin) with one reading of the clocks;
+//! 2. [`input`](Turn::input) for what was read from each connection that [wants](Turn::wants_read) reading, and
+//!    [`event`](Turn::event) for what else happened;
+//! 3. [`settle`](Turn::settle), which ticks the node if its deadline has passed;
+//! 4. carry out [`take_dial`](Turn::take_dial);
+//! 5. for each [`next_ready`](Turn::next_ready) connection: write [`output`](Turn::output), say how much with
+//!    [`sent`](Turn::sent), until there is none or the socket is full; then close it if
+//!    [`finished`](Turn::finished).
+//!
+//! Any other order is legal too; this is the one in which replies of a turn leave with one write a connection.
+
+use std::collections::VecDeque;
+
+use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+use crate::config::Config;
+use crate::node::Node;
+use crate::time::{Mono, Now};
+
+/// Unsent bytes up to which a link is filled: what one write takes, so that a slow peer holds a small copy and its
+/// cursor, not a queue.
+pub const LINK_WINDOW_BYTES: usize = 256 << 10;
+
+/// What one connection may send in one turn before the others have theirs.
+const TURN_SHARE_BYTES: usize = LINK_WINDOW_BYTES;
+
+/// Capacity that an empty buffer may keep: a busy connection's next turn needs no allocation, and a value of many
+/// megabytes is not held for ever by the connection that once read it.
+const IDLE_CAPACITY_BYTES: usize = 64 << 10;
+
+/// A node with the buffers of its connections.
+#[derive(Debug)]
+pub struct Turn {
+    node: Node,
+    now: Now,
+    effects: Effects,
+    conns: Vec<Option<Buffers>>,
+    ready: VecDeque<ConnId>,
+    /// Those whose share of this turn is used up: first in the next.
+    later: VecDeque<ConnId>,
+    dials: VecDeque<AddrId>,
+    /// Counts turns.
+    number: u64,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    /// Input that the node did not take yet: the start of a command or frame, or whole ones behind a full `out`.
+    rest: Vec<u8>,
+    /// Output; the first `sent` bytes have gone.
+    out: Vec<u8>,
+    sent: usize,
+    /// What went out in the turn numbered `share_turn`.
+    share: usize,
+    share_turn: u64,
+    /// The node has more for this connection than `out` holds.
+    more: bool,
+    /// Whole commands may stand in `rest`: the node stopped because `out` was full.
+    blocked: bool,
+    queued: bool,
+    closing: Option<Close>,
+}
+
+impl Turn {
+    /// A node at its start; see [`Node::new`].
+    #[must_use]
+    pub fn new(config: Config, now: Now) -> Self {
+        Self {
+            node: Node::new(config, now),
+            now,
+            effects: Effects::default(),
+            conns: Vec::new(),
+            ready: VecDeque::new(),
+            later: VecDeque::new(),
+            dials: VecDeque::new(),
+            number: 0,
+        }
+    }
+
+    /// The node inside.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Starts a turn at `now`.
+    pub fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.number += 1;
+        while let Some(conn) = self.later.pop_front() {
+            if let Some(buffers) = self.buffers(conn) {
+                buffers.queued = false;
+                self.queue(conn);
+            }
+        }
+    }
+
+    /// Whether `conn` should be read: it stands, nothing ends it, and the node takes what it sends.
+    #[must_use]
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(conn.0 as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|buffers| !buffers.blocked && buffers.closing.is_none())
+    }
+
+    /// Hands in bytes read from `conn`.
+    pub fn input(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        if buffers.closing.is_some() {
+            return;
+        }
+        if buffers.rest.is_empty() && !buffers.blocked {
+            buffers.compact();
+            let used = self.node.receive(self.now, conn, bytes, &mut buffers.out, &mut self.effects);
+            buffers.rest.extend_from_slice(&bytes[used..]);
+            buffers.blocked = used < bytes.len() && self.node.is_full(buffers.out.len());
+        } else {
+            buffers.rest.extend_from_slice(bytes);
+            if !buffers.blocked {
+                self.receive_rest(conn);
+            }
+        }
+        self.queue_if_unsent(conn);
+        self.perform();
+    }
+
+    /// Tells the node what happened.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Opened { conn } | Event::Dialed { conn, .. } => {
+                let index = conn.0 as usize;
+                if self.conns.len() <= index {
+                    self.conns.resize_with(index + 1, || None);
+                }
+                debug_assert!(self.conns[index].is_none(), "a connection's name is used again only after it has gone");
+                self.conns[index] = Some(Buffers::default());
+            }
+            Event::Closed { conn } => {
+                if let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::take)
+                    && buffers.closing.is_some()
+                {
+                    return;
+                }
+            }
+            Event::DialFailed { .. } | Event::Tick => {}
+        }
+        self.node.handle(self.now, event, &mut self.effects);
+        self.perform();
+    }
+
+    /// Ticks the node if its deadline has passed.
+    pub fn settle(&mut self) {
+        if self.node.deadline().is_some_and(|deadline| deadline <= self.now.mono) {
+            self.event(Event::Tick);
+        }
+    }
+
+    /// The next address to dial.
+    pub fn take_dial(&mut self) -> Option<AddrId> {
+        self.dials.pop_front()
+    }
+
+    /// The next connection with something to send or to end.
+    pub fn next_ready(&mut self) -> Option<ConnId> {
+        let conn = self.ready.pop_front()?;
+        if let Some(buffers) = self.buffers(conn) {
+            buffers.queued = false;
+        }
+        Some(conn)
+    }
+
+    /// What is to be written to `conn` now; empty when there is nothing, or when its share of this turn is used up.
+    pub fn output(&mut self, conn: ConnId) -> &[u8] {
+        let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return &[] };
+        if buffers.share_turn != self.number {
+            (buffers.share, buffers.share_turn) = (0, self.number);
+        }
+        if buffers.share >= TURN_SHARE_BYTES {
+            if !buffers.queued {
+                buffers.queued = true;
+                self.later.push_back(conn);
+            }
+            return &[];
+        }
+        let unsent = buffers.out.len() - buffers.sent;
+        if buffers.more && unsent < LINK_WINDOW_BYTES && buffers.closing.is_none() {
+            buffers.compact();
+            let limit = LINK_WINDOW_BYTES - unsent;
+            buffers.more = self.node.fill(self.now, conn, limit, &mut buffers.out, &mut self.effects);
+            if buffers.more && buffers.out.len() < limit / 2 {
+                // A bounded step found little; the next one is for the next turn, when the others have had theirs.
+                buffers.share = TURN_SHARE_BYTES;
+                if buffers.out.is_empty() && !buffers.queued {
+                    buffers.queued = true;
+                    self.later.push_back(conn);
+                }
+            }
+            self.perform();
+        }
+        let Some(buffers) = self.conns.get(conn.0 as usize).and_then(Option::as_ref) else { return &[] };
+        &buffers.out[buffers.sent..]
+    }
+
+    /// Notes that the first `count` bytes of [`output`](Self::output) were written. Once all have gone, input that
+    /// waited for room is taken and the connection may have output again.
+    pub fn sent(&mut self, conn: ConnId, count: usize) {
+        let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        buffers.sent += count;
+        buffers.share += count;
+        debug_assert!(buffers.sent <= buffers.out.len(), "no more is sent than there was");
+        if buffers.sent < buffers.out.len() {
+            return;
+        }
+        buffers.compact();
+        if buffers.blocked {
+            self.receive_rest(conn);
+            self.perform();
+        }
+    }
+
+    /// Queues `conn` again: its socket takes bytes once more.
+    pub fn writable(&mut self, conn: ConnId) {
+        self.queue_if_unsent(conn);
+    }
+
+    /// Whether `conn` is to be closed now. The driver closes the socket and then calls [`gone`](Self::gone).
+    #[must_use]
+    pub fn finished(&self, conn: ConnId) -> Option<Close> {
+        let buffers = self.conns.get(conn.0 as usize)?.as_ref()?;
+        let why = buffers.closing?;
+        (!why.flushes() || buffers.sent == buffers.out.len()).then_some(why)
+    }
+
+    /// Whether the node has ended `conn` and only its last replies keep it; a driver bounds how long it waits for them.
+    #[must_use]
+    pub fn is_closing(&self, conn: ConnId) -> bool {
+        self.conns.get(conn.0 as usize).and_then(Option::as_ref).is_some_and(|buffers| buffers.closing.is_some())
+    }
+
+    /// Forgets a connection that the driver has closed because it was [`finished`](Self::finished).
+    pub fn gone(&mut self, conn: ConnId) {
+        if let Some(slot) = self.conns.get_mut(conn.0 as usize) {
+            *slot = None;
+        }
+    }
+
+    /// When the next turn must begin at the latest, if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        if self.ready.is_empty() && self.later.is_empty() { self.node.deadline() } else { Some(self.now.mono) }
+    }
+
+    /// Bytes held in the buffers of `conn`: input not taken, output not sent.
+    #[must_use]
+    pub fn held(&self, conn: ConnId) -> (usize, usize) {
+        self.conns
+            .get(conn.0 as usize)
+            .and_then(Option::as_ref)
+            .map_or((0, 0), |buffers| (buffers.rest.len(), buffers.out.len() - buffers.sent))
+    }
+
+    fn buffers(&mut self, conn: ConnId) -> Option<&mut Buffers> {
+        self.conns.get_mut(conn.0 as usize)?.as_mut()
+    }
+
+    fn receive_rest(&mut self, conn: ConnId) {
+        let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        if buffers.closing.is_some() {
+            return;
+        }
+        buffers.compact();
+        let used = self.node.receive(self.now, conn, &buffers.rest, &mut buffers.out, &mut self.effects);
+        buffers.rest.drain(..used);
+        buffers.blocked = !buffers.rest.is_empty() && self.node.is_full(buffers.out.len());
+        if buffers.rest.is_empty() && buffers.rest.capacity() > IDLE_CAPACITY_BYTES {
+            buffers.rest = Vec::new();
+        }
+    }
+
+    /// Carries out what needs no operating system and keeps the rest for the driver.
+    fn perform(&mut self) {
+        let mut actions = std::mem::take(&mut self.effects.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Dial { addr } => self.dials.push_back(addr),
+                Action::Wake { conn } => {
+                    if let Some(buffers) = self.buffers(conn) {
+                        buffers.more = true;
+                        self.queue_first(conn);
+                    }
+                }
+                Action::Close { conn, why } => {
+                    if let Some(buffers) = self.buffers(conn) {
+                        buffers.closing = Some(why);
+                        buffers.out.extend_from_slice(why.parting());
+                        self.queue(conn);
+                    }
+                }
+            }
+        }
+        self.effects.actions = actions;
+    }
+
+    fn queue_if_unsent(&mut self, conn: ConnId) {
+        if self.buffers(conn).is_some_and(|buffers| buffers.sent < buffers.out.len() || buffers.more) {
+            self.queue(conn);
+        }
+    }
+
+    /// Queues a link before the clients: by the time that a client hears that its write was taken, the kernel has it
+    /// for the peers, and the end of this process alone does not lose it.
+    fn queue_first(&mut self, conn: ConnId) {
+        if let Some(buffers) = self.buffers(conn)
+            && !buffers.queued
+        {
+            buffers.queued = true;
+            self.ready.push_front(conn);
+        }
+    }
+
+    fn queue(&mut self, conn: ConnId) {
+        if let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut)
+            && !buffers.queued
+        {
+            buffers.queued = true;
+            self.ready.push_back(conn);
+        }
+    }
+}
+
+impl Buffers {
+    /// Drops what was sent, and capacity that an idle connection does not need.
+    fn compact(&mut self) {
+        if self.sent == self.out.len() {
+            self.out.clear();
+            if self.out.capacity() > IDLE_CAPACITY_BYTES && !self.more {
+                self.out = Vec::new();
+            }
+        } else if self.sent > 0 {
+            self.out.drain(..self.sent);
+        }
+        self.sent = 0;
+    }
+}

@@ -1,0 +1,262 @@
+//! The telnet line dialect: what a person types, and the replies the README of the original shows.
+//!
+//! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
+
+use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply};
+use crate::config::Limits;
+use crate::help::{MANUAL, Verb, nearest};
+use crate::replica::Refused;
+use crate::wire::words::{WORDS_MAX, Words, WordsError};
+
+/// First words of lines that only HTTP has: the methods that are no command here, and the header that follows the
+/// request line in what browsers send.
+const HTTP_FIRST_WORDS: [&[u8]; 8] = [b"POST", b"PUT", b"PATCH", b"OPTIONS", b"HEAD", b"CONNECT", b"TRACE", b"Host:"];
+
+/// Whether `line`, before anything is unquoted, is one that an HTTP client sends and nobody types: it starts with one
+/// of [`HTTP_FIRST_WORDS`], or is a request line of three words, as in `GET / HTTP/1.1`. `GET /x` is a command.
+pub(crate) fn is_http(line: &[u8]) -> bool {
+    let mut words = Words::InPlace(line);
+    let Some(name) = words.next() else { return false };
+    if HTTP_FIRST_WORDS.iter().any(|word| name.eq_ignore_ascii_case(word)) {
+        return true;
+    }
+    if !(line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")) {
+        return false;
+    }
+    // A value or key of that spelling: no HTTP client has these methods, and a browser that a page told to use them
+    // asks first, with OPTIONS.
+    let is_ours = name.eq_ignore_ascii_case(b"SET") || name.eq_ignore_ascii_case(b"DEL");
+    !is_ours && words.nth(1).is_some() && words.next().is_none()
+}
+
+/// The command that `words` spell, or the reply to a line that spells none. None: no words, no reply.
+pub(crate) fn parse<'a>(mut words: Words<'a>, limits: &Limits) -> Option<Result<Command<'a>, Reply<'a>>> {
+    let name = words.next()?;
+    Some(match Verb::named(name) {
+        Some(verb) => parse_arguments(verb, words, limits),
+        None => Err(Reply::UnknownCommand(name)),
+    })
+}
+
+/// Appends `reply` to `out`.
+pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match *reply {
+        Reply::Ok => out.extend_from_slice(b"OK"),
+        Reply::Value(value) => out.extend_from_slice(value),
+        Reply::NotFound => out.extend_from_slice(b"Key not found"),
+        Reply::Ttl { left_ms: None } => out.extend_from_slice(b"-1"),
+        Reply::Ttl { left_ms: Some(left_ms) } => push_number(out, left_ms.saturating_add(500) / 1_000),
+        Reply::Pong => out.extend_from_slice(b"PONG"),
+        Reply::Help { topic } => emit_help(topic, out),
+        Reply::Usage { verb, hint } => {
+            push_all(out, &["Usage: ", verb.manual().usage]);
+            if hint {
+                out.extend_from_slice(b"   (a value with spaces needs quotes: SET key \"a b\")");
+            }
+        }
+        Reply::UnknownCommand(name) => emit_unknown(name, out),
+        Reply::TooLong { what, bytes_max } => {
+            push_all(out, &["Error: the ", bounded_name(what), " is longer than "]);
+            push_number(out, bytes_max as u64);
+            out.extend_from_slice(b" bytes; nothing was changed");
+        }
+        Reply::BadExpiry(unit) => {
+            let (option, unit_name) = match unit {
+                ExpiryUnit::Seconds => ("EX", "seconds"),
+                ExpiryUnit::Millis => ("PX", "milliseconds"),
+            };
+            push_all(out, &["Error: ", option, " takes a whole number of ", unit_name, " from 1 to "]);
+            push_number(out, EXPIRES_IN_MS_MAX / unit.ms());
+            out.extend_from_slice(b"; nothing was changed");
+        }
+        Reply::BadWords(WordsError::Unclosed) => {
+            out.extend_from_slice(b"Error: a quote is not closed; nothing was changed");
+        }
+        Reply::BadWords(WordsError::Glued) => {
+            out.extend_from_slice(b"Error: a space must follow a closing quote; nothing was changed");
+        }
+        Reply::BadWords(WordsError::TooMany) => {
+            out.extend_from_slice(b"Error: the line has more than ");
+            push_number(out, WORDS_MAX as u64);
+            out.extend_from_slice(b" words; nothing was changed");
+        }
+        Reply::Http => out.extend_from_slice(b"Error: this port does not speak HTTP; the connection is closed"),
+        Reply::Refused(Refused::ClockAhead { ms }) => {
+            out.extend_from_slice(b"Error: this node's clock is ");
+            push_number(out, ms);
+            out.extend_from_slice(
+                b" ms ahead of its peers; nothing was written; fix the clock or write to another node",
+            );
+        }
+        Reply::Refused(Refused::Fenced) => out.extend_from_slice(
+            b"Error: a newer run of this node has taken its place; nothing was written; write to another node",
+        ),
+    }
+    out.push(b'\n');
+}
+
+fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
+    match verb {
+        Verb::Get => Ok(Command::Get { key: parse_only_key(verb, words, limits)? }),
+        Verb::Set => parse_set(words, limits),
+        Verb::Del => {
+            let keys = words;
+            if words.next().is_none() {
+                return Err(Reply::Usage { verb, hint: false });
+            }
+            // All of them before the first is deleted.
+            keys.into_iter().try_for_each(|key| check_key(key, limits))?;
+            Ok(Command::Del { keys })
+        }
+        Verb::Ttl => Ok(Command::Ttl { key: parse_only_key(verb, words, limits)? }),
+        Verb::Ping => parse_nothing(verb, words).map(|()| Command::Ping),
+        Verb::Stats => parse_nothing(verb, words).map(|()| Command::Stats),
+        Verb::Peers => parse_nothing(verb, words).map(|()| Command::Peers),
+        Verb::Help => {
+            let Some(name) = words.next() else { return Ok(Command::Help { topic: None }) };
+            parse_nothing(verb, words)?;
+            let topic = Verb::named(name).ok_or(Reply::UnknownCommand(name))?;
+            Ok(Command::Help { topic: Some(topic) })
+        }
+        Verb::Quit => parse_nothing(verb, words).map(|()| Command::Quit),
+    }
+}
+
+fn parse_set<'a>(mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
+    let (Some(key), Some(value)) = (words.next(), words.next()) else {
+        return Err(Reply::Usage { verb: Verb::Set, hint: false });
+    };
+    let expires_in_ms = match words.next() {
+        None => None,
+        Some(option) => Some(parse_expiry(option, words)?),
+    };
+    check_key(key, limits)?;
+    check_length(Bounded::Value, value, limits.value_bytes_max)?;
+    Ok(Command::Set { key, value, expires_in_ms })
+}
+
+fn parse_expiry<'a>(option: &[u8], mut words: Words<'a>) -> Result<u64, Reply<'a>> {
+    // What is no option may be the rest of a value with spaces.
+    let usage = Reply::Usage { verb: Verb::Set, hint: true };
+    let unit = if option.eq_ignore_ascii_case(b"EX") {
+        ExpiryUnit::Seconds
+    } else if option.eq_ignore_ascii_case(b"PX") {
+        ExpiryUnit::Millis
+    } else {
+        return Err(usage);
+    };
+    let (Some(number), None) = (words.next(), words.next()) else { return Err(usage) };
+    parse_number(number)
+        .and_then(|number| number.checked_mul(unit.ms()))
+        .filter(|ms| (1..=EXPIRES_IN_MS_MAX).contains(ms))
+        .ok_or(Reply::BadExpiry(unit))
+}
+
+fn parse_only_key<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<&'a [u8], Reply<'a>> {
+    let (Some(key), None) = (words.next(), words.next()) else { return Err(Reply::Usage { verb, hint: false }) };
+    check_key(key, limits)?;
+    Ok(key)
+}
+
+fn parse_nothing<'a>(verb: Verb, mut words: Words<'a>) -> Result<(), Reply<'a>> {
+    if words.next().is_some() { Err(Reply::Usage { verb, hint: false }) } else { Ok(()) }
+}
+
+fn parse_number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+fn check_key<'a>(key: &[u8], limits: &Limits) -> Result<(), Reply<'a>> {
+    check_length(Bounded::Key, key, limits.key_bytes_max)
+}
+
+fn check_length<'a>(what: Bounded, bytes: &[u8], bytes_max: usize) -> Result<(), Reply<'a>> {
+    if bytes.len() > bytes_max { Err(Reply::TooLong { what, bytes_max }) } else { Ok(()) }
+}
+
+fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
+    if let Some(verb) = topic {
+        let manual = verb.manual();
+        push_all(out, &["Usage: ", manual.usage, "\n", manual.summary, ".\n", manual.detail]);
+        push_all(out, &["\nExample: ", manual.example]);
+        return;
+    }
+    for manual in &MANUAL {
+        out.extend_from_slice(manual.name.as_bytes());
+        // The longest name has five letters.
+        out.extend_from_slice(&b"       "[manual.name.len()..]);
+        push_all(out, &[manual.summary, "\n"]);
+    }
+    out.extend_from_slice(b"HELP and the name of a command tells more.");
+}
+
+/// Bytes of an unknown command that are repeated to the user: enough to recognise it.
+const ECHO_BYTES_MAX: usize = 32;
+
+fn emit_unknown(name: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Unknown command: ");
+    if name.is_empty() {
+        out.extend_from_slice(b"\"\"");
+    }
+    for byte in name.iter().take(ECHO_BYTES_MAX) {
+        match byte {
+            b'!'..=b'~' => out.push(byte.to_ascii_uppercase()),
+            // A terminal obeys control bytes, and what was typed in quotes may hold any.
+            _ => out.extend(byte.escape_ascii()),
+        }
+    }
+    if name.len() > ECHO_BYTES_MAX {
+        out.extend_from_slice(b"...");
+    }
+    if let Some(nearest) = nearest(name) {
+        push_all(out, &[" (did you mean ", nearest, "?)"]);
+    }
+}
+
+const fn bounded_name(what: Bounded) -> &'static str {
+    match what {
+        Bounded::Key => "key",
+        Bounded::Value => "value",
+        Bounded::Line => "line",
+    }
+}
+
+fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The replies that no golden script can bring about.
+    #[test]
+    fn a_refused_write_says_why_and_what_to_do() {
+        let check = |refused, text: &str| {
+            let mut out = Vec::new();
+            emit(&Reply::Refused(refused), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), text);
+        };
+        check(
+            Refused::ClockAhead { ms: 61_000 },
+            "Error: this node's clock is 61000 ms ahead of its peers; nothing was written; \
+             fix the clock or write to another node\n",
+        );
+        check(
+            Refused::Fenced,
+            "Error: a newer run of this node has taken its place; nothing was written; write to another node\n",
+        );
+    }
+}

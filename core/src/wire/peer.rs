@@ -1,0 +1,479 @@
+//! The frames of peers. Each has the prefix of a record (length, checksum), then a kind byte and its fields; records
+//! travel among them as they are. A connection begins with [`PREAMBLE`], then each side's [`Greeting`].
+
+use crate::origins::{Claims, ORIGINS_MAX};
+use crate::record::{begin_frame, end_frame};
+use crate::time::WallMs;
+use crate::version::{Hlc, OriginId};
+use crate::wire::num::{Bytes, put_varint};
+
+/// First bytes of a peer's connection. No text client sends 0x93 first, a line end in it betrays a transport that
+/// rewrites line ends, and 0x1a a terminal.
+pub(crate) const PREAMBLE: [u8; 8] = *b"\x93skv\r\n\x1a\n";
+
+/// The protocol versions this build speaks, oldest and newest.
+pub(crate) const PROTOCOL: (u16, u16) = (1, 1);
+
+/// Longest member name.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+
+/// Longest address: a DNS name has 253 bytes, a port 5.
+pub(crate) const ADDRESS_BYTES_MAX: usize = 259;
+
+/// Members that a greeting may list; the clusters this is for have thirty.
+pub(crate) const MEMBERS_MAX: usize = 256;
+
+/// Longest text of a refusal.
+const REFUSAL_BYTES_MAX: usize = 200;
+
+const KIND_GREETING: u8 = 1;
+const KIND_REFUSED: u8 = 2;
+const KIND_STATUS: u8 = 3;
+const KIND_PULL: u8 = 4;
+const KIND_SWEEP_ASK: u8 = 5;
+const KIND_SWEEP_BEGIN: u8 = 6;
+const KIND_SWEEP_STEP: u8 = 7;
+const KIND_SWEEP_END: u8 = 8;
+const KIND_MEMBERS: u8 = 9;
+const KIND_PULL_BEGIN: u8 = 10;
+
+/// A frame that is not a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    Greeting(Greeting<'a>),
+    Refused(Refusal<'a>),
+    Status(Status<'a>),
+    Pull(Pull<'a>),
+    /// The stream that was asked for under this number begins behind this frame.
+    PullBegin {
+        id: u32,
+    },
+    SweepAsk(SweepAsk<'a>),
+    /// What the sender claims for the sweep: its frontier when the sweep began.
+    SweepBegin {
+        id: u32,
+        claims: ClaimsView<'a>,
+    },
+    /// Everything before this place has been sent.
+    SweepStep {
+        id: u32,
+        place: Place,
+    },
+    /// The sweep is whole; the sender's clock then.
+    SweepEnd {
+        id: u32,
+        clock: Hlc,
+    },
+    Members(MembersView<'a>),
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting<'a> {
+    pub(crate) protocol: (u16, u16),
+    /// The run; its first origin.
+    pub(crate) run: OriginId,
+    /// Greater for a later run of the same member, as long as its clock did not go back between the two.
+    pub(crate) incarnation: u64,
+    pub(crate) clocks: Clocks,
+    pub(crate) established: bool,
+    pub(crate) name: &'a str,
+    pub(crate) advertise: &'a str,
+}
+
+/// What the sender's clocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clocks {
+    pub(crate) wall: WallMs,
+    pub(crate) hlc: Hlc,
+}
+
+/// Why a greeting is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal<'a> {
+    /// Another run answers at the address of the one that is turned away: it has taken its place.
+    pub(crate) fenced: bool,
+    pub(crate) text: &'a str,
+}
+
+/// A heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status<'a> {
+    pub(crate) clocks: Clocks,
+    /// Of what the sender writes now.
+    pub(crate) origin: OriginId,
+    pub(crate) established: bool,
+    /// Everything the link is to carry from the sender's tail went before this frame.
+    pub(crate) drained: bool,
+    pub(crate) frontier: ClaimsView<'a>,
+}
+
+/// Asks for the stream, from wherever it continues `known`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pull<'a> {
+    pub(crate) id: u32,
+    /// What the link carried so far may not have been taken: it starts from `known`. Otherwise only the relays change.
+    pub(crate) restart: bool,
+    /// What the asker holds; nothing that is covered by it need be sent.
+    pub(crate) known: ClaimsView<'a>,
+    /// Origins wanted besides the sender's own, as claims of zero.
+    pub(crate) relays: ClaimsView<'a>,
+}
+
+/// Asks for everything that `known` does not cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SweepAsk<'a> {
+    pub(crate) id: u32,
+    pub(crate) known: ClaimsView<'a>,
+    /// Where an earlier sweep of the same run, with the same `known`, was cut, and what it claimed.
+    pub(crate) resume: Option<(Place, ClaimsView<'a>)>,
+}
+
+/// A place in a sweep: a slot, and the last hash done in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) slot: u16,
+    pub(crate) after: Option<u32>,
+}
+
+/// A vector of claims in a frame, whole and strictly ordered by origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClaimsView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl ClaimsView<'_> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OriginId, Hlc)> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.version().map(|version| (version.origin, version.hlc)))
+    }
+
+    /// Replaces what `claims` holds; its capacity stays.
+    pub(crate) fn read_into(&self, claims: &mut Claims) {
+        claims.clear();
+        for (origin, hlc) in self.iter() {
+            claims.raise(origin, hlc);
+        }
+    }
+}
+
+/// A list of (member name, address) in a frame, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MembersView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> MembersView<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.member())
+    }
+}
+
+/// Reads the body of a frame that is not a record.
+pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
+    let mut bytes = Bytes(body);
+    let frame = match bytes.u8()? {
+        KIND_GREETING => Frame::Greeting(Greeting {
+            protocol: (bytes.u16()?, bytes.u16()?),
+            run: bytes.origin()?,
+            incarnation: bytes.u64()?,
+            clocks: bytes.clocks()?,
+            established: bytes.bool()?,
+            name: bytes.text(NAME_BYTES_MAX)?,
+            advertise: bytes.text(ADDRESS_BYTES_MAX)?,
+        }),
+        KIND_REFUSED => Frame::Refused(Refusal { fenced: bytes.bool()?, text: bytes.text(REFUSAL_BYTES_MAX)? }),
+        KIND_STATUS => Frame::Status(Status {
+            clocks: bytes.clocks()?,
+            origin: bytes.origin()?,
+            established: bytes.bool()?,
+            drained: bytes.bool()?,
+            frontier: bytes.claims()?,
+        }),
+        KIND_PULL => Frame::Pull(Pull {
+            id: bytes.u32()?,
+            restart: bytes.bool()?,
+            known: bytes.claims()?,
+            relays: bytes.claims()?,
+        }),
+        KIND_SWEEP_ASK => Frame::SweepAsk(SweepAsk {
+            id: bytes.u32()?,
+            known: bytes.claims()?,
+            resume: match bytes.bool()? {
+                true => Some((bytes.place()?, bytes.claims()?)),
+                false => None,
+            },
+        }),
+        KIND_SWEEP_BEGIN => Frame::SweepBegin { id: bytes.u32()?, claims: bytes.claims()? },
+        KIND_SWEEP_STEP => Frame::SweepStep { id: bytes.u32()?, place: bytes.place()? },
+        KIND_SWEEP_END => Frame::SweepEnd { id: bytes.u32()?, clock: Hlc(bytes.u64()?) },
+        KIND_MEMBERS => Frame::Members(bytes.members()?),
+        KIND_PULL_BEGIN => Frame::PullBegin { id: bytes.u32()? },
+        _ => return None,
+    };
+    bytes.0.is_empty().then_some(frame)
+}
+
+pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
+    emit(KIND_GREETING, out, |out| {
+        out.extend_from_slice(&greeting.protocol.0.to_le_bytes());
+        out.extend_from_slice(&greeting.protocol.1.to_le_bytes());
+        put_u64(out, greeting.run.0);
+        put_u64(out, greeting.incarnation);
+        put_clocks(out, greeting.clocks);
+        out.push(greeting.established.into());
+        put_text(out, greeting.name);
+        put_text(out, greeting.advertise);
+    });
+}
+
+pub(crate) fn emit_refused(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
+    emit(KIND_REFUSED, out, |out| {
+        out.push(refusal.fenced.into());
+        put_text(out, refusal.text);
+    });
+}
+
+pub(crate) fn emit_status(
+    clocks: Clocks,
+    origin: OriginId,
+    (established, drained): (bool, bool),
+    frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
+    out: &mut Vec<u8>,
+) {
+    emit(KIND_STATUS, out, |out| {
+        put_clocks(out, clocks);
+        put_u64(out, origin.0);
+        out.push(established.into());
+        out.push(drained.into());
+        put_claims(out, frontier);
+    });
+}
+
+pub(crate) fn emit_pull(
+    (id, restart): (u32, bool),
+    known: impl Iterator<Item = (OriginId, Hlc)> + Clone,
+    relays: impl Iterator<Item = OriginId> + Clone,
+    out: &mut Vec<u8>,
+) {
+    emit(KIND_PULL, out, |out| {
+        put_u32(out, id);
+        out.push(restart.into());
+        put_claims(out, known);
+        put_claims(out, relays.map(|origin| (origin, Hlc::ZERO)));
+    });
+}
+
+pub(crate) fn emit_pull_begin(id: u32, out: &mut Vec<u8>) {
+    emit(KIND_PULL_BEGIN, out, |out| put_u32(out, id));
+}
+
+pub(crate) fn emit_sweep_ask(id: u32, known: &Claims, resume: Option<(Place, &Claims)>, out: &mut Vec<u8>) {
+    emit(KIND_SWEEP_ASK, out, |out| {
+        put_u32(out, id);
+        put_claims(out, known.iter().copied());
+        out.push(resume.is_some().into());
+        if let Some((place, claims)) = resume {
+            put_place(out, place);
+            put_claims(out, claims.iter().copied());
+        }
+    });
+}
+
+pub(crate) fn emit_sweep_begin(id: u32, claims: &Claims, out: &mut Vec<u8>) {
+    emit(KIND_SWEEP_BEGIN, out, |out| {
+        put_u32(out, id);
+        put_claims(out, claims.iter().copied());
+    });
+}
+
+pub(crate) fn emit_sweep_step(id: u32, place: Place, out: &mut Vec<u8>) {
+    emit(KIND_SWEEP_STEP, out, |out| {
+        put_u32(out, id);
+        put_place(out, place);
+    });
+}
+
+pub(crate) fn emit_sweep_end(id: u32, clock: Hlc, out: &mut Vec<u8>) {
+    emit(KIND_SWEEP_END, out, |out| {
+        put_u32(out, id);
+        put_u64(out, clock.0);
+    });
+}
+
+pub(crate) fn emit_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)> + Clone, out: &mut Vec<u8>) {
+    emit(KIND_MEMBERS, out, |out| {
+        put_varint(out, members.clone().count() as u64);
+        for (name, address) in members {
+            put_text(out, name);
+            put_text(out, address);
+        }
+    });
+}
+
+fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin_frame(out);
+    out.push(kind);
+    fields(out);
+    end_frame(out, start);
+}
+
+fn put_u32(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_clocks(out: &mut Vec<u8>, clocks: Clocks) {
+    put_u64(out, clocks.wall.0);
+    put_u64(out, clocks.hlc.0);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_place(out: &mut Vec<u8>, place: Place) {
+    out.extend_from_slice(&place.slot.to_le_bytes());
+    out.push(place.after.is_some().into());
+    put_u32(out, place.after.unwrap_or(0));
+}
+
+fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> + Clone) {
+    put_varint(out, claims.clone().count() as u64);
+    for (origin, hlc) in claims {
+        put_u64(out, hlc.0);
+        put_u64(out, origin.0);
+    }
+}
+
+/// Fields that only these frames have.
+impl<'a> Bytes<'a> {
+    fn bool(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn origin(&mut self) -> Option<OriginId> {
+        self.u64().filter(|id| *id != 0).map(OriginId)
+    }
+
+    fn clocks(&mut self) -> Option<Clocks> {
+        Some(Clocks { wall: WallMs(self.u64()?), hlc: Hlc(self.u64()?) })
+    }
+
+    fn text(&mut self, bytes_max: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.counted(bytes_max)?).ok().filter(|text| !text.chars().any(char::is_control))
+    }
+
+    fn member(&mut self) -> Option<(&'a str, &'a str)> {
+        Some((self.text(NAME_BYTES_MAX)?, self.text(ADDRESS_BYTES_MAX)?))
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        let slot = self.u16().filter(|slot| *slot < crate::store::SLOTS)?;
+        let some = self.bool()?;
+        let hash = self.u32()?;
+        Some(Place { slot, after: some.then_some(hash) })
+    }
+
+    fn claims(&mut self) -> Option<ClaimsView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ORIGINS_MAX)?;
+        let view = ClaimsView { count, bytes: self.take(count * 16)? };
+        let ordered = view.iter().zip(view.iter().skip(1)).all(|(one, next)| one.0 < next.0);
+        let named = view.iter().next().is_none_or(|(origin, _)| origin.0 != 0);
+        (ordered && named).then_some(view)
+    }
+
+    fn members(&mut self) -> Option<MembersView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= MEMBERS_MAX)?;
+        let bytes = self.0;
+        for _ in 0..count {
+            self.member()?;
+        }
+        Some(MembersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::next_frame;
+
+    fn claims(list: &[(u64, u64)]) -> Claims {
+        let mut claims = Claims::default();
+        for (origin, hlc) in list {
+            claims.raise(OriginId(*origin), Hlc(*hlc));
+        }
+        claims
+    }
+
+    fn body(out: &[u8]) -> &[u8] {
+        next_frame(out, 1 << 20).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_greeting_comes_back() {
+        let clocks = Clocks { wall: WallMs(5), hlc: Hlc(6) };
+        let greeting = Greeting {
+            protocol: PROTOCOL,
+            run: OriginId(3),
+            incarnation: 4,
+            clocks,
+            established: true,
+            name: "n1",
+            advertise: "n1:8080",
+        };
+        let mut out = Vec::new();
+        emit_greeting(&greeting, &mut out);
+        assert_eq!(parse(body(&out)), Some(Frame::Greeting(greeting)));
+    }
+
+    #[test]
+    fn a_sweep_request_comes_back() {
+        let known = claims(&[(1, 10), (7, 3)]);
+        let resumed = claims(&[(1, 12)]);
+        let place = Place { slot: 9, after: Some(77) };
+        let mut out = Vec::new();
+        emit_sweep_ask(5, &known, Some((place, &resumed)), &mut out);
+        let Some(Frame::SweepAsk(ask)) = parse(body(&out)) else { panic!("a sweep request") };
+        let mut read = Claims::default();
+        ask.known.read_into(&mut read);
+        assert_eq!((ask.id, read), (5, known));
+        let (at, view) = ask.resume.unwrap();
+        let mut read = Claims::default();
+        view.read_into(&mut read);
+        assert_eq!((at, read), (place, resumed));
+    }
+
+    #[test]
+    fn members_come_back_and_control_characters_do_not() {
+        let mut out = Vec::new();
+        emit_members([("a", "a:1"), ("b", "b:2")].into_iter(), &mut out);
+        let Some(Frame::Members(view)) = parse(body(&out)) else { panic!("a member list") };
+        assert_eq!(view.iter().collect::<Vec<_>>(), [("a", "a:1"), ("b", "b:2")]);
+        let mut out = Vec::new();
+        emit_members([("a\x1b[2J", "a:1")].into_iter(), &mut out);
+        assert_eq!(parse(body(&out)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_taken_calmly_and_claims_are_ordered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(Frame::Pull(pull)) = parse(&bytes) {
+                prop_assert!(pull.known.iter().is_sorted_by(|one, next| one.0 < next.0));
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A cluster in one memory.
+
+use kv_core::{AddrId, Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+
+pub(crate) const START: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+
+/// Each node's client.
+pub(crate) const CLIENT: ConnId = ConnId(0);
+
+pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
+    Config {
+        seed: [7, 7, 7, name.len() as u64],
+        name: name.to_owned(),
+        advertise: format!("{name}:1"),
+        peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        limits: Limits { ring_bytes: 64 << 10, ..Limits::default() },
+        timers: Timers::default(),
+    }
+}
+
+/// Nodes in one memory: what one sends, the other is given at once.
+pub(crate) struct Cluster {
+    pub(crate) turns: Vec<Turn>,
+    names: Vec<String>,
+    /// By node and connection: the other end.
+    ends: Vec<Vec<Option<(usize, ConnId)>>>,
+    cuts: Vec<(usize, usize)>,
+    now: Now,
+    pub(crate) replies: Vec<u8>,
+}
+
+impl Cluster {
+    /// Nodes by name and the peers that they name, at their start; a node is reached at its name and `:1`.
+    pub(crate) fn new(nodes: &[(&str, &[&str])]) -> Self {
+        let turns = nodes.iter().map(|(name, peers)| Turn::new(config(name, peers), START));
+        let mut cluster = Self {
+            turns: turns.collect(),
+            names: nodes.iter().map(|(name, _)| format!("{name}:1")).collect(),
+            ends: vec![vec![None]; nodes.len()],
+            cuts: Vec::new(),
+            now: START,
+            replies: Vec::with_capacity(64 << 10),
+        };
+        for turn in &mut cluster.turns {
+            turn.event(Event::Opened { conn: CLIENT });
+        }
+        cluster
+    }
+
+    /// Three that have found each other.
+    pub(crate) fn of_three() -> Self {
+        let mut cluster = Self::new(&[("a", &[]), ("bb", &["a:1"]), ("ccc", &["a:1"])]);
+        for _ in 0..20 {
+            cluster.settle();
+            cluster.pass(100);
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.now = Now { mono: self.now.mono.plus_ms(ms), wall: self.now.wall.plus_ms(ms) };
+    }
+
+    /// From now on nothing passes between two nodes, and both hear of it.
+    pub(crate) fn cut(&mut self, one: usize, other: usize) {
+        self.cuts.extend([(one, other), (other, one)]);
+        for (near, far) in [(one, other), (other, one)] {
+            for conn in 0..self.ends[near].len() {
+                if self.ends[near][conn].is_some_and(|(node, _)| node == far) {
+                    self.ends[near][conn] = None;
+                    self.turns[near].begin(self.now);
+                    self.turns[near].event(Event::Closed { conn: ConnId(conn as u32) });
+                }
+            }
+        }
+    }
+
+    /// Has the first node's client send `commands`, and everybody hear of it.
+    pub(crate) fn write(&mut self, commands: &[u8]) {
+        self.replies.clear();
+        self.hand_in(0, commands);
+        self.settle();
+    }
+
+    /// Gives `node` what its client sends, and lets nobody hear of it yet.
+    pub(crate) fn hand_in(&mut self, node: usize, commands: &[u8]) {
+        self.turns[node].begin(self.now);
+        self.turns[node].input(CLIENT, commands);
+    }
+
+    /// Runs turns until nobody has anything to say.
+    pub(crate) fn settle(&mut self) {
+        while (0..self.turns.len()).any(|node| self.turns[node].deadline().is_some_and(|due| due <= self.now.mono)) {
+            for node in 0..self.turns.len() {
+                self.turn(node);
+            }
+        }
+    }
+
+    fn turn(&mut self, node: usize) {
+        self.turns[node].begin(self.now);
+        self.turns[node].settle();
+        while let Some(addr) = self.turns[node].take_dial() {
+            self.connect(node, addr);
+        }
+        while let Some(conn) = self.turns[node].next_ready() {
+            loop {
+                let (before, rest) = self.turns.split_at_mut(node);
+                let (turn, after) = rest.split_first_mut().expect("the node is there");
+                let bytes = turn.output(conn);
+                let count = bytes.len();
+                if count == 0 {
+                    break;
+                }
+                match self.ends[node][conn.0 as usize] {
+                    Some((other, end)) if other < node => before[other].input(end, bytes),
+                    Some((other, end)) => after[other - node - 1].input(end, bytes),
+                    None => self.replies.extend_from_slice(bytes),
+                }
+                turn.sent(conn, count);
+            }
+            assert_eq!(self.turns[node].finished(conn), None, "nobody ends a connection here");
+        }
+    }
+
+    fn connect(&mut self, node: usize, addr: AddrId) {
+        let address = self.turns[node].node().address(addr).expect("an address it wants to dial");
+        let other = self.names.iter().position(|name| name == address).expect("one of us");
+        if self.cuts.contains(&(node, other)) {
+            self.turns[node].event(Event::DialFailed { addr });
+            return;
+        }
+        let (near, far) = (self.ends[node].len() as u32, self.ends[other].len() as u32);
+        self.ends[node].push(Some((other, ConnId(far))));
+        self.ends[other].push(Some((node, ConnId(near))));
+        self.turns[other].begin(self.now);
+        self.turns[other].event(Event::Opened { conn: ConnId(far) });
+        self.turns[node].event(Event::Dialed { conn: ConnId(near), addr });
+    }
+}

@@ -1,0 +1,7 @@
+//! Whole nodes, alone and in a cluster in one memory.
+#![expect(unsafe_code, reason = "a global allocator that counts")]
+
+mod alloc;
+mod conflicts;
+mod harness;
+mod relay;

@@ -1,0 +1,98 @@
+//! A node driven as every driver does, without sockets.
+
+use kv_core::{AddrId, Config, ConnId, Limits, Mono, Now, Timers, Turn, WallMs};
+
+/// Small enough that a fuzzer reaches every limit.
+pub const LIMITS: Limits = Limits {
+    ring_bytes: 2 << 10,
+    key_bytes_max: 64,
+    value_bytes_max: 256,
+    line_bytes_max: 512,
+    output_bytes_max: 1 << 10,
+    clients_max: 4,
+};
+
+/// When every run begins.
+pub const START: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+
+/// What a peer says before anything else.
+pub const PREAMBLE: &[u8] = b"\x93skv\r\n\x1a\n";
+
+/// A node at rest has nothing to do; one that is busy for so many turns at one moment will be for ever.
+const TURNS_MAX: u32 = 1_000;
+
+/// What a node at `START` is told; the same each time, so that a finding is found again.
+pub fn config(name: &str, peers: &[&str]) -> Config {
+    Config {
+        seed: [1, 2, 3, crc32c::crc32c(name.as_bytes()).into()],
+        name: name.to_owned(),
+        advertise: format!("{name}:1"),
+        peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        limits: LIMITS,
+        timers: Timers::default(),
+    }
+}
+
+/// What a node does between two inputs.
+pub trait Outside {
+    /// It sends these bytes; empty when there are none (left).
+    fn sent(&mut self, conn: ConnId, bytes: &[u8]);
+    /// It ends a connection.
+    fn ended(&mut self, conn: ConnId);
+    /// It wants to reach an address; true if a connection stands, and under which name.
+    fn dial(&mut self, addr: AddrId) -> Option<ConnId>;
+}
+
+/// Takes everything that the node has to say at `now`, through as many turns as that needs.
+pub fn settle(turn: &mut Turn, now: Now, outside: &mut impl Outside) {
+    for _ in 0..TURNS_MAX {
+        turn.begin(now);
+        turn.settle();
+        while let Some(addr) = turn.take_dial() {
+            turn.event(match outside.dial(addr) {
+                Some(conn) => kv_core::Event::Dialed { conn, addr },
+                None => kv_core::Event::DialFailed { addr },
+            });
+        }
+        while let Some(conn) = turn.next_ready() {
+            loop {
+                let bytes = turn.output(conn);
+                outside.sent(conn, bytes);
+                let count = bytes.len();
+                if count == 0 {
+                    break;
+                }
+                turn.sent(conn, count);
+            }
+            if turn.finished(conn).is_some() {
+                turn.gone(conn);
+                outside.ended(conn);
+            }
+        }
+        if turn.deadline().is_none_or(|deadline| deadline > now.mono) {
+            return;
+        }
+    }
+    panic!("the node never comes to rest");
+}
+
+/// One client and nobody else: what it was told.
+#[derive(Default)]
+pub struct Replies {
+    pub bytes: Vec<u8>,
+    pub ended: bool,
+}
+
+impl Outside for Replies {
+    fn sent(&mut self, _: ConnId, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn ended(&mut self, _: ConnId) {
+        self.ended = true;
+    }
+
+    fn dial(&mut self, _: AddrId) -> Option<ConnId> {
+        panic!("a node that knows nobody dials nobody")
+    }
+}

@@ -1,0 +1,315 @@
+//! The command line: `simple-kv [PORT] [PEER,PEER...]` and flags, each of which the environment can give too.
+
+use std::net::IpAddr;
+
+use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
+use clap::{Parser, ValueEnum};
+use kv_core::Limits;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  simple-kv                                  one node on port 8080, for telnet localhost 8080
+  simple-kv 8081 localhost:8080              a second one that joins the first
+  simple-kv 8082 localhost:8080              a third: it finds the second by itself
+  simple-kv 0                                any free port; the log says which
+  simple-kv --listen 10.0.0.5 --allow-unauthenticated 8080 10.0.0.6:8080
+                                             across machines of a trusted network
+  SIMPLEKV_LOG_FORMAT=json simple-kv 8080    every flag can be set by the environment
+
+Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.";
+
+/// An active-active key-value store that a person can telnet into.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "simple-kv", version, after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Port to serve clients and peers on; 0 takes any free one
+    #[arg(value_name = "PORT", env = "SIMPLEKV_PORT", default_value = "8080", value_parser = parse_port)]
+    pub(crate) port: u16,
+
+    /// Nodes to join, as host:port; one that runs is enough, the others are found through it
+    #[arg(value_name = "PEER,PEER...", env = "SIMPLEKV_PEERS", default_value = "", hide_default_value = true)]
+    #[arg(value_parser = parse_peers)]
+    pub(crate) peers: Peers,
+
+    /// Address to listen on [default: 127.0.0.1 and ::1]
+    #[arg(long, value_name = "ADDR", env = "SIMPLEKV_LISTEN", value_parser = parse_listen)]
+    pub(crate) listen: Option<IpAddr>,
+
+    /// Listen on other addresses than loopback although anybody who reaches them can read and write
+    #[arg(long, env = "SIMPLEKV_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_unauthenticated: bool,
+
+    /// Where the other nodes reach this one [default: from --listen and PORT]
+    #[arg(long, value_name = "HOST:PORT", env = "SIMPLEKV_ADVERTISE", value_parser = parse_advertise)]
+    pub(crate) advertise: Option<String>,
+
+    /// Name of this node, the same at every start and different from all others [default: the advertised address]
+    #[arg(long, env = "SIMPLEKV_NAME", value_parser = parse_name)]
+    pub(crate) name: Option<String>,
+
+    /// Memory for the newest writes; a peer that was away longer than they last is sent all that changed instead
+    #[arg(long, value_name = "SIZE", env = "SIMPLEKV_RING_SIZE", default_value = "64MiB")]
+    #[arg(value_parser = parse_ring_size)]
+    pub(crate) ring_size: usize,
+
+    /// Client connections at once; one more is told so and closed
+    #[arg(long, value_name = "COUNT", env = "SIMPLEKV_MAX_CLIENTS")]
+    #[arg(default_value_t = Limits::default().clients_max, value_parser = parse_clients)]
+    pub(crate) max_clients: usize,
+
+    /// Longest value
+    #[arg(long, value_name = "SIZE", env = "SIMPLEKV_MAX_VALUE_SIZE", default_value = "64MiB")]
+    #[arg(value_parser = parse_value_size)]
+    pub(crate) max_value_size: usize,
+
+    /// Least severe lines to log
+    #[arg(long, value_name = "LEVEL", env = "SIMPLEKV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    pub(crate) log_level: LogLevel,
+
+    /// Log lines for people, or one JSON object a line
+    #[arg(long, value_name = "FORMAT", env = "SIMPLEKV_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Peers as given, each `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peers(pub(crate) Vec<String>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) const fn filter(self) -> LevelFilter {
+        match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+/// The smallest ring that is worth having: below it every hiccup of a link would end in a sweep.
+const RING_BYTES_MIN: usize = 64 << 10;
+/// 64 GiB: a longer list of writes is likelier a slip of the hand than a wish. Any size where that is past all memory.
+const RING_BYTES_MAX: usize = match 1_usize.checked_shl(36) {
+    Some(bytes) => bytes,
+    None => usize::MAX,
+};
+/// An entry's header has 29 bits left for the length of its value.
+const VALUE_BYTES_MAX: usize = (1 << 29) - 1;
+/// Far above what one process can have in open files, far below what a connection's number can hold.
+const CLIENTS_MAX: usize = 1_000_000;
+/// What a greeting carries of a name; and an advertised address is the name of a node that was given none.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+/// A host name has at most 253 bytes, a port with its colon 6.
+const ADDRESS_BYTES_MAX: usize = 259;
+
+/// Reads the arguments and the environment.
+pub(crate) fn parse() -> Result<Options, Failure> {
+    Options::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody left to read it, as in `simple-kv --help | head -1`, is no failure.
+            let _ = error.print();
+            Failure::Told
+        }
+        _ => Failure::Usage(one_line(&error.render().to_string())),
+    })
+}
+
+/// What clap says over several lines, without the usage, as one.
+fn one_line(rendered: &str) -> String {
+    let said: Vec<&str> = rendered
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        // Clap advises to pass an unknown flag as a value, which no argument of ours can be.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
+        .collect();
+    said.join("; ").trim_start_matches("error: ").to_owned()
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "give a number from 0 to 65535".to_owned())
+}
+
+fn parse_peers(text: &str) -> Result<Peers, String> {
+    if text.is_empty() {
+        return Ok(Peers::default());
+    }
+    text.split(',').map(|peer| parse_host_port(peer.trim())).collect::<Result<_, _>>().map(Peers)
+}
+
+/// `host:port` or `[address]:port`, unresolved: names are looked up at each dial.
+fn parse_host_port(text: &str) -> Result<String, String> {
+    let wrong = |what: &str| Err(format!("'{text}' {what}; write host:port, as in localhost:8080 or [::1]:8080"));
+    let Some((host, port)) = text.rsplit_once(':') else { return wrong("has no port") };
+    let bare = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(Some(address)) if address.parse::<std::net::Ipv6Addr>().is_ok() => return check_port(text, port),
+        Some(_) => return wrong("has no IPv6 address between its brackets"),
+        None => host,
+    };
+    match bare {
+        "" => wrong("has no host"),
+        _ if bare.contains(':') => wrong("has more than one colon"),
+        _ if !bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) => {
+            wrong("has a host with bytes that no name has")
+        }
+        _ if text.len() > ADDRESS_BYTES_MAX => wrong("is too long"),
+        _ => check_port(text, port),
+    }
+}
+
+fn check_port(text: &str, port: &str) -> Result<String, String> {
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(text.to_owned()),
+        _ => Err(format!("'{text}' has no port from 1 to 65535; write host:port, as in localhost:8080")),
+    }
+}
+
+fn parse_listen(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "not an IP address; give one of this machine's, or 0.0.0.0 or :: for all".to_owned())
+}
+
+fn parse_advertise(text: &str) -> Result<String, String> {
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!("too long, at most {NAME_BYTES_MAX} bytes"));
+    }
+    parse_host_port(text)
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("a name is 1 to {NAME_BYTES_MAX} visible ASCII characters without spaces"));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_clients(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| (1..=CLIENTS_MAX).contains(count))
+        .ok_or_else(|| format!("give a number from 1 to {CLIENTS_MAX}"))
+}
+
+fn parse_ring_size(text: &str) -> Result<usize, String> {
+    parse_size(text, RING_BYTES_MIN, RING_BYTES_MAX)
+}
+
+fn parse_value_size(text: &str) -> Result<usize, String> {
+    parse_size(text, 1, VALUE_BYTES_MAX)
+}
+
+/// A size in bytes with a unit; see [`EXAMPLES`].
+fn parse_size(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err("not a size; write a number and a unit, as in 64MiB".to_owned()),
+    };
+    let number: usize = number.parse().map_err(|_| "not a size; write a number and a unit, as in 64MiB".to_owned())?;
+    match number.checked_mul(factor) {
+        Some(size) if size < min => Err(format!("too small, at least {min} bytes")),
+        Some(size) if size <= max => Ok(size),
+        _ => Err(format!("too large, at most {max} bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Options, String> {
+        let all = std::iter::once("simple-kv").chain(arguments.iter().copied());
+        Options::try_parse_from(all).map_err(|error| one_line(&error.render().to_string()))
+    }
+
+    #[test]
+    fn the_command_line_of_the_original_is_taken() {
+        let options = parsed(&["8082", "localhost:8080,[::1]:8081"]).unwrap();
+        assert_eq!(options.port, 8082);
+        assert_eq!(options.peers.0, ["localhost:8080", "[::1]:8081"]);
+        assert_eq!(parsed(&[]).unwrap().port, 8080);
+        assert_eq!(parsed(&[]).unwrap().peers, Peers::default());
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_core() {
+        let options = parsed(&[]).unwrap();
+        assert_eq!(options.ring_size, Limits::default().ring_bytes);
+        assert_eq!(options.max_value_size, Limits::default().value_bytes_max);
+        assert_eq!(options.max_clients, Limits::default().clients_max);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, size) in [("1", 1), ("64MiB", 64 << 20), ("64m", 64 << 20), ("2 KiB", 2048), ("1kB", 1000)] {
+            assert_eq!(parse_size(text, 0, usize::MAX), Ok(size), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1.5M", "1TiB", "99999999999999999999", "99999999999999G"] {
+            assert!(parse_size(text, 0, usize::MAX).is_err(), "{text}");
+        }
+        assert!(parsed(&["--ring-size", "1"]).unwrap_err().contains("at least 65536"));
+    }
+
+    #[test]
+    fn sizes_and_names_have_ends() {
+        let name = "n".repeat(NAME_BYTES_MAX);
+        let address = format!("{}:8080", "h".repeat(NAME_BYTES_MAX - 5));
+        for (flag, longest, past, says) in [
+            ("--ring-size", "64GiB", "68719476737", "at most 68719476736 bytes"),
+            ("--max-value-size", "536870911", "512MiB", "at most 536870911 bytes"),
+            ("--name", &name, &format!("{name}n"), "1 to 255"),
+            ("--advertise", &address, &format!("h{address}"), "at most 255 bytes"),
+        ] {
+            assert!(parsed(&[flag, longest]).is_ok(), "{flag} {longest}");
+            let said = parsed(&[flag, past]).unwrap_err();
+            assert!(!said.contains('\n') && said.contains(says), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_peer_is_told_in_one_line() {
+        for peer in
+            ["localhost", "localhost:", ":8080", "a:0", "a:65536", "::1:80", "[::1]", "[x]:80", "a b:80", "a:1,,b:2"]
+        {
+            let said = parsed(&["8080", peer]).unwrap_err();
+            assert!(!said.contains('\n') && said.contains("host:port"), "{peer}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_flag_is_told_in_one_line() {
+        for arguments in [["--max-client", "5"], ["--log-format", "xml"], ["--listen", "nowhere"], ["--name", "a b"]] {
+            let said = parsed(&arguments).unwrap_err();
+            assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
+        }
+    }
+}

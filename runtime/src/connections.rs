@@ -1,0 +1,305 @@
+//! Standing connections: moving bytes between their sockets and the turn.
+//!
+//! Sockets are registered once, edge-triggered, for both directions. What an edge said is remembered here until a
+//! read or write shows that it no longer holds. A slab key, and with it a connection's number and token, may be used
+//! again while an old event or queue entry still names it: the worst that follows is one read or write that would
+//! block.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use kv_core::{ConnId, Event, Mono, Turn};
+use mio::net::TcpStream;
+use slab::Slab;
+use socket2::{SockRef, TcpKeepalive};
+use tracing::debug;
+
+/// One read. Large enough that a pipelining client is served by one system call a turn; shared by all connections.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// What one connection may be read in one turn before the others have theirs.
+const READ_SHARE_BYTES: usize = 4 * SCRATCH_BYTES;
+/// How long a connection that is being closed may take to accept its last replies.
+const LINGER_MS: u64 = 5_000;
+/// A connection on which nothing moved for this long is probed; most gateways forget one after two minutes or more.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Between probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Probes without an answer after which a connection is lost: two minutes after the other side vanished.
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// All standing connections. A connection's number is its key in the slab.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    slab: Slab<Connection>,
+    scratch: Box<[u8]>,
+    /// Those to read next: an edge came, or their share of the last turn was used up, or they were held back.
+    reads: VecDeque<ConnId>,
+    /// Those that ended in this turn; looked at again once its replies have gone.
+    ended: Vec<ConnId>,
+    /// Those being closed with replies unsent, oldest first.
+    lingering: VecDeque<(Mono, ConnId)>,
+    /// No more input: the node is stopping.
+    input_closed: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    read: ReadSide,
+    /// In `reads`.
+    queued: bool,
+    /// The other side closed its half, or more: a short read does not mean that the socket is drained.
+    hung_up: bool,
+    /// Neither direction works any more.
+    broken: bool,
+    /// False from a write that did not take all until the next edge.
+    writable: bool,
+    /// When it is closed whether or not its last replies have gone.
+    linger_until: Option<Mono>,
+}
+
+/// What is known of a socket's incoming half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadSide {
+    /// Nothing to read until the next edge.
+    Drained,
+    /// There may be something to read.
+    Ready,
+    /// All was read and the other side sends no more.
+    Ended,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            reads: VecDeque::new(),
+            ended: Vec::new(),
+            lingering: VecDeque::new(),
+            input_closed: false,
+        }
+    }
+
+    /// Takes a connected stream. `register` gets it with its number before it is kept; if that fails it is dropped.
+    pub(crate) fn add(
+        &mut self,
+        mut stream: TcpStream,
+        register: impl FnOnce(&mut TcpStream, ConnId) -> std::io::Result<()>,
+    ) -> Option<ConnId> {
+        let entry = self.slab.vacant_entry();
+        let conn = ConnId(u32::try_from(entry.key()).ok()?);
+        if let Err(error) = tune(&stream).and_then(|()| register(&mut stream, conn)) {
+            debug!(%error, "a connection was lost before it was served");
+            return None;
+        }
+        entry.insert(Connection {
+            stream,
+            read: ReadSide::Drained,
+            queued: false,
+            hung_up: false,
+            broken: false,
+            writable: true,
+            linger_until: None,
+        });
+        Some(conn)
+    }
+
+    /// Remembers what an event said.
+    pub(crate) fn noticed(&mut self, turn: &mut Turn, conn: ConnId, event: &mio::event::Event) {
+        let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return };
+        connection.hung_up |= event.is_read_closed();
+        connection.broken |= event.is_error() || event.is_write_closed();
+        if event.is_writable() {
+            connection.writable = true;
+            turn.writable(conn);
+        }
+        let is_news = event.is_readable() || connection.hung_up || connection.broken;
+        if is_news && connection.read != ReadSide::Ended {
+            connection.read = ReadSide::Ready;
+            self.queue_read(conn);
+        } else if connection.broken {
+            self.ended.push(conn);
+        }
+    }
+
+    /// Reads every connection that has something, each its share.
+    pub(crate) fn read(&mut self, turn: &mut Turn) {
+        for _ in 0..self.reads.len() {
+            let Some(conn) = self.reads.pop_front() else { break };
+            let Some(connection) = self.slab.get_mut(conn.0 as usize) else { continue };
+            connection.queued = false;
+            match connection.read_share(turn, conn, &mut self.scratch, self.input_closed) {
+                AfterRead::Wait => {}
+                AfterRead::Again => self.queue_read(conn),
+                AfterRead::Ended => self.ended.push(conn),
+                AfterRead::Lost => self.lose(turn, conn),
+            }
+        }
+    }
+
+    /// Writes what `conn` has to send, ends it if it is time, and lets it be read again if it was held back.
+    pub(crate) fn flush(&mut self, turn: &mut Turn, conn: ConnId, now: Mono) {
+        let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return };
+        if !connection.write(turn, conn) {
+            self.lose(turn, conn);
+        } else if turn.finished(conn).is_some() {
+            self.slab.remove(conn.0 as usize).close();
+            turn.gone(conn);
+        } else if turn.is_closing(conn) {
+            if connection.linger_until.is_none() {
+                let until = now.plus_ms(LINGER_MS);
+                connection.linger_until = Some(until);
+                self.lingering.push_back((until, conn));
+            }
+        } else if connection.read == ReadSide::Ended && (turn.held(conn).1 == 0 || connection.broken) {
+            self.lose(turn, conn);
+        } else if connection.read == ReadSide::Ready && turn.wants_read(conn) {
+            self.queue_read(conn);
+        }
+    }
+
+    /// Ends those that sent all they will send and have their replies, and those that linger too long. Called after
+    /// the turn's replies were written.
+    pub(crate) fn end(&mut self, turn: &mut Turn, now: Mono) {
+        while let Some(conn) = self.ended.pop() {
+            self.flush(turn, conn, now);
+        }
+        while let Some(&(until, conn)) = self.lingering.front()
+            && until <= now
+        {
+            self.lingering.pop_front();
+            if self.slab.get(conn.0 as usize).is_some_and(|connection| connection.linger_until == Some(until)) {
+                self.lose(turn, conn);
+            }
+        }
+    }
+
+    /// When [`end`](Self::end) has something to do, or now if there is something to read.
+    pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
+        if self.reads.is_empty() { self.lingering.front().map(|&(until, _)| until) } else { Some(now) }
+    }
+
+    /// Whether any connection may have input that can be taken now.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// Reads nothing more: what was received by now is all that is answered.
+    pub(crate) fn close_input(&mut self) {
+        self.input_closed = true;
+        self.reads.clear();
+    }
+
+    /// Whether any connection has output that did not go out yet.
+    pub(crate) fn has_unsent(&self, turn: &Turn) -> bool {
+        self.slab.iter().any(|(key, _)| u32::try_from(key).is_ok_and(|key| turn.held(ConnId(key)).1 > 0))
+    }
+
+    /// Says to every client that nothing more comes.
+    pub(crate) fn close_all(&mut self) {
+        for connection in self.slab.drain() {
+            connection.close();
+        }
+    }
+
+    fn queue_read(&mut self, conn: ConnId) {
+        if let Some(connection) = self.slab.get_mut(conn.0 as usize)
+            && !connection.queued
+        {
+            connection.queued = true;
+            self.reads.push_back(conn);
+        }
+    }
+
+    /// Forgets a connection that ended by itself and tells the node.
+    fn lose(&mut self, turn: &mut Turn, conn: ConnId) {
+        if let Some(connection) = self.slab.try_remove(conn.0 as usize) {
+            connection.close();
+            turn.event(Event::Closed { conn });
+        }
+    }
+}
+
+/// What to do about a connection that was read.
+enum AfterRead {
+    /// Nothing before its next edge, or before it is let on by [`Connections::flush`].
+    Wait,
+    /// More may be there: read it in the next turn.
+    Again,
+    /// The other side sends no more; it may still wait for replies.
+    Ended,
+    /// It is gone.
+    Lost,
+}
+
+impl Connection {
+    fn read_share(&mut self, turn: &mut Turn, conn: ConnId, scratch: &mut [u8], input_closed: bool) -> AfterRead {
+        let mut share = READ_SHARE_BYTES;
+        while share > 0 {
+            if input_closed || !turn.wants_read(conn) {
+                // It stays ready: no edge will tell again what the last one told.
+                return if self.broken { AfterRead::Lost } else { AfterRead::Wait };
+            }
+            match self.stream.read(scratch) {
+                Ok(0) => {
+                    self.read = ReadSide::Ended;
+                    return AfterRead::Ended;
+                }
+                Ok(count) => {
+                    turn.input(conn, &scratch[..count]);
+                    share = share.saturating_sub(count);
+                    if count < scratch.len() && !self.hung_up && !self.broken {
+                        // Drained: what arrives from now on is a new edge, so no read is spent on `WouldBlock`.
+                        self.read = ReadSide::Drained;
+                        return AfterRead::Wait;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.read = ReadSide::Drained;
+                    return AfterRead::Wait;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return AfterRead::Lost,
+            }
+        }
+        AfterRead::Again
+    }
+
+    /// Writes until there is nothing to write or the socket is full. False if the connection is gone.
+    fn write(&mut self, turn: &mut Turn, conn: ConnId) -> bool {
+        while self.writable {
+            let output = turn.output(conn);
+            if output.is_empty() {
+                break;
+            }
+            match self.stream.write(output) {
+                Ok(count) => {
+                    self.writable = count == output.len();
+                    turn.sent(conn, count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Closes the socket; what was written still arrives.
+    fn close(self) {
+        // Closing with unread input would send a reset, which may overtake the last replies; this orders them first.
+        // It fails if the other side was faster.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+/// Sets what every connection needs: replies leave at once, and a vanished other side is noticed.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

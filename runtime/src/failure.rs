@@ -1,0 +1,58 @@
+//! Why the program ends without having served to the end.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// Each prints as one line that says what happened and what to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// `--help` or `--version`: the answer stands on stdout and nothing failed.
+    Told,
+    /// The command line or the environment asks for something that cannot be.
+    Usage(String),
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The operating system refused something else.
+    System(&'static str, io::Error),
+}
+
+/// Something went wrong at run time.
+const EXIT_RUNTIME: u8 = 1;
+/// The command line was wrong.
+const EXIT_USAGE: u8 = 2;
+
+impl Failure {
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Told => 0,
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Listen(..) | Self::System(..) => EXIT_RUNTIME,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told => Ok(()),
+            Self::Usage(message) => write!(f, "{message}; try 'simple-kv --help'"),
+            Self::Listen(address, error) => {
+                write!(f, "cannot listen on {address}: ")?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => write!(
+                        f,
+                        "the port is in use; stop the process that has it, or choose another, as in 'simple-kv {}'",
+                        address.port().checked_add(1).unwrap_or(8080)
+                    ),
+                    io::ErrorKind::PermissionDenied => write!(f, "not permitted; choose a port above 1023"),
+                    io::ErrorKind::AddrNotAvailable => {
+                        write!(f, "this machine has no such address; give --listen one that it has")
+                    }
+                    _ => write!(f, "{error}"),
+                }
+            }
+            Self::System(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Log lines on stderr. Nothing is logged per command, and nothing waits for a line to be taken.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::fmt;
+
+use crate::cli::{LogFormat, Options};
+use crate::stderr::Stderr;
+
+/// Starts logging as the options say. Colour only on a terminal and without `NO_COLOR` (<https://no-color.org>).
+pub(crate) fn start(options: &Options, log: Stderr) {
+    // A log line that nobody can take is lost: the alternative of tracing is to panic while saying so.
+    let builder =
+        fmt().with_max_level(options.log_level.filter()).with_writer(move || log.clone()).log_internal_errors(false);
+    match options.log_format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Human => {
+            let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            builder.with_target(false).with_ansi(wants_colour && stderr().is_terminal()).init();
+        }
+    }
+}

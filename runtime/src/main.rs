@@ -1,0 +1,52 @@
+//! The daemon: a `mio` event loop around the pure core, and the only crate that touches the operating system.
+//!
+//! `cli` turns arguments into [`Options`](cli::Options), `start` turns those into a node's `Config` and bound
+//! listeners, `server` turns the loop. The rest are its parts: `listen` accepts, `connections` moves bytes, `dial`
+//! connects. What a turn does in which order is `kv_core::Turn`'s business and not decided here.
+
+mod cli;
+mod clock;
+mod connections;
+mod dial;
+mod failure;
+mod listen;
+mod logging;
+mod server;
+mod start;
+mod stderr;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::stderr::Stderr;
+
+/// jemalloc, because an entry is one small allocation: its size classes are 16 bytes apart up to 128, so an entry with
+/// a 16-byte key and a 64-byte value takes 96 bytes and not 112 or 128, and it gives memory back to the system after
+/// a large deletion.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let mut log = match Stderr::start() {
+        Ok(log) => log,
+        Err(error) => return told(&mut std::io::stderr(), &Failure::System("start the log", error)),
+    };
+    let outcome = cli::parse().and_then(|options| {
+        logging::start(&options, log.clone());
+        start::start(options)?.run()
+    });
+    let exit_code = match outcome {
+        Ok(()) | Err(Failure::Told) => ExitCode::SUCCESS,
+        Err(failure) => told(&mut log, &failure),
+    };
+    log.finish();
+    exit_code
+}
+
+/// Says why the program ends, and with which code.
+fn told(stderr: &mut impl Write, failure: &Failure) -> ExitCode {
+    // In one piece, and not by `eprintln!`, which panics when nobody holds the other end of stderr.
+    let _ = stderr.write_all(format!("simple-kv: {failure}\n").as_bytes());
+    ExitCode::from(failure.exit_code())
+}

@@ -1,0 +1,247 @@
+//! The event loop: one thread, edge-triggered, dumb. It moves readiness to the parts and turns the [`Turn`].
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use kv_core::{ConnId, Event, Mono, Now, Turn};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook_mio::v1_0::Signals;
+use tracing::info;
+
+use crate::clock::Clocks;
+use crate::connections::Connections;
+use crate::dial::{Dialer, Outcome};
+use crate::failure::Failure;
+use crate::listen::Listeners;
+
+const LISTENERS: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const LOOKUPS: Token = Token(2);
+/// Connections count from here, ...
+const CONNECTIONS_FROM: usize = 16;
+/// ... and dials from here, far past what a `ConnId` can name on 64 bits and past any table of descriptors on 32.
+const DIALS_FROM: usize = usize::MAX / 2;
+
+/// Events taken from the system at once; more wait for the next turn, which then comes at once.
+const EVENTS_PER_TURN: usize = 1_024;
+/// How long a stopping node may take to send its last replies. Service managers wait 10 s and more before they kill.
+const DRAIN_MS: u64 = 2_000;
+/// How much of that may be spent on reading: clients that never stop sending are cut off here.
+const DRAIN_READ_MS: u64 = 500;
+/// Exit code of a node that was told to stop twice.
+const EXIT_HURRIED: i32 = 1;
+
+/// A node with everything that connects it to the world.
+pub(crate) struct Server {
+    poll: Poll,
+    events: Events,
+    clocks: Clocks,
+    turn: Turn,
+    listeners: Listeners,
+    connections: Connections,
+    dialer: Dialer,
+    signals: Signals,
+    stopping: bool,
+}
+
+impl Server {
+    /// Serves what `listeners` take. `clocks` are those that the turn's node was started with.
+    pub(crate) fn new(turn: Turn, clocks: Clocks, mut listeners: Listeners) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signals = stop_signals()?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        listeners.register(poll.registry(), LISTENERS)?;
+        let dialer = Dialer::new(DIALS_FROM, Waker::new(poll.registry(), LOOKUPS)?);
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            clocks,
+            turn,
+            listeners,
+            connections: Connections::new(),
+            dialer,
+            signals,
+            stopping: false,
+        })
+    }
+
+    /// Serves until a signal says stop, then sends what is still to be sent.
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        let failed = |error| Failure::System("wait for events", error);
+        // Turns once before it waits: the node may have peers to dial.
+        self.turn(self.clocks.now());
+        while !self.stopping {
+            self.wait(None).map_err(failed)?;
+        }
+        self.drain().map_err(failed)?;
+        info!("stopped");
+        Ok(())
+    }
+
+    /// Answers what was received before the signal, for a bounded time.
+    fn drain(&mut self) -> io::Result<()> {
+        info!("stopping; a second signal stops at once");
+        let begin = self.clocks.now().mono;
+        let (read_until, until) = (begin.plus_ms(DRAIN_READ_MS), begin.plus_ms(DRAIN_MS));
+        self.listeners.close();
+        // What lies in the sockets was received too: one look at all of them, and on while one has more than a share.
+        self.wait(Some(begin))?;
+        while self.connections.has_unread() && self.clocks.now().mono < read_until {
+            self.wait(Some(begin))?;
+        }
+        self.connections.close_input();
+        while self.connections.has_unsent(&self.turn) && self.clocks.now().mono < until {
+            self.wait(Some(until))?;
+        }
+        self.connections.close_all();
+        Ok(())
+    }
+
+    /// Waits for events, a deadline or `until`, and makes a turn of what there is.
+    fn wait(&mut self, until: Option<Mono>) -> io::Result<()> {
+        let now = self.clocks.now().mono;
+        let deadlines = [
+            until,
+            self.turn.deadline(),
+            self.listeners.deadline(now),
+            self.connections.deadline(now),
+            self.dialer.deadline(),
+        ];
+        let timeout = deadlines.into_iter().flatten().min().map(|deadline| poll_timeout(now, deadline));
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        let now = self.clocks.now();
+        self.turn(now);
+        Ok(())
+    }
+
+    fn turn(&mut self, now: Now) {
+        self.turn.begin(now);
+        self.notice(now.mono);
+        self.accept(now.mono);
+        self.connections.read(&mut self.turn);
+        self.dialer.expire(self.poll.registry(), now.mono);
+        self.tell_outcomes();
+        self.turn.settle();
+        while let Some(conn) = self.turn.next_ready() {
+            self.connections.flush(&mut self.turn, conn, now.mono);
+        }
+        self.connections.end(&mut self.turn, now.mono);
+        self.dial(now.mono);
+    }
+
+    /// Hands each event to the part that it is for.
+    fn notice(&mut self, now: Mono) {
+        for event in &self.events {
+            match event.token() {
+                LISTENERS => self.listeners.noticed(),
+                SIGNALS => self.stopping |= self.signals.pending().count() > 0,
+                LOOKUPS => self.dialer.looked_up(self.poll.registry(), now),
+                token if token.0 >= DIALS_FROM => self.dialer.noticed(self.poll.registry(), now, token),
+                token => {
+                    if let Some(conn) = conn_of(token) {
+                        self.connections.noticed(&mut self.turn, conn, event);
+                    }
+                }
+            }
+        }
+        self.events.clear();
+    }
+
+    fn accept(&mut self, now: Mono) {
+        let Self { listeners, connections, poll, turn, .. } = self;
+        listeners.accept(now, |stream| {
+            let register = |stream: &mut TcpStream, conn| {
+                poll.registry().register(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
+            };
+            if let Some(conn) = connections.add(stream, register) {
+                turn.event(Event::Opened { conn });
+            }
+        });
+    }
+
+    /// Dials whom the node asked for. Last in the turn, so that whatever led to it is served.
+    fn dial(&mut self, now: Mono) {
+        while let Some(addr) = self.turn.take_dial() {
+            match self.turn.node().address(addr) {
+                Some(text) => self.dialer.dial(self.poll.registry(), now, addr, text),
+                None => self.turn.event(Event::DialFailed { addr }),
+            }
+            self.tell_outcomes();
+        }
+    }
+
+    fn tell_outcomes(&mut self) {
+        while let Some(outcome) = self.dialer.take_outcome() {
+            let Self { connections, poll, turn, .. } = self;
+            match outcome {
+                Outcome::Failed(addr) => turn.event(Event::DialFailed { addr }),
+                Outcome::Connected(addr, stream) => {
+                    // Registering again arms the edges again: nothing that was noticed under the old token is lost.
+                    let register = |stream: &mut TcpStream, conn| {
+                        poll.registry().reregister(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
+                    };
+                    match connections.add(stream, register) {
+                        Some(conn) => turn.event(Event::Dialed { conn, addr }),
+                        None => turn.event(Event::DialFailed { addr }),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT as events. The second of either ends the process from inside the handler, so that it works
+/// whatever the loop is doing. (SIGPIPE needs nothing: Rust's runtime ignores it from the start.)
+fn stop_signals() -> io::Result<Signals> {
+    let told = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // Handlers run in this order: the first signal finds the flag unset, and sets it.
+        flag::register_conditional_shutdown(signal, EXIT_HURRIED, Arc::clone(&told))?;
+        flag::register(signal, Arc::clone(&told))?;
+    }
+    Signals::new([SIGTERM, SIGINT])
+}
+
+const fn token_of(conn: ConnId) -> Token {
+    Token(CONNECTIONS_FROM + conn.0 as usize)
+}
+
+fn conn_of(token: Token) -> Option<ConnId> {
+    u32::try_from(token.0.checked_sub(CONNECTIONS_FROM)?).ok().map(ConnId)
+}
+
+/// Time from `now` to `deadline` in whole milliseconds, which is what the system counts in. Rounded up: rounded down,
+/// the last fraction of a millisecond would be spent spinning.
+fn poll_timeout(now: Mono, deadline: Mono) -> Duration {
+    Duration::from_millis(deadline.0.saturating_sub(now.0).div_ceil(1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_out_is_never_shorter_than_asked() {
+        for (now, deadline, ms) in [(0, 0, 0), (0, 1, 1), (0, 1_000, 1), (0, 1_001, 2), (5_000, 1_000, 0)] {
+            assert_eq!(poll_timeout(Mono(now), Mono(deadline)), Duration::from_millis(ms));
+        }
+    }
+
+    #[test]
+    fn tokens_and_connections_correspond() {
+        for conn in [0, 1, 10_000, u32::MAX] {
+            assert_eq!(conn_of(token_of(ConnId(conn))), Some(ConnId(conn)));
+            assert!(token_of(ConnId(conn)).0 < DIALS_FROM || usize::BITS < 64);
+        }
+        assert_eq!(conn_of(LOOKUPS), None);
+    }
+}

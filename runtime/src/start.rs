@@ -1,0 +1,158 @@
+//! From options to a server that is ready to run.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+
+use kv_core::{Config, Limits, Timers, Turn};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tracing::{info, warn};
+
+use crate::cli::{NAME_BYTES_MAX, Options};
+use crate::clock::Clocks;
+use crate::failure::Failure;
+use crate::listen::Listeners;
+use crate::server::Server;
+
+/// Descriptors that are not clients: listeners, peers, the poll, the log.
+const DESCRIPTORS_RESERVED: u64 = 128;
+
+/// Binds and builds everything; the first thing that cannot be is the failure.
+pub(crate) fn start(options: Options) -> Result<Server, Failure> {
+    refuse_open_door(&options)?;
+    raise_descriptor_limit(options.max_clients);
+    let listeners = Listeners::bind(options.listen, options.port)?;
+    let bound = listeners.address().map_err(|error| Failure::System("read the bound address", error))?;
+    let config = config(options, bound)?;
+    info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
+    let clocks = Clocks::new();
+    let turn = Turn::new(config, clocks.now());
+    Server::new(turn, clocks, listeners).map_err(|error| Failure::System("set up the event loop", error))
+}
+
+/// There is no authentication yet, so whoever reaches the port can read and write: that must be asked for.
+fn refuse_open_door(options: &Options) -> Result<(), Failure> {
+    match options.listen {
+        Some(address) if !address.is_loopback() && !options.allow_unauthenticated => Err(Failure::Usage(format!(
+            "--listen {address} would let everybody who reaches it read and write; \
+             add --allow-unauthenticated if its network is trusted"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Lets the process open as many files as the system allows without being asked.
+fn raise_descriptor_limit(clients_max: usize) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    let needed = clients_max as u64 + DESCRIPTORS_RESERVED;
+    if let Some(limit) = getrlimit(Resource::Nofile).current
+        && limit < needed
+    {
+        warn!(limit, needed, "open files are limited below what --max-clients needs; raise the limit (ulimit -Hn)");
+    }
+}
+
+fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
+    let peers = options.peers.0;
+    let advertise = match options.advertise {
+        Some(address) => address,
+        None => check_advertised(advertised(bound, &peers))?,
+    };
+    Ok(Config {
+        seed: fresh_seed().map_err(|error| Failure::System("read random bytes", error))?,
+        name: options.name.unwrap_or_else(|| advertise.clone()),
+        advertise,
+        peers,
+        limits: Limits {
+            ring_bytes: options.ring_size,
+            value_bytes_max: options.max_value_size,
+            clients_max: options.max_clients,
+            ..Limits::default()
+        },
+        timers: Timers::default(),
+    })
+}
+
+/// Where the others reach a node bound to `bound`: there, if that is one address; else the address from which it
+/// reaches its peers; else its host name.
+fn advertised(bound: SocketAddr, peers: &[String]) -> String {
+    if !bound.ip().is_unspecified() {
+        return bound.to_string();
+    }
+    match peers.iter().find_map(|peer| local_address_towards(peer).ok()) {
+        Some(address) => SocketAddr::new(address, bound.port()).to_string(),
+        None => format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), bound.port()),
+    }
+}
+
+/// A host name may be longer than what the other nodes take, though on Linux it is not.
+fn check_advertised(address: String) -> Result<String, Failure> {
+    if address.len() > NAME_BYTES_MAX {
+        return Err(Failure::Usage("this machine's name is too long to be advertised; give --advertise".to_owned()));
+    }
+    Ok(address)
+}
+
+/// The address that packets to `peer` leave from. Connecting a datagram socket asks the routes and sends nothing.
+fn local_address_towards(peer: &str) -> io::Result<IpAddr> {
+    let mut last = io::Error::other("the name has no address");
+    for address in peer.to_socket_addrs()? {
+        let from = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let asked = UdpSocket::bind((from, 0)).and_then(|socket| {
+            socket.connect(address)?;
+            socket.local_addr()
+        });
+        match asked {
+            Ok(local) => return Ok(local.ip()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Randomness of the operating system, different at every start.
+fn fresh_seed() -> io::Result<[u64; 4]> {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())?;
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    Ok([0, 1, 2, 3].map(|index| u64::from_le_bytes(words[index])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advertised_address_is_one_that_others_can_dial() {
+        let of = |bound: &str, peers: &[&str]| {
+            let peers: Vec<String> = peers.iter().map(|&peer| peer.to_owned()).collect();
+            advertised(bound.parse().unwrap(), &peers)
+        };
+        assert_eq!(of("127.0.0.1:8080", &["localhost:1"]), "127.0.0.1:8080");
+        assert_eq!(of("[::1]:8080", &[]), "[::1]:8080");
+        assert_eq!(of("0.0.0.0:8080", &["127.0.0.1:9"]), "127.0.0.1:8080");
+        let by_name = of("0.0.0.0:8080", &[]);
+        assert!(by_name.ends_with(":8080") && !by_name.starts_with("0.0.0.0"), "{by_name}");
+    }
+
+    #[test]
+    fn a_derived_name_is_no_longer_than_a_given_one() {
+        let longest = "h".repeat(NAME_BYTES_MAX);
+        assert_eq!(check_advertised(longest.clone()).unwrap(), longest);
+        assert!(matches!(check_advertised(longest + "h"), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(fresh_seed().unwrap(), fresh_seed().unwrap());
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary in real processes on real sockets. One binary, so that it is linked once.
+
+mod cluster;
+mod harness;
+mod hostile;
+mod log;
+mod original;
+mod scale;
+mod startup;
+mod stopping;

@@ -1,0 +1,185 @@
+//! One run of a node as an engine drives it: a [`Turn`] whose every step the [`Judge`] sees.
+//!
+//! An engine calls the same things in the same order as `runtime`: [`begin`](Host::begin), [`input`](Host::input) and
+//! events, [`settle`](Host::settle), [`take_dial`](Host::take_dial), then for each [`next_ready`](Host::next_ready)
+//! [`output`](Host::output) and [`sent`](Host::sent), [`finished`](Host::finished) and [`gone`](Host::gone), and at the
+//! end of the turn [`end`](Host::end).
+
+use kv_core::{AddrId, Close, ConnId, Event, Mono, Now, Turn};
+
+use crate::judge::{Judge, RunId, SessionId};
+
+/// One run of a node.
+#[derive(Debug)]
+pub struct Host {
+    /// Its name to the judge.
+    pub run: RunId,
+    /// Which node it is a run of.
+    pub node: u64,
+    turn: Turn,
+    now: Now,
+    /// Client connections, by number.
+    taps: Vec<Option<Tap>>,
+}
+
+/// Where the judge stands in what a client connection is told.
+#[derive(Clone, Copy, Debug)]
+struct Tap {
+    session: SessionId,
+    /// Bytes of the unsent output that were judged.
+    judged: usize,
+}
+
+impl Host {
+    /// Starts a run. `alone`: without peers on its command line.
+    #[must_use]
+    pub fn boot(judge: &mut Judge, node: u64, alone: bool, now: Now) -> Self {
+        let run = judge.next_run();
+        let turn = Turn::new(judge.plan().config(node, run.0, alone), now);
+        judge.booted(run, node, turn.node(), now);
+        Self { run, node, turn, now, taps: Vec::new() }
+    }
+
+    /// Starts a turn.
+    pub fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.turn.begin(now);
+    }
+
+    /// A connection was accepted; of a client if it has a session.
+    pub fn opened(&mut self, judge: &mut Judge, conn: ConnId, session: Option<SessionId>) {
+        let index = conn.0 as usize;
+        if self.taps.len() <= index {
+            self.taps.resize(index + 1, None);
+        }
+        self.taps[index] = session.map(|session| Tap { session, judged: 0 });
+        if let Some(session) = session {
+            judge.session_accepted(session, self.run);
+        }
+        self.event(judge, Event::Opened { conn });
+    }
+
+    /// Tells the node what else happened.
+    pub fn event(&mut self, judge: &mut Judge, event: Event) {
+        match event {
+            Event::Dialed { conn, .. } | Event::Closed { conn } => self.untap(conn),
+            Event::Opened { .. } | Event::DialFailed { .. } | Event::Tick => {}
+        }
+        self.turn.event(event);
+        judge.observe(self.run, self.turn.node(), self.now, None);
+    }
+
+    /// Hands in bytes that were read from `conn`.
+    pub fn input(&mut self, judge: &mut Judge, conn: ConnId, bytes: &[u8]) {
+        if let Some(tap) = self.tap(conn) {
+            judge.session_received(tap.session, bytes);
+        }
+        self.turn.input(conn, bytes);
+        self.listen(judge, conn);
+        judge.observe(self.run, self.turn.node(), self.now, None);
+    }
+
+    /// Ticks the node if its deadline has passed.
+    pub fn settle(&mut self, judge: &mut Judge) {
+        self.turn.settle();
+        judge.observe(self.run, self.turn.node(), self.now, None);
+    }
+
+    /// The next address to dial, and its text.
+    pub fn take_dial(&mut self) -> Option<(AddrId, String)> {
+        let addr = self.turn.take_dial()?;
+        Some((addr, self.turn.node().address(addr).unwrap_or_default().to_owned()))
+    }
+
+    /// The next connection with something to send or to end.
+    pub fn next_ready(&mut self) -> Option<ConnId> {
+        self.turn.next_ready()
+    }
+
+    /// What is to be written to `conn` now.
+    pub fn output(&mut self, judge: &mut Judge, conn: ConnId) -> &[u8] {
+        self.listen(judge, conn);
+        self.turn.output(conn)
+    }
+
+    /// Notes that the first `count` bytes of the output were written.
+    pub fn sent(&mut self, judge: &mut Judge, conn: ConnId, count: usize) {
+        if let Some(tap) = self.taps.get_mut(conn.0 as usize).and_then(Option::as_mut) {
+            tap.judged = tap.judged.saturating_sub(count);
+        }
+        self.turn.sent(conn, count);
+        self.listen(judge, conn);
+        judge.observe(self.run, self.turn.node(), self.now, None);
+    }
+
+    /// The socket of `conn` takes bytes once more.
+    pub fn writable(&mut self, conn: ConnId) {
+        self.turn.writable(conn);
+    }
+
+    /// Whether `conn` should be read.
+    #[must_use]
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        self.turn.wants_read(conn)
+    }
+
+    /// Whether `conn` is to be closed now; then the engine closes it and calls [`gone`](Self::gone).
+    #[must_use]
+    pub fn finished(&self, conn: ConnId) -> Option<Close> {
+        self.turn.finished(conn)
+    }
+
+    /// Forgets a connection that the engine has closed.
+    pub fn gone(&mut self, conn: ConnId) {
+        self.untap(conn);
+        self.turn.gone(conn);
+    }
+
+    /// Ends a turn: limits, and whether everybody who asked was answered. `open` are the connections that stand.
+    pub fn end(&mut self, judge: &mut Judge, open: impl Iterator<Item = ConnId>) {
+        judge.gauges(self.run, &self.turn.node().gauges());
+        for conn in open {
+            let tap = self.tap(conn);
+            judge.held(self.run, tap.is_some(), self.turn.held(conn));
+            if let Some(tap) = tap
+                && self.turn.wants_read(conn)
+            {
+                judge.all_answered(tap.session);
+            }
+        }
+    }
+
+    /// When the next turn must begin at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        self.turn.deadline()
+    }
+
+    /// The turn inside, to look at.
+    #[must_use]
+    pub const fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    /// Shows the judge the replies that came up since it last looked.
+    fn listen(&mut self, judge: &mut Judge, conn: ConnId) {
+        let Some(tap) = self.taps.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        let output = self.turn.output(conn);
+        // Shorter: the connection's share of this turn is used up, and the rest is looked at in the next.
+        let Some(news) = output.get(tap.judged..).filter(|news| !news.is_empty()) else { return };
+        tap.judged = output.len();
+        let session = tap.session;
+        let news = judge.take_replies(session, news);
+        judge.observe(self.run, self.turn.node(), self.now, Some((session, news)));
+    }
+
+    fn tap(&self, conn: ConnId) -> Option<Tap> {
+        self.taps.get(conn.0 as usize).copied().flatten()
+    }
+
+    fn untap(&mut self, conn: ConnId) {
+        if let Some(tap) = self.taps.get_mut(conn.0 as usize) {
+            *tap = None;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Agreement: what nodes hold, compared with each other.
+
+use std::collections::BTreeMap;
+
+use kv_core::{Node, Version, WallMs};
+
+use super::{Judge, RunId, Standing};
+use crate::outcome::Oracle;
+
+impl Judge {
+    /// Two nodes' digests at one cut must be equal exactly when their live data at that cut is.
+    pub fn compare_digests(&mut self, nodes: &[(RunId, &Node)]) {
+        for (index, (left_run, left)) in nodes.iter().enumerate() {
+            let (left_digest, cut) = left.digest();
+            for (right_run, right) in &nodes[index + 1..] {
+                let (right_digest, right_cut) = right.digest();
+                if cut != right_cut {
+                    continue;
+                }
+                let same = self.live_at(*left_run, cut).eq(self.live_at(*right_run, cut));
+                if same != (left_digest == right_digest) {
+                    let (left, right) = (left_run.0, right_run.0);
+                    self.fail(Oracle::Digest, || {
+                        format!(
+                            "runs {left} and {right} have {left_digest:032x} and {right_digest:032x} at {cut}, and \
+                             their data is {}",
+                            if same { "the same" } else { "not the same" }
+                        )
+                    });
+                }
+            }
+        }
+    }
+
+    /// The first difference between nodes that should be equal; `None` when they agree, digests included. `walls` are
+    /// their wall clocks.
+    #[must_use]
+    pub fn disagreement(&self, nodes: &[(RunId, &Node)], walls: &[WallMs]) -> Option<String> {
+        let latest = walls.iter().max().copied().unwrap_or(WallMs(0));
+        let (first, rest) = nodes.split_first()?;
+        for (key, name) in self.keys.iter().enumerate() {
+            let held = self.held[key];
+            for (run, _) in nodes {
+                let entry = self.run(*run).entries[key];
+                if entry.map(|entry| entry.version) < held {
+                    return Some(format!("{name}: run {} has {entry:?}, {held:?} was held", run.0));
+                }
+            }
+            let left = self.run(first.0).entries[key];
+            for (run, _) in rest {
+                let right = self.run(*run).entries[key];
+                let both = left.zip(right);
+                let expired = both.is_some_and(|(left, right)| {
+                    left.version == right.version
+                        && [left, right].iter().any(|entry| entry.deadline.is_some_and(|deadline| deadline <= latest))
+                });
+                if left != right && !expired {
+                    return Some(format!("{name}: run {} has {left:?}, run {} has {right:?}", first.0.0, run.0));
+                }
+            }
+        }
+        let digest = first.1.digest();
+        let other = rest.iter().find(|(_, node)| node.digest() != digest);
+        if let Some((run, node)) = other {
+            return Some(format!("digests: run {} {digest:x?}, run {} {:x?}", first.0.0, run.0, node.digest()));
+        }
+        nodes.iter().find_map(|(run, node)| self.stranger(*run, node))
+    }
+
+    /// What the first run that did not stop holds: by key, the token of its value.
+    #[must_use]
+    pub fn data(&self) -> BTreeMap<u64, u64> {
+        let run = self.runs.iter().find(|run| run.standing == Standing::Current);
+        let entries = run.into_iter().flat_map(|run| run.entries.iter().zip(0..));
+        entries.filter_map(|(entry, key)| Some((key, entry.as_ref()?.token?))).collect()
+    }
+
+    /// An entry that is not of the plan, or a key that the walk over all entries leaves out.
+    fn stranger(&self, run: RunId, node: &Node) -> Option<String> {
+        let (mut count, mut unknown) = (0, None);
+        node.entries(&mut |record| {
+            count += 1;
+            if !self.keys.iter().any(|key| key.as_bytes() == record.key) {
+                unknown = Some(format!("run {}: {record:?} is of no key of the plan", run.0));
+            }
+        });
+        let held = self.run(run).entries.iter().flatten().count();
+        unknown.or_else(|| (count != held).then(|| format!("run {}: a walk visits {count} entries of {held}", run.0)))
+    }
+
+    /// Live data of a run at `cut`, in the order of the keys: what names it. A value that a run has freed already,
+    /// because by its own clock the deadline is long past, counts until the cut gets there.
+    fn live_at(&self, run: RunId, cut: WallMs) -> impl Iterator<Item = (usize, Version, Option<WallMs>)> + '_ {
+        let entries = self.run(run).entries.iter().enumerate();
+        entries.filter_map(move |(key, entry)| {
+            let entry = (*entry)?;
+            let is_tombstone = entry.token.is_none() && entry.deadline.is_none();
+            let is_live = !is_tombstone && entry.deadline.is_none_or(|deadline| deadline > cut);
+            is_live.then_some((key, entry.version, entry.deadline))
+        })
+    }
+}

@@ -1,0 +1,276 @@
+//! The oracles: they see every step of every node, and hold it against what a converging store may do.
+//!
+//! The judge knows the plan and the true time. Engines feed it through [`Host`](crate::host::Host), and besides say
+//! when a node stops ([`Judge::stopped`]), what clients send ([`Judge::open_session`], [`Judge::asked`]), and when to
+//! compare nodes ([`Judge::compare_digests`], [`Judge::disagreement`]). The first failure stays; an engine stops at it.
+//!
+//! What a node holds is read with `Node::peek` after each input, so that a reply is checked against the state that it
+//! was given from, whatever was pipelined with it: `sessions.rs` replays the answered commands on the state before
+//! them and `versions.rs` compares the result with the state after them. A session stays with one run, and a run's
+//! state never goes back, so reading one's own writes and reading monotonically need no check of their own.
+
+mod agreement;
+mod sessions;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use kv_core::{Gauges, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Version, WallMs};
+
+use crate::outcome::{Failure, Oracle, Stats};
+use crate::plan::{Ask, Fault, Item, Plan, key_text, size};
+
+use sessions::Session;
+pub use sessions::{Reply, SessionId};
+use versions::{Entry, Written};
+
+/// The wall clock's true reading when a run starts, in milliseconds since the Unix epoch: some day in 2023.
+pub const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// Longest line that STATS or a refusal takes.
+const LINE_SLACK_BYTES: usize = 16 << 10;
+
+/// A run of a node, numbered over all nodes in the order of their starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunId(pub u64);
+
+/// The oracles, with all they remember.
+#[derive(Debug)]
+pub struct Judge {
+    plan: Plan,
+    at_us: u64,
+    failure: Option<Failure>,
+    /// Counted here and by the engine.
+    pub stats: Stats,
+    keys: Vec<String>,
+    tokens: BTreeMap<u64, Token>,
+    runs: Vec<Run>,
+    origins: BTreeMap<OriginId, RunId>,
+    sessions: Vec<Session>,
+    /// Every version ever seen anywhere, and what it carries.
+    versions: BTreeMap<Version, Written>,
+    /// By key: the newest version that a run holds which is neither stopped nor superseded.
+    held: Vec<Option<Version>>,
+    /// By node: the least and greatest that its clock was ahead of the true time.
+    leads_ms: Vec<(i64, i64)>,
+    pad_max: u64,
+    /// The longest that the plan lets a process stand still.
+    pause_ms_max: u64,
+}
+
+/// What the plan says of a value.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    key: u64,
+    pad: u64,
+    client: u64,
+}
+
+/// What is known of one run.
+#[derive(Debug)]
+struct Run {
+    node: u64,
+    standing: Standing,
+    origin: OriginId,
+    /// By key: what it held when last looked at.
+    entries: Vec<Option<Entry>>,
+    /// The greatest version seen in it.
+    newest: Option<Version>,
+    /// The greatest reading of its wall clock.
+    wall_max: WallMs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The newest run of its node.
+    Current,
+    /// A newer run of its node has started; this one may not know yet.
+    Superseded,
+    Stopped,
+}
+
+impl Judge {
+    /// Before anything has happened.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let sets = plan.items.iter().filter_map(|(_, item)| match *item {
+            Item::Ask { client, ask: Ask::Set { key, token, pad, .. } } => Some((token, Token { key, pad, client })),
+            _ => None,
+        });
+        let tokens: BTreeMap<_, _> = sets.collect();
+        let pauses = plan.items.iter().filter_map(|(_, item)| match *item {
+            Item::Fault(Fault::Pause { ms, .. } | Fault::Supersede { ms, .. }) => Some(ms),
+            _ => None,
+        });
+        Self {
+            pause_ms_max: pauses.max().unwrap_or(0),
+            at_us: 0,
+            failure: None,
+            stats: Stats::default(),
+            keys: (0..plan.setting.keys).map(key_text).collect(),
+            pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
+            tokens,
+            runs: Vec::new(),
+            origins: BTreeMap::new(),
+            sessions: Vec::new(),
+            versions: BTreeMap::new(),
+            held: vec![None; size(plan.setting.keys)],
+            leads_ms: vec![(0, 0); size(plan.setting.nodes)],
+            plan: plan.clone(),
+        }
+    }
+
+    /// The plan that is run.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Moves the true time on.
+    pub const fn at(&mut self, at_us: u64) {
+        self.at_us = at_us;
+    }
+
+    /// The true wall clock.
+    #[must_use]
+    pub const fn true_wall_ms(&self) -> u64 {
+        EPOCH_MS + self.at_us / 1_000
+    }
+
+    /// The first failure.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Notes a failure, unless there was one.
+    pub fn fail(&mut self, oracle: Oracle, detail: impl FnOnce() -> String) {
+        if self.failure.is_none() {
+            self.failure = Some(Failure { oracle, at_us: self.at_us, detail: detail() });
+        }
+    }
+
+    /// The name of the run that starts next.
+    #[must_use]
+    pub const fn next_run(&self) -> RunId {
+        RunId(self.runs.len() as u64)
+    }
+
+    /// A run started. An older one of the same node that did not stop is superseded.
+    pub fn booted(&mut self, run: RunId, node: u64, state: &Node, now: Now) {
+        assert_eq!(run, self.next_run(), "runs are numbered in order");
+        for old in self.runs.iter_mut().filter(|old| old.node == node && old.standing == Standing::Current) {
+            old.standing = Standing::Superseded;
+        }
+        self.runs.push(Run {
+            node,
+            standing: Standing::Current,
+            origin: OriginId(0),
+            entries: vec![None; self.keys.len()],
+            newest: None,
+            wall_max: now.wall,
+        });
+        self.stats.runs += 1;
+        self.recount();
+        self.observe(run, state, now, None);
+    }
+
+    /// A run and its memory are gone.
+    pub fn stopped(&mut self, run: RunId) {
+        self.run_mut(run).standing = Standing::Stopped;
+        self.recount();
+    }
+
+    /// Whether a newer run of the same node has started.
+    #[must_use]
+    pub fn is_superseded(&self, run: RunId) -> bool {
+        self.run(run).standing == Standing::Superseded
+    }
+
+    /// Looks at a node after something was done with it; `replies` are those of that step.
+    pub fn observe(&mut self, run: RunId, node: &Node, now: Now, replies: Option<(SessionId, Vec<Reply>)>) {
+        self.look_at_clock(run, now);
+        self.look_at_origin(run, node.origin());
+        let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
+        let expected = self.replay(run, session, now, &replies);
+        self.look_at_entries(run, node, now, &expected);
+    }
+
+    /// Holds a node's gauges against their limits.
+    pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
+        let Gauges { ring_bytes, addresses, origins, links, staged_bytes } = *gauges;
+        let named = [
+            ("ring_bytes", ring_bytes),
+            ("addresses", addresses),
+            ("origins", origins),
+            ("links", links),
+            ("staged_bytes", staged_bytes),
+        ];
+        for (name, (now, limit)) in named {
+            if now > limit {
+                self.fail(Oracle::Limits, || format!("run {}: {name} is {now}, its limit {limit}", run.0));
+            }
+        }
+    }
+
+    /// Holds what a connection's buffers hold (input not taken, output not sent) against their limits.
+    pub fn held(&mut self, run: RunId, is_client: bool, (input, output): (usize, usize)) {
+        let limits = Limits::default();
+        let read = size(self.plan.setting.window_bytes);
+        let (input_max, output_max) = if is_client {
+            let answer = size(self.pad_max) + LINE_SLACK_BYTES;
+            (limits.line_bytes_max + read, size(self.plan.setting.output_bytes_max) + answer)
+        } else {
+            // A frame holds one record of a plan or a bounded run of them; twice the window is room for one more.
+            (2 * LINK_WINDOW_BYTES + read, 2 * LINK_WINDOW_BYTES)
+        };
+        if input > input_max || output > output_max {
+            self.fail(Oracle::Limits, || {
+                format!("run {}: a connection holds {input} in, {output} out; {input_max}, {output_max} at most", run.0)
+            });
+        }
+    }
+
+    /// How far clocks were apart at any time, at most: what guards on clocks may hold things up for.
+    #[must_use]
+    pub fn spread_ms(&self) -> u64 {
+        let least = self.leads_ms.iter().map(|lead| lead.0).min().unwrap_or(0);
+        let most = self.leads_ms.iter().map(|lead| lead.1).max().unwrap_or(0);
+        most.abs_diff(least)
+    }
+
+    /// Bytes of keys and values in the plan, with what a record adds to them.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        /// Version, lengths, checksum and frame, generously.
+        const RECORD_BYTES: u64 = 128;
+        self.plan.items.len() as u64 * RECORD_BYTES + self.tokens.values().map(|token| token.pad).sum::<u64>()
+    }
+
+    fn look_at_clock(&mut self, run: RunId, now: Now) {
+        let lead = now.wall.0.cast_signed() - self.true_wall_ms().cast_signed();
+        let run = self.run_mut(run);
+        run.wall_max = run.wall_max.max(now.wall);
+        let node = size(run.node);
+        let leads = &mut self.leads_ms[node];
+        *leads = (leads.0.min(lead), leads.1.max(lead));
+    }
+
+    /// Whether the plan gave this run a reason to refuse writes.
+    fn may_refuse(&self, run: RunId) -> bool {
+        // A node refuses when what it would stamp is too far ahead of its peers: its clock is, or it was and went back,
+        // or it took in what others stamped. A quarter of the bound is for what a peer's clock is misjudged by while
+        // its words are under way; what a paused process then reads is as old as the pause is long.
+        let bound_ms = self.plan.setting.clock_ahead_ms_max;
+        let apart_ms = self.spread_ms() + self.pause_ms_max;
+        self.run(run).standing == Standing::Superseded || apart_ms > bound_ms - bound_ms / 4
+    }
+
+    fn run(&self, run: RunId) -> &Run {
+        &self.runs[size(run.0)]
+    }
+
+    fn run_mut(&mut self, run: RunId) -> &mut Run {
+        &mut self.runs[size(run.0)]
+    }
+}

@@ -1,0 +1,180 @@
+//! Sessions: what clients asked, what they were told, and what that says about the node's state.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kv_core::{Now, WallMs};
+
+use super::{Judge, RunId};
+use crate::outcome::Oracle;
+use crate::plan::{Ask, size, value};
+
+/// A connection of a client, numbered over all clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// A command and the line that answered it.
+pub type Reply = (Ask, String);
+
+#[derive(Debug)]
+pub(super) struct Session {
+    client: u64,
+    /// Sent and not answered yet, in order.
+    asked: VecDeque<Ask>,
+    /// The start of a reply whose end has not come.
+    partial: Vec<u8>,
+    /// Whole commands that the node was handed, and those it answered.
+    received: u64,
+    answered: u64,
+}
+
+/// What a key must look like after the commands of one step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) token: Option<u64>,
+    pub(super) deadline: Option<WallMs>,
+    pub(super) write: Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    /// Only read.
+    None,
+    /// There is a new version.
+    Done,
+    /// A delete of what was not there: a new tombstone or nothing.
+    Perhaps,
+}
+
+impl Judge {
+    /// A client is about to connect.
+    pub fn open_session(&mut self, client: u64) -> SessionId {
+        self.sessions.push(Session { client, asked: VecDeque::new(), partial: Vec::new(), received: 0, answered: 0 });
+        SessionId(self.sessions.len() as u64 - 1)
+    }
+
+    /// A client puts a command into its connection.
+    pub fn asked(&mut self, session: SessionId, ask: Ask) {
+        self.session(session).asked.push_back(ask);
+    }
+
+    pub(crate) fn session_accepted(&mut self, session: SessionId, run: RunId) {
+        let client = self.session(session).client;
+        let (home, node) = (self.plan.setting.home(client), self.run(run).node);
+        assert_eq!(home, node, "a client speaks to its own node");
+    }
+
+    pub(crate) fn session_received(&mut self, session: SessionId, bytes: &[u8]) {
+        self.session(session).received += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
+
+    /// Pairs the lines in `news` with the commands that they answer.
+    pub(crate) fn take_replies(&mut self, session: SessionId, news: &[u8]) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        let mut unasked = None;
+        let state = self.session(session);
+        state.partial.extend_from_slice(news);
+        let Some(end) = state.partial.iter().rposition(|byte| *byte == b'\n') else { return replies };
+        let rest = state.partial.split_off(end + 1);
+        let lines = std::mem::replace(&mut state.partial, rest);
+        for line in lines[..end].split(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
+            state.answered += 1;
+            match state.asked.pop_front() {
+                Some(ask) if state.answered <= state.received => replies.push((ask, line)),
+                _ => unasked = Some(line),
+            }
+        }
+        self.stats.answers += replies.len() as u64;
+        if let Some(line) = unasked {
+            self.fail(Oracle::Session, || format!("session {} was told {line:?} and had not asked", session.0));
+        }
+        replies
+    }
+
+    pub(crate) fn all_answered(&mut self, session: SessionId) {
+        let Session { received, answered, .. } = *self.session(session);
+        if answered < received {
+            self.fail(Oracle::Availability, || {
+                format!("session {} has {answered} answers to {received} commands at the end of a turn", session.0)
+            });
+        }
+    }
+
+    /// Replays answered commands on what the run held before them; what their keys must look like now.
+    pub(super) fn replay(
+        &mut self,
+        run: RunId,
+        session: Option<SessionId>,
+        now: Now,
+        replies: &[Reply],
+    ) -> BTreeMap<u64, Expected> {
+        let mut expected = BTreeMap::new();
+        let session = session.map_or(0, |session| session.0);
+        for (ask, line) in replies {
+            let wrong = self.replay_one(run, now, *ask, line, &mut expected);
+            if let Err((oracle, wanted)) = wrong {
+                self.fail(oracle, || {
+                    format!("run {}, session {session}: {ask:?} was answered {line:?}, not {wanted}", run.0)
+                });
+            }
+        }
+        expected
+    }
+
+    fn replay_one(
+        &mut self,
+        run: RunId,
+        now: Now,
+        ask: Ask,
+        line: &str,
+        expected: &mut BTreeMap<u64, Expected>,
+    ) -> Result<(), (Oracle, String)> {
+        let session = |wanted: &str| Err((Oracle::Session, wanted.to_owned()));
+        let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key }) = ask else {
+            let right = if ask == Ask::Ping { line == "PONG" } else { line.starts_with('{') };
+            return if right { Ok(()) } else { session("PONG or a line of JSON") };
+        };
+        if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {
+            self.stats.refusals += 1;
+            return if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) };
+        }
+        let entry = self.run(run).entries[size(key)];
+        let state = expected.entry(key).or_insert_with(|| Expected {
+            token: entry.and_then(|entry| entry.token),
+            deadline: entry.and_then(|entry| entry.deadline),
+            write: Write::None,
+        });
+        let live = state.token.is_some() && state.deadline.is_none_or(|deadline| now.wall < deadline);
+        match ask {
+            Ask::Set { token, ttl_ms, .. } => {
+                let deadline = (ttl_ms > 0).then(|| now.wall.plus_ms(ttl_ms));
+                *state = Expected { token: Some(token), deadline, write: Write::Done };
+                if line == "OK" { Ok(()) } else { session("OK") }
+            }
+            Ask::Del { .. } if live => {
+                *state = Expected { token: None, deadline: None, write: Write::Done };
+                if line == "OK" { Ok(()) } else { session("OK") }
+            }
+            Ask::Del { .. } => {
+                // What was not there may be buried again or not; after an earlier write of this step there is one.
+                if state.write == Write::None {
+                    state.write = Write::Perhaps;
+                }
+                if line == "OK" || line == "Key not found" { Ok(()) } else { session("OK or Key not found") }
+            }
+            Ask::Get { .. } => {
+                let value = state.token.map(|token| value(token, self.tokens.get(&token).map_or(0, |t| t.pad)));
+                let wanted = value.as_deref().filter(|_| live).unwrap_or("Key not found");
+                let expired = !live && value.as_deref() == Some(line);
+                let oracle = if expired { Oracle::Ttl } else { Oracle::Session };
+                if line == wanted { Ok(()) } else { Err((oracle, wanted.to_owned())) }
+            }
+            _ if line.starts_with("Unknown") || line.starts_with("Usage") => session("a time to live"),
+            _ => Ok(()),
+        }
+    }
+
+    fn session(&mut self, session: SessionId) -> &mut Session {
+        &mut self.sessions[size(session.0)]
+    }
+}

@@ -1,0 +1,186 @@
+//! Versions: who wrote what, in which order, and what each run holds of it.
+
+use std::collections::BTreeMap;
+
+use kv_core::{Node, Now, OriginId, Record, Version, WallMs};
+
+use super::sessions::{Expected, Write};
+use super::{Judge, RunId, Standing};
+use crate::outcome::Oracle;
+use crate::plan::{size, token_of, value};
+
+/// What a run holds of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) version: Version,
+    /// Of its value; `None` is a tombstone, or a value freed after its deadline.
+    pub(super) token: Option<u64>,
+    pub(super) deadline: Option<WallMs>,
+}
+
+/// What a version carries, whoever holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    key: u64,
+    token: Option<u64>,
+    deadline: Option<WallMs>,
+}
+
+impl Judge {
+    /// Learns a run's origin.
+    pub(super) fn look_at_origin(&mut self, run: RunId, origin: OriginId) {
+        if self.run(run).origin == origin {
+            return;
+        }
+        self.run_mut(run).origin = origin;
+        if let Some(owner) = self.origins.insert(origin, run) {
+            self.fail(Oracle::Hlc, || format!("run {} writes as {origin}, as run {} did", run.0, owner.0));
+        }
+    }
+
+    /// Compares what a run holds with what it held, and with what the commands of this step must have made of it.
+    pub(super) fn look_at_entries(&mut self, run: RunId, node: &Node, now: Now, expected: &BTreeMap<u64, Expected>) {
+        let newest_before = self.run(run).newest;
+        for key in 0..self.keys.len() as u64 {
+            let record = node.peek(self.keys[size(key)].as_bytes());
+            let old = self.run(run).entries[size(key)];
+            let want = expected.get(&key).copied().filter(|want| want.write != Write::None);
+            let Some(record) = record else {
+                if old.is_some() || want.is_some_and(|want| want.write == Write::Done) {
+                    self.fail(Oracle::Lww, || format!("run {}: k{key} is gone; it was {old:?}, {want:?}", run.0));
+                }
+                continue;
+            };
+            if old.is_some_and(|old| old.version == record.version) {
+                self.check_unchanged(run, key, &record, now, want);
+                continue;
+            }
+            if let Some(old) = old.filter(|old| record.version < old.version) {
+                self.fail(Oracle::Lww, || format!("run {}: k{key} went back to {record:?} from {old:?}", run.0));
+            }
+            let entry =
+                Entry { version: record.version, token: record.value.and_then(token_of), deadline: record.deadline };
+            self.check_new(run, key, &record, entry);
+            self.check_writer(run, key, entry, want, newest_before);
+            self.take_entry(run, key, entry);
+        }
+    }
+
+    fn check_unchanged(&mut self, run: RunId, key: u64, record: &Record<'_>, now: Now, want: Option<Expected>) {
+        let Some(old) = self.run(run).entries[size(key)] else { return };
+        if want.is_some_and(|want| want.write == Write::Done) {
+            self.fail(Oracle::Session, || format!("run {}: acknowledged, yet k{key} is still {old:?}", run.0));
+        }
+        let token = record.value.and_then(token_of);
+        let freed = token.is_none() && old.deadline.is_some_and(|deadline| deadline <= now.wall);
+        if token != old.token && !freed {
+            self.fail(Oracle::Lww, || format!("run {}: k{key} is {record:?} and was {old:?}", run.0));
+        }
+        self.run_mut(run).entries[size(key)] = Some(Entry { token, ..old });
+    }
+
+    /// A record that is new to this run: it must be what its writer wrote.
+    fn check_new(&mut self, run: RunId, key: u64, record: &Record<'_>, entry: Entry) {
+        let Entry { version, token, deadline } = entry;
+        let Some(writer) = self.origins.get(&version.origin).copied() else {
+            self.fail(Oracle::Lww, || format!("run {}: k{key} is {version:?} of an unknown origin", run.0));
+            return;
+        };
+        if let Some(bytes) = record.value {
+            let known = token.and_then(|token| Some((token, *self.tokens.get(&token)?)));
+            let right = known.is_some_and(|(token, from)| {
+                from.key == key
+                    && self.plan.setting.home(from.client) == self.run(writer).node
+                    && value(token, from.pad).as_bytes() == bytes
+            });
+            if !right {
+                self.fail(Oracle::Lww, || format!("run {}: k{key} is {record:?}, which nobody wrote so", run.0));
+            }
+        }
+        let written = Written { key, token, deadline };
+        let first = *self.versions.entry(version).or_insert(written);
+        // A sweep may bring the tombstone that a node made of a value after its deadline.
+        let freed = first.key == key && token.is_none() && first.deadline.is_some();
+        if first != written && !freed {
+            self.fail(Oracle::Lww, || format!("run {}: {version:?} is {written:?} and was {first:?}", run.0));
+        }
+        let setting = &self.plan.setting;
+        // A peer may be ahead by the bound, and what it brings by eleven more; what it last said of its clock may be as
+        // old as a silence that is still borne.
+        let slack_ms = 11 * setting.clock_ahead_ms_max + setting.silence_ms + 2 * setting.heartbeat_ms;
+        let member = self.run(run).node;
+        let walls = self.runs.iter().filter(|other| other.node == member).map(|other| other.wall_max.0);
+        let limit = walls.max().unwrap_or(0) + setting.clock_ahead_ms_max + slack_ms;
+        if version.hlc.ms() > limit {
+            self.fail(Oracle::ClockGuard, || {
+                format!(
+                    "run {}: k{key} is stamped {}, {} ms too far ahead",
+                    run.0,
+                    version.hlc,
+                    version.hlc.ms() - limit
+                )
+            });
+        }
+    }
+
+    /// A version of this run's own: there was a command for it, and it is greater than all that the run has seen.
+    fn check_writer(
+        &mut self,
+        run: RunId,
+        key: u64,
+        entry: Entry,
+        want: Option<Expected>,
+        newest_before: Option<Version>,
+    ) {
+        let own = self.origins.get(&entry.version.origin) == Some(&run);
+        if own && newest_before.is_some_and(|newest| entry.version <= newest) {
+            self.fail(Oracle::Hlc, || {
+                format!("run {}: wrote k{key} as {:?} after it had seen {newest_before:?}", run.0, entry.version)
+            });
+        }
+        let old = self.run(run).entries[size(key)];
+        // What the run wrote under an earlier origin, which nobody has seen, it may write anew.
+        let reissued = old.is_some_and(|old| {
+            let (token, deadline, origin) = (entry.token, entry.deadline, old.version.origin);
+            let was_own = origin != self.run(run).origin && self.origins.get(&origin) == Some(&run);
+            was_own && (old.token, old.deadline) == (token, deadline)
+        });
+        match want {
+            None if own && !reissued => {
+                self.fail(Oracle::Lww, || format!("run {}: wrote k{key} {entry:?} over {old:?} for no client", run.0));
+            }
+            // A delete of nothing may have left the key to an entry that came in the same step.
+            Some(want)
+                if (!own || want.token != entry.token || want.deadline != entry.deadline)
+                    && (want.write == Write::Done || own) =>
+            {
+                self.fail(Oracle::Session, || {
+                    format!("run {}: k{key} is {entry:?} after its client was told of {want:?}", run.0)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn take_entry(&mut self, run: RunId, key: u64, entry: Entry) {
+        let state = self.run_mut(run);
+        state.entries[size(key)] = Some(entry);
+        state.newest = state.newest.max(Some(entry.version));
+        if state.standing == Standing::Current {
+            let held = &mut self.held[size(key)];
+            *held = (*held).max(Some(entry.version));
+        }
+    }
+
+    /// After a run has left: counts what only it held as lost, and forgets to ask for it.
+    pub(super) fn recount(&mut self) {
+        for (index, held) in self.held.iter_mut().enumerate() {
+            let current = self.runs.iter().filter(|run| run.standing == Standing::Current);
+            let newest = current.filter_map(|run| Some(run.entries[index]?.version)).max();
+            if newest < *held {
+                self.stats.lost += 1;
+                *held = newest;
+            }
+        }
+    }
+}

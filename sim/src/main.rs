@@ -1,0 +1,139 @@
+//! Runs seeds or plans: `sim --seed 7`, `sim --seeds 0..1000`, `sim --plan sim/regressions/x.plan`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use sim::{Engine, Outcome, Plan, Stats, Watch, swarm};
+
+/// Deterministic simulation of a Simple-KV cluster.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Examples:\n  sim --seed 7            replay one seed: its configuration, verdict and trace hash\n  \
+                        sim --seed 7 --trace    with every event\n  \
+                        sim --seeds 0..100000   a range, with seeds per minute\n  \
+                        sim --seeds 1..21 --hash-only   one line a seed, to compare machines and profiles"
+)]
+struct Args {
+    /// The seed to replay.
+    #[arg(long, conflicts_with_all = ["seeds", "plan"])]
+    seed: Option<u64>,
+    /// A range of seeds to run, the end left out.
+    #[arg(long, value_parser = parse_range, value_name = "A..B", conflicts_with = "plan")]
+    seeds: Option<Range<u64>>,
+    /// A file with a plan to run.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// What runs the plans: world or turmoil.
+    #[arg(long, default_value = "world", value_name = "NAME")]
+    engine: Engine,
+    /// Print every event.
+    #[arg(long, conflicts_with = "seeds")]
+    trace: bool,
+    /// Print nothing but seed, verdict and trace hash.
+    #[arg(long, conflicts_with = "trace")]
+    hash_only: bool,
+    /// Stop a range at its first failure.
+    #[arg(long)]
+    fail_fast: bool,
+    /// Print the plan too.
+    #[arg(long, conflicts_with_all = ["seeds", "hash_only"])]
+    print_plan: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match (&args.seeds, args.seed, &args.plan) {
+        (Some(seeds), _, _) => Ok(run_range(&args, seeds.clone())),
+        (None, Some(seed), _) => Ok(run_one(&args, &swarm::draw(seed))),
+        (None, None, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| text.parse::<Plan>().map_err(|error| error.to_string()))
+            .map_err(|error| format!("{}: {error}", path.display()))
+            .map(|plan| run_one(&args, &plan)),
+        (None, None, None) => Err("one of --seed, --seeds and --plan is needed; see --help".to_owned()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs one plan and tells all about it; whether it passed.
+fn run_one(args: &Args, plan: &Plan) -> bool {
+    if args.hash_only {
+        return report_hash(plan.seed, &args.engine.run(plan, Watch::Hash));
+    }
+    let text = plan.to_string();
+    let lines = if args.print_plan { usize::MAX } else { text.lines().take_while(|line| !line.contains('=')).count() };
+    for line in text.lines().take(lines) {
+        println!("{line}");
+    }
+    println!("items {}", plan.items.len());
+    let outcome = args.engine.run(plan, if args.trace { Watch::Print } else { Watch::Hash });
+    println!("{}", outcome.stats);
+    println!("trace {:032x}", outcome.trace_hash);
+    match &outcome.verdict {
+        Ok(()) => println!("passed"),
+        Err(failure) => println!("FAILED {failure}"),
+    }
+    outcome.verdict.is_ok()
+}
+
+/// Runs a range of seeds; whether all passed.
+fn run_range(args: &Args, seeds: Range<u64>) -> bool {
+    let bar = if args.hash_only { ProgressBar::hidden() } else { ProgressBar::new(seeds.end - seeds.start) };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}") {
+        bar.set_style(style);
+    }
+    let (start, mut total, mut failures, mut count) = (Instant::now(), Stats::default(), 0_u64, 0_u64);
+    for seed in seeds {
+        let outcome = args.engine.run(&swarm::draw(seed), Watch::Hash);
+        total.add(&outcome.stats);
+        count += 1;
+        if args.hash_only {
+            failures += u64::from(!report_hash(seed, &outcome));
+        } else if let Err(failure) = &outcome.verdict {
+            failures += 1;
+            bar.suspend(|| println!("seed {seed} FAILED {failure}\n  {}", replay_command(args.engine, seed)));
+        }
+        if failures > 0 && args.fail_fast {
+            break;
+        }
+        bar.inc(1);
+        if count.is_multiple_of(64) {
+            bar.set_message(format!("{failures} failed"));
+        }
+    }
+    bar.finish_and_clear();
+    if !args.hash_only {
+        let rate = u128::from(count) * 60_000 / start.elapsed().as_millis().max(1);
+        println!("{count} seeds, {failures} failed, {rate} a minute\n{total}");
+    }
+    failures == 0
+}
+
+fn report_hash(seed: u64, outcome: &Outcome) -> bool {
+    let verdict = if outcome.verdict.is_ok() { "passed" } else { "FAILED" };
+    println!("{seed} {verdict} {:032x}", outcome.trace_hash);
+    outcome.verdict.is_ok()
+}
+
+fn replay_command(engine: Engine, seed: u64) -> String {
+    let engine = if engine == Engine::default() { String::new() } else { format!(" --engine {}", engine.name()) };
+    format!("replay: cargo run -p sim --release --{engine} --seed {seed} --trace")
+}
+
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = text.split_once("..").ok_or("a range is written A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let range = number(start)?..number(end)?;
+    if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
+}

@@ -1,0 +1,110 @@
+//! What a run ends in, the same for both engines.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What a run ended in.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whether every oracle held.
+    pub verdict: Result<(), Failure>,
+    /// Of every event, action and byte: equal for the same plan on the same engine and code, whatever the process.
+    pub trace_hash: u128,
+    /// What the run was made of.
+    pub stats: Stats,
+    /// What a survivor holds at the end: by key, the token of its value. Deletes are left out, deadlines not looked at.
+    pub data: BTreeMap<u64, u64>,
+    /// The newest events as text, if the run was watched.
+    pub tail: Vec<String>,
+}
+
+/// The first oracle that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub oracle: Oracle,
+    /// When, in microseconds of simulated time.
+    pub at_us: u64,
+    /// What was seen and what was expected.
+    pub detail: String,
+}
+
+/// The statements that are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Oracle {
+    /// Survivors agree within the bound, and go on agreeing.
+    Convergence,
+    /// Digests at one cut are equal exactly when the live data is.
+    Digest,
+    /// A key's version never decreases in a run; one version carries one value; every version was written by someone.
+    Lww,
+    /// What was acknowledged and not lost with its last holder is still there; what all held as deleted stays so.
+    Durability,
+    /// Own versions increase, and are greater than all that their writer had seen; origins are never reused.
+    Hlc,
+    /// A value is read exactly until its deadline, by the reader's clock.
+    Ttl,
+    /// Replies are those of the commands, in order, from the state that the node holds.
+    Session,
+    /// No ring, buffer or table grows past its limit.
+    Limits,
+    /// A running node answers, whatever else is broken.
+    Availability,
+    /// A node neither spins nor chatters, and its deadline hides nothing.
+    Liveness,
+    /// A clock too far ahead moves nobody else.
+    ClockGuard,
+}
+
+/// What a run was made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Turns of all nodes.
+    pub turns: u64,
+    /// Bytes that nodes were handed.
+    pub bytes: u64,
+    /// Commands answered.
+    pub answers: u64,
+    /// Writes refused, each for a reason that the plan gave.
+    pub refusals: u64,
+    /// Runs started.
+    pub runs: u64,
+    /// Keys whose newest version went down with its last holder.
+    pub lost: u64,
+    /// From the heal until the survivors agreed.
+    pub converged_ms: u64,
+    /// Simulated time.
+    pub simulated_ms: u64,
+}
+
+impl Stats {
+    /// Adds the numbers of another run; `converged_ms` keeps the longest.
+    pub fn add(&mut self, other: &Self) {
+        self.turns += other.turns;
+        self.bytes += other.bytes;
+        self.answers += other.answers;
+        self.refusals += other.refusals;
+        self.runs += other.runs;
+        self.lost += other.lost;
+        self.converged_ms = self.converged_ms.max(other.converged_ms);
+        self.simulated_ms += other.simulated_ms;
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (s, us) = (self.at_us / 1_000_000, self.at_us % 1_000_000);
+        write!(f, "{:?} at {s}.{us:06} s: {}", self.oracle, self.detail)
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { turns, bytes, answers, refusals, runs, lost, converged_ms, simulated_ms } = self;
+        write!(
+            f,
+            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} lost={lost} \
+             converged_ms={converged_ms} simulated_ms={simulated_ms}"
+        )
+    }
+}

@@ -1,0 +1,327 @@
+//! A plan: everything that happens to a cluster, as data with times.
+//!
+//! A seed draws one (see [`swarm`](crate::swarm)), a person may write one, both engines run it. Each fault carries its
+//! own end, so that a plan with any item left out is still a plan. Random detail that a plan does not spell out
+//! (latencies, chunk sizes) is drawn by [`keyed`] from `seed` and from what it is for.
+//!
+//! The run has three phases: *load* until `load_ms`, in which the items happen; *heal*, one instant in which cuts end,
+//! clocks come back, the paused resume and the killed restart, for the nodes in `survivors`, while all others stop for
+//! ever; and *quiet*, until the survivors agree or the bound computed from this plan has passed.
+
+use kv_core::{Config, Limits, Timers};
+
+use crate::rng::{keyed, scale};
+
+/// Most nodes in a plan: node sets are bits of a `u64`, and a full mesh of eight is big enough to find what three do
+/// not.
+pub const NODES_MAX: u64 = 8;
+
+/// What happens, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Of the random detail; that the same seed may have drawn the rest does not matter.
+    pub seed: u64,
+    /// The cluster, its network, its sizes.
+    pub setting: Setting,
+    /// In order of time: microseconds since the start, and what happens then.
+    pub items: Vec<(u64, Item)>,
+}
+
+/// The cluster, its network, its sizes. All numbers, so that text and tests can name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Nodes, named `n0`, `n1`, …
+    pub nodes: u64,
+    /// Clients; client `c` only ever speaks to node `c % nodes`.
+    pub clients: u64,
+    /// Keys, named `k0`, `k1`, …
+    pub keys: u64,
+    /// Which peers a node names on its command line, see [`Setting::peers`]: 0 all others, 1 `n0`, 2 the one before it,
+    /// 3 the one after it, in a ring.
+    pub topology: u64,
+    /// Length of the load phase.
+    pub load_ms: u64,
+    /// Bit `n`: node `n` is healed when the load ends. The others stop for ever then.
+    pub survivors: u64,
+    /// [`Limits::ring_bytes`].
+    pub ring_bytes: u64,
+    /// [`Limits::output_bytes_max`].
+    pub output_bytes_max: u64,
+    /// [`Timers::heartbeat_ms`].
+    pub heartbeat_ms: u64,
+    /// [`Timers::silence_ms`].
+    pub silence_ms: u64,
+    /// [`Timers::redial_ms_min`].
+    pub redial_ms_min: u64,
+    /// [`Timers::redial_ms_max`].
+    pub redial_ms_max: u64,
+    /// [`Timers::relay_ms`].
+    pub relay_ms: u64,
+    /// [`Timers::orphan_ms`].
+    pub orphan_ms: u64,
+    /// [`Timers::clock_ahead_ms_max`].
+    pub clock_ahead_ms_max: u64,
+    /// Shortest time from one machine to another.
+    pub latency_us_min: u64,
+    /// What is added to it on average.
+    pub latency_us_mean: u64,
+    /// Of each direction of each connection.
+    pub bandwidth_bytes_per_s: u64,
+    /// Bytes that a sender may have under way or unread before its socket is full.
+    pub window_bytes: u64,
+    /// How a receiver's reads cut the stream: 0 as much as there is, 1 at random, 2 byte by byte.
+    pub chunking: u64,
+    /// After how long a dial that nobody answers is tried again by the system; it gives up after seven times that.
+    pub dial_retry_ms: u64,
+    /// Nodes' clocks start within this of the true time, either way, and come back to within it at the heal.
+    pub skew_ms: u64,
+    /// 1: the quiet phase lasts to its bound even when the survivors agree sooner.
+    pub linger: u64,
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a field is named by its unit or its type; what needs a word has it on its variant")]
+pub enum Item {
+    /// A client sends a command, connecting first if it has no connection.
+    Ask { client: u64, ask: Ask },
+    /// A client ends its connection without waiting for replies.
+    Hangup { client: u64 },
+    /// A client does not read what it is sent.
+    Deaf { client: u64, ms: u64 },
+    /// Something breaks.
+    Fault(Fault),
+}
+
+/// A command of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a field is named by its unit or its type; what needs a word has it on its variant")]
+pub enum Ask {
+    /// Sets `key` to a value that no other item writes: [`value`] of `token` and `pad`. `ttl_ms` 0: for ever.
+    Set {
+        key: u64,
+        token: u64,
+        pad: u64,
+        ttl_ms: u64,
+    },
+    Get {
+        key: u64,
+    },
+    Del {
+        key: u64,
+    },
+    Ttl {
+        key: u64,
+    },
+    Ping,
+    Stats,
+}
+
+/// Something that breaks. `ms` is how long; whatever lasts ends with the load at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a field is named by its unit or its type; what needs a word has it on its variant")]
+pub enum Fault {
+    /// Nothing passes between the nodes in the set `side` and those outside, in either direction.
+    Partition { side: u64, ms: u64 },
+    /// Nothing passes from `from` to `to`; what was sent is sent again after the cut.
+    Cut { from: u64, to: u64, ms: u64 },
+    /// What `from` sends to `to` stands still and then goes on.
+    Stall { from: u64, to: u64, ms: u64 },
+    /// Everything from `from` to `to` takes `factor` times as long.
+    Slow { from: u64, to: u64, ms: u64, factor: u64 },
+    /// All connections between two nodes are reset; each end hears of it.
+    Reset { from: u64, to: u64 },
+    /// All connections between two nodes lose everything from now on, and neither end hears of it.
+    HalfOpen { from: u64, to: u64 },
+    /// The process and its memory are gone; a new run starts after `ms`. With `silent` the machine went with it: no
+    /// peer hears of it, and dials are not even refused. `alone`: it restarts without peers on its command line.
+    Kill { node: u64, ms: u64, silent: bool, alone: bool },
+    /// The process stands still; its sockets stay.
+    Pause { node: u64, ms: u64 },
+    /// The process stands still, a new run of the same member starts at once, and after `ms` the old one goes on.
+    Supersede { node: u64, ms: u64 },
+    /// The wall clock jumps by `step_ms` and from then on runs `drift_ppm` too fast.
+    Clock { node: u64, step_ms: i64, drift_ppm: i64 },
+}
+
+impl Setting {
+    /// A calm cluster with the timers of production: what a hand-written plan starts from.
+    #[must_use]
+    pub fn calm(nodes: u64) -> Self {
+        let timers = Timers::default();
+        Self {
+            nodes,
+            clients: nodes,
+            keys: 4,
+            topology: 0,
+            load_ms: 5_000,
+            survivors: (1 << nodes) - 1,
+            ring_bytes: 64 << 10,
+            output_bytes_max: 64 << 10,
+            heartbeat_ms: timers.heartbeat_ms,
+            silence_ms: timers.silence_ms,
+            redial_ms_min: timers.redial_ms_min,
+            redial_ms_max: timers.redial_ms_max,
+            relay_ms: timers.relay_ms,
+            orphan_ms: timers.orphan_ms,
+            clock_ahead_ms_max: timers.clock_ahead_ms_max,
+            latency_us_min: 200,
+            latency_us_mean: 300,
+            bandwidth_bytes_per_s: 10 << 20,
+            window_bytes: 64 << 10,
+            chunking: 0,
+            dial_retry_ms: 1_000,
+            skew_ms: 0,
+            linger: 0,
+        }
+    }
+
+    /// The peers that `node` names on its command line, as node numbers.
+    #[must_use]
+    pub fn peers(&self, node: u64) -> Vec<u64> {
+        match self.topology {
+            0 => (0..self.nodes).filter(|peer| *peer != node).collect(),
+            1 => (node != 0).then_some(0).into_iter().collect(),
+            2 => node.checked_sub(1).into_iter().collect(),
+            _ => (self.nodes > 1).then_some((node + 1) % self.nodes).into_iter().collect(),
+        }
+    }
+
+    /// The node that `client` speaks to.
+    #[must_use]
+    pub const fn home(&self, client: u64) -> u64 {
+        client % self.nodes
+    }
+
+    /// Whether every survivor is reached from every other over who names whom on its command line, when the nodes in
+    /// `alone` name nobody. If not, no protocol brings them together.
+    #[must_use]
+    pub fn survivors_meet(&self, alone: u64) -> bool {
+        let is_in = |set: u64, node: u64| (set >> node) & 1 == 1;
+        let names = |node: u64, peer: u64| !is_in(alone, node) && self.peers(node).contains(&peer);
+        let mut reached = self.survivors & self.survivors.wrapping_neg();
+        for _ in 0..self.nodes {
+            for (node, peer) in (0..self.nodes).flat_map(|node| (0..self.nodes).map(move |peer| (node, peer))) {
+                let both_survive = is_in(self.survivors, node) && is_in(self.survivors, peer);
+                if both_survive && is_in(reached, peer) && (names(node, peer) || names(peer, node)) {
+                    reached |= 1 << node;
+                }
+            }
+        }
+        reached == self.survivors
+    }
+
+    /// The numbers by name, for text.
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 23] {
+        [
+            ("nodes", &mut self.nodes),
+            ("clients", &mut self.clients),
+            ("keys", &mut self.keys),
+            ("topology", &mut self.topology),
+            ("load_ms", &mut self.load_ms),
+            ("survivors", &mut self.survivors),
+            ("ring_bytes", &mut self.ring_bytes),
+            ("output_bytes_max", &mut self.output_bytes_max),
+            ("heartbeat_ms", &mut self.heartbeat_ms),
+            ("silence_ms", &mut self.silence_ms),
+            ("redial_ms_min", &mut self.redial_ms_min),
+            ("redial_ms_max", &mut self.redial_ms_max),
+            ("relay_ms", &mut self.relay_ms),
+            ("orphan_ms", &mut self.orphan_ms),
+            ("clock_ahead_ms_max", &mut self.clock_ahead_ms_max),
+            ("latency_us_min", &mut self.latency_us_min),
+            ("latency_us_mean", &mut self.latency_us_mean),
+            ("bandwidth_bytes_per_s", &mut self.bandwidth_bytes_per_s),
+            ("window_bytes", &mut self.window_bytes),
+            ("chunking", &mut self.chunking),
+            ("dial_retry_ms", &mut self.dial_retry_ms),
+            ("skew_ms", &mut self.skew_ms),
+            ("linger", &mut self.linger),
+        ]
+    }
+}
+
+impl Plan {
+    /// What run number `run` (over all nodes, never reused) of `node` is started with.
+    #[must_use]
+    pub fn config(&self, node: u64, run: u64, alone: bool) -> Config {
+        let setting = &self.setting;
+        let peers = if alone { Vec::new() } else { setting.peers(node).into_iter().map(address).collect() };
+        Config {
+            seed: [0, 1, 2, 3].map(|word| keyed(self.seed, &[0x5eed, node, run, word])),
+            name: format!("n{node}"),
+            advertise: address(node),
+            peers,
+            limits: Limits {
+                ring_bytes: size(setting.ring_bytes),
+                output_bytes_max: size(setting.output_bytes_max),
+                ..Limits::default()
+            },
+            timers: Timers {
+                heartbeat_ms: setting.heartbeat_ms,
+                silence_ms: setting.silence_ms,
+                redial_ms_min: setting.redial_ms_min,
+                redial_ms_max: setting.redial_ms_max,
+                relay_ms: setting.relay_ms,
+                orphan_ms: setting.orphan_ms,
+                clock_ahead_ms_max: setting.clock_ahead_ms_max,
+            },
+        }
+    }
+
+    /// What a clock is off by when nothing is wrong with it; `when` tells the start from the heal.
+    #[must_use]
+    pub fn skew_ms(&self, node: u64, when: u64) -> i64 {
+        let skew = self.setting.skew_ms;
+        let draw = scale(keyed(self.seed, &[0xc10c, node, when]), 2 * skew + 1);
+        draw.cast_signed() - skew.cast_signed()
+    }
+
+    /// Puts the items in order of time; equal times keep their order.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.items.sort_by_key(|(at_us, _)| *at_us);
+        self
+    }
+}
+
+/// Where `node` is reached, as its peers write it.
+#[must_use]
+pub fn address(node: u64) -> String {
+    format!("n{node}:1")
+}
+
+/// The node at `address`, if it is one of `nodes`.
+#[must_use]
+pub fn node_at(address: &str, nodes: u64) -> Option<u64> {
+    let node = address.strip_prefix('n')?.strip_suffix(":1")?.parse().ok()?;
+    (node < nodes).then_some(node)
+}
+
+/// The text of key number `key`.
+#[must_use]
+pub fn key_text(key: u64) -> String {
+    format!("k{key}")
+}
+
+/// The value that names its write: the token, then `pad` bytes that depend on it.
+#[must_use]
+pub fn value(token: u64, pad: u64) -> String {
+    let fill = char::from(b'a' + u8::try_from(token % 26).expect("a letter"));
+    let mut text = format!("t{token}.");
+    text.extend(std::iter::repeat_n(fill, size(pad)));
+    text
+}
+
+/// The token in a value, if it looks like one.
+#[must_use]
+pub fn token_of(value: &[u8]) -> Option<u64> {
+    let digits = value.strip_prefix(b"t")?;
+    let end = digits.iter().position(|byte| *byte == b'.')?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// A number of the plan as a size in memory.
+pub(crate) fn size(number: u64) -> usize {
+    usize::try_from(number).expect("sizes in a plan fit the memory")
+}

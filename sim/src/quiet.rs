@@ -1,0 +1,79 @@
+//! The quiet phase, the same for both engines: until when the survivors must agree, and what they may say once they do.
+
+use crate::judge::Judge;
+use crate::outcome::Oracle;
+
+/// Where the survivors stand in agreeing.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    /// Since when they agree.
+    agreed_us: Option<u64>,
+    /// When they last did.
+    agreed_last_us: u64,
+    /// What was sent until they agreed.
+    sends_when_agreed: u64,
+}
+
+impl Quiet {
+    /// Takes a sample: `difference` is what the survivors disagree in, `sends` what was sent so far, `streams` the
+    /// connections that stand, `bound_us` the time that they have from the heal on. True when the run is over.
+    pub fn sample(
+        &mut self,
+        judge: &mut Judge,
+        now_us: u64,
+        (sends, streams): (u64, u64),
+        bound_us: u64,
+        difference: Option<String>,
+    ) -> bool {
+        let setting = &judge.plan().setting;
+        let (heartbeat_us, load_us, lingers) =
+            (setting.heartbeat_ms * 1_000, setting.load_ms * 1_000, setting.linger == 1);
+        let is_late = now_us > load_us + bound_us;
+        if difference.is_none() {
+            self.agreed_last_us = now_us;
+            if self.agreed_us.is_none() {
+                self.agreed_us = Some(now_us);
+                self.sends_when_agreed = sends;
+                judge.stats.converged_ms = (now_us - load_us) / 1_000;
+            }
+            // Long enough for whatever is still under way to show.
+            let agreed_us = now_us - self.agreed_us.unwrap_or(now_us);
+            let over = is_late || (!lingers && agreed_us >= 3 * heartbeat_us);
+            if over {
+                self.check_idle(judge, agreed_us, (sends, streams));
+            }
+            return over;
+        }
+        self.agreed_us = None;
+        // At a new cut of the digests nodes differ for a moment.
+        if is_late && now_us > self.agreed_last_us + 6 * heartbeat_us {
+            judge.fail(Oracle::Convergence, || difference.unwrap_or_default());
+        }
+        false
+    }
+
+    /// Nodes that agree have little to say: heartbeats, and what answers them.
+    fn check_idle(&self, judge: &mut Judge, agreed_us: u64, (sends, streams): (u64, u64)) {
+        let beats = agreed_us / (judge.plan().setting.heartbeat_ms * 1_000) + 2;
+        let (sent, limit) = (sends - self.sends_when_agreed, 64 + 8 * beats * streams);
+        if sent > limit {
+            judge.fail(Oracle::Liveness, || format!("{sent} sends in {beats} heartbeats without work, not {limit}"));
+        }
+    }
+}
+
+/// From the heal until the survivors must agree.
+#[must_use]
+pub fn bound_us(judge: &Judge) -> u64 {
+    let setting = &judge.plan().setting;
+    // To notice dead links, dial again, be refused or not answered, and settle whose records are whose.
+    let links_ms = setting.silence_ms + setting.redial_ms_max + 8 * setting.dial_retry_ms + 10 * setting.heartbeat_ms;
+    let origins_ms = setting.relay_ms + setting.orphan_ms;
+    // A hundred round trips, and everything from everybody once, by a slow path.
+    let trips_ms = (setting.latency_us_min + 5 * setting.latency_us_mean) / 5;
+    let bytes = judge.bytes_written() * setting.nodes * setting.nodes;
+    let carry_ms = bytes * 1_000 / setting.bandwidth_bytes_per_s.max(1);
+    // Clocks: what was stamped ahead waits for the others; digests move their cut every 10 s.
+    let clocks_ms = 2 * judge.spread_ms() + 11_000;
+    1_000 * (3 * (links_ms + origins_ms) + trips_ms + carry_ms + clocks_ms)
+}

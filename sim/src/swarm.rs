@@ -1,0 +1,187 @@
+//! From a seed to a plan: swarm testing (Groce et al., 2012). Each class of fault is on in half of the plans, and each
+//! size and time is drawn anew, mostly tiny: few keys, rings that hold a handful of records, timers of milliseconds.
+
+use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
+use crate::rng::Rng;
+
+/// Streams of draws, so that a change in one part does not change the others' plans.
+const SETTING: u64 = 1;
+const WORK: u64 = 2;
+const FAULTS: u64 = 3;
+const STORY: u64 = 4;
+
+/// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
+const ASKS_MAX: u64 = 400;
+
+/// Classes of faults, each on with probability one half.
+const CLASSES: u64 = 10;
+
+/// The plan of `seed`.
+#[must_use]
+pub fn draw(seed: u64) -> Plan {
+    let mut setting = draw_setting(&mut Rng::new(seed, SETTING));
+    let mut story = Rng::new(seed, STORY);
+    if setting.nodes > 2 && story.chance(1, 8) {
+        let items = draw_lost_heir(&mut setting, &mut story);
+        return Plan { seed, setting, items }.sorted();
+    }
+    let mut items = draw_work(&setting, &mut Rng::new(seed, WORK));
+    let mut rng = Rng::new(seed, FAULTS);
+    // One plan in ten has no fault at all.
+    if !rng.chance(1, 10) {
+        draw_faults(&setting, &mut rng, &mut items);
+    }
+    Plan { seed, setting, items }.sorted()
+}
+
+fn draw_setting(rng: &mut Rng) -> Setting {
+    let nodes = rng.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 4, 4, 5, NODES_MAX]);
+    let calm = Setting::calm(nodes);
+    // Tenths of production's timers, mostly one.
+    let tenths = rng.pick(&[1, 1, 1, 1, 2, 5, 10]);
+    let load_ms = rng.log_range(300, 2_000) * tenths;
+    let everyone = (1 << nodes) - 1;
+    // In a third of the plans some nodes never come back; one at least does.
+    let survivors = if rng.chance(1, 3) { rng.range(1, everyone) } else { everyone };
+    Setting {
+        nodes,
+        clients: nodes * rng.pick(&[1, 1, 2, 3]),
+        keys: rng.pick(&[1, 2, 2, 3, 4, 8, 8, 40]),
+        // Survivors of a chain that has lost a link cannot know each other.
+        topology: if survivors == everyone { rng.pick(&[0, 0, 1, 1, 2, 3]) } else { 0 },
+        load_ms,
+        survivors,
+        ring_bytes: if rng.chance(1, 6) { 64 << 10 } else { rng.log_range(256, 4_096) },
+        output_bytes_max: if rng.chance(1, 2) { 64 << 10 } else { rng.log_range(64, 1_024) },
+        heartbeat_ms: calm.heartbeat_ms * tenths / 10,
+        silence_ms: calm.silence_ms * tenths / 10,
+        redial_ms_min: calm.redial_ms_min * tenths / 10,
+        redial_ms_max: calm.redial_ms_max * tenths / 10,
+        relay_ms: calm.relay_ms * tenths / 10,
+        orphan_ms: calm.orphan_ms * tenths / 10,
+        clock_ahead_ms_max: rng.pick(&[500, 1_000, 2_000]) * tenths,
+        latency_us_min: rng.log_range(20, 2_000),
+        latency_us_mean: rng.log_range(50, 1_000 * tenths),
+        bandwidth_bytes_per_s: rng.log_range(32 << 10, 64 << 20),
+        window_bytes: rng.log_range(512, 64 << 10),
+        chunking: rng.pick(&[0, 0, 0, 1, 1, 2]),
+        dial_retry_ms: 100 * tenths,
+        skew_ms: rng.pick(&[0, 0, 1, 5, 20]),
+        linger: u64::from(rng.chance(1, 8)),
+    }
+}
+
+fn draw_work(setting: &Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
+    let asks = rng.log_range(8, ASKS_MAX);
+    let (reads, deletes, ttls) = (rng.below(8), rng.pick(&[0, 2, 5, 10]), rng.pick(&[0, 0, 2, 8]));
+    let hot = rng.pick(&[0, 5, 9]);
+    let pad_max = rng.pick(&[0, 8, 40, 300]);
+    let disturbed = rng.chance(1, 2);
+    // Writes of two thirds of the plans come in bursts with pauses between them, in which links catch up.
+    let bursts = rng.pick(&[0, 4, 10]);
+    let mut items = Vec::new();
+    for token in 1..=asks {
+        let mut at_us = rng.below(setting.load_ms * 1_000);
+        if let Some(length_us) = (setting.load_ms * 1_000).checked_div(bursts) {
+            at_us = at_us / length_us * length_us + rng.below(length_us / 20 + 1);
+        }
+        let client = rng.below(setting.clients);
+        let key = if rng.chance(hot, 10) { 0 } else { rng.below(setting.keys) };
+        let ttl_ms = if rng.chance(ttls, 10) { rng.log_range(1, 2 * setting.load_ms) } else { 0 };
+        let ask = match rng.below(20) {
+            0 => rng.pick(&[Ask::Ping, Ask::Ping, Ask::Stats, Ask::Ttl { key }]),
+            _ if rng.chance(reads, 10) => Ask::Get { key },
+            _ if rng.chance(deletes, 20) => Ask::Del { key },
+            _ => Ask::Set { key, token, pad: rng.below(pad_max + 1), ttl_ms },
+        };
+        items.push((at_us, Item::Ask { client, ask }));
+        if disturbed && rng.chance(1, 30) {
+            items.push((at_us + rng.below(3_000), Item::Hangup { client }));
+        }
+        if disturbed && rng.chance(1, 30) {
+            items.push((at_us, Item::Deaf { client, ms: rng.log_range(1, setting.load_ms) }));
+        }
+    }
+    items
+}
+
+/// A node writes on its own, more than its ring holds, and dies while the others begin to catch up: what it leaves
+/// behind is with some and not with others, and nobody lives who could tell. Chance alone seldom gets so far.
+fn draw_lost_heir(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
+    setting.keys = 40;
+    setting.ring_bytes = rng.log_range(256, 1_024);
+    setting.bandwidth_bytes_per_s = rng.log_range(16 << 10, 512 << 10);
+    setting.load_ms = setting.load_ms.max(20 * setting.heartbeat_ms);
+    let node = rng.below(setting.nodes);
+    let apart_ms = setting.load_ms / 2;
+    let mut items = vec![(0, Item::Fault(Fault::Partition { side: 1 << node, ms: apart_ms }))];
+    for token in 1..=rng.range(20, 80) {
+        let at_us = rng.below(apart_ms * 1_000);
+        // Most of the writes are the lonely node's.
+        let client = if rng.chance(9, 10) { node } else { rng.below(setting.clients) };
+        let (key, pad) = (rng.below(setting.keys), rng.below(300));
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad, ttl_ms: 0 } }));
+    }
+    let dies_ms = apart_ms + rng.log_range(1, 4 * setting.heartbeat_ms);
+    let (ms, silent) = (rng.log_range(1, setting.load_ms), rng.chance(1, 2));
+    items.push((dies_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent, alone: false })));
+    items
+}
+
+fn draw_faults(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    let classes: Vec<u64> = (0..CLASSES).filter(|_| rng.chance(1, 2)).collect();
+    if classes.is_empty() {
+        return;
+    }
+    // Some plans break clocks by more than the guard admits, most by less.
+    let clock_ms = setting.clock_ahead_ms_max * rng.pick(&[1, 5, 5, 9, 30, 90]) / 10;
+    for _ in 0..rng.log_range(1, 24) {
+        let class = rng.pick(&classes);
+        let at_us = rng.below(setting.load_ms * 1_000);
+        items.push((at_us, Item::Fault(draw_fault(setting, rng, class, clock_ms))));
+    }
+}
+
+fn draw_fault(setting: &Setting, rng: &mut Rng, class: u64, clock_ms: u64) -> Fault {
+    let node = rng.below(setting.nodes);
+    let (from, to) = (node, (node + 1 + rng.below(setting.nodes.max(2) - 1)) % setting.nodes);
+    // From what nobody notices to what everybody has given up on.
+    let ms = rng.log_range(1, 3 * setting.silence_ms);
+    match class {
+        0 => Fault::Partition { side: 1 << node, ms },
+        1 => Fault::Partition { side: rng.below(1 << setting.nodes), ms },
+        2 => Fault::Cut { from, to, ms },
+        3 => Fault::Stall { from, to, ms },
+        4 => Fault::Slow { from, to, ms, factor: rng.log_range(2, 100) },
+        5 => Fault::Reset { from, to },
+        6 => Fault::HalfOpen { from, to },
+        7 => Fault::Kill { node, ms, silent: rng.chance(1, 2), alone: rng.chance(1, 3) },
+        8 if rng.chance(1, 4) => Fault::Supersede { node, ms },
+        8 => Fault::Pause { node, ms },
+        _ => {
+            let step_ms = rng.below(2 * clock_ms + 1).cast_signed() - clock_ms.cast_signed();
+            Fault::Clock { node, step_ms, drift_ppm: rng.pick(&[0, 0, 200, -200, 5_000, -5_000]) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_its_text() {
+        for seed in 0..50 {
+            let plan = draw(seed);
+            assert_eq!(plan.to_string().parse::<Plan>().as_ref(), Ok(&plan));
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        let error = "seed 1\n5 set client=0 key=x".parse::<Plan>().expect_err("x is no number");
+        assert_eq!(error.line, 2);
+        assert!("5 dance".parse::<Plan>().is_err());
+        assert!("nodes many".parse::<Plan>().is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! Clients: one state machine for both engines, without input and output.
+//!
+//! A client speaks the line dialect over one connection at a time, sends a command whenever its plan says so without
+//! waiting for replies (so commands are pipelined as the network pleases), and gives up on a connection on which
+//! nothing was answered for too long.
+
+use crate::judge::{Judge, SessionId};
+use crate::plan::{Ask, key_text, value};
+use crate::rng::keyed;
+
+/// One client. The engine opens, feeds and closes its connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number in the plan.
+    pub number: u64,
+    session: Option<SessionId>,
+    /// Commands that were sent and not answered.
+    waiting: u64,
+    /// Bytes to send.
+    out: Vec<u8>,
+    /// When it last had a reply, or began to wait for one.
+    since_us: u64,
+}
+
+impl Client {
+    /// A client without a connection.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self { number, session: None, waiting: 0, out: Vec::new(), since_us: 0 }
+    }
+
+    /// Takes a command of the plan. `Some` when the engine is to open a connection for this session first.
+    pub fn ask(&mut self, judge: &mut Judge, at_us: u64, ask: Ask) -> Option<SessionId> {
+        let opened = if self.session.is_none() { Some(judge.open_session(self.number)) } else { None };
+        self.session = self.session.or(opened);
+        if self.waiting == 0 {
+            self.since_us = at_us;
+        }
+        self.waiting += 1;
+        if let Some(session) = self.session {
+            judge.asked(session, ask);
+        }
+        let draw = keyed(judge.plan().seed, &[0xa5c, self.number, at_us]);
+        self.out.extend_from_slice(command(ask, draw).as_bytes());
+        opened
+    }
+
+    /// Bytes to send, in order; what was sent is drained by the engine.
+    pub const fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Takes bytes that were received.
+    pub fn received(&mut self, at_us: u64, bytes: &[u8]) {
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.waiting = self.waiting.saturating_sub(lines);
+        if lines > 0 {
+            self.since_us = at_us;
+        }
+    }
+
+    /// The connection has gone, or the client ends it: what was under way is forgotten.
+    pub fn closed(&mut self) {
+        self.session = None;
+        self.waiting = 0;
+        self.out.clear();
+    }
+
+    /// Whether it has waited for a reply since this long ago; `None` when it waits for none.
+    #[must_use]
+    pub fn waits_us(&self, at_us: u64) -> Option<u64> {
+        (self.waiting > 0).then(|| at_us - self.since_us)
+    }
+}
+
+/// A command as a client types it: `draw` says how.
+fn command(ask: Ask, draw: u64) -> String {
+    let mut line = match ask {
+        Ask::Set { key, token, pad, ttl_ms: 0 } => format!("SET {} {}", key_text(key), value(token, pad)),
+        Ask::Set { key, token, pad, ttl_ms } => format!("SET {} {} PX {ttl_ms}", key_text(key), value(token, pad)),
+        Ask::Get { key } => format!("GET {}", key_text(key)),
+        Ask::Del { key } => format!("DEL {}", key_text(key)),
+        Ask::Ttl { key } => format!("TTL {}", key_text(key)),
+        Ask::Ping => "PING".to_owned(),
+        Ask::Stats => "STATS".to_owned(),
+    };
+    if draw.is_multiple_of(4) {
+        let verb = line.find(' ').unwrap_or(line.len());
+        line[..verb].make_ascii_lowercase();
+    }
+    line.push_str(if draw.is_multiple_of(3) { "\r\n" } else { "\n" });
+    line
+}

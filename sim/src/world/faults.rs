@@ -1,0 +1,128 @@
+//! The plan's items, and the heal.
+
+use super::net::{End, Packet};
+use super::{What, World};
+use crate::plan::{Fault, Item, size};
+
+impl World {
+    pub(super) fn item(&mut self, index: usize) {
+        let item = self.judge.plan().items[index].1;
+        self.trace.note(self.now_us, &[40, index as u64], || format!("-- {item}"));
+        match item {
+            Item::Ask { client, ask } => self.client_asks(client, ask),
+            Item::Hangup { client } => self.client_hangs_up(client),
+            Item::Deaf { client, ms } => self.client_goes_deaf(client, ms),
+            Item::Fault(_) if self.healed => {}
+            Item::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        match fault {
+            // A machine reaches itself whatever else is broken.
+            Fault::Cut { from, to, .. } | Fault::Stall { from, to, .. } | Fault::Slow { from, to, .. }
+                if from == to => {}
+            Fault::Reset { from, to } | Fault::HalfOpen { from, to } if from == to => {}
+            Fault::Partition { side, ms } => {
+                let nodes = self.judge.plan().setting.nodes;
+                let is_in = |node: u64| (side >> node) & 1 == 1;
+                for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
+                    if is_in(from) != is_in(to) {
+                        self.cut(from, to, ms);
+                    }
+                }
+            }
+            Fault::Cut { from, to, ms } => self.cut(from, to, ms),
+            Fault::Stall { from, to, ms } => {
+                self.net.path(from, to).stalls += 1;
+                self.after_ms(ms, What::Unstall { from, to });
+            }
+            Fault::Slow { from, to, ms, factor } => {
+                self.net.path(from, to).slow += factor;
+                self.after_ms(ms, What::Unslow { from, to, factor });
+            }
+            Fault::Reset { from, to } => self.reset(from, to),
+            Fault::HalfOpen { from, to } => {
+                for stream in self.net.streams.iter_mut().flatten() {
+                    stream.dark |= stream.nodes == [from, to] || stream.nodes == [to, from];
+                }
+            }
+            Fault::Kill { node, ms, silent, alone } => {
+                if let Some(process) = self.machines[size(node)].process {
+                    self.stop(process, silent);
+                    self.after_ms(ms, What::Restart { node, alone });
+                }
+            }
+            Fault::Pause { node, ms } => {
+                if let Some(process) = self.machines[size(node)].process {
+                    self.pause(process);
+                    self.after_ms(ms, What::Thaw { process });
+                }
+            }
+            Fault::Supersede { node, ms } => {
+                if let Some(process) = self.machines[size(node)].process {
+                    self.pause(process);
+                    self.boot(node, false);
+                    self.after_ms(ms, What::Thaw { process });
+                }
+            }
+            Fault::Clock { node, step_ms, drift_ppm } => self.set_clock(node, step_ms, drift_ppm),
+        }
+    }
+
+    fn cut(&mut self, from: u64, to: u64, ms: u64) {
+        self.net.path(from, to).cuts += 1;
+        self.after_ms(ms, What::Uncut { from, to });
+    }
+
+    fn reset(&mut self, from: u64, to: u64) {
+        for stream in 0..self.net.streams.len() {
+            let Some(state) = self.net.get(stream) else { continue };
+            if state.nodes != [from, to] && state.nodes != [to, from] {
+                continue;
+            }
+            for side in [0, 1] {
+                if self.net.get(stream).is_some_and(|state| state.ends[side] != End::Gone) {
+                    self.send(stream, side, Packet::Fin);
+                }
+            }
+        }
+    }
+
+    /// Steps a clock and gives it a drift from now on.
+    fn set_clock(&mut self, node: u64, step_ms: i64, drift_ppm: i64) {
+        let lead_ms = self.wall(node).0.cast_signed() - self.judge.true_wall_ms().cast_signed();
+        let machine = &mut self.machines[size(node)];
+        machine.offset_ms = lead_ms + step_ms;
+        machine.drift_ppm = drift_ppm;
+        machine.since_us = self.now_us;
+    }
+
+    /// Everything that is broken ends for the survivors; the others stop for ever.
+    pub(super) fn heal(&mut self) {
+        self.trace.note(self.now_us, &[41], || "-- heal".to_owned());
+        self.healed = true;
+        let (nodes, survivors) = (self.judge.plan().setting.nodes, self.judge.plan().setting.survivors);
+        for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
+            *self.net.path(from, to) = super::net::Path::default();
+            self.release(from, to);
+        }
+        for index in 0..self.processes.len() {
+            let (node, run) = (self.processes[index].host.node, self.processes[index].host.run);
+            let stays = (survivors >> node) & 1 == 1 && !self.judge.is_superseded(run);
+            if self.processes[index].is_alive && !stays {
+                // Half of them with their machines: dials to them are refused or never answered.
+                self.stop(index, node % 2 == 0);
+            }
+        }
+        for node in (0..nodes).filter(|node| (survivors >> node) & 1 == 1) {
+            let machine = &mut self.machines[size(node)];
+            machine.offset_ms = self.judge.plan().skew_ms(node, 1);
+            machine.drift_ppm = 0;
+            match machine.process {
+                Some(process) => self.thaw(process),
+                None => self.boot(node, false),
+            }
+        }
+    }
+}

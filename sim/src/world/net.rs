@@ -1,0 +1,217 @@
+//! The network: directed paths between machines that can be cut, held or slowed, and byte streams over them.
+//!
+//! A stream is TCP as an application sees it: bytes arrive in order and once, late if the path is cut (they are sent
+//! again after the cut), never if an end has gone. A sender holds at most a window of bytes that the other side has not
+//! read. A path that is cut hides closes and resets too, so either end may outlive the other.
+
+use std::collections::VecDeque;
+
+use kv_core::ConnId;
+
+use crate::judge::SessionId;
+use crate::plan::{Setting, size};
+use crate::rng::{delay_us, keyed, scale};
+
+/// A stream, by its place in [`Net::streams`].
+pub(super) type StreamId = usize;
+
+/// One of the two ends of a stream: 0 dialed, 1 accepted.
+pub(super) type Side = usize;
+
+/// Who holds an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// A process, by its place among the processes, and its name for the connection.
+    Process {
+        process: usize,
+        conn: ConnId,
+    },
+    /// Accepted by the system for a process that stands still.
+    Backlog {
+        process: usize,
+    },
+    /// The dialer's, until it hears that the stream stands.
+    Dialing,
+    Client {
+        client: u64,
+    },
+    /// Closed by its holder, or its holder has stopped.
+    Gone,
+}
+
+/// What travels.
+#[derive(Debug)]
+pub(super) enum Packet {
+    Bytes(Vec<u8>),
+    /// The sender closed its end.
+    Fin,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Over all streams ever: random draws are keyed by it.
+    pub(super) serial: u64,
+    pub(super) ends: [End; 2],
+    /// Whose command line it carries, if it is a client's; known for as long as the stream, whoever has left.
+    pub(super) session: Option<SessionId>,
+    /// The machines of the two ends; a client is on its node's.
+    pub(super) nodes: [u64; 2],
+    /// By receiving side.
+    pub(super) ways: [Way; 2],
+    /// Nothing passes any more, and nobody hears of it.
+    pub(super) dark: bool,
+}
+
+/// One direction of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    /// Under way, in order, with the time of arrival.
+    pub(super) packets: VecDeque<(u64, Packet)>,
+    /// Arrived and not read.
+    pub(super) unread: VecDeque<u8>,
+    /// Bytes under way or unread.
+    pub(super) open: usize,
+    /// The sender met a full window and waits for room.
+    pub(super) full: bool,
+    /// There is room again, and the sender is about to hear of it.
+    pub(super) freed: bool,
+    /// A read is in the heap.
+    pub(super) reading: bool,
+    /// The close has arrived, and is heard once all is read.
+    pub(super) ended: bool,
+    /// Packets and reads so far.
+    sends: u64,
+    pub(super) reads: u64,
+    free_us: u64,
+    last_us: u64,
+}
+
+/// State of the path from one machine to another. Counters, because faults overlap.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Path {
+    pub(super) cuts: u64,
+    pub(super) stalls: u64,
+    pub(super) slow: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Net {
+    seed: u64,
+    setting: Setting,
+    pub(super) streams: Vec<Option<Stream>>,
+    free: Vec<StreamId>,
+    serials: u64,
+    paths: Vec<Path>,
+}
+
+impl Net {
+    pub(super) fn new(seed: u64, setting: &Setting) -> Self {
+        let nodes = size(setting.nodes);
+        Self {
+            seed,
+            setting: setting.clone(),
+            streams: Vec::new(),
+            free: Vec::new(),
+            serials: 0,
+            paths: vec![Path::default(); nodes * nodes],
+        }
+    }
+
+    pub(super) fn open(&mut self, ends: [End; 2], nodes: [u64; 2], session: Option<SessionId>) -> StreamId {
+        let stream = Stream { serial: self.serials, ends, session, nodes, ways: Default::default(), dark: false };
+        self.serials += 1;
+        if let Some(id) = self.free.pop() {
+            self.streams[id] = Some(stream);
+            return id;
+        }
+        self.streams.push(Some(stream));
+        self.streams.len() - 1
+    }
+
+    pub(super) fn get(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.streams.get_mut(id)?.as_mut()
+    }
+
+    /// The stream, if it is still the one with this serial: events in the heap outlive what they are about.
+    pub(super) fn current(&mut self, id: StreamId, serial: u64) -> Option<&mut Stream> {
+        self.get(id).filter(|stream| stream.serial == serial)
+    }
+
+    /// Forgets a stream that both ends have left.
+    pub(super) fn reap(&mut self, id: StreamId) {
+        if self.streams[id].as_ref().is_some_and(|stream| stream.ends == [End::Gone, End::Gone]) {
+            self.streams[id] = None;
+            self.free.push(id);
+        }
+    }
+
+    pub(super) fn path(&mut self, from: u64, to: u64) -> &mut Path {
+        &mut self.paths[size(from * self.setting.nodes + to)]
+    }
+
+    /// Whether what `from` sends to `to` stands still now.
+    pub(super) fn is_held(&mut self, from: u64, to: u64) -> bool {
+        let path = self.path(from, to);
+        path.cuts + path.stalls > 0
+    }
+
+    /// The time that one packet takes; `what` names it.
+    pub(super) fn latency_us(&mut self, from: u64, to: u64, what: &[u64]) -> u64 {
+        let words = [&[0x1a7, from, to], what].concat();
+        let setting = &self.setting;
+        let us = if from == to { 20 } else { setting.latency_us_min }
+            + delay_us(keyed(self.seed, &words), if from == to { 50 } else { setting.latency_us_mean });
+        us * (1 + self.path(from, to).slow)
+    }
+
+    /// Sends a packet towards `side`; its time of arrival, if nothing holds it.
+    pub(super) fn send(&mut self, now_us: u64, id: StreamId, side: Side, packet: Packet) -> Option<u64> {
+        let bandwidth = self.setting.bandwidth_bytes_per_s;
+        let (serial, nodes, sends) = {
+            let stream = self.get(id)?;
+            (stream.serial, stream.nodes, stream.ways[side].sends)
+        };
+        let (from, to) = (nodes[1 - side], nodes[side]);
+        let latency = self.latency_us(from, to, &[serial, side as u64, sends]);
+        let slow = 1 + self.path(from, to).slow;
+        let stream = self.get(id)?;
+        let way = &mut stream.ways[side];
+        way.sends += 1;
+        let len = if let Packet::Bytes(bytes) = &packet { bytes.len() } else { 0 };
+        way.open += len;
+        if stream.dark {
+            return None;
+        }
+        let carry_us = if from == to { 0 } else { (len as u64 * 1_000_000 * slow) / bandwidth.max(1) };
+        way.free_us = way.free_us.max(now_us) + carry_us;
+        way.last_us = way.last_us.max(way.free_us + latency);
+        way.packets.push_back((way.last_us, packet));
+        Some(way.last_us)
+    }
+
+    /// How many bytes the sender towards `side` may still hand over.
+    pub(super) fn room(&mut self, id: StreamId, side: Side) -> usize {
+        let window = size(self.setting.window_bytes);
+        self.get(id).map_or(0, |stream| window - stream.ways[side].open.min(window))
+    }
+
+    /// How many of the unread bytes the receiver at `side` takes at once.
+    pub(super) fn chunk(&mut self, id: StreamId, side: Side) -> usize {
+        /// Bytes at the start of a stream that come one by one; after them reads are short, so that a sweep byte by
+        /// byte does not take a thousand turns.
+        const SINGLE_READS: u64 = 96;
+        let (seed, chunking) = (self.seed, self.setting.chunking);
+        let Some(stream) = self.get(id) else { return 0 };
+        let serial = stream.serial;
+        let way = &mut stream.ways[side];
+        way.reads += 1;
+        let len = way.unread.len();
+        let draw = keyed(seed, &[0xc4, serial, side as u64, way.reads]);
+        match chunking {
+            0 => len,
+            2 if way.reads <= SINGLE_READS => len.min(1),
+            _ if draw.is_multiple_of(3) => len,
+            _ => len.min(1 + size(scale(draw, 64))),
+        }
+    }
+}

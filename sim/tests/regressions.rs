@@ -1,0 +1,26 @@
+//! Plans that failed once: each is run for ever.
+
+use std::path::Path;
+
+use sim::{Plan, Watch, world};
+
+#[test]
+fn plans_that_failed_once_pass() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let mut paths: Vec<_> = std::fs::read_dir(directory)
+        .expect("the directory of regressions")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "plan"))
+        .collect();
+    paths.sort();
+    let mut failures = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).expect("a readable plan");
+        let plan: Plan = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if let Err(failure) = world::run(&plan, Watch::Hash).verdict {
+            let path = path.display();
+            failures.push(format!("{failure}\n  replay: cargo run -p sim --release -- --plan {path} --trace"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

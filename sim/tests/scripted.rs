@@ -1,0 +1,138 @@
+//! Plans written by hand, each named after the anomaly that it guards against.
+
+use sim::{Ask, Item, Plan, Stats, Watch, world};
+
+/// Runs a plan given as text over the calm cluster of three nodes, with commands added; it must pass.
+#[track_caller]
+fn check(text: &str, asks: impl IntoIterator<Item = (u64, u64, Ask)>) -> Stats {
+    let mut plan: Plan = text.parse().expect("a plan");
+    plan.items.extend(asks.into_iter().map(|(at_ms, client, ask)| (at_ms * 1_000, Item::Ask { client, ask })));
+    let plan = plan.sorted();
+    let outcome = world::run(&plan, Watch::Tail);
+    if let Err(failure) = outcome.verdict {
+        let events = outcome.tail.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n");
+        let path = std::env::temp_dir().join(format!("failed-{:032x}.plan", outcome.trace_hash));
+        std::fs::write(&path, plan.to_string()).expect("the plan is written");
+        let path = path.display();
+        panic!("{events}\n{failure}\n  replay: cargo run -p sim --release -- --plan {path} --trace");
+    }
+    assert_eq!(
+        outcome.stats.answers,
+        plan.items.iter().filter(|(_, item)| matches!(item, Item::Ask { .. })).count() as u64
+    );
+    outcome.stats
+}
+
+/// `count` writes by `client`, one every `every_ms`, over `keys` keys.
+fn sets(client: u64, from_ms: u64, every_ms: u64, count: u64, keys: u64, pad: u64) -> Vec<(u64, u64, Ask)> {
+    (0..count)
+        .map(|index| {
+            let token = client * 10_000 + from_ms + index;
+            (from_ms + index * every_ms, client, Ask::Set { key: index % keys, token, pad, ttl_ms: 0 })
+        })
+        .collect()
+}
+
+#[test]
+fn a_delete_during_a_partition_is_not_undone() {
+    let stats = check(
+        "1000000 partition side=4 ms=3000\n1500000 del client=0 key=0\n\
+         1600000 get client=2 key=0\n4800000 get client=2 key=0",
+        sets(2, 100, 100, 4, 4, 8),
+    );
+    assert_eq!(stats.lost, 0);
+}
+
+#[test]
+fn a_ring_that_wrapped_while_the_peer_was_cut_off_is_made_good_by_a_sweep() {
+    check("ring_bytes 256\n500000 partition side=4 ms=3500", sets(0, 100, 20, 200, 4, 20));
+}
+
+#[test]
+fn a_sweep_cut_in_the_middle_goes_on() {
+    let resets = (0..30).map(|index| {
+        format!("{} reset from=2 to=0\n{} reset from=2 to=1\n", 2_600_000 + index * 60_000, 2_610_000 + index * 60_000)
+    });
+    let text = format!(
+        "ring_bytes 512\nkeys 60\nbandwidth_bytes_per_s 40000\nwindow_bytes 1024\nredial_ms_min 10\nredial_ms_max 50\n\
+         200000 partition side=4 ms=2400\n{}",
+        resets.collect::<String>()
+    );
+    check(&text, sets(0, 300, 10, 120, 60, 400));
+}
+
+#[test]
+fn a_dead_runs_records_on_different_holders_reach_everybody() {
+    let stats = check(
+        "survivors 6\n500000 cut from=0 to=2 ms=60\n\
+         600000 cut from=0 to=1 ms=4000\n505000 set client=0 key=0 token=1 pad=0 ttl_ms=0\n\
+         620000 set client=0 key=1 token=2 pad=0 ttl_ms=0\n630000 kill node=0 ms=60000 silent=1 alone=0",
+        [],
+    );
+    assert_eq!(stats.runs, 3);
+}
+
+#[test]
+fn a_joiner_on_a_flapping_link_gets_there() {
+    let flaps = (0..40).map(|index| format!("{} partition side=4 ms=60\n", 1_100_000 + index * 90_000));
+    let text = format!(
+        "ring_bytes 512\nkeys 60\nbandwidth_bytes_per_s 100000\nredial_ms_min 10\nredial_ms_max 50\n\
+         1000000 kill node=2 ms=50 silent=0 alone=0\n{}",
+        flaps.collect::<String>()
+    );
+    check(&text, sets(0, 100, 10, 80, 60, 300));
+}
+
+#[test]
+fn a_clock_two_minutes_ahead_infects_nobody() {
+    let asks = [sets(0, 500, 100, 20, 4, 0), sets(2, 1_500, 100, 20, 4, 0)].concat();
+    let stats = check("1000000 clock node=2 step_ms=120000 drift_ppm=0", asks);
+    assert!(stats.refusals > 0, "who is ahead of everybody refuses writes");
+}
+
+#[test]
+fn a_thawed_old_run_does_not_speak_for_its_member() {
+    let asks = [sets(0, 100, 50, 60, 4, 0), sets(1, 120, 50, 60, 4, 0)].concat();
+    let stats = check("1500000 supersede node=2 ms=1500", asks);
+    assert_eq!(stats.runs, 4);
+}
+
+#[test]
+fn a_node_restarted_without_peers_is_found_again() {
+    check("1000000 kill node=0 ms=500 silent=0 alone=1", sets(1, 100, 50, 60, 4, 0));
+}
+
+#[test]
+fn three_fresh_nodes_that_name_each_other_found_a_cluster() {
+    let asks = [sets(0, 0, 1, 30, 2, 0), sets(1, 0, 1, 30, 2, 0), sets(2, 0, 1, 30, 2, 0)].concat();
+    check("keys 2\nskew_ms 20\n1 partition side=1 ms=1200\n2 partition side=2 ms=2500", asks);
+}
+
+#[test]
+fn a_one_way_cut_is_got_round_through_a_third() {
+    check("500000 cut from=0 to=2 ms=4400\n4700000 get client=2 key=0", sets(0, 600, 50, 40, 4, 0));
+}
+
+#[test]
+fn every_node_killed_at_once_starts_over() {
+    let stats = check(
+        "2000000 kill node=0 ms=300 silent=0 alone=0\n2000001 kill node=1 ms=200 silent=0 alone=0\n\
+         2000002 kill node=2 ms=100 silent=1 alone=0",
+        [sets(0, 100, 50, 20, 4, 0), sets(1, 3_000, 50, 20, 4, 0)].concat(),
+    );
+    assert_eq!(stats.lost, 4);
+}
+
+#[test]
+fn an_expired_key_is_expired_everywhere() {
+    let text: String = (0..3)
+        .map(|client| {
+            format!(
+                "{0} get client={client} key=0\n{1} get client={client} key=0\n",
+                600_000 + client,
+                1_400_000 + client
+            )
+        })
+        .collect();
+    check(&text, [(300, 0, Ask::Set { key: 0, token: 9, pad: 3, ttl_ms: 1_000 })]);
+}
