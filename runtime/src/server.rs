@@ -50,10 +50,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves what `listeners` take. `clocks` are those that the turn's node was started with.
-    pub(crate) fn new(turn: Turn, clocks: Clocks, mut listeners: Listeners) -> io::Result<Self> {
+    /// Serves what `listeners` take until one of `signals`, which are [`stop_signals`]. `clocks` are those that the
+    /// turn's node was started with.
+    pub(crate) fn new(turn: Turn, clocks: Clocks, mut listeners: Listeners, mut signals: Signals) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut signals = stop_signals()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         listeners.register(poll.registry(), LISTENERS)?;
         let dialer = Dialer::new(DIALS_FROM, Waker::new(poll.registry(), LOOKUPS)?);
@@ -200,8 +200,9 @@ impl Server {
 }
 
 /// SIGTERM and SIGINT as events. The second of either ends the process from inside the handler, so that it works
-/// whatever the loop is doing. (SIGPIPE needs nothing: Rust's runtime ignores it from the start.)
-fn stop_signals() -> io::Result<Signals> {
+/// whatever the loop is doing. (SIGPIPE needs nothing: Rust's runtime ignores it from the start.) To be called before
+/// anybody can see that the node is there: a signal that comes earlier kills the process instead of stopping the node.
+pub(crate) fn stop_signals() -> io::Result<Signals> {
     let told = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // Handlers run in this order: the first signal finds the flag unset, and sets it.

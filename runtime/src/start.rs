@@ -12,7 +12,7 @@ use crate::cli::{NAME_BYTES_MAX, Options};
 use crate::clock::Clocks;
 use crate::failure::Failure;
 use crate::listen::Listeners;
-use crate::server::Server;
+use crate::server::{Server, stop_signals};
 
 /// Descriptors that are not clients: listeners, peers, the poll, the log.
 const DESCRIPTORS_RESERVED: u64 = 128;
@@ -21,13 +21,15 @@ const DESCRIPTORS_RESERVED: u64 = 128;
 pub(crate) fn start(options: Options) -> Result<Server, Failure> {
     refuse_open_door(&options)?;
     raise_descriptor_limit(options.max_clients);
+    let loop_failed = |error| Failure::System("set up the event loop", error);
+    let signals = stop_signals().map_err(loop_failed)?;
     let listeners = Listeners::bind(options.listen, options.port)?;
     let bound = listeners.address().map_err(|error| Failure::System("read the bound address", error))?;
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let turn = Turn::new(config, clocks.now());
-    Server::new(turn, clocks, listeners).map_err(|error| Failure::System("set up the event loop", error))
+    Server::new(turn, clocks, listeners, signals).map_err(loop_failed)
 }
 
 /// There is no authentication yet, so whoever reaches the port can read and write: that must be asked for.
