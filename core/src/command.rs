@@ -1,5 +1,6 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
 use crate::help::Verb;
+use crate::repl::NotForgotten;
 use crate::replica::Refused;
 use crate::wire::words::{Words, WordsError};
 
@@ -25,6 +26,10 @@ pub(crate) enum Command<'a> {
     Ping,
     Stats,
     Peers,
+    /// Takes a member off the roster.
+    Forget {
+        member: &'a str,
+    },
     /// One command, or the list of all.
     Help {
         topic: Option<Verb>,
@@ -65,6 +70,10 @@ pub(crate) enum Reply<'a> {
     /// The client speaks HTTP; the connection ends.
     Http,
     Refused(Refused),
+    NotForgotten {
+        member: &'a str,
+        why: NotForgotten,
+    },
 }
 
 /// What has a greatest length.

@@ -68,6 +68,10 @@ pub struct Timers {
     pub relay_ms: u64,
     /// An origin that nobody reached for this long is treated as ended: its unclaimed records are announced again.
     pub orphan_ms: u64,
+    /// Between two looks for deletes that every member has seen.
+    pub collect_ms: u64,
+    /// A member that this node had no link with for this long loses its seat, as by `FORGET`; 0: never.
+    pub absence_ms: u64,
     /// A peer whose wall clock is further ahead than this is not read.
     pub clock_ahead_ms_max: u64,
 }
@@ -82,6 +86,9 @@ impl Default for Timers {
             redial_ms_max: 2_000,
             relay_ms: 1_000,
             orphan_ms: 3_000,
+            // Deletes are back within a few heartbeats, and a walk over the slots that have some is nothing beside it.
+            collect_ms: 1_000,
+            absence_ms: 0,
             clock_ahead_ms_max: 60_000,
         }
     }

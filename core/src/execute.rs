@@ -13,6 +13,8 @@ pub(crate) enum Flow {
     Stats,
     /// The text of `PEERS`.
     Peers,
+    /// `FORGET`, which is about the cluster.
+    Forget,
     /// The reply is in `out`; the connection ends.
     Quit,
 }
@@ -35,6 +37,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         Command::Help { topic } => Reply::Help { topic },
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
+        Command::Forget { .. } => return Flow::Forget,
         Command::Quit => {
             line::emit(&Reply::Ok, out);
             return Flow::Quit;

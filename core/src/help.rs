@@ -10,6 +10,7 @@ pub(crate) enum Verb {
     Ping,
     Stats,
     Peers,
+    Forget,
     Help,
     Quit,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 9] = [
+pub(crate) static MANUAL: [Manual; 10] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -86,10 +87,13 @@ pub(crate) static MANUAL: [Manual; 9] = [
         detail: "  node            the name of this member\n\
                  \x20 origin          this run of the node: the author of what it writes\n\
                  \x20 keys            live values; those whose deadline passed before digest_at are not counted\n\
-                 \x20 tombstones      deletions that are remembered\n\
-                 \x20 expired         values freed a while after their deadline; their keys and versions stay, as \
-                 those of\n\
+                 \x20 tombstones      deletions that are remembered, until every member has seen them\n\
+                 \x20 oldest_tombstone_ms  age of the oldest of them\n\
+                 \x20 expired         values freed a while after their deadline; their keys and versions stay as \
+                 long as\n\
                  \x20                 tombstones do\n\
+                 \x20 collected       deletions and expired keys that were taken out since the start\n\
+                 \x20 gc_blocked_by   who keeps deletions from being forgotten, and which command ends that\n\
                  \x20 memory_bytes    memory that the data takes\n\
                  \x20 digest          a sum over the live data\n\
                  \x20 digest_at       the time, in ms, at which the digest takes keys to expire: two nodes with the \
@@ -118,6 +122,19 @@ pub(crate) static MANUAL: [Manual; 9] = [
         summary: "Show the other nodes and how far they are behind",
         detail: "One line for each peer.",
         example: "PEERS",
+    },
+    Manual {
+        verb: Verb::Forget,
+        name: "FORGET",
+        aliases: &[],
+        usage: "FORGET node",
+        summary: "Stop waiting for a node that is gone",
+        detail: "Deletes are remembered until every member has seen them; `gc_blocked_by` in `STATS` names those who \
+                 keep\n\
+                 the others from forgetting. Answers `OK` once the member of that name has no seat any more; the other\n\
+                 nodes learn of it within a heartbeat. Should the same process come back, it is told so, drops what\n\
+                 was deleted meanwhile and keeps what only it ever had. A node that is up cannot be forgotten.",
+        example: "FORGET node-c:8080",
     },
     Manual {
         verb: Verb::Help,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+use crate::command::{Command, Reply};
 use crate::config::Config;
 use crate::execute::{Flow, execute};
 use crate::origins::ORIGINS_MAX;
@@ -15,6 +16,7 @@ use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId};
+use crate::wire::line;
 use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
 
 /// Connections above the limit for clients that are let in far enough to see whether a peer is calling.
@@ -102,6 +104,9 @@ impl Node {
                     match execute(command, replica, now, out) {
                         Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, out),
                         Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
+                        Flow::Forget => {
+                            forget(now, command, repl, &mut Context { config, replica, effects }, out);
+                        }
                         flow @ (Flow::Continue | Flow::Quit) => return flow,
                     }
                     Flow::Continue
@@ -160,10 +165,12 @@ impl Node {
         Some(self.repl.deadline())
     }
 
-    /// Whether so many unsent bytes stop a connection from being read.
+    /// Whether so many unsent bytes stop `conn` from being read. They never stop a link: what is said on it bounds
+    /// itself, and a peer whose statements wait behind a long answer would be taken for dead.
     #[must_use]
-    pub const fn is_full(&self, unsent: usize) -> bool {
+    pub fn is_full(&self, conn: ConnId, unsent: usize) -> bool {
         unsent >= self.config.limits.output_bytes_max
+            && !matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Link)))
     }
 
     /// The text (`host:port`) of an address in the book.
@@ -235,6 +242,16 @@ impl Node {
     }
 }
 
+/// Carries out `FORGET`.
+fn forget(now: Now, command: &Command<'_>, repl: &mut Replication, cx: &mut Context<'_>, out: &mut Vec<u8>) {
+    let Command::Forget { member } = *command else { return };
+    let reply = match repl.forget_member(now, member, cx) {
+        Ok(()) => Reply::Ok,
+        Err(why) => Reply::NotForgotten { member, why },
+    };
+    line::emit(&reply, out);
+}
+
 /// For tests and the simulation's oracles: what a node holds, read without changing it.
 impl Node {
     /// The entry of `key`, tombstones and expired ones included.
@@ -257,6 +274,19 @@ impl Node {
     #[must_use]
     pub fn digest(&self) -> (u128, WallMs) {
         self.replica.store.digest()
+    }
+
+    /// Visits the names of the members that keep this node from forgetting deletes.
+    pub fn blocked_by(&self, visit: &mut dyn FnMut(&str)) {
+        for (name, _) in self.repl.blockers(&self.config) {
+            visit(name);
+        }
+    }
+
+    /// Tombstones and husks held.
+    #[must_use]
+    pub fn graves(&self) -> u64 {
+        self.replica.store.graves()
     }
 
     /// The origin of what this node writes now; a run takes another one at most once, before anybody saw the first.

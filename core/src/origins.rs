@@ -152,6 +152,24 @@ impl Claims {
         self.0.retain(|(origin, _)| *origin != id);
     }
 
+    /// Lowers each claim to what `other` claims too.
+    pub(crate) fn lower_to(&mut self, other: &Self) {
+        self.0.retain_mut(|(origin, hlc)| {
+            *hlc = (*hlc).min(other.of(*origin));
+            *hlc > Hlc::ZERO
+        });
+    }
+
+    /// Whether everything that `other` claims is claimed here too.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.lacking(other).next().is_none()
+    }
+
+    /// What `other` claims and this does not.
+    pub(crate) fn lacking<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a (OriginId, Hlc)> {
+        other.iter().filter(|(origin, hlc)| *hlc > self.of(*origin))
+    }
+
     /// Raises the claim on `id` to at least `hlc`.
     pub(crate) fn raise(&mut self, id: OriginId, hlc: Hlc) {
         match self.0.binary_search_by_key(&id, |(origin, _)| *origin) {

@@ -4,10 +4,11 @@
 
 use crate::origins::{Claims, Origins};
 use crate::record::{Framed, Record, encode};
-use crate::store::{Merged, OriginsFull, Store};
+use crate::store::{Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
+use crate::wire::peer::{ClaimsView, NamesView};
 
 /// Why a client's write was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub(crate) enum Refused {
     ClockAhead { ms: u64 },
     /// A newer run of this member has taken its place.
     Fenced,
+    /// The member was asked to leave its cluster.
+    Left,
+}
+
+impl Refused {
+    /// Whether this run will never take a write again.
+    pub(crate) const fn is_for_good(self) -> bool {
+        matches!(self, Self::Fenced | Self::Left)
+    }
 }
 
 /// What a reader sees.
@@ -41,7 +51,20 @@ pub(crate) enum Streamed {
 pub(crate) enum Exposure {
     /// Not yet: the run began without memory, and its stamps may be below what the cluster has forgotten.
     Hidden,
+    /// Nor may they see anything else that it holds: the cluster went on without this member, and has deleted and
+    /// forgotten since. It ends with a sweep from an established member, and then with writing anew what only this
+    /// node has.
+    Returning(Return),
     Exposed,
+}
+
+/// How far a member that was forgotten has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// A sweep has yet to say what the cluster knows.
+    Unswept,
+    /// What the frontier does not cover is being written anew.
+    Reissuing,
 }
 
 #[derive(Debug)]
@@ -64,6 +87,8 @@ pub(crate) struct Replica {
     sweeping: Option<Claims>,
     /// Off until the first peer is known: a node on its own pays nothing for a tail.
     tail_on: bool,
+    /// By origin: the newest tombstone or husk that was taken out, here or by who swept this node.
+    reaped: Claims,
     conflicts: u64,
     scratch: Vec<u8>,
 }
@@ -86,6 +111,7 @@ impl Replica {
             refused: None,
             sweeping: None,
             tail_on: false,
+            reaped: Claims::default(),
             conflicts: 0,
             scratch: Vec::new(),
         }
@@ -146,6 +172,16 @@ impl Replica {
         self.scratch.clear();
         encode(&Framed { stamp, prev: Some(self.own_last), seen: Hlc::ZERO, record }, &mut self.scratch);
         self.append(now.mono, stamp);
+    }
+
+    /// A version greater than all that this node has seen, for what is no record.
+    pub(crate) fn stamp(&mut self, now: Now) -> Version {
+        Version { hlc: self.clock.tick(now.wall), origin: self.own }
+    }
+
+    /// What is written next is newer than this.
+    pub(crate) fn observe(&mut self, version: Version) {
+        self.clock.observe(version.hlc);
     }
 
     /// Puts what was encoded into `scratch` into this run's own stream at `stamp`.
@@ -236,7 +272,10 @@ impl Replica {
 
     /// The sweep is whole: everything that it and the streams beside it brought is claimed, and what is written next is
     /// newer than anything that the sender ever knew.
-    pub(crate) fn end_sweep(&mut self, now: Mono, sender_clock: Hlc) {
+    pub(crate) fn end_sweep(&mut self, now: Mono, sender_clock: Hlc, reaped: &ClaimsView<'_>) {
+        for (origin, hlc) in reaped.iter() {
+            self.reaped.raise(origin, hlc);
+        }
         let Some(claims) = self.sweeping.take() else { return };
         for (origin, hlc) in claims.iter() {
             self.origins.claim(*origin, *hlc, now);
@@ -285,7 +324,67 @@ impl Replica {
 
     /// Whether peers must not see records of `origin`.
     pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
-        self.reissued == Some(origin) || (origin == self.own && self.exposure == Exposure::Hidden)
+        match self.exposure {
+            Exposure::Exposed => self.reissued == Some(origin),
+            Exposure::Hidden => origin == self.own,
+            Exposure::Returning(_) => true,
+        }
+    }
+
+    /// Whether streams are dropped, because only what a sweep brings can be told apart from what is obsolete.
+    pub(crate) fn is_returning(&self) -> bool {
+        matches!(self.exposure, Exposure::Returning(_))
+    }
+
+    /// What was taken out, by origin.
+    pub(crate) fn reaped(&self) -> &Claims {
+        &self.reaped
+    }
+
+    /// Takes out of `slot` what is without a value and `stable` covers; counts it.
+    pub(crate) fn collect(&mut self, slot: u16, stable: &Claims, count: &mut u64) -> Graves {
+        let Self { store, reaped, .. } = self;
+        let is_stable = |version: Version| version.hlc <= stable.of(version.origin);
+        store.collect(slot, is_stable, |version| {
+            reaped.raise(version.origin, version.hlc);
+            *count += 1;
+        })
+    }
+
+    /// Takes out of `slot` what the sender of a sweep knew (`claims`) and no longer holds under any version.
+    pub(crate) fn reconcile(&mut self, slot: u16, claims: &Claims, held: &NamesView<'_>) -> usize {
+        self.store.discard(slot, |record| {
+            let Version { hlc, origin } = record.version;
+            hlc <= claims.of(origin) && !held.contains(key_name(record.key))
+        })
+    }
+
+    /// The cluster went on without this run. What it holds stays readable and is shown to nobody until a sweep has told
+    /// what of it is obsolete; what it writes from now on it writes as `fresh`.
+    pub(crate) fn forgotten(&mut self, now: Mono, fresh: OriginId) {
+        self.exposure = Exposure::Returning(Return::Unswept);
+        self.sweeping = None;
+        self.reissued = None;
+        self.tail.clear();
+        self.write_as(now, fresh);
+    }
+
+    /// The sweep that a member which was forgotten waited for is whole: `claims` is what the cluster knows. Everything
+    /// else in here only this node has, and is written anew as `fresh`, which nobody has seen.
+    pub(crate) fn returned(&mut self, now: Mono, claims: &Claims, fresh: OriginId) {
+        self.exposure = Exposure::Returning(Return::Reissuing);
+        self.origins = Origins::default();
+        for (origin, hlc) in claims.iter() {
+            self.origins.claim(*origin, *hlc, now);
+        }
+        self.write_as(now, fresh);
+    }
+
+    fn write_as(&mut self, now: Mono, fresh: OriginId) {
+        self.own = fresh;
+        self.own_last = Hlc::ZERO;
+        self.own_first = None;
+        self.origins.open_own(fresh, now);
     }
 
     /// The frontier as peers may see it.
@@ -299,38 +398,45 @@ impl Replica {
     /// An established member's clock reads `theirs`. If something hidden was stamped at or below it, everything hidden
     /// is to be written anew, under `fresh`, an origin that nobody has seen. True if so.
     pub(crate) fn expose(&mut self, now: Mono, theirs: Hlc, fresh: OriginId) -> bool {
-        debug_assert!(self.exposure == Exposure::Hidden, "a run is exposed once");
+        debug_assert!(self.exposure != Exposure::Exposed, "a run is exposed once");
         self.exposure = Exposure::Exposed;
         self.clock.observe(theirs);
         if self.own_first.is_none_or(|first| first > theirs) {
             return false;
         }
         self.reissued = Some(self.own);
-        self.own = fresh;
-        self.own_last = Hlc::ZERO;
-        self.own_first = None;
-        self.origins.open_own(fresh, now);
+        self.write_as(now, fresh);
         true
     }
 
     /// Writes the record of `key` anew if it is one of those hidden for good.
     pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
-        let Some(record) = self.store.get(key).filter(|record| self.reissued == Some(record.version.origin)) else {
-            return;
-        };
+        let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record)) else { return };
         // A copy: the store overwrites the entry that the record borrows from.
         let (value, deadline) = (record.value.map(<[u8]>::to_vec), record.deadline);
         let version = Version { hlc: Hlc::ZERO, origin: self.own };
         self.stamp_and_take(now, &Record { key, value: value.as_deref(), deadline, version });
     }
 
+    /// Whether `record` is to be written anew.
+    pub(crate) fn is_to_reissue(&self, record: &Record<'_>) -> bool {
+        let Version { hlc, origin } = record.version;
+        match self.exposure {
+            Exposure::Returning(Return::Reissuing) => hlc > self.origins.frontier(origin),
+            _ => self.reissued == Some(origin),
+        }
+    }
+
     /// Whether there are records to be written anew.
     pub(crate) fn is_reissuing(&self) -> bool {
-        self.reissued.is_some()
+        self.reissued.is_some() || self.exposure == Exposure::Returning(Return::Reissuing)
     }
 
     /// All of them have been.
     pub(crate) fn end_reissue(&mut self) {
+        if self.is_returning() {
+            self.exposure = Exposure::Exposed;
+        }
         let Some(hidden) = self.reissued.take() else { return };
         self.origins.remove(hidden);
         if let Some(claims) = &mut self.sweeping {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::Config;
-use crate::repl::{DialState, Replication, Role};
+use crate::repl::{Blocked, DialState, Replication, Role};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -45,7 +45,11 @@ pub(crate) fn emit_stats(
     json.string("origin", &replica.own().to_string());
     json.number("keys", store.keys());
     json.number("tombstones", store.tombstones());
+    let oldest = repl.oldest_tombstone().filter(|_| store.tombstones() > 0);
+    json.number("oldest_tombstone_ms", oldest.map_or(0, |hlc| now.wall.0.saturating_sub(hlc.ms())));
     json.number("expired", store.husks());
+    json.number("collected", repl.collected());
+    emit_blockers(config, replica, repl, &mut json);
     json.number("memory_bytes", store.memory_bytes() + replica.tail.memory_bytes() as u64);
     json.string("digest", &format!("{digest:032x}"));
     json.number("digest_at", digest_at.0);
@@ -73,6 +77,36 @@ pub(crate) fn emit_stats(
     json.close('}');
     out.extend_from_slice(text.as_bytes());
     out.push(b'\n');
+}
+
+/// Who keeps what was deleted from being forgotten.
+fn emit_blockers(config: &Config, replica: &Replica, repl: &Replication, json: &mut Json<'_>) {
+    json.key("gc_blocked_by");
+    json.open('[');
+    let blockers = repl.blockers(config).filter(|_| replica.store.graves() > 0);
+    for (name, blocked) in blockers {
+        json.item();
+        json.open('{');
+        json.string("node", name);
+        match blocked {
+            Blocked::Away => {
+                json.string("why", "down");
+                json.string("release", &format!("FORGET {}", quoted_word(name)));
+            }
+            Blocked::Behind => {
+                json.string("why", "catching up");
+                json.literal("release", "null");
+            }
+        }
+        json.close('}');
+    }
+    json.close(']');
+}
+
+/// A name as it can be typed: in quotes if it needs some.
+fn quoted_word(name: &str) -> String {
+    let plain = name.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\'));
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")) }
 }
 
 /// Appends one line for each peer, or says that there is none.

@@ -76,6 +76,11 @@ impl Tail {
         debug_assert!(self.start <= self.end && self.bytes().0 <= self.capacity_bytes, "the ring holds what it may");
     }
 
+    /// Drops every record.
+    pub(crate) fn clear(&mut self) {
+        self.start = self.end;
+    }
+
     /// The record that begins at `at`, which lies in `start..end` at a record's beginning.
     pub(crate) fn head(&self, at: Pos) -> Head {
         debug_assert!(self.start <= at && at < self.end, "a cursor stands on a record");

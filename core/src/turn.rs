@@ -118,7 +118,7 @@ impl Turn {
             buffers.compact();
             let used = self.node.receive(self.now, conn, bytes, &mut buffers.out, &mut self.effects);
             buffers.rest.extend_from_slice(&bytes[used..]);
-            buffers.blocked = used < bytes.len() && self.node.is_full(buffers.out.len());
+            buffers.blocked = used < bytes.len() && self.node.is_full(conn, buffers.out.len());
         } else {
             buffers.rest.extend_from_slice(bytes);
             if !buffers.blocked {
@@ -276,7 +276,7 @@ impl Turn {
         buffers.compact();
         let used = self.node.receive(self.now, conn, &buffers.rest, &mut buffers.out, &mut self.effects);
         buffers.rest.drain(..used);
-        buffers.blocked = !buffers.rest.is_empty() && self.node.is_full(buffers.out.len());
+        buffers.blocked = !buffers.rest.is_empty() && self.node.is_full(conn, buffers.out.len());
         if buffers.rest.is_empty() && buffers.rest.capacity() > IDLE_CAPACITY_BYTES {
             buffers.rest = Vec::new();
         }

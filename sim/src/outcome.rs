@@ -40,6 +40,8 @@ pub enum Oracle {
     Lww,
     /// What was acknowledged and not lost with its last holder is still there; what all held as deleted stays so.
     Durability,
+    /// What was deleted and then forgotten stays away.
+    Resurrection,
     /// Own versions increase, and are greater than all that their writer had seen; origins are never reused.
     Hlc,
     /// A value is read exactly until its deadline, by the reader's clock.
@@ -71,6 +73,8 @@ pub struct Stats {
     pub runs: u64,
     /// Keys whose newest version went down with its last holder.
     pub lost: u64,
+    /// Tombstones and husks taken out.
+    pub collected: u64,
     /// From the heal until the survivors agreed.
     pub converged_ms: u64,
     /// Simulated time.
@@ -86,6 +90,7 @@ impl Stats {
         self.refusals += other.refusals;
         self.runs += other.runs;
         self.lost += other.lost;
+        self.collected += other.collected;
         self.converged_ms = self.converged_ms.max(other.converged_ms);
         self.simulated_ms += other.simulated_ms;
     }
@@ -100,10 +105,10 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { turns, bytes, answers, refusals, runs, lost, converged_ms, simulated_ms } = self;
+        let Self { turns, bytes, answers, refusals, runs, lost, collected, converged_ms, simulated_ms } = self;
         write!(
             f,
-            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} lost={lost} \
+            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} lost={lost} collected={collected} \
              converged_ms={converged_ms} simulated_ms={simulated_ms}"
         )
     }

@@ -59,6 +59,10 @@ pub struct Setting {
     pub relay_ms: u64,
     /// [`Timers::orphan_ms`].
     pub orphan_ms: u64,
+    /// [`Timers::collect_ms`].
+    pub collect_ms: u64,
+    /// [`Timers::absence_ms`].
+    pub absence_ms: u64,
     /// [`Timers::clock_ahead_ms_max`].
     pub clock_ahead_ms_max: u64,
     /// Shortest time from one machine to another.
@@ -115,6 +119,10 @@ pub enum Ask {
     },
     Ping,
     Stats,
+    /// Has the cluster forget `node`, which may be up.
+    Forget {
+        node: u64,
+    },
 }
 
 /// Something that breaks. `ms` is how long; whatever lasts ends with the load at the latest.
@@ -164,6 +172,8 @@ impl Setting {
             redial_ms_max: timers.redial_ms_max,
             relay_ms: timers.relay_ms,
             orphan_ms: timers.orphan_ms,
+            collect_ms: timers.collect_ms,
+            absence_ms: timers.absence_ms,
             clock_ahead_ms_max: timers.clock_ahead_ms_max,
             latency_us_min: 200,
             latency_us_mean: 300,
@@ -212,7 +222,7 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 23] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 25] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
@@ -228,6 +238,8 @@ impl Setting {
             ("redial_ms_max", &mut self.redial_ms_max),
             ("relay_ms", &mut self.relay_ms),
             ("orphan_ms", &mut self.orphan_ms),
+            ("collect_ms", &mut self.collect_ms),
+            ("absence_ms", &mut self.absence_ms),
             ("clock_ahead_ms_max", &mut self.clock_ahead_ms_max),
             ("latency_us_min", &mut self.latency_us_min),
             ("latency_us_mean", &mut self.latency_us_mean),
@@ -264,6 +276,8 @@ impl Plan {
                 redial_ms_max: setting.redial_ms_max,
                 relay_ms: setting.relay_ms,
                 orphan_ms: setting.orphan_ms,
+                collect_ms: setting.collect_ms,
+                absence_ms: setting.absence_ms,
                 clock_ahead_ms_max: setting.clock_ahead_ms_max,
             },
         }

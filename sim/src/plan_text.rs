@@ -89,6 +89,7 @@ fn write_ask(f: &mut fmt::Formatter<'_>, client: u64, ask: Ask) -> fmt::Result {
         Ask::Ttl { key } => write!(f, "ttl client={client} key={key}"),
         Ask::Ping => write!(f, "ping client={client}"),
         Ask::Stats => write!(f, "stats client={client}"),
+        Ask::Forget { node } => write!(f, "forget client={client} node={node}"),
     }
 }
 
@@ -147,6 +148,7 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "ttl" => ask(Ask::Ttl { key: n("key")? })?,
         "ping" => ask(Ask::Ping)?,
         "stats" => ask(Ask::Stats)?,
+        "forget" => ask(Ask::Forget { node: n("node")? })?,
         "hangup" => Item::Hangup { client: n("client")? },
         "deaf" => Item::Deaf { client: n("client")?, ms: n("ms")? },
         _ => Item::Fault(parse_fault(verb, &words)?),

@@ -68,7 +68,7 @@ pub fn bound_us(judge: &Judge) -> u64 {
     let setting = &judge.plan().setting;
     // To notice dead links, dial again, be refused or not answered, and settle whose records are whose.
     let links_ms = setting.silence_ms + setting.redial_ms_max + 8 * setting.dial_retry_ms + 10 * setting.heartbeat_ms;
-    let origins_ms = setting.relay_ms + setting.orphan_ms;
+    let origins_ms = setting.relay_ms + setting.orphan_ms + 3 * setting.collect_ms;
     // A hundred round trips, and everything from everybody once, by a slow path.
     let trips_ms = (setting.latency_us_min + 5 * setting.latency_us_mean) / 5;
     let bytes = judge.bytes_written() * setting.nodes * setting.nodes;

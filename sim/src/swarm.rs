@@ -59,6 +59,8 @@ fn draw_setting(rng: &mut Rng) -> Setting {
         redial_ms_max: calm.redial_ms_max * tenths / 10,
         relay_ms: calm.relay_ms * tenths / 10,
         orphan_ms: calm.orphan_ms * tenths / 10,
+        collect_ms: rng.pick(&[20, 100, 1_000]) * tenths / 10,
+        absence_ms: 0,
         clock_ahead_ms_max: rng.pick(&[500, 1_000, 2_000]) * tenths,
         latency_us_min: rng.log_range(20, 2_000),
         latency_us_mean: rng.log_range(50, 1_000 * tenths),

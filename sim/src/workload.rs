@@ -83,6 +83,7 @@ fn command(ask: Ask, draw: u64) -> String {
         Ask::Ttl { key } => format!("TTL {}", key_text(key)),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
+        Ask::Forget { node } => format!("FORGET n{node}"),
     };
     if draw.is_multiple_of(4) {
         let verb = line.find(' ').unwrap_or(line.len());

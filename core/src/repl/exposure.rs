@@ -4,11 +4,15 @@
 //! them to itself until an established member has greeted it, and writes anew, under an origin that nobody has seen,
 //! what turns out to be stamped too low. Clients are served meanwhile.
 
+use crate::boundary::Close;
+use crate::origins::Claims;
 use crate::repl::link::{Peer, Role};
 use crate::repl::members::DialState;
+use crate::repl::orphans::Orphans;
+use crate::repl::roster::Roster;
 use crate::repl::walk::Walk;
 use crate::repl::{Context, Replication};
-use crate::replica::{Exposure, Replica};
+use crate::replica::{Exposure, Replica, Return};
 use crate::time::Now;
 use crate::version::{Hlc, OriginId};
 
@@ -30,7 +34,10 @@ impl Replication {
             return;
         }
         if established {
-            self.expose(now, peer_clock, cx);
+            // Who was forgotten needs more than a clock.
+            if !cx.replica.is_returning() {
+                self.expose(now, peer_clock, cx);
+            }
         } else {
             self.progress.met_fresh = true;
         }
@@ -46,7 +53,8 @@ impl Replication {
                 DialState::Waiting(_) | DialState::Dialing => target.tried || self.is_linked(target.member.as_deref()),
             }
         });
-        if cx.replica.exposure == Exposure::Hidden && self.progress.met_fresh && tried {
+        let waits = matches!(cx.replica.exposure, Exposure::Hidden | Exposure::Returning(Return::Unswept));
+        if waits && self.progress.met_fresh && tried {
             self.expose(now, Hlc::ZERO, cx);
         }
     }
@@ -57,13 +65,62 @@ impl Replication {
         if reissue {
             self.reissue = Reissue::default();
         }
+        tracing::info!(reissue, "established: peers may see what this node writes");
+        self.exposed(now, cx);
+    }
+
+    /// Peers may see what this run writes, and it has a say in the roster.
+    fn exposed(&mut self, now: Now, cx: &mut Context<'_>) {
         for link in self.links.values_mut() {
             if let Role::Feed(feed) = &mut link.role {
                 feed.rewind(&cx.replica.tail);
             }
         }
-        tracing::info!(reissue, "established: peers may see what this node writes");
+        self.intake.restart_dropped(&mut self.links, cx.replica);
+        self.seat_all(now, cx);
         self.soon(now.mono);
+    }
+
+    /// The cluster went on without this run, which is told so. It comes back as a new one: it takes up the cluster's
+    /// roster, has a sweep tell it what is obsolete, and then writes anew what only it has.
+    pub(super) fn come_back(&mut self, now: Now, cx: &mut Context<'_>) {
+        tracing::warn!(
+            "this node was forgotten by its cluster: it comes back as a new run, drops what was deleted meanwhile, and \
+             writes anew what only it has"
+        );
+        let conns: Vec<_> = self.links.keys().copied().collect();
+        for conn in conns {
+            self.close(now, conn, Close::Replaced, cx);
+        }
+        self.run = OriginId(self.rand.next_u64() | 1);
+        self.incarnation = now.wall.0.max(self.incarnation + 1);
+        self.roster = Roster::default();
+        self.intake.reset();
+        self.collector.abort();
+        self.orphans = Orphans::default();
+        self.progress = Progress::default();
+        cx.replica.forgotten(now.mono, self.run);
+        self.members.dial_soon(now.mono);
+        self.soon(now.mono);
+    }
+
+    /// The sweep that a member which was forgotten waited for is whole.
+    pub(super) fn on_home_swept(&mut self, now: Now, claims: &Claims, cx: &mut Context<'_>) {
+        let fresh = OriginId(self.rand.next_u64() | 1);
+        cx.replica.returned(now.mono, claims, fresh);
+        self.reissue = Reissue::default();
+        self.soon(now.mono);
+    }
+
+    /// Writes some more of what is hidden anew. True while there is more.
+    pub(super) fn step_reissue(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let was_returning = cx.replica.is_returning();
+        let more = self.reissue.step(now, cx.replica);
+        if was_returning && !cx.replica.is_returning() {
+            tracing::info!("back in the cluster: peers may see what this node holds");
+            self.exposed(now, cx);
+        }
+        more
     }
 
     fn is_linked(&self, name: Option<&str>) -> bool {
@@ -73,11 +130,11 @@ impl Replication {
 
 impl Reissue {
     /// Writes some more of what is hidden anew. True while there is more.
-    pub(super) fn step(&mut self, now: Now, replica: &mut Replica) -> bool {
+    fn step(&mut self, now: Now, replica: &mut Replica) -> bool {
         if !replica.is_reissuing() {
             return false;
         }
-        let hidden = self.0.step(&replica.store, |_| false, |record| replica.is_hidden(record.version.origin));
+        let hidden = self.0.step(&replica.store, |_| false, |record| replica.is_to_reissue(record));
         for key in hidden {
             replica.reissue(now, &key);
         }

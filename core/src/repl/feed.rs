@@ -1,5 +1,9 @@
 //! The feeding side of a link: a cursor into the tail, and a sweep when the peer asked for one.
 
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+
 use crate::origins::Claims;
 use crate::record::{Framed, encode};
 use crate::repl::staged::Staged;
@@ -46,6 +50,11 @@ struct SweepOut {
     id: u32,
     /// What the peer held when it asked.
     known: Claims,
+    /// The peer is told of each slot which keys are in it: it may hold what was deleted and forgotten since.
+    reconciles: bool,
+    /// The keys of slots that were gone through since that was last told, and the first of these slots.
+    names: Vec<u64>,
+    names_from: u16,
     /// A slot whose newest record is not above this has nothing for the peer.
     threshold: Hlc,
     place: Place,
@@ -95,12 +104,13 @@ impl Feed {
             claims.raise(origin, hlc);
         }
         let mut place = Place { slot: 0, after: None };
-        let resumable = |claimed: &Claims| claimed.iter().all(|(origin, hlc)| *hlc <= claims.of(*origin));
+        let reconciles = if ask.stored { name_of_reaped(replica.reaped(), &known) } else { 0 };
         let mut resumed = Claims::default();
-        if let Some((at, claimed)) = &ask.resume {
-            claimed.read_into(&mut resumed);
-            if resumable(&resumed) {
-                place = *at;
+        // What was said of a slot before the cut says nothing of what was collected in it since.
+        if let Some(resume) = ask.resume.as_ref().filter(|resume| resume.reconciles == reconciles) {
+            resume.claims.read_into(&mut resumed);
+            if claims.covers(&resumed) {
+                place = resume.place;
                 claims = resumed;
                 self.known = known.clone();
                 for (origin, hlc) in claims.iter() {
@@ -112,9 +122,11 @@ impl Feed {
         if place == (Place { slot: 0, after: None }) {
             self.move_to(replica.tail.end());
         }
-        peer::emit_sweep_begin(ask.id, &claims, staged.out());
-        let threshold = sweep_threshold(replica, &known);
-        self.sweep = Some(SweepOut { id: ask.id, known, threshold, place });
+        peer::emit_sweep_begin(ask.id, reconciles, &claims, staged.out());
+        let reconciles = reconciles != 0;
+        let threshold = if reconciles { Hlc::ZERO } else { sweep_threshold(replica, &known) };
+        let (names, names_from) = (Vec::new(), place.slot);
+        self.sweep = Some(SweepOut { id: ask.id, known, reconciles, names, names_from, threshold, place });
     }
 
     /// Whether nothing waits to be produced.
@@ -204,7 +216,7 @@ impl Feed {
         let begun = sweep.place;
         while sweep.place.slot < SLOTS && slots > 0 && entries > 0 && staged.len() < SWEEP_STAGED_BYTES {
             slots -= 1;
-            if replica.store.slot_newest(sweep.place.slot) <= sweep.threshold {
+            if !sweep.reconciles && replica.store.slot_newest(sweep.place.slot) <= sweep.threshold {
                 sweep.place = Place { slot: sweep.place.slot + 1, after: None };
                 continue;
             }
@@ -219,11 +231,22 @@ impl Feed {
             });
             sweep.place = match last {
                 Some(hash) => Place { slot: sweep.place.slot, after: Some(hash) },
-                None => Place { slot: sweep.place.slot + 1, after: None },
+                None => {
+                    if sweep.reconciles {
+                        replica.store.key_names(sweep.place.slot, &mut sweep.names);
+                    }
+                    Place { slot: sweep.place.slot + 1, after: None }
+                }
             };
         }
+        if sweep.reconciles && sweep.names_from < sweep.place.slot {
+            sweep.names.sort_unstable();
+            peer::emit_sweep_held(sweep.id, (sweep.names_from, sweep.place.slot), &sweep.names, staged.out());
+            sweep.names.clear();
+            sweep.names_from = sweep.place.slot;
+        }
         if sweep.place.slot == SLOTS {
-            peer::emit_sweep_end(sweep.id, replica.clock(), staged.out());
+            peer::emit_sweep_end(sweep.id, replica.clock(), replica.reaped(), staged.out());
             self.sweep = None;
         } else if sweep.place != begun {
             peer::emit_sweep_step(sweep.id, sweep.place, staged.out());
@@ -242,6 +265,19 @@ impl Feed {
             Stream::Within { at, left, .. } => Stream::Within { at, left, then: Some(pos) },
         };
     }
+}
+
+/// A name for what was collected here and may still be with a peer that holds `known`: the same as long as that is the
+/// same, and not 0 unless there is nothing.
+fn name_of_reaped(reaped: &Claims, known: &Claims) -> u64 {
+    let mut hasher = SipHasher13::new();
+    let mut any = false;
+    for (origin, hlc) in known.lacking(reaped) {
+        any = true;
+        hasher.write(&origin.0.to_le_bytes());
+        hasher.write(&hlc.0.to_le_bytes());
+    }
+    if any { hasher.finish() | 1 } else { 0 }
 }
 
 /// A slot's newest record being at or below this, the peer that holds `known` can lack nothing in it: the least claim

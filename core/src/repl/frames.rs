@@ -3,14 +3,16 @@
 use crate::boundary::{Close, ConnId};
 use crate::record::{self, FrameError, Framed, PREFIX_BYTES};
 use crate::repl::clocks::{is_ahead, is_credible};
+use crate::repl::collect::Vouch;
 use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
 use crate::repl::members::{Admission, Member};
+use crate::repl::seats::tell_roster;
 use crate::repl::{Context, Replication, clocks, emit_status, intake};
 use crate::replica::{Exposure, Refused, Streamed};
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
-use crate::wire::peer::{self, Frame, Greeting, PREAMBLE, PROTOCOL, Refusal, Status};
+use crate::wire::peer::{self, ClaimsView, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
 
 /// Longest frame before the other side has greeted: a greeting and the member list are some 130 KiB at their largest.
 const STRANGER_BODY_BYTES_MAX: usize = 160 << 10;
@@ -22,7 +24,7 @@ const FIELDS_BYTES_MAX: usize = 256 << 10;
 const STAGED_FRAMES_BYTES_MAX: usize = 1 << 20;
 
 /// What stops the reading of a link.
-enum Stop {
+pub(super) enum Stop {
     /// The link is over.
     Close(Close),
     /// The link is over, once the other side has been told why.
@@ -117,7 +119,7 @@ impl Replication {
         }
         match (parsed, &mut link.role) {
             (Frame::Greeting(greeting), _) => self.on_greeting(now, conn, &greeting, cx),
-            (Frame::Refused(refusal), _) => self.on_refused(conn, &refusal, cx),
+            (Frame::Refused(refusal), _) => self.on_refused(now, conn, &refusal, cx),
             (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
             (Frame::Members(view), _) => {
                 for (name, address) in view.iter().filter(|(name, _)| *name != cx.config.name) {
@@ -144,26 +146,37 @@ impl Replication {
                 }
                 Ok(())
             }
-            (Frame::SweepBegin { id, claims }, Role::Pull(_)) => {
+            (Frame::SweepBegin { id, reconciles, claims }, Role::Pull(_)) => {
                 let bound_ms = cx.config.timers.clock_ahead_ms_max;
                 let credible = |peer: &Peer| claims.iter().all(|(_, hlc)| is_credible(peer, hlc, bound_ms));
                 if !link.peer.as_ref().is_some_and(credible) {
                     return Err(Stop::Close(Close::Clock));
                 }
-                let taken = self.intake.begin(conn, id, &claims, cx.replica, now.mono);
+                let taken = self.intake.begin(conn, id, (reconciles, &claims), cx.replica, now.mono);
                 if taken { Ok(()) } else { Err(Stop::Close(Close::Refused)) }
             }
+            (Frame::SweepHeld { id, slots, names }, Role::Pull(_)) => {
+                let dropped = self.intake.reconcile(conn, id, (slots, &names), cx.replica);
+                if dropped > 0 {
+                    tracing::debug!(dropped, "dropped what was deleted while this node was away");
+                }
+                Ok(())
+            }
+            (Frame::Roster(view), _) => self.on_roster(now, conn, &view, cx),
             (Frame::SweepStep { id, place }, Role::Pull(_)) => {
                 self.intake.step(conn, id, place);
                 Ok(())
             }
-            (Frame::SweepEnd { id, clock }, Role::Pull(_)) => self.on_sweep_end(now, conn, id, clock, cx),
+            (Frame::SweepEnd { id, clock, reaped }, Role::Pull(_)) => {
+                self.on_sweep_end(now, conn, id, (clock, &reaped), cx)
+            }
             (
                 Frame::Pull(_)
                 | Frame::SweepAsk(_)
                 | Frame::PullBegin { .. }
                 | Frame::SweepBegin { .. }
                 | Frame::SweepStep { .. }
+                | Frame::SweepHeld { .. }
                 | Frame::SweepEnd { .. },
                 Role::Feed(_) | Role::Pull(_),
             ) => Err(Stop::Close(Close::Malformed)),
@@ -201,7 +214,7 @@ impl Replication {
         if pull.stage == PullStage::Held {
             return Ok(());
         }
-        if self.intake.drops_streams() {
+        if self.intake.drops_streams() || cx.replica.is_returning() {
             pull.dropped = true;
             return Ok(());
         }
@@ -250,6 +263,9 @@ impl Replication {
             frontier: crate::origins::Claims::default(),
             drained: false,
             stated: false,
+            roster: 0,
+            told_roster: 0,
+            vouch: Vouch::default(),
         };
         peer.set_clocks(now, greeting.clocks);
         if let Role::Pull(pull) = &link.role {
@@ -258,8 +274,14 @@ impl Replication {
         self.replace_links(now, &link, greeting, cx);
         link.peer = Some(peer);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
-        emit_status(&mut link, clocks(now, cx.replica), cx.replica.exposure == Exposure::Exposed, cx.replica);
         self.links.insert(conn, link);
+        // Before anything is served to it, it is one of those who must have seen every delete.
+        self.seat_all(now, cx);
+        let (hash, established) = (self.roster.hash(), cx.replica.exposure == Exposure::Exposed);
+        if let Some(link) = self.links.get_mut(&conn) {
+            tell_roster(link, hash, &self.roster);
+            emit_status(link, clocks(now, cx.replica), established, hash, cx.replica);
+        }
         cx.replica.keep_tail();
         self.soon(now.mono);
         Ok(())
@@ -273,7 +295,7 @@ impl Replication {
         greeting: &Greeting<'_>,
         cx: &mut Context<'_>,
     ) -> Option<Refusal<'static>> {
-        let refused = |text| Some(Refusal { fenced: false, text });
+        let refused = |text| Some(Refusal { reason: Reason::Other, text });
         let dialed = match &link.role {
             Role::Pull(pull) => Some(pull.addr),
             Role::Feed(_) => None,
@@ -293,6 +315,10 @@ impl Replication {
             tracing::error!(name, "another node has this node's name: give each its own --name");
             return refused("this name is the other node's: give each node its own --name");
         }
+        if let Some(version) = self.roster.forgotten(name, run) {
+            let text = "the cluster was told to forget this run: it comes back as a new one";
+            return Some(Refusal { reason: Reason::Forgotten(version), text });
+        }
         if name.is_empty() || greeting.advertise.is_empty() {
             return refused("a name and an address are needed");
         }
@@ -309,7 +335,9 @@ impl Replication {
                 }
                 refused("another run of this member is linked: it may have ended and not been missed yet")
             }
-            Admission::Fenced => Some(Refusal { fenced: true, text: "a newer run has taken this one's place" }),
+            Admission::Fenced => {
+                Some(Refusal { reason: Reason::Fenced, text: "a newer run has taken this one's place" })
+            }
             Admission::Full => refused("the cluster has no room for another member"),
         }
     }
@@ -332,13 +360,28 @@ impl Replication {
         }
     }
 
-    fn on_refused(&self, conn: ConnId, refusal: &Refusal<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
-        let name = self.links.get(&conn).and_then(Link::name).unwrap_or("?").to_owned();
-        if !refusal.fenced {
-            tracing::warn!(peer = name, reason = refusal.text, "turned away");
-        } else if cx.replica.refused != Some(Refused::Fenced) {
-            tracing::error!(peer = name, "a newer run of this member has taken its place: client writes are refused");
-            cx.replica.refused = Some(Refused::Fenced);
+    fn on_refused(&mut self, now: Now, conn: ConnId, refusal: &Refusal<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let peer = self.links.get(&conn).and_then(|link| link.peer.as_ref());
+        let (name, run) = peer.map_or(("?", None), |peer| (peer.name.as_str(), Some(peer.run)));
+        match refusal.reason {
+            Reason::Other => tracing::warn!(peer = name, reason = refusal.text, "turned away"),
+            Reason::Fenced if cx.replica.refused == Some(Refused::Fenced) => {}
+            Reason::Fenced => {
+                tracing::error!(
+                    peer = name,
+                    "a newer run of this member has taken its place: client writes are refused"
+                );
+                cx.replica.refused = Some(Refused::Fenced);
+            }
+            Reason::Forgotten(_) if cx.replica.refused == Some(Refused::Left) => {}
+            Reason::Forgotten(version) => {
+                // Where each was told to forget the other, the later decision stands.
+                let theirs = run.and_then(|run| self.roster.forgotten(name, run));
+                if theirs.is_none_or(|theirs| theirs < version) {
+                    self.come_back(now, cx);
+                    return Err(Stop::Closed);
+                }
+            }
         }
         Err(Stop::Close(Close::Refused))
     }
@@ -366,7 +409,14 @@ impl Replication {
         Ok(())
     }
 
-    fn on_sweep_end(&mut self, now: Now, conn: ConnId, id: u32, clock: Hlc, cx: &mut Context<'_>) -> Result<(), Stop> {
+    fn on_sweep_end(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        id: u32,
+        (clock, reaped): (Hlc, &ClaimsView<'_>),
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
         let credible = self
             .links
             .get(&conn)
@@ -375,7 +425,10 @@ impl Replication {
         if !credible {
             return Err(Stop::Close(Close::Clock));
         }
-        if self.intake.end(conn, id, clock, cx.replica, now.mono) {
+        if let Some(claims) = self.intake.end(conn, id, (clock, reaped), cx.replica, now.mono) {
+            if cx.replica.is_returning() {
+                self.on_home_swept(now, &claims, cx);
+            }
             self.intake.restart_dropped(&mut self.links, cx.replica);
             self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         }

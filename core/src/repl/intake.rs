@@ -9,7 +9,7 @@ use crate::config::Timers;
 use crate::origins::Claims;
 use crate::repl::link::{Link, Peer, Pull, PullStage, Role};
 use crate::repl::{Links, link_mut};
-use crate::replica::Replica;
+use crate::replica::{Exposure, Replica, Return};
 use crate::store::SLOTS;
 use crate::time::Mono;
 use crate::version::{Hlc, OriginId};
@@ -45,6 +45,8 @@ struct Sweep {
     known: Claims,
     /// What the sender claimed at the beginning, and how far it has come. Empty before it began.
     claims: Claims,
+    /// What it reconciles, as its beginning named it.
+    reconciles: u64,
     place: Place,
 }
 
@@ -90,7 +92,7 @@ impl Intake {
         &mut self,
         conn: ConnId,
         id: u32,
-        claims: &peer::ClaimsView<'_>,
+        (reconciles, claims): (u64, &peer::ClaimsView<'_>),
         replica: &mut Replica,
         now: Mono,
     ) -> bool {
@@ -98,9 +100,10 @@ impl Intake {
             SweepIn::Asked(mut sweep) if sweep.conn == conn && sweep.id == id => {
                 let resumed = std::mem::take(&mut sweep.claims);
                 claims.read_into(&mut sweep.claims);
-                if resumed != sweep.claims {
+                if resumed != sweep.claims || sweep.reconciles != reconciles {
                     sweep.place = SWEEP_START;
                 }
+                sweep.reconciles = reconciles;
                 if replica.begin_sweep(now, sweep.claims.clone()).is_err() {
                     return false;
                 }
@@ -121,18 +124,46 @@ impl Intake {
         }
     }
 
-    /// The sender is done. True if it was the sweep under way.
-    pub(crate) fn end(&mut self, conn: ConnId, id: u32, clock: Hlc, replica: &mut Replica, now: Mono) -> bool {
+    /// The sender is done; what it had claimed, if it was the sweep under way.
+    pub(crate) fn end(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        (clock, reaped): (Hlc, &peer::ClaimsView<'_>),
+        replica: &mut Replica,
+        now: Mono,
+    ) -> Option<Claims> {
         match std::mem::take(&mut self.sweep) {
             SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
-                replica.end_sweep(now, clock);
-                true
+                replica.end_sweep(now, clock, reaped);
+                Some(sweep.claims)
             }
             other => {
                 self.sweep = other;
-                false
+                None
             }
         }
+    }
+
+    /// The sender holds these keys in some slots, and no others.
+    pub(crate) fn reconcile(
+        &self,
+        conn: ConnId,
+        id: u32,
+        ((from, to), held): ((u16, u16), &peer::NamesView<'_>),
+        replica: &mut Replica,
+    ) -> usize {
+        match &self.sweep {
+            SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
+                (from..to).map(|slot| replica.reconcile(slot, &sweep.claims, held)).sum()
+            }
+            SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => 0,
+        }
+    }
+
+    /// Forgets the sweep under way: this node begins anew.
+    pub(crate) fn reset(&mut self) {
+        self.sweep = SweepIn::Idle;
     }
 
     /// The link is gone; what the sweep over it brought stays, unclaimed.
@@ -155,7 +186,7 @@ impl Intake {
         }
         self.plan_relays(links, replica, timers, now);
         if self.is_idle()
-            && let Some(conn) = choose_sender(links, replica)
+            && let Some(conn) = choose_sender(links, replica).or_else(|| choose_home(links, replica))
         {
             self.ask_sweep(conn, links, replica, now);
         }
@@ -181,12 +212,15 @@ impl Intake {
                 for origin in replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO) {
                     known.raise(origin.id, origin.frontier);
                 }
-                Sweep { conn, id: 0, run, asked: now, known, claims: Claims::default(), place: SWEEP_START }
+                {
+                    let claims = Claims::default();
+                    Sweep { conn, id: 0, run, asked: now, known, claims, reconciles: 0, place: SWEEP_START }
+                }
             }
         };
         (sweep.conn, sweep.id, sweep.asked) = (conn, self.last_id, now);
-        let resume = (sweep.place != SWEEP_START).then_some((sweep.place, &sweep.claims));
-        peer::emit_sweep_ask(sweep.id, &sweep.known, resume, link.staged.out());
+        let resume = (sweep.place != SWEEP_START).then_some((sweep.place, sweep.reconciles, &sweep.claims));
+        peer::emit_sweep_ask(sweep.id, !replica.store.is_empty(), &sweep.known, resume, link.staged.out());
         if let Role::Pull(pull) = &mut link.role {
             pull.gap = false;
         }
@@ -291,6 +325,18 @@ fn has_own_link(links: &Links, origin: OriginId, replica: &Replica) -> bool {
     origin == replica.own() || links.values().any(own)
 }
 
+/// Whom a member that was forgotten asks what of its own is obsolete: whoever has a say, and knows most.
+fn choose_home(links: &Links, replica: &Replica) -> Option<ConnId> {
+    if replica.exposure != Exposure::Returning(Return::Unswept) {
+        return None;
+    }
+    let established = links.values().filter_map(|link| link.source().map(|(_, peer)| (link, peer)));
+    let established = established.filter(|(_, peer)| peer.established);
+    established
+        .max_by_key(|(link, peer)| (peer.frontier.iter().count(), std::cmp::Reverse(link.conn)))
+        .map(|(link, _)| link.conn)
+}
+
 /// Whom to ask for a sweep, if one is needed: of those who stream, the one whose frontier is the greatest in most
 /// origins, so that one sweep closes most gaps.
 fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
@@ -298,7 +344,7 @@ fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
     let needed = |(_, (pull, peer)): (&Link, (&Pull, &Peer))| {
         pull.gap && peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin))
     };
-    if !sources().any(needed) {
+    if replica.is_returning() || !sources().any(needed) {
         return None;
     }
     let greatest = |origin: OriginId| sources().map(|(_, (_, peer))| peer.frontier.of(origin)).max();

@@ -3,6 +3,7 @@
 use crate::boundary::{AddrId, ConnId};
 use crate::config::Timers;
 use crate::origins::Claims;
+use crate::repl::collect::Vouch;
 use crate::repl::feed::Feed;
 use crate::repl::staged::Staged;
 use crate::tail::Tail;
@@ -80,6 +81,11 @@ pub(crate) struct Peer {
     pub(crate) drained: bool,
     /// It has sent at least one statement: it did not turn us away.
     pub(crate) stated: bool,
+    /// The hash of its roster as last stated, and that of ours that it was last told.
+    pub(crate) roster: u64,
+    pub(crate) told_roster: u64,
+    /// What of its statements counts for collection.
+    pub(crate) vouch: Vouch,
 }
 
 /// How many times the silence that ends a link a greeting may take.
@@ -133,8 +139,10 @@ impl Peer {
         self.established = status.established;
         self.drained = status.drained;
         self.stated = true;
+        self.roster = status.roster;
         self.set_clocks(now, status.clocks);
         status.frontier.read_into(&mut self.frontier);
+        self.vouch.state(status.roster, &self.frontier);
     }
 
     pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {

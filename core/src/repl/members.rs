@@ -24,7 +24,7 @@ pub(crate) struct Member {
     pub(crate) incarnation: u64,
     /// The address it gave itself.
     pub(crate) advertise: String,
-    /// When it greeted last.
+    /// When it greeted last, or was last seen linked.
     pub(crate) met: Mono,
 }
 
@@ -222,6 +222,42 @@ impl Members {
         if !target.named && now.ms_since(target.reached) > UNREACHED_MS_MAX {
             self.targets.swap_remove(at);
         }
+    }
+
+    /// All that wait are dialed at once: who was turned away is welcome now.
+    pub(crate) fn dial_soon(&mut self, now: Mono) {
+        for target in &mut self.targets {
+            if let DialState::Waiting(_) = target.state {
+                target.state = DialState::Waiting(now);
+            }
+            target.tried = false;
+        }
+    }
+
+    /// The run of `name` that greeted last.
+    pub(crate) fn run_of(&self, name: &str) -> Option<OriginId> {
+        self.members.get(name).map(|member| member.run)
+    }
+
+    /// A link with `name` stands.
+    pub(crate) fn seen(&mut self, name: &str, now: Mono) {
+        if let Some(member) = self.members.get_mut(name) {
+            member.met = now;
+        }
+    }
+
+    /// Whether no link with `name` stood for `ms`; one that this node never met is not gone.
+    pub(crate) fn is_gone(&self, name: &str, ms: u64, now: Mono) -> bool {
+        self.members.get(name).is_some_and(|member| now.ms_since(member.met) >= ms)
+    }
+
+    /// Forgets a member: it is not dialed any more, but for an address of the command line.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.members.remove(name);
+        let leads_to = |target: &Target| target.member.as_deref() == Some(name);
+        self.targets.retain(|target| {
+            target.named || !leads_to(target) || matches!(target.state, DialState::Linked(_) | DialState::Dialing)
+        });
     }
 
     /// When the next dial is due.

@@ -4,6 +4,7 @@
 //! connections, one for each direction in which records flow, and no two dials can cross.
 
 mod clocks;
+mod collect;
 mod exposure;
 mod feed;
 mod frames;
@@ -12,6 +13,8 @@ mod lag;
 mod link;
 mod members;
 mod orphans;
+mod roster;
+mod seats;
 mod staged;
 mod walk;
 
@@ -24,6 +27,8 @@ use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL};
+pub(crate) use collect::Blocked;
+use collect::Collector;
 use feed::Feed;
 pub(crate) use frames::STAGED_BYTES_MAX;
 use intake::Intake;
@@ -31,6 +36,9 @@ pub(crate) use link::{Link, Role};
 use link::{Pull, PullStage};
 pub(crate) use members::{DialState, Members};
 use orphans::Orphans;
+use roster::Roster;
+pub(crate) use seats::NotForgotten;
+use seats::tell_roster;
 
 /// Links by connection: a bounded, ordered table, so that nothing depends on a hash.
 pub(crate) type Links = BTreeMap<ConnId, Link>;
@@ -62,6 +70,8 @@ pub(crate) struct Replication {
     /// How much of this run's own stream each member was last heard to hold.
     held: BTreeMap<String, Version>,
     progress: exposure::Progress,
+    roster: Roster,
+    collector: Collector,
     deadline: Mono,
 }
 
@@ -80,6 +90,8 @@ impl Replication {
             marks: lag::Marks::new(run),
             held: BTreeMap::new(),
             progress: exposure::Progress::default(),
+            roster: Roster::default(),
+            collector: Collector::new(now.mono),
             deadline: now.mono,
         }
     }
@@ -179,7 +191,7 @@ impl Replication {
             feed.stream(cx.replica, full - out.len(), out);
             if feed.take_owed_status(&cx.replica.tail) {
                 let established = cx.replica.exposure == Exposure::Exposed;
-                emit_status(link, clocks(now, cx.replica), established, cx.replica);
+                emit_status(link, clocks(now, cx.replica), established, self.roster.hash(), cx.replica);
                 link.staged.drain_to(full - out.len(), out);
             }
         }
@@ -193,6 +205,8 @@ impl Replication {
         self.guard_clocks(now, cx);
         self.dial_due(now, cx);
         self.check_exposure(now, cx);
+        self.seat_all(now, cx);
+        self.forget_absent(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         let walking = self.step_walks(now, cx);
         self.send_statuses(now, cx);
@@ -249,24 +263,28 @@ impl Replication {
         self.marks.mark(cx.replica);
         let established = cx.replica.exposure == Exposure::Exposed;
         let clocks = clocks(now, cx.replica);
+        let hash = self.roster.hash();
         for link in self.links.values_mut() {
             if link.status_at > now.mono || link.peer.is_none() {
                 continue;
             }
             link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
-            emit_status(link, clocks, established, cx.replica);
+            tell_roster(link, hash, &self.roster);
+            emit_status(link, clocks, established, hash, cx.replica);
         }
     }
 
     fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let reissuing = self.reissue.step(now, cx.replica);
+        let reissuing = self.step_reissue(now, cx);
         let announcing = self.orphans.step(now, &self.links, &self.members, &self.intake, cx);
         let expiring = match cx.replica.refused {
             None => cx.replica.store.expire(now.wall),
             // A clock that is too far ahead would expire what the others still serve.
-            Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
+            Some(Refused::ClockAhead { .. } | Refused::Fenced | Refused::Left) => false,
         };
-        reissuing | announcing | expiring
+        self.settle_vouches(cx.replica);
+        let collecting = self.collector.step(now, &self.roster, &self.links, cx);
+        reissuing | announcing | expiring | collecting
     }
 
     fn plan_deadline(&mut self, now: Now, walking: bool, cx: &Context<'_>) {
@@ -355,12 +373,13 @@ fn clocks(now: Now, replica: &Replica) -> Clocks {
     Clocks { wall: now.wall, hlc: replica.clock() }
 }
 
-fn emit_status(link: &mut Link, clocks: Clocks, established: bool, replica: &Replica) {
+fn emit_status(link: &mut Link, clocks: Clocks, established: bool, roster: u64, replica: &Replica) {
     let drained = match &link.role {
         Role::Feed(feed) => feed.has_streamed(&replica.tail) && link.staged.is_empty(),
         Role::Pull(_) => false,
     };
-    peer::emit_status(clocks, replica.own(), (established, drained), replica.exposed(), link.staged.out());
+    let out = link.staged.out();
+    peer::emit_status(clocks, replica.own(), (established, drained), roster, replica.exposed(), out);
     if let Role::Feed(feed) = &mut link.role
         && !drained
     {

@@ -21,7 +21,7 @@ pub(super) const CUT_STEP_MS: u64 = 10_000;
 
 /// The same on all nodes until clusters have a secret. Until then it keeps nobody from computing records whose sums
 /// cancel out; it only keeps the sums apart from other uses of the hash.
-const CLUSTER_KEY: [u64; 2] = [0x5369_6d70_6c65_2d4b, 0x565f_6469_6765_7374];
+pub(super) const CLUSTER_KEY: [u64; 2] = [0x5369_6d70_6c65_2d4b, 0x565f_6469_6765_7374];
 
 pub(super) struct Census {
     /// The cut that the answers are for.

@@ -61,6 +61,7 @@ impl Store {
             entry.free_value();
             self.totals.entry_bytes -= before - entry.allocation_bytes();
             self.totals.husks += 1;
+            self.graves[usize::from(walk.cursor)] += 1;
         }
         slot.table.len()
     }

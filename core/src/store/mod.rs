@@ -1,8 +1,9 @@
 //! The store: 16,384 slots of entries, merged by version.
 //!
 //! Every record ever merged leaves the greatest version of its key here, deletions included: a *tombstone* stays, so
-//! that an older value which arrives late still loses. Nothing is collected yet. A value with a deadline becomes a
-//! *husk* a while after it: key, version and deadline stay, the value's memory is freed.
+//! that an older value which arrives late still loses. A value with a deadline becomes a *husk* a while after it: key,
+//! version and deadline stay, the value's memory is freed. Tombstones and husks go when the caller knows that nothing
+//! older can arrive any more ([`Store::collect`]).
 //!
 //! Pure and ordered: which slot, which order within it and which digest follow from the records alone, but for the
 //! order within a slot, which follows from the seed as well.
@@ -16,6 +17,7 @@ use crate::time::WallMs;
 use crate::version::{Hlc, Version};
 
 mod census;
+mod collect;
 mod entry;
 mod expiry;
 mod origins;
@@ -24,6 +26,7 @@ mod table;
 mod tests;
 
 use census::{Census, is_tombstone};
+pub(crate) use collect::{Graves, key_name};
 use entry::{Entry, Parts};
 use expiry::{NEVER, due};
 use origins::Origins;
@@ -39,9 +42,9 @@ pub(crate) const KEY_BYTES_MAX: usize = 1 << 16;
 /// Longest value, in bytes: an entry's header has 29 bits left for it.
 pub(crate) const VALUE_BYTES_MAX: usize = (1 << 29) - 1;
 
-/// Most origins a store may hold records of. Nothing is forgotten here yet, so this must outlast the restarts of a
-/// cluster's life: 30 nodes that restart daily take a year and a half. An entry's header has room for four times as
-/// many; but whoever gets here restarts in a loop, and a table without end would only hide it.
+/// Most origins a store may hold records of. None is forgotten here, so this must outlast the restarts of a cluster's
+/// life: 30 nodes that restart daily take a year and a half. An entry's header has room for four times as many; but
+/// whoever gets here restarts in a loop, and a table without end would only hide it.
 pub(crate) const ORIGINS_MAX: usize = 16_384;
 
 /// What a merge did.
@@ -64,6 +67,8 @@ pub(crate) struct Store {
     /// Keyed with this node's secret.
     hasher: SipHasher13,
     slots: Box<[Slot]>,
+    /// By slot: entries without a value, which is what [`Store::collect`] looks for.
+    graves: Box<[u32]>,
     origins: Origins,
     census: Census,
     totals: Totals,
@@ -106,6 +111,7 @@ impl Store {
         Self {
             hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
             slots: (0..SLOTS).map(|_| Slot::new()).collect(),
+            graves: vec![0; usize::from(SLOTS)].into_boxed_slice(),
             origins: Origins::default(),
             census: Census::new(),
             totals: Totals::default(),
@@ -158,7 +164,8 @@ impl Store {
 
     /// What entries, tables and slots take; the allocator's own overhead is not in it. O(1).
     pub(crate) fn memory_bytes(&self) -> u64 {
-        (self.totals.entry_bytes + self.totals.table_bytes + size_of_val(&*self.slots)) as u64
+        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.graves);
+        (self.totals.entry_bytes + self.totals.table_bytes + fixed_bytes) as u64
     }
 
     /// The sum mod 2^128 of a hash of (key, version, deadline) over all values that live by the cut, and the cut.
@@ -183,6 +190,7 @@ impl Store {
 
     fn merge_at(&mut self, place: Place, record: &Record<'_>) -> Result<Merged, OriginsFull> {
         let slot = &mut self.slots[usize::from(place.slot)];
+        let graves = &mut self.graves[usize::from(place.slot)];
         let merged = match slot.table.find_mut(place.hash, record.key) {
             Some(entry) => {
                 let stands = self.origins.record(entry);
@@ -195,8 +203,11 @@ impl Store {
                     let parts = parts(record, self.origins.intern(record.version.origin)?);
                     self.census.leave(place.slot, &mut slot.digest, &stands);
                     self.totals.leave(&stands, entry);
+                    let had_no_value = stands.value.is_none();
                     entry.overwrite(&parts);
                     self.totals.enter(record, entry);
+                    *graves -= u32::from(had_no_value);
+                    *graves += u32::from(record.value.is_none());
                     self.census.enter(place.slot, &mut slot.digest, record);
                     if record.version == over { Merged::Same } else { Merged::Won { over: Some(over) } }
                 }
@@ -204,6 +215,7 @@ impl Store {
             None => {
                 let entry = Entry::new(place.hash, &parts(record, self.origins.intern(record.version.origin)?));
                 self.totals.enter(record, &entry);
+                *graves += u32::from(record.value.is_none());
                 self.totals.table_bytes += slot.table.insert(entry);
                 self.census.enter(place.slot, &mut slot.digest, record);
                 Merged::Won { over: None }

@@ -25,6 +25,22 @@ impl Table {
         self.0.allocation_size() - before
     }
 
+    /// Takes out the entries that `keep` refuses, in no order that means anything, and gives back what the table no
+    /// longer needs; the bytes by which it has shrunk.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) -> usize {
+        let before = self.0.allocation_size();
+        self.0.retain(|entry| keep(entry));
+        // Not at every entry: a table that hovers around a size would be built anew again and again.
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(2 * self.0.len(), |entry| spread(entry.hash()));
+        }
+        before - self.0.allocation_size()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

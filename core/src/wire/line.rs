@@ -5,6 +5,7 @@
 use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply};
 use crate::config::Limits;
 use crate::help::{MANUAL, Verb, nearest};
+use crate::repl::NotForgotten;
 use crate::replica::Refused;
 use crate::wire::words::{WORDS_MAX, Words, WordsError};
 
@@ -91,6 +92,10 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Refused(Refused::Fenced) => out.extend_from_slice(
             b"Error: a newer run of this node has taken its place; nothing was written; write to another node",
         ),
+        Reply::Refused(Refused::Left) => out.extend_from_slice(
+            b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one",
+        ),
+        Reply::NotForgotten { member, why } => emit_not_forgotten(member, why, out),
     }
     out.push(b'\n');
 }
@@ -112,6 +117,12 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
         Verb::Ping => parse_nothing(verb, words).map(|()| Command::Ping),
         Verb::Stats => parse_nothing(verb, words).map(|()| Command::Stats),
         Verb::Peers => parse_nothing(verb, words).map(|()| Command::Peers),
+        Verb::Forget => {
+            let usage = Reply::Usage { verb, hint: false };
+            let (Some(member), None) = (words.next(), words.next()) else { return Err(usage) };
+            // Members' names are text; what is none names nobody.
+            str::from_utf8(member).map(|member| Command::Forget { member }).map_err(|_| usage)
+        }
         Verb::Help => {
             let Some(name) = words.next() else { return Ok(Command::Help { topic: None }) };
             parse_nothing(verb, words)?;
@@ -189,11 +200,24 @@ fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
     }
     for manual in &MANUAL {
         out.extend_from_slice(manual.name.as_bytes());
-        // The longest name has five letters.
-        out.extend_from_slice(&b"       "[manual.name.len()..]);
+        // The longest name has six letters.
+        out.extend_from_slice(&b"        "[manual.name.len()..]);
         push_all(out, &[manual.summary, "\n"]);
     }
     out.extend_from_slice(b"HELP and the name of a command tells more.");
+}
+
+fn emit_not_forgotten(member: &str, why: NotForgotten, out: &mut Vec<u8>) {
+    push_all(out, &["Error: "]);
+    let shown = &member.as_bytes()[..member.len().min(ECHO_BYTES_MAX)];
+    out.extend(shown.iter().flat_map(|byte| byte.escape_ascii()));
+    let text = match why {
+        NotForgotten::Unknown => " is no member's name; nothing was changed; STATS and PEERS name the members",
+        NotForgotten::Own => " is this node itself; nothing was changed; LEAVE takes it out of its cluster",
+        NotForgotten::Up => " is up; nothing was changed; stop it first, or run LEAVE on it",
+        NotForgotten::NotJoined => " was not forgotten: this node has not found its cluster yet; try again later",
+    };
+    push_all(out, &[text]);
 }
 
 /// Bytes of an unknown command that are repeated to the user: enough to recognise it.

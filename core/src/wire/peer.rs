@@ -4,7 +4,7 @@
 use crate::origins::{Claims, ORIGINS_MAX};
 use crate::record::{begin_frame, end_frame};
 use crate::time::WallMs;
-use crate::version::{Hlc, OriginId};
+use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
 
 /// First bytes of a peer's connection. No text client sends 0x93 first, a line end in it betrays a transport that
@@ -23,6 +23,9 @@ pub(crate) const ADDRESS_BYTES_MAX: usize = 259;
 /// Members that a greeting may list; the clusters this is for have thirty.
 pub(crate) const MEMBERS_MAX: usize = 256;
 
+/// Seats of a roster: of members, and of some that have gone.
+pub(crate) const SEATS_MAX: usize = 2 * MEMBERS_MAX;
+
 /// Longest text of a refusal.
 const REFUSAL_BYTES_MAX: usize = 200;
 
@@ -36,6 +39,8 @@ const KIND_SWEEP_STEP: u8 = 7;
 const KIND_SWEEP_END: u8 = 8;
 const KIND_MEMBERS: u8 = 9;
 const KIND_PULL_BEGIN: u8 = 10;
+const KIND_ROSTER: u8 = 11;
+const KIND_SWEEP_HELD: u8 = 17;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +55,32 @@ pub(crate) enum Frame<'a> {
     },
     SweepAsk(SweepAsk<'a>),
     /// What the sender claims for the sweep: its frontier when the sweep began.
+    /// `reconciles` names what the sender has collected that the asker may still hold; 0: nothing.
     SweepBegin {
         id: u32,
+        reconciles: u64,
         claims: ClaimsView<'a>,
+    },
+    /// All keys that the sender holds in some slots, in a sweep that reconciles; their entries came before.
+    SweepHeld {
+        id: u32,
+        slots: (u16, u16),
+        names: NamesView<'a>,
     },
     /// Everything before this place has been sent.
     SweepStep {
         id: u32,
         place: Place,
     },
-    /// The sweep is whole; the sender's clock then.
+    /// The sweep is whole; the sender's clock then, and what it has collected.
     SweepEnd {
         id: u32,
         clock: Hlc,
+        reaped: ClaimsView<'a>,
     },
     Members(MembersView<'a>),
+    /// The sender's whole roster.
+    Roster(RosterView<'a>),
 }
 
 /// Who speaks.
@@ -91,9 +107,19 @@ pub(crate) struct Clocks {
 /// Why a greeting is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal<'a> {
-    /// Another run answers at the address of the one that is turned away: it has taken its place.
-    pub(crate) fenced: bool,
+    pub(crate) reason: Reason,
     pub(crate) text: &'a str,
+}
+
+/// What a run that is turned away is to make of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// To try again later.
+    Other,
+    /// Another run answers at its address: it has taken its place.
+    Fenced,
+    /// The cluster goes on without it; the version of that decision. What it holds may be obsolete.
+    Forgotten(Version),
 }
 
 /// A heartbeat.
@@ -105,6 +131,8 @@ pub(crate) struct Status<'a> {
     pub(crate) established: bool,
     /// Everything the link is to carry from the sender's tail went before this frame.
     pub(crate) drained: bool,
+    /// Of the sender's roster.
+    pub(crate) roster: u64,
     pub(crate) frontier: ClaimsView<'a>,
 }
 
@@ -124,9 +152,20 @@ pub(crate) struct Pull<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SweepAsk<'a> {
     pub(crate) id: u32,
+    /// The asker holds something, which may have been deleted and forgotten since.
+    pub(crate) stored: bool,
     pub(crate) known: ClaimsView<'a>,
-    /// Where an earlier sweep of the same run, with the same `known`, was cut, and what it claimed.
-    pub(crate) resume: Option<(Place, ClaimsView<'a>)>,
+    /// Where an earlier sweep of the same run, with the same `known`, was cut.
+    pub(crate) resume: Option<Resume<'a>>,
+}
+
+/// A sweep that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resume<'a> {
+    pub(crate) place: Place,
+    /// What its beginning said.
+    pub(crate) reconciles: u64,
+    pub(crate) claims: ClaimsView<'a>,
 }
 
 /// A place in a sweep: a slot, and the last hash done in it.
@@ -172,6 +211,39 @@ impl<'a> MembersView<'a> {
     }
 }
 
+/// A list of [names of keys](crate::store::key_name) in a frame, whole and sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NamesView<'a>(&'a [[u8; 8]]);
+
+impl NamesView<'_> {
+    pub(crate) fn contains(&self, name: u64) -> bool {
+        self.0.binary_search_by_key(&name, |bytes| u64::from_le_bytes(*bytes)).is_ok()
+    }
+}
+
+/// One member's seat, as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeatView<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: Version,
+    /// The run that lost the seat; `None`: the member has it.
+    pub(crate) gone: Option<OriginId>,
+}
+
+/// A list of seats in a frame, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RosterView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> RosterView<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SeatView<'a>> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.seat())
+    }
+}
+
 /// Reads the body of a frame that is not a record.
 pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
     let mut bytes = Bytes(body);
@@ -185,12 +257,13 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             name: bytes.text(NAME_BYTES_MAX)?,
             advertise: bytes.text(ADDRESS_BYTES_MAX)?,
         }),
-        KIND_REFUSED => Frame::Refused(Refusal { fenced: bytes.bool()?, text: bytes.text(REFUSAL_BYTES_MAX)? }),
+        KIND_REFUSED => Frame::Refused(Refusal { reason: bytes.reason()?, text: bytes.text(REFUSAL_BYTES_MAX)? }),
         KIND_STATUS => Frame::Status(Status {
             clocks: bytes.clocks()?,
             origin: bytes.origin()?,
             established: bytes.bool()?,
             drained: bytes.bool()?,
+            roster: bytes.u64()?,
             frontier: bytes.claims()?,
         }),
         KIND_PULL => Frame::Pull(Pull {
@@ -201,15 +274,18 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         }),
         KIND_SWEEP_ASK => Frame::SweepAsk(SweepAsk {
             id: bytes.u32()?,
+            stored: bytes.bool()?,
             known: bytes.claims()?,
             resume: match bytes.bool()? {
-                true => Some((bytes.place()?, bytes.claims()?)),
+                true => Some(Resume { place: bytes.place()?, reconciles: bytes.u64()?, claims: bytes.claims()? }),
                 false => None,
             },
         }),
-        KIND_SWEEP_BEGIN => Frame::SweepBegin { id: bytes.u32()?, claims: bytes.claims()? },
+        KIND_SWEEP_BEGIN => Frame::SweepBegin { id: bytes.u32()?, reconciles: bytes.u64()?, claims: bytes.claims()? },
         KIND_SWEEP_STEP => Frame::SweepStep { id: bytes.u32()?, place: bytes.place()? },
-        KIND_SWEEP_END => Frame::SweepEnd { id: bytes.u32()?, clock: Hlc(bytes.u64()?) },
+        KIND_SWEEP_END => Frame::SweepEnd { id: bytes.u32()?, clock: Hlc(bytes.u64()?), reaped: bytes.claims()? },
+        KIND_SWEEP_HELD => Frame::SweepHeld { id: bytes.u32()?, slots: bytes.slots()?, names: bytes.names()? },
+        KIND_ROSTER => Frame::Roster(bytes.roster()?),
         KIND_MEMBERS => Frame::Members(bytes.members()?),
         KIND_PULL_BEGIN => Frame::PullBegin { id: bytes.u32()? },
         _ => return None,
@@ -232,7 +308,14 @@ pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
 
 pub(crate) fn emit_refused(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
     emit(KIND_REFUSED, out, |out| {
-        out.push(refusal.fenced.into());
+        match refusal.reason {
+            Reason::Other => out.push(0),
+            Reason::Fenced => out.push(1),
+            Reason::Forgotten(version) => {
+                out.push(2);
+                put_version(out, version);
+            }
+        }
         put_text(out, refusal.text);
     });
 }
@@ -241,6 +324,7 @@ pub(crate) fn emit_status(
     clocks: Clocks,
     origin: OriginId,
     (established, drained): (bool, bool),
+    roster: u64,
     frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
     out: &mut Vec<u8>,
 ) {
@@ -249,6 +333,7 @@ pub(crate) fn emit_status(
         put_u64(out, origin.0);
         out.push(established.into());
         out.push(drained.into());
+        put_u64(out, roster);
         put_claims(out, frontier);
     });
 }
@@ -271,21 +356,30 @@ pub(crate) fn emit_pull_begin(id: u32, out: &mut Vec<u8>) {
     emit(KIND_PULL_BEGIN, out, |out| put_u32(out, id));
 }
 
-pub(crate) fn emit_sweep_ask(id: u32, known: &Claims, resume: Option<(Place, &Claims)>, out: &mut Vec<u8>) {
+pub(crate) fn emit_sweep_ask(
+    id: u32,
+    stored: bool,
+    known: &Claims,
+    resume: Option<(Place, u64, &Claims)>,
+    out: &mut Vec<u8>,
+) {
     emit(KIND_SWEEP_ASK, out, |out| {
         put_u32(out, id);
+        out.push(stored.into());
         put_claims(out, known.iter().copied());
         out.push(resume.is_some().into());
-        if let Some((place, claims)) = resume {
+        if let Some((place, reconciles, claims)) = resume {
             put_place(out, place);
+            put_u64(out, reconciles);
             put_claims(out, claims.iter().copied());
         }
     });
 }
 
-pub(crate) fn emit_sweep_begin(id: u32, claims: &Claims, out: &mut Vec<u8>) {
+pub(crate) fn emit_sweep_begin(id: u32, reconciles: u64, claims: &Claims, out: &mut Vec<u8>) {
     emit(KIND_SWEEP_BEGIN, out, |out| {
         put_u32(out, id);
+        put_u64(out, reconciles);
         put_claims(out, claims.iter().copied());
     });
 }
@@ -297,10 +391,36 @@ pub(crate) fn emit_sweep_step(id: u32, place: Place, out: &mut Vec<u8>) {
     });
 }
 
-pub(crate) fn emit_sweep_end(id: u32, clock: Hlc, out: &mut Vec<u8>) {
+pub(crate) fn emit_sweep_end(id: u32, clock: Hlc, reaped: &Claims, out: &mut Vec<u8>) {
     emit(KIND_SWEEP_END, out, |out| {
         put_u32(out, id);
         put_u64(out, clock.0);
+        put_claims(out, reaped.iter().copied());
+    });
+}
+
+/// `slots` are the first and the one behind the last; `names` are sorted.
+pub(crate) fn emit_sweep_held(id: u32, slots: (u16, u16), names: &[u64], out: &mut Vec<u8>) {
+    debug_assert!(names.is_sorted(), "whoever reads them searches by halving");
+    emit(KIND_SWEEP_HELD, out, |out| {
+        put_u32(out, id);
+        out.extend_from_slice(&slots.0.to_le_bytes());
+        out.extend_from_slice(&slots.1.to_le_bytes());
+        put_varint(out, names.len() as u64);
+        for name in names {
+            put_u64(out, *name);
+        }
+    });
+}
+
+pub(crate) fn emit_roster<'a>(seats: impl Iterator<Item = SeatView<'a>> + Clone, out: &mut Vec<u8>) {
+    emit(KIND_ROSTER, out, |out| {
+        put_varint(out, seats.clone().count() as u64);
+        for seat in seats {
+            put_text(out, seat.name);
+            put_version(out, seat.version);
+            put_u64(out, seat.gone.map_or(0, |run| run.0));
+        }
     });
 }
 
@@ -332,6 +452,11 @@ fn put_u64(out: &mut Vec<u8>, value: u64) {
 fn put_clocks(out: &mut Vec<u8>, clocks: Clocks) {
     put_u64(out, clocks.wall.0);
     put_u64(out, clocks.hlc.0);
+}
+
+fn put_version(out: &mut Vec<u8>, version: Version) {
+    put_u64(out, version.hlc.0);
+    put_u64(out, version.origin.0);
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -379,8 +504,49 @@ impl<'a> Bytes<'a> {
         Some((self.text(NAME_BYTES_MAX)?, self.text(ADDRESS_BYTES_MAX)?))
     }
 
+    fn slot(&mut self) -> Option<u16> {
+        self.u16().filter(|slot| *slot < crate::store::SLOTS)
+    }
+
+    /// The first slot, and the one behind the last.
+    fn slots(&mut self) -> Option<(u16, u16)> {
+        let (from, to) = (self.u16()?, self.u16()?);
+        (from < to && to <= crate::store::SLOTS).then_some((from, to))
+    }
+
+    fn reason(&mut self) -> Option<Reason> {
+        Some(match self.u8()? {
+            0 => Reason::Other,
+            1 => Reason::Fenced,
+            2 => Reason::Forgotten(self.version()?),
+            _ => return None,
+        })
+    }
+
+    fn names(&mut self) -> Option<NamesView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= self.0.len() / 8)?;
+        let (names, _) = self.take(count * 8)?.as_chunks::<8>();
+        names.is_sorted_by_key(|name| u64::from_le_bytes(*name)).then_some(NamesView(names))
+    }
+
+    fn seat(&mut self) -> Option<SeatView<'a>> {
+        let name = self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?;
+        let version = self.version().filter(|version| version.origin.0 != 0)?;
+        let gone = self.u64()?;
+        Some(SeatView { name, version, gone: (gone != 0).then_some(OriginId(gone)) })
+    }
+
+    fn roster(&mut self) -> Option<RosterView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= SEATS_MAX)?;
+        let bytes = self.0;
+        for _ in 0..count {
+            self.seat()?;
+        }
+        Some(RosterView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    }
+
     fn place(&mut self) -> Option<Place> {
-        let slot = self.u16().filter(|slot| *slot < crate::store::SLOTS)?;
+        let slot = self.slot()?;
         let some = self.bool()?;
         let hash = self.u32()?;
         Some(Place { slot, after: some.then_some(hash) })
@@ -446,15 +612,15 @@ mod tests {
         let resumed = claims(&[(1, 12)]);
         let place = Place { slot: 9, after: Some(77) };
         let mut out = Vec::new();
-        emit_sweep_ask(5, &known, Some((place, &resumed)), &mut out);
+        emit_sweep_ask(5, true, &known, Some((place, 8, &resumed)), &mut out);
         let Some(Frame::SweepAsk(ask)) = parse(body(&out)) else { panic!("a sweep request") };
         let mut read = Claims::default();
         ask.known.read_into(&mut read);
-        assert_eq!((ask.id, read), (5, known));
-        let (at, view) = ask.resume.unwrap();
+        assert_eq!((ask.id, ask.stored, read), (5, true, known));
+        let resume = ask.resume.unwrap();
         let mut read = Claims::default();
-        view.read_into(&mut read);
-        assert_eq!((at, read), (place, resumed));
+        resume.claims.read_into(&mut read);
+        assert_eq!((resume.place, resume.reconciles, read), (place, 8, resumed));
     }
 
     #[test]

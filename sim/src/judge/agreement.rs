@@ -42,13 +42,17 @@ impl Judge {
             let held = self.held[key];
             for (run, _) in nodes {
                 let entry = self.run(*run).entries[key];
-                if entry.map(|entry| entry.version) < held {
+                if held.is_some() && entry.map(|entry| entry.version) < held {
                     return Some(format!("{name}: run {} has {entry:?}, {held:?} was held", run.0));
                 }
             }
             let left = self.run(first.0).entries[key];
             for (run, _) in rest {
                 let right = self.run(*run).entries[key];
+                // One may have forgotten a delete that the other still remembers.
+                if [left, right].iter().flatten().all(|entry| entry.token.is_none()) {
+                    continue;
+                }
                 let both = left.zip(right);
                 let expired = both.is_some_and(|(left, right)| {
                     left.version == right.version
@@ -64,7 +68,7 @@ impl Judge {
         if let Some((run, node)) = other {
             return Some(format!("digests: run {} {digest:x?}, run {} {:x?}", first.0.0, run.0, node.digest()));
         }
-        nodes.iter().find_map(|(run, node)| self.stranger(*run, node))
+        self.unrest(nodes).or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
     }
 
     /// What the first run that did not stop holds: by key, the token of its value.

@@ -10,16 +10,18 @@
 //! state never goes back, so reading one's own writes and reading monotonically need no check of their own.
 
 mod agreement;
+mod burials;
 mod sessions;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Gauges, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Version, WallMs};
 
 use crate::outcome::{Failure, Oracle, Stats};
 use crate::plan::{Ask, Fault, Item, Plan, key_text, size};
 
+use burials::Burials;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
 use versions::{Entry, Written};
@@ -53,6 +55,9 @@ pub struct Judge {
     held: Vec<Option<Version>>,
     /// By node: the least and greatest that its clock was ahead of the true time.
     leads_ms: Vec<(i64, i64)>,
+    burials: Burials,
+    /// By node: whether the cluster may have been told to forget it. What it then writes anew may be anybody's.
+    forgotten: Vec<bool>,
     pad_max: u64,
     /// The longest that the plan lets a process stand still.
     pause_ms_max: u64,
@@ -78,6 +83,8 @@ struct Run {
     newest: Option<Version>,
     /// The greatest reading of its wall clock.
     wall_max: WallMs,
+    /// What was below the tombstones that it has taken out.
+    buried: BTreeSet<Version>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +122,8 @@ impl Judge {
             sessions: Vec::new(),
             versions: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
+            burials: Burials::default(),
+            forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],
             plan: plan.clone(),
         }
@@ -169,6 +178,7 @@ impl Judge {
             entries: vec![None; self.keys.len()],
             newest: None,
             wall_max: now.wall,
+            buried: BTreeSet::new(),
         });
         self.stats.runs += 1;
         self.recount();

@@ -46,8 +46,11 @@ impl Judge {
             let old = self.run(run).entries[size(key)];
             let want = expected.get(&key).copied().filter(|want| want.write != Write::None);
             let Some(record) = record else {
-                if old.is_some() || want.is_some_and(|want| want.write == Write::Done) {
+                if want.is_some_and(|want| want.write == Write::Done && want.token.is_some()) {
                     self.fail(Oracle::Lww, || format!("run {}: k{key} is gone; it was {old:?}, {want:?}", run.0));
+                }
+                if let Some(old) = old {
+                    self.take_out(run, key, old, now);
                 }
                 continue;
             };
@@ -88,9 +91,10 @@ impl Judge {
         };
         if let Some(bytes) = record.value {
             let known = token.and_then(|token| Some((token, *self.tokens.get(&token)?)));
+            let writer = self.run(writer).node;
             let right = known.is_some_and(|(token, from)| {
                 from.key == key
-                    && self.plan.setting.home(from.client) == self.run(writer).node
+                    && (self.plan.setting.home(from.client) == writer || self.forgotten[size(writer)])
                     && value(token, from.pad).as_bytes() == bytes
             });
             if !right {
@@ -143,7 +147,7 @@ impl Judge {
         let reissued = old.is_some_and(|old| {
             let (token, deadline, origin) = (entry.token, entry.deadline, old.version.origin);
             let was_own = origin != self.run(run).origin && self.origins.get(&origin) == Some(&run);
-            was_own && (old.token, old.deadline) == (token, deadline)
+            (was_own || self.forgotten[size(self.run(run).node)]) && (old.token, old.deadline) == (token, deadline)
         });
         match want {
             None if own && !reissued => {
@@ -163,6 +167,10 @@ impl Judge {
     }
 
     fn take_entry(&mut self, run: RunId, key: u64, entry: Entry) {
+        self.check_grave(run, key, entry.version);
+        if let Some(old) = self.run(run).entries[size(key)] {
+            self.bury(old.version, entry.version);
+        }
         let state = self.run_mut(run);
         state.entries[size(key)] = Some(entry);
         state.newest = state.newest.max(Some(entry.version));

@@ -1,0 +1,188 @@
+//! Collection: taking out tombstones and husks once every member has seen what they say (PROTOCOL.md rules 17, 18).
+//!
+//! A tombstone of version (h, o) is *stable* when every member of the roster has stated, under this very roster, a
+//! frontier that covers it, and this node's own frontier covers all of each such statement. Whatever is older than the
+//! tombstone then lies below this node's frontier, so no stream and no sweep brings it any more; and each member that
+//! served it could only have sent it before its statement, over a link that keeps the order.
+//!
+//! Only statements of members that are linked at the moment count. One that is away holds collection up, by name, until
+//! it comes back or an operator lets the cluster forget it.
+
+use crate::origins::Claims;
+use crate::repl::link::{Link, Role};
+use crate::repl::roster::Roster;
+use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
+use crate::repl::{Context, Links, Replication};
+use crate::replica::{Exposure, Replica};
+use crate::store::SLOTS;
+use crate::time::{Mono, Now};
+use crate::version::Hlc;
+
+/// What a member stated, on its way to being counted on.
+#[derive(Debug, Default)]
+pub(crate) struct Vouch {
+    /// The roster under which it was stated, and what.
+    pending: Option<(u64, Claims)>,
+    /// The newest statement that this node's own frontier covers.
+    stands: Option<(u64, Claims)>,
+}
+
+/// Who holds up collection, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// No link to it stands.
+    Away,
+    /// It has not seen all deletes yet, or has another roster still.
+    Behind,
+}
+
+/// The walk over what may be collected.
+#[derive(Debug)]
+pub(super) struct Collector {
+    round: Option<Round>,
+    next: Mono,
+    /// The oldest tombstone that the last walk left.
+    oldest: Option<Hlc>,
+    collected: u64,
+}
+
+#[derive(Debug)]
+struct Round {
+    stable: Claims,
+    slot: u16,
+    oldest: Option<Hlc>,
+}
+
+impl Vouch {
+    /// Takes in a statement. One that is not covered yet is waited for: under steady writes the newest never is.
+    pub(super) fn state(&mut self, roster: u64, frontier: &Claims) {
+        if self.pending.as_ref().is_none_or(|(under, _)| *under != roster) {
+            self.pending = Some((roster, frontier.clone()));
+        }
+    }
+
+    /// Counts on what was stated, once this node's own frontier covers it.
+    pub(super) fn settle(&mut self, replica: &Replica) {
+        let covered = |claims: &Claims| claims.iter().all(|(origin, hlc)| replica.origins.frontier(*origin) >= *hlc);
+        if self.pending.as_ref().is_some_and(|(_, claims)| covered(claims)) {
+            self.stands = self.pending.take();
+        }
+    }
+
+    fn under(&self, roster: u64) -> Option<&Claims> {
+        self.stands.as_ref().filter(|(under, _)| *under == roster).map(|(_, claims)| claims)
+    }
+}
+
+impl Collector {
+    pub(super) fn new(now: Mono) -> Self {
+        Self { round: None, next: now, oldest: None, collected: 0 }
+    }
+
+    /// Takes some more out. True while there is more to look at now.
+    pub(super) fn step(&mut self, now: Now, roster: &Roster, links: &Links, cx: &mut Context<'_>) -> bool {
+        if self.round.is_none() {
+            if now.mono < self.next {
+                return false;
+            }
+            self.next = now.mono.plus_ms(cx.config.timers.collect_ms);
+            if cx.replica.store.graves() == 0 {
+                self.oldest = None;
+                return false;
+            }
+            let stable = stable(roster, links, cx).unwrap_or_default();
+            self.round = Some(Round { stable, slot: 0, oldest: None });
+        }
+        let Some(round) = &mut self.round else { return false };
+        self.collected += round.step(cx.replica);
+        if round.slot < SLOTS {
+            return true;
+        }
+        self.oldest = round.oldest;
+        self.round = None;
+        false
+    }
+
+    /// What is no longer so: a walk under way took it for granted.
+    pub(super) fn abort(&mut self) {
+        self.round = None;
+    }
+
+    /// The oldest tombstone, as of the last walk.
+    pub(super) fn oldest(&self) -> Option<Hlc> {
+        self.oldest
+    }
+
+    /// Tombstones and husks taken out so far.
+    pub(super) fn collected(&self) -> u64 {
+        self.collected
+    }
+}
+
+impl Round {
+    fn step(&mut self, replica: &mut Replica) -> u64 {
+        let (mut slots, mut entries, mut count) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX, 0);
+        while self.slot < SLOTS && slots > 0 && entries > 0 {
+            slots -= 1;
+            let graves = replica.collect(self.slot, &self.stable, &mut count);
+            entries = entries.saturating_sub(graves.looked_at);
+            self.oldest = self.oldest.into_iter().chain(graves.oldest).min();
+            self.slot += 1;
+        }
+        count
+    }
+}
+
+impl Replication {
+    /// The oldest tombstone, as of the last walk over them.
+    pub(crate) fn oldest_tombstone(&self) -> Option<Hlc> {
+        self.collector.oldest()
+    }
+
+    /// Tombstones and husks taken out so far.
+    pub(crate) fn collected(&self) -> u64 {
+        self.collector.collected()
+    }
+
+    /// Members that hold up collection, by name.
+    pub(crate) fn blockers<'a>(
+        &'a self,
+        config: &'a crate::config::Config,
+    ) -> impl Iterator<Item = (&'a str, Blocked)> {
+        let hash = self.roster.hash();
+        let others = self.roster.members().filter(|name| *name != config.name);
+        others.filter_map(move |name| match pulled_from(&self.links, name) {
+            None => Some((name, Blocked::Away)),
+            Some(link) => link.vouched(hash).is_none().then_some((name, Blocked::Behind)),
+        })
+    }
+}
+
+/// What every member of the roster has seen, and this node has seen with each; `None` while it cannot be told.
+fn stable(roster: &Roster, links: &Links, cx: &Context<'_>) -> Option<Claims> {
+    if cx.replica.exposure == Exposure::Hidden || cx.replica.is_reissuing() || !roster.has(&cx.config.name) {
+        return None;
+    }
+    let hash = roster.hash();
+    let mut stable = Claims::default();
+    for origin in cx.replica.origins.iter() {
+        stable.raise(origin.id, origin.frontier);
+    }
+    for name in roster.members().filter(|name| *name != cx.config.name) {
+        let vouched = pulled_from(links, name)?.vouched(hash)?;
+        stable.lower_to(vouched);
+    }
+    Some(stable)
+}
+
+/// The link over which this node pulls from `name`: its statements come behind all that it was sent by it.
+fn pulled_from<'a>(links: &'a Links, name: &str) -> Option<&'a Link> {
+    links.values().find(|link| matches!(link.role, Role::Pull(_)) && link.name() == Some(name))
+}
+
+impl Link {
+    /// What the peer stated under this roster, and this node covers.
+    fn vouched(&self, roster: u64) -> Option<&Claims> {
+        self.peer.as_ref()?.vouch.under(roster)
+    }
+}

@@ -1,0 +1,155 @@
+//! Who gets a seat in the roster and who loses it, and how members tell each other.
+
+use crate::boundary::{Close, ConnId};
+use crate::repl::clocks::is_credible;
+use crate::repl::frames::Stop;
+use crate::repl::link::Link;
+use crate::repl::roster::{Roster, Seat};
+use crate::repl::{Context, Replication};
+use crate::replica::{Exposure, Refused, Replica};
+use crate::time::Now;
+use crate::version::{OriginId, Version};
+use crate::wire::peer::{self, RosterView};
+
+/// Why a member cannot be forgotten. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotForgotten {
+    /// No member has this name.
+    Unknown,
+    /// It is this node itself.
+    Own,
+    /// It is linked to this node.
+    Up,
+    /// This node has no say yet: it has not found its cluster.
+    NotJoined,
+}
+
+/// A run that nobody has met: what is forgotten is only the name.
+const NO_RUN: OriginId = OriginId(u64::MAX);
+
+impl Replication {
+    /// Gives a seat to this node and to all whom it is linked with, as far as they have none.
+    pub(super) fn seat_all(&mut self, now: Now, cx: &mut Context<'_>) {
+        if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
+            return;
+        }
+        let own = std::iter::once(cx.config.name.as_str());
+        let linked = self.links.values().filter_map(Link::name);
+        let missing: Vec<String> = own.chain(linked).filter(|name| !self.roster.has(name)).map(str::to_owned).collect();
+        for name in missing {
+            let seat = Seat { version: cx.replica.stamp(now), gone: None };
+            self.roster.merge(&name, seat);
+            self.collector.abort();
+        }
+    }
+
+    /// Takes `name` off the roster: nobody waits for it any more. Should its run come back, it is told so.
+    pub(crate) fn forget_member(&mut self, now: Now, name: &str, cx: &mut Context<'_>) -> Result<(), NotForgotten> {
+        if name == cx.config.name {
+            return Err(NotForgotten::Own);
+        }
+        if cx.replica.exposure != Exposure::Exposed {
+            return Err(NotForgotten::NotJoined);
+        }
+        if !self.roster.has(name) {
+            return Err(NotForgotten::Unknown);
+        }
+        if self.links.values().any(|link| link.name() == Some(name)) {
+            return Err(NotForgotten::Up);
+        }
+        let run = self.members.run_of(name).unwrap_or(NO_RUN);
+        tracing::warn!(member = name, %run, "forgotten: deletes no longer wait for it");
+        self.unseat(now, name, run, cx.replica);
+        self.members.forget(name);
+        self.soon(now.mono);
+        Ok(())
+    }
+
+    /// Forgets members that have been away for as long as the operator allowed.
+    pub(super) fn forget_absent(&mut self, now: Now, cx: &mut Context<'_>) {
+        let absence_ms = cx.config.timers.absence_ms;
+        if absence_ms == 0 {
+            return;
+        }
+        for link in self.links.values() {
+            if let Some(name) = link.name() {
+                self.members.seen(name, now.mono);
+            }
+        }
+        let gone = |name: &&str| self.members.is_gone(name, absence_ms, now.mono);
+        let absent: Vec<String> = self.roster.members().filter(gone).map(str::to_owned).collect();
+        for name in absent {
+            // Those that cannot be forgotten are not absent.
+            let _ = self.forget_member(now, &name, cx);
+        }
+    }
+
+    /// A peer's roster: takes in what is news.
+    pub(super) fn on_roster(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        view: &RosterView<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else {
+            return Err(Stop::Close(Close::Malformed));
+        };
+        let bound_ms = cx.config.timers.clock_ahead_ms_max;
+        if !view.iter().all(|seat| is_credible(peer, seat.version.hlc, bound_ms)) {
+            return Err(Stop::Close(Close::Clock));
+        }
+        let mut news = false;
+        for seat in view.iter() {
+            cx.replica.observe(seat.version);
+            if !self.roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone }) {
+                continue;
+            }
+            news = true;
+            if let Some(run) = seat.gone
+                && self.members.run_of(seat.name) == Some(run)
+            {
+                self.members.forget(seat.name);
+            }
+        }
+        if !news {
+            return Ok(());
+        }
+        self.collector.abort();
+        self.soon(now.mono);
+        let is_gone = self.roster.forgotten(&cx.config.name, self.run).is_some();
+        if is_gone && cx.replica.refused != Some(Refused::Left) {
+            self.come_back(now, cx);
+            return Err(Stop::Closed);
+        }
+        let forgotten =
+            |link: &&Link| link.peer.as_ref().is_some_and(|peer| self.roster.forgotten(&peer.name, peer.run).is_some());
+        let conns: Vec<ConnId> = self.links.values().filter(forgotten).map(|link| link.conn).collect();
+        for gone in &conns {
+            self.close(now, *gone, Close::Replaced, cx);
+        }
+        if conns.contains(&conn) { Err(Stop::Closed) } else { Ok(()) }
+    }
+
+    /// Looks whether what members stated is covered by now.
+    pub(super) fn settle_vouches(&mut self, replica: &Replica) {
+        for peer in self.links.values_mut().filter_map(|link| link.peer.as_mut()) {
+            peer.vouch.settle(replica);
+        }
+    }
+
+    fn unseat(&mut self, now: Now, name: &str, run: OriginId, replica: &mut Replica) {
+        let version: Version = replica.stamp(now);
+        self.roster.merge(name, Seat { version, gone: Some(run) });
+        self.collector.abort();
+    }
+}
+
+/// Tells the peer the roster, if it seems to have another one and was not told.
+pub(super) fn tell_roster(link: &mut Link, hash: u64, roster: &Roster) {
+    let Some(peer) = &mut link.peer else { return };
+    if peer.roster != hash && peer.told_roster != hash && !roster.is_empty() {
+        peer.told_roster = hash;
+        peer::emit_roster(roster.iter(), link.staged.out());
+    }
+}

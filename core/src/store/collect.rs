@@ -1,0 +1,103 @@
+//! Taking entries out: tombstones and husks that nobody needs any more, and what a node that was away has missed the end
+//! of.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+
+use super::census::CLUSTER_KEY;
+use super::{Slot, Store};
+use crate::record::Record;
+use crate::version::{Hlc, Version};
+
+/// What [`Store::collect`] found in a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Graves {
+    /// Entries looked at.
+    pub(crate) looked_at: usize,
+    /// The oldest tombstone that stays.
+    pub(crate) oldest: Option<Hlc>,
+}
+
+impl Store {
+    /// Whether there is nothing at all in here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.totals.entry_bytes == 0
+    }
+
+    /// Tombstones and husks.
+    pub(crate) fn graves(&self) -> u64 {
+        self.totals.tombstones + self.totals.husks
+    }
+
+    /// Takes out the tombstones and husks of `slot` that are stable: nothing older of their keys can arrive any more.
+    /// Tells `collected` of each. Digest and key count do not change.
+    pub(crate) fn collect(
+        &mut self,
+        slot: u16,
+        is_stable: impl Fn(Version) -> bool,
+        mut collected: impl FnMut(Version),
+    ) -> Graves {
+        let mut found = Graves::default();
+        if self.graves[usize::from(slot)] == 0 {
+            return found;
+        }
+        self.remove(slot, |record| {
+            found.looked_at += 1;
+            if record.value.is_some() {
+                return false;
+            }
+            let goes = is_stable(record.version);
+            if goes {
+                collected(record.version);
+            } else if record.deadline.is_none() {
+                let hlc = record.version.hlc;
+                found.oldest = Some(found.oldest.map_or(hlc, |oldest| oldest.min(hlc)));
+            }
+            goes
+        });
+        found
+    }
+
+    /// Takes out the entries of `slot` for which `is_obsolete`; how many.
+    pub(crate) fn discard(&mut self, slot: u16, is_obsolete: impl Fn(&Record<'_>) -> bool) -> usize {
+        let mut count = 0;
+        self.remove(slot, |record| {
+            let goes = is_obsolete(record);
+            count += usize::from(goes);
+            goes
+        });
+        count
+    }
+
+    /// Appends the names of the keys in `slot`, tombstones and husks included: see [`key_name`].
+    pub(crate) fn key_names(&self, slot: u16, names: &mut Vec<u64>) {
+        let table = &self.slots[usize::from(slot)].table;
+        names.extend(table.iter().map(|entry| key_name(entry.key())));
+    }
+
+    fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
+        let Self { slots, graves, origins, census, totals, .. } = self;
+        let index = usize::from(slot);
+        let Slot { table, digest, .. } = &mut slots[index];
+        let shrunk_bytes = table.retain(|entry| {
+            let record = origins.record(entry);
+            if !goes(&record) {
+                return true;
+            }
+            census.leave(slot, digest, &record);
+            totals.leave(&record, entry);
+            graves[index] -= u32::from(record.value.is_none());
+            false
+        });
+        totals.table_bytes -= shrunk_bytes;
+    }
+}
+
+/// What stands for a key when two nodes compare which keys they hold: 64 bits of a hash that all nodes share. Two keys
+/// of one slot with one name would only keep an obsolete entry from being noticed.
+pub(crate) fn key_name(key: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(CLUSTER_KEY[0], CLUSTER_KEY[1]);
+    hasher.write(key);
+    hasher.finish()
+}

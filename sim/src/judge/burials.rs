@@ -1,0 +1,108 @@
+//! Burials: what was deleted and then forgotten must stay away.
+//!
+//! A version that took another one's place, on any node, *buries* it, and all that the other had buried. Once a run has
+//! taken a tombstone out, what that tombstone buried may never come back to this run, and may be with nobody in the
+//! end. A value that no node ever saw the tombstone take the place of is another matter: who wrote it had not seen the
+//! delete either, and after the delete has been forgotten nothing is left to tell which was first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kv_core::{Node, Now, Version};
+
+use super::versions::Entry;
+use super::{Judge, RunId, Standing};
+use crate::outcome::Oracle;
+use crate::plan::size;
+
+/// How long after its deadline a value is freed.
+const CLOCK_BOUND_MS: u64 = 60_000;
+
+/// What is known of graves.
+#[derive(Debug, Default)]
+pub(super) struct Burials {
+    /// By version: everything it has been seen to bury.
+    under: BTreeMap<Version, BTreeSet<Version>>,
+    /// By key: what was buried by something that a run has taken out.
+    forgotten: BTreeMap<u64, BTreeSet<Version>>,
+    /// By key: the newest version that a run has taken out.
+    newest: BTreeMap<u64, Version>,
+}
+
+impl Judge {
+    /// In some run, `new` took the place of `old`.
+    pub(super) fn bury(&mut self, old: Version, new: Version) {
+        let Some(below) = self.burials.under.get(&old).cloned() else {
+            self.burials.under.entry(new).or_default().insert(old);
+            return;
+        };
+        let under = self.burials.under.entry(new).or_default();
+        under.insert(old);
+        under.extend(below);
+    }
+
+    /// A run no longer has `old` of `key`, nor anything else of it.
+    pub(super) fn take_out(&mut self, run: RunId, key: u64, old: Entry, now: Now) {
+        // It may have been freed in the same step.
+        let is_husk = old.deadline.is_some_and(|deadline| deadline.plus_ms(CLOCK_BOUND_MS) <= now.wall);
+        let is_grave = old.token.is_none() || is_husk;
+        // What was away may have to drop values that were deleted meanwhile.
+        let deleted = self.burials.newest.get(&key).is_some_and(|newest| *newest > old.version);
+        if !is_grave && !deleted {
+            self.fail(Oracle::Lww, || format!("run {}: k{key} is gone; it was {old:?}", run.0));
+        }
+        if is_grave {
+            let newest = self.burials.newest.entry(key).or_insert(old.version);
+            *newest = (*newest).max(old.version);
+            let buried = self.burials.under.get(&old.version).cloned().unwrap_or_default();
+            self.burials.forgotten.entry(key).or_default().extend(buried.iter().copied());
+            self.run_mut(run).buried.extend(buried);
+            self.stats.collected += 1;
+        }
+        self.run_mut(run).entries[size(key)] = None;
+        let held = &mut self.held[size(key)];
+        if *held == Some(old.version) || deleted {
+            *held = None;
+        }
+    }
+
+    /// A run has a version that it did not have before.
+    pub(super) fn check_grave(&mut self, run: RunId, key: u64, version: Version) {
+        if self.run(run).buried.contains(&version) {
+            self.fail(Oracle::Resurrection, || {
+                format!("run {}: k{key} is {version:?} again, after what deleted it was forgotten", run.0)
+            });
+        }
+    }
+
+    /// In the end: what is back from the dead, or not forgotten though nothing stands against it.
+    pub(super) fn unrest(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
+        for (run, node) in nodes {
+            for (key, entry) in self.run(*run).entries.iter().enumerate() {
+                let forgotten = self.burials.forgotten.get(&(key as u64));
+                let is_back = |entry: &&Entry| {
+                    entry.token.is_some() && forgotten.is_some_and(|buried| buried.contains(&entry.version))
+                };
+                if let Some(entry) = entry.as_ref().filter(is_back) {
+                    return Some(format!("run {}: k{key} is {entry:?}, which was deleted and forgotten", run.0));
+                }
+            }
+            let mut waits_for = Vec::new();
+            node.blocked_by(&mut |name| waits_for.push(name.to_owned()));
+            let is_up = |name: &&String| {
+                let current = self.runs.iter().filter(|run| run.standing == Standing::Current);
+                current.map(|run| format!("n{}", run.node)).any(|up| up == **name)
+            };
+            if let Some(name) = waits_for.iter().find(is_up) {
+                return Some(format!("run {}: collection waits for {name}, which is up", run.0));
+            }
+            if waits_for.is_empty() && node.graves() > 0 {
+                return Some(format!(
+                    "run {}: {} deletes are not collected, and nobody is waited for",
+                    run.0,
+                    node.graves()
+                ));
+            }
+        }
+        None
+    }
+}
