@@ -9,6 +9,7 @@ const SETTING: u64 = 1;
 const WORK: u64 = 2;
 const FAULTS: u64 = 3;
 const STORY: u64 = 4;
+const ROSTER: u64 = 5;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -22,7 +23,8 @@ pub fn draw(seed: u64) -> Plan {
     let mut setting = draw_setting(&mut Rng::new(seed, SETTING));
     let mut story = Rng::new(seed, STORY);
     if setting.nodes > 2 && story.chance(1, 8) {
-        let items = draw_lost_heir(&mut setting, &mut story);
+        let mut items = draw_lost_heir(&mut setting, &mut story);
+        draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
         return Plan { seed, setting, items }.sorted();
     }
     let mut items = draw_work(&setting, &mut Rng::new(seed, WORK));
@@ -31,7 +33,34 @@ pub fn draw(seed: u64) -> Plan {
     if !rng.chance(1, 10) {
         draw_faults(&setting, &mut rng, &mut items);
     }
+    draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
     Plan { seed, setting, items }.sorted()
+}
+
+/// Members lose their seats: while others cannot reach them, when they are up, and when they have stopped for ever.
+fn draw_forgets(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    let forget = |client, node| Item::Ask { client, ask: Ask::Forget { node } };
+    if rng.chance(1, 3) {
+        for _ in 0..rng.range(1, 4) {
+            let (client, node) = (rng.below(setting.clients), rng.below(setting.nodes));
+            items.push((rng.below(setting.load_ms * 1_000), forget(client, node)));
+        }
+    }
+    if rng.chance(1, 12) {
+        setting.absence_ms = setting.silence_ms * rng.range(1, 6);
+    }
+    if rng.chance(1, 4) {
+        return;
+    }
+    let is_survivor = |node: &u64| (setting.survivors >> node) & 1 == 1;
+    for node in (0..setting.nodes).filter(|node| !is_survivor(node)) {
+        let client = (0..setting.nodes).find(is_survivor).unwrap_or(0);
+        // The first may come before it is noticed that the node is gone.
+        for round in 0..3 {
+            let at_ms = setting.load_ms + (1 + 2 * round) * (setting.silence_ms + setting.redial_ms_max);
+            items.push((at_ms * 1_000, forget(client, node)));
+        }
+    }
 }
 
 fn draw_setting(rng: &mut Rng) -> Setting {

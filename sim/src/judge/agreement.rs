@@ -42,7 +42,8 @@ impl Judge {
             let held = self.held[key];
             for (run, _) in nodes {
                 let entry = self.run(*run).entries[key];
-                if held.is_some() && entry.map(|entry| entry.version) < held {
+                let gone = entry.is_none_or(|entry| entry.token.is_none()) && self.is_forgotten(key as u64, held);
+                if !gone && entry.map(|entry| entry.version) < held {
                     return Some(format!("{name}: run {} has {entry:?}, {held:?} was held", run.0));
                 }
             }

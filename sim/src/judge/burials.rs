@@ -74,6 +74,11 @@ impl Judge {
         }
     }
 
+    /// Whether some run has taken out what is at least as new.
+    pub(super) fn is_forgotten(&self, key: u64, version: Option<Version>) -> bool {
+        version.is_some_and(|version| self.burials.newest.get(&key).is_some_and(|newest| *newest >= version))
+    }
+
     /// In the end: what is back from the dead, or not forgotten though nothing stands against it.
     pub(super) fn unrest(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
         for (run, node) in nodes {
