@@ -114,7 +114,7 @@ impl Replication {
         }
         let parsed = peer::parse(body).ok_or(malformed)?;
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
-        if link.peer.is_none() && !matches!(parsed, Frame::Greeting(_)) {
+        if link.peer.is_none() && !matches!(parsed, Frame::Greeting(_) | Frame::Refused(_)) {
             return Err(Stop::Close(Close::Malformed));
         }
         match (parsed, &mut link.role) {
@@ -245,11 +245,18 @@ impl Replication {
             return Err(Stop::Close(Close::Malformed));
         }
         let accepted = matches!(link.role, Role::Feed(_));
-        if accepted {
+        let refusal = self.refusal(now, &link, greeting, cx);
+        let forgotten = refusal.as_ref().is_some_and(|(reason, _)| matches!(reason, Reason::Forgotten(_)));
+        if accepted && !forgotten {
             self.greet(now, &mut link, cx);
         }
-        if let Some(refusal) = self.refusal(now, &link, greeting, cx) {
-            peer::emit_refused(&refusal, link.staged.out());
+        if let Some((reason, text)) = refusal {
+            let out = link.staged.out();
+            if accepted && forgotten {
+                // Said before anything else: two who were told to forget each other would both hang up at a greeting.
+                out.extend_from_slice(&PREAMBLE);
+            }
+            peer::emit_refused(&Refusal { reason, run: self.run, name: &cx.config.name, text }, out);
             self.links.insert(conn, link);
             return Err(Stop::Refuse);
         }
@@ -294,8 +301,8 @@ impl Replication {
         link: &Link,
         greeting: &Greeting<'_>,
         cx: &mut Context<'_>,
-    ) -> Option<Refusal<'static>> {
-        let refused = |text| Some(Refusal { reason: Reason::Other, text });
+    ) -> Option<(Reason, &'static str)> {
+        let refused = |text| Some((Reason::Other, text));
         let dialed = match &link.role {
             Role::Pull(pull) => Some(pull.addr),
             Role::Feed(_) => None,
@@ -317,7 +324,7 @@ impl Replication {
         }
         if let Some(version) = self.roster.forgotten(name, run) {
             let text = "the cluster was told to forget this run: it comes back as a new one";
-            return Some(Refusal { reason: Reason::Forgotten(version), text });
+            return Some((Reason::Forgotten(version), text));
         }
         if name.is_empty() || greeting.advertise.is_empty() {
             return refused("a name and an address are needed");
@@ -335,9 +342,7 @@ impl Replication {
                 }
                 refused("another run of this member is linked: it may have ended and not been missed yet")
             }
-            Admission::Fenced => {
-                Some(Refusal { reason: Reason::Fenced, text: "a newer run has taken this one's place" })
-            }
+            Admission::Fenced => Some((Reason::Fenced, "a newer run has taken this one's place")),
             Admission::Full => refused("the cluster has no room for another member"),
         }
     }
@@ -361,8 +366,10 @@ impl Replication {
     }
 
     fn on_refused(&mut self, now: Now, conn: ConnId, refusal: &Refusal<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
-        let peer = self.links.get(&conn).and_then(|link| link.peer.as_ref());
-        let (name, run) = peer.map_or(("?", None), |peer| (peer.name.as_str(), Some(peer.run)));
+        let name = refusal.name;
+        if !self.links.contains_key(&conn) {
+            return Err(Stop::Closed);
+        }
         match refusal.reason {
             Reason::Other => tracing::warn!(peer = name, reason = refusal.text, "turned away"),
             Reason::Fenced if cx.replica.refused == Some(Refused::Fenced) => {}
@@ -376,7 +383,7 @@ impl Replication {
             Reason::Forgotten(_) if cx.replica.refused == Some(Refused::Left) => {}
             Reason::Forgotten(version) => {
                 // Where each was told to forget the other, the later decision stands.
-                let theirs = run.and_then(|run| self.roster.forgotten(name, run));
+                let theirs = self.roster.forgotten(name, refusal.run);
                 if theirs.is_none_or(|theirs| theirs < version) {
                     self.come_back(now, cx);
                     return Err(Stop::Closed);

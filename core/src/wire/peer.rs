@@ -108,6 +108,9 @@ pub(crate) struct Clocks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal<'a> {
     pub(crate) reason: Reason,
+    /// Who turns it away.
+    pub(crate) run: OriginId,
+    pub(crate) name: &'a str,
     pub(crate) text: &'a str,
 }
 
@@ -257,7 +260,12 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             name: bytes.text(NAME_BYTES_MAX)?,
             advertise: bytes.text(ADDRESS_BYTES_MAX)?,
         }),
-        KIND_REFUSED => Frame::Refused(Refusal { reason: bytes.reason()?, text: bytes.text(REFUSAL_BYTES_MAX)? }),
+        KIND_REFUSED => Frame::Refused(Refusal {
+            reason: bytes.reason()?,
+            run: bytes.origin()?,
+            name: bytes.text(NAME_BYTES_MAX)?,
+            text: bytes.text(REFUSAL_BYTES_MAX)?,
+        }),
         KIND_STATUS => Frame::Status(Status {
             clocks: bytes.clocks()?,
             origin: bytes.origin()?,
@@ -316,6 +324,8 @@ pub(crate) fn emit_refused(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
                 put_version(out, version);
             }
         }
+        put_u64(out, refusal.run.0);
+        put_text(out, refusal.name);
         put_text(out, refusal.text);
     });
 }
