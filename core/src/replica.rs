@@ -248,12 +248,20 @@ impl Replica {
     }
 
     /// Takes a record of a sweep. It advances nothing until the sweep is whole.
-    pub(crate) fn swept(&mut self, now: Mono, record: &Record<'_>) -> Result<(), OriginsFull> {
+    pub(crate) fn swept(&mut self, now: Now, record: &Record<'_>) -> Result<(), OriginsFull> {
         let Version { hlc, origin } = record.version;
-        if hlc <= self.origins.frontier(origin) || self.is_own(origin) {
+        if self.is_own(origin) {
             return Ok(());
         }
-        self.take(now, record)?;
+        if hlc <= self.origins.frontier(origin) {
+            // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
+            if self.is_returning() && self.store.get(record.key).is_none() {
+                let version = Version { hlc: Hlc::ZERO, origin: self.own };
+                self.stamp_and_take(now, &Record { key: record.key, value: None, deadline: None, version });
+            }
+            return Ok(());
+        }
+        self.take(now.mono, record)?;
         self.origins.sweep(origin, hlc);
         Ok(())
     }

@@ -207,7 +207,7 @@ impl Replication {
         let full = |_| Stop::Close(Close::Refused);
         let Some(prev) = framed.prev else {
             if self.intake.takes_swept(conn) {
-                cx.replica.swept(now.mono, &framed.record).map_err(full)?;
+                cx.replica.swept(now, &framed.record).map_err(full)?;
             }
             return Ok(());
         };

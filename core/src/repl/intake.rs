@@ -203,13 +203,17 @@ impl Intake {
 
     fn ask_sweep(&mut self, conn: ConnId, links: &mut Links, replica: &Replica, now: Mono) {
         let Some(link) = link_mut(links, conn) else { return };
-        let Some(run) = link.peer.as_ref().map(|peer| peer.run) else { return };
+        let Some(peer) = &link.peer else { return };
+        let run = peer.run;
+        // What this node has deleted and forgotten, and the sender never saw deleted, it must hear of to delete it
+        // again.
+        let shows_all = replica.is_returning() && !peer.frontier.covers(replica.reaped());
         self.last_id = self.last_id.wrapping_add(1);
         let mut sweep = match std::mem::take(&mut self.sweep) {
             SweepIn::Cut(sweep) if sweep.run == run => sweep,
             SweepIn::Idle | SweepIn::Cut(_) | SweepIn::Asked(_) | SweepIn::Running(_) => {
                 let mut known = Claims::default();
-                for origin in replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO) {
+                for origin in replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO && !shows_all) {
                     known.raise(origin.id, origin.frontier);
                 }
                 {

@@ -2,7 +2,7 @@
 //!
 //! A version that took another one's place, on any node, *buries* it, and all that the other had buried. Once a run has
 //! taken a tombstone out, what that tombstone buried may never come back to this run, and may be with nobody in the
-//! end. A value that no node ever saw the tombstone take the place of is another matter: who wrote it had not seen the
+//! end, as long as a run lives that took it out: deletes that only lost memories held are lost. A value that no node ever saw the tombstone take the place of is another matter: who wrote it had not seen the
 //! delete either, and after the delete has been forgotten nothing is left to tell which was first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kv_core::{Node, Now, Version};
 
 use super::versions::Entry;
-use super::{Judge, RunId, Standing};
+use super::{Judge, Run, RunId, Standing};
 use crate::outcome::Oracle;
 use crate::plan::size;
 
@@ -22,8 +22,6 @@ const CLOCK_BOUND_MS: u64 = 60_000;
 pub(super) struct Burials {
     /// By version: everything it has been seen to bury.
     under: BTreeMap<Version, BTreeSet<Version>>,
-    /// By key: what was buried by something that a run has taken out.
-    forgotten: BTreeMap<u64, BTreeSet<Version>>,
     /// By key: the newest version that a run has taken out.
     newest: BTreeMap<u64, Version>,
 }
@@ -54,7 +52,6 @@ impl Judge {
             let newest = self.burials.newest.entry(key).or_insert(old.version);
             *newest = (*newest).max(old.version);
             let buried = self.burials.under.get(&old.version).cloned().unwrap_or_default();
-            self.burials.forgotten.entry(key).or_default().extend(buried.iter().copied());
             self.run_mut(run).buried.extend(buried);
             self.stats.collected += 1;
         }
@@ -83,9 +80,10 @@ impl Judge {
     pub(super) fn unrest(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
         for (run, node) in nodes {
             for (key, entry) in self.run(*run).entries.iter().enumerate() {
-                let forgotten = self.burials.forgotten.get(&(key as u64));
+                let forgets = |run: &&Run| run.standing == Standing::Current;
                 let is_back = |entry: &&Entry| {
-                    entry.token.is_some() && forgotten.is_some_and(|buried| buried.contains(&entry.version))
+                    let mut runs = self.runs.iter().filter(forgets);
+                    entry.token.is_some() && runs.any(|run| run.buried.contains(&entry.version))
                 };
                 if let Some(entry) = entry.as_ref().filter(is_back) {
                     return Some(format!("run {}: k{key} is {entry:?}, which was deleted and forgotten", run.0));

@@ -144,10 +144,12 @@ impl Judge {
         }
         let old = self.run(run).entries[size(key)];
         // What the run wrote under an earlier origin, which nobody has seen, it may write anew.
-        let reissued = old.is_some_and(|old| {
+        let came_back = self.forgotten[size(self.run(run).node)];
+        // Who comes back may have to delete again what only it knows to be deleted.
+        let reissued = old.map_or(came_back && entry.token.is_none(), |old| {
             let (token, deadline, origin) = (entry.token, entry.deadline, old.version.origin);
             let was_own = origin != self.run(run).origin && self.origins.get(&origin) == Some(&run);
-            (was_own || self.forgotten[size(self.run(run).node)]) && (old.token, old.deadline) == (token, deadline)
+            (was_own || came_back) && (old.token, old.deadline) == (token, deadline)
         });
         match want {
             None if own && !reissued => {
