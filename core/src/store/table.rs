@@ -31,7 +31,7 @@ impl Table {
         let before = self.0.allocation_size();
         self.0.retain(|entry| keep(entry));
         // Not at every entry: a table that hovers around a size would be built anew again and again.
-        if self.0.len() < self.0.capacity() / 4 {
+        if self.0.is_empty() || self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to(2 * self.0.len(), |entry| spread(entry.hash()));
         }
         before - self.0.allocation_size()

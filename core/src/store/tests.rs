@@ -92,7 +92,7 @@ fn dump(store: &Store) -> Dump {
 fn check(store: &Store) {
     let (mut digest, mut keys, mut tombstones, mut husks) = (0_u128, 0, 0, 0);
     for slot in 0..SLOTS {
-        let mut own = 0_u128;
+        let (mut own, mut graves) = (0_u128, 0);
         store.walk(slot, None, usize::MAX, &mut |record| {
             let tombstone = record.value.is_none() && record.deadline.is_none();
             let counts_at = |cut| !tombstone && record.deadline.is_none_or(|deadline| deadline > cut);
@@ -104,14 +104,77 @@ fn check(store: &Store) {
                 keys += 1;
             }
             tombstones += u64::from(tombstone);
+            graves += u32::from(record.value.is_none());
             husks += u64::from(record.value.is_none() && !tombstone);
             assert!(record.version.hlc <= store.slot_newest(slot));
             true
         });
         assert_eq!(store.slots[usize::from(slot)].digest, own, "slot {slot}");
+        assert_eq!(store.graves[usize::from(slot)], graves, "slot {slot}");
     }
     assert_eq!(store.digest().0, digest);
     assert_eq!((store.keys(), store.tombstones(), store.totals.husks), (keys, tombstones, husks));
+}
+
+/// Takes out what has no value and is no newer than `stable`, here and there: nothing else may change.
+fn collect_from_model(store: &mut Store, model: &mut Dump, stable: Hlc) -> Result<(), TestCaseError> {
+    let digest = store.digest();
+    let (mut taken, mut oldest) = (Vec::new(), None);
+    for slot in 0..SLOTS {
+        let graves = store.collect(slot, |version| version.hlc <= stable, |version| taken.push(version));
+        oldest = oldest.into_iter().chain(graves.oldest).min();
+    }
+    let goes = |held: &Held| {
+        let counts = held.deadline.is_some_and(|deadline| deadline > digest.1);
+        held.value.is_none() && held.version.hlc <= stable && !counts
+    };
+    let mut expected: Vec<Version> = model.values().filter(|held| goes(held)).map(|held| held.version).collect();
+    model.retain(|_, held| !goes(held));
+    expected.sort_unstable();
+    taken.sort_unstable();
+    prop_assert_eq!(taken, expected);
+    let tombstones = model.values().filter(|held| held.value.is_none() && held.deadline.is_none());
+    prop_assert_eq!(oldest, tombstones.map(|held| held.version.hlc).min());
+    prop_assert_eq!(store.digest(), digest);
+    prop_assert_eq!(dump(store), model.clone());
+    Ok(())
+}
+
+#[test]
+fn what_was_taken_out_gives_its_memory_back() {
+    let mut store = Store::new([3, 4]);
+    let empty = store.memory_bytes();
+    for key in 0..50_000_u32 {
+        put(&mut store, &key.to_be_bytes(), 1, None);
+    }
+    for key in 0..50_000_u32 {
+        let version = Version { hlc: Hlc(2), origin: OriginId(1) };
+        store.merge(&Record { key: &key.to_be_bytes(), value: None, deadline: None, version }).unwrap();
+    }
+    assert_eq!((store.tombstones(), store.keys()), (50_000, 0));
+    for slot in 0..SLOTS {
+        store.collect(slot, |_| true, |_| {});
+    }
+    assert_eq!((store.tombstones(), store.memory_bytes()), (0, empty));
+    assert!(store.is_empty());
+}
+
+#[test]
+fn discarding_goes_by_the_names_of_keys() {
+    let mut store = Store::new([3, 4]);
+    for key in 0..100_u8 {
+        put(&mut store, &[key], u64::from(key), None);
+    }
+    let keeps = |record: &Record<'_>| record.key[0].is_multiple_of(2) || record.version.hlc > Hlc(50);
+    let discarded: usize = (0..SLOTS).map(|slot| store.discard(slot, |record| !keeps(record))).sum();
+    assert_eq!((discarded, store.keys()), (25, 75));
+    let mut names = Vec::new();
+    (0..SLOTS).for_each(|slot| store.key_names(slot, &mut names));
+    names.sort_unstable();
+    let mut expected: Vec<u64> = dump(&store).keys().map(|key| key_name(key)).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    check(&store);
 }
 
 fn merge_all<'a>(writes: impl IntoIterator<Item = &'a Write>) -> Store {
@@ -145,7 +208,8 @@ proptest! {
         steps in prop::collection::vec(prop_oneof![
             3 => write().prop_map(Ok),
             2 => (0..WALL_MS_MAX + 100_000).prop_map(Err),
-        ], 0..60)
+        ], 0..60),
+        stable in proptest::option::of(0_u64..6),
     ) {
         let mut store = Store::new([1, 2]);
         let mut model = Dump::new();
@@ -167,6 +231,10 @@ proptest! {
             check(&store);
             follow_freed(&mut model, &dump(&store), wall_greatest);
             prop_assert_eq!(&dump(&store), &model);
+            if let Some(stable) = stable {
+                collect_from_model(&mut store, &mut model, Hlc(stable))?;
+                check(&store);
+            }
         }
         settle(&mut store, wall_greatest + 10_000);
         check(&store);
@@ -264,7 +332,7 @@ fn many_keys_are_found_again_and_cost_what_they_hold() {
     }
     assert!((0..50_000_u32).all(|key| store.get(&key.to_be_bytes()).is_some()));
     assert!(store.get(b"none").is_none());
-    assert_eq!((empty, store.keys()), (1 << 20, 50_000));
+    assert_eq!((empty, store.keys()), ((1 << 20) + (1 << 16), 50_000));
     assert!(store.memory_bytes() > empty + 50_000 * (128 + 13));
     check(&store);
 }
