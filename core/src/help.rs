@@ -131,8 +131,8 @@ pub(crate) static MANUAL: [Manual; 10] = [
         summary: "Stop waiting for a node that is gone",
         detail: "Deletes are remembered until every member has seen them; `gc_blocked_by` in `STATS` names those who \
                  keep\n\
-                 the others from forgetting. Answers `OK` once the member of that name has no seat any more; the other\n\
-                 nodes learn of it within a heartbeat. Should the same process come back, it is told so, drops what\n\
+                 the others from forgetting. Answers `OK` once the member of that name has no seat any more; the others\n\
+                 learn of it within a heartbeat. Should the same process come back, it is told so, drops what\n\
                  was deleted meanwhile and keeps what only it ever had. A node that is up cannot be forgotten.",
         example: "FORGET node-c:8080",
     },

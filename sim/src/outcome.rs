@@ -108,8 +108,8 @@ impl fmt::Display for Stats {
         let Self { turns, bytes, answers, refusals, runs, lost, collected, converged_ms, simulated_ms } = self;
         write!(
             f,
-            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} lost={lost} collected={collected} \
-             converged_ms={converged_ms} simulated_ms={simulated_ms}"
+            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} lost={lost} \
+             collected={collected} converged_ms={converged_ms} simulated_ms={simulated_ms}"
         )
     }
 }

@@ -1,5 +1,4 @@
-//! Taking entries out: tombstones and husks that nobody needs any more, and what a node that was away has missed the end
-//! of.
+//! Taking entries out: tombstones and husks that nobody needs any more, and what was deleted while this node was away.
 
 use std::hash::Hasher as _;
 

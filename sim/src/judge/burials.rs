@@ -2,8 +2,9 @@
 //!
 //! A version that took another one's place, on any node, *buries* it, and all that the other had buried. Once a run has
 //! taken a tombstone out, what that tombstone buried may never come back to this run, and may be with nobody in the
-//! end, as long as a run lives that took it out: deletes that only lost memories held are lost. A value that no node ever saw the tombstone take the place of is another matter: who wrote it had not seen the
-//! delete either, and after the delete has been forgotten nothing is left to tell which was first.
+//! end, as long as a run lives that took it out: deletes that only lost memories held are lost. A value that no node
+//! ever saw the tombstone take the place of is another matter: who wrote it had not seen the delete either, and after
+//! the delete has been forgotten nothing is left to tell which was first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
