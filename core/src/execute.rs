@@ -13,6 +13,10 @@ pub(crate) enum Flow {
     Stats,
     /// The text of `PEERS`.
     Peers,
+    /// To be answered by who knows the other nodes, at once or later: the command itself.
+    Wait,
+    /// The reply comes later; until then the connection's next commands wait.
+    Blocked,
     /// The reply is in `out`; the connection ends.
     Quit,
 }
@@ -33,6 +37,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         }),
         Command::Ping => Reply::Pong,
         Command::Help { topic } => Reply::Help { topic },
+        Command::Wait { .. } | Command::Token | Command::WaitFor { .. } => return Flow::Wait,
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
         Command::Quit => {

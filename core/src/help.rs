@@ -7,6 +7,9 @@ pub(crate) enum Verb {
     Set,
     Del,
     Ttl,
+    Wait,
+    Token,
+    WaitFor,
     Ping,
     Stats,
     Peers,
@@ -28,7 +31,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 9] = [
+pub(crate) static MANUAL: [Manual; 12] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -67,6 +70,43 @@ pub(crate) static MANUAL: [Manual; 9] = [
         summary: "Tell the seconds until a key expires",
         detail: "Answers the seconds left, rounded; `-1` if the key never expires; `Key not found` if there is none.",
         example: "TTL greeting",
+    },
+    Manual {
+        verb: Verb::Wait,
+        name: "WAIT",
+        aliases: &[],
+        usage: "WAIT nodes milliseconds",
+        summary: "Wait until other nodes hold what this connection wrote",
+        detail: "Answers how many other nodes hold the last write of this connection and all before it: as soon as \
+                 they are\n\
+                 as many as asked for, or when the time has passed; 0 milliseconds: no time limit. A connection \
+                 that\n\
+                 wrote nothing is told how many nodes are linked. Commands behind it are run after it.",
+        example: "WAIT 1 500",
+    },
+    Manual {
+        verb: Verb::Token,
+        name: "TOKEN",
+        aliases: &[],
+        usage: "TOKEN",
+        summary: "Name what this connection wrote, for WAITFOR on another node",
+        detail: "Answers one word that names the last write of this connection; if it wrote nothing, the newest one \
+                 of\n\
+                 this node.",
+        example: "TOKEN",
+    },
+    Manual {
+        verb: Verb::WaitFor,
+        name: "WAITFOR",
+        aliases: &[],
+        usage: "WAITFOR token milliseconds",
+        summary: "Wait until this node holds what a token names",
+        detail: "Answers `OK` as soon as this node holds the write that TOKEN named, on whatever node, and all that \
+                 the\n\
+                 same node wrote before it: what is read here from then on is not older. An error when the time \
+                 has\n\
+                 passed; 0 milliseconds: no time limit. Commands behind it are run after it.",
+        example: "WAITFOR 1a2b3c4d-0123456789abcdef-018bcfe568000000 500",
     },
     Manual {
         verb: Verb::Ping,
@@ -179,7 +219,7 @@ pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
 }
 
 /// Longest name plus two: what is longer is further away than anything that is suggested.
-const WORD_BYTES_MAX: usize = 8;
+const WORD_BYTES_MAX: usize = 9;
 
 /// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
 /// (optimal string alignment). None if `word` is too long to be near any name.

@@ -44,6 +44,10 @@ pub(crate) enum Exposure {
     Exposed,
 }
 
+/// What was written may have to be written anew before peers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unshown;
+
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) store: Store,
@@ -57,6 +61,8 @@ pub(crate) struct Replica {
     own_records: u64,
     /// What was written before an established member had a say, hidden until all of it has been written anew.
     reissued: Option<OriginId>,
+    /// Where the stream stood when all of that had been written anew.
+    reissued_upto: Hlc,
     pub(crate) exposure: Exposure,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
@@ -82,6 +88,7 @@ impl Replica {
             own_first: None,
             own_records: 0,
             reissued: None,
+            reissued_upto: Hlc::ZERO,
             exposure,
             refused: None,
             sweeping: None,
@@ -324,6 +331,26 @@ impl Replica {
         self.stamp_and_take(now, &Record { key, value: value.as_deref(), deadline, version });
     }
 
+    /// How far whoever holds a write that this run stamped `wrote` holds this run's stream: up to there, or, if what was
+    /// written then had to be written anew, up to the last of that. None while this is not known.
+    pub(crate) fn shown(&self, wrote: Version) -> Option<Version> {
+        if wrote.origin == self.own {
+            return (self.exposure == Exposure::Exposed).then_some(wrote);
+        }
+        let anew = Version { hlc: self.reissued_upto, origin: self.own };
+        self.reissued.is_none().then_some(anew)
+    }
+
+    /// The newest write of this run; none while it may still have to be written anew, which `Err` says.
+    pub(crate) fn newest_own(&self) -> Result<Option<Version>, Unshown> {
+        let newest = Version { hlc: self.own_last, origin: self.own };
+        match self.exposure {
+            _ if self.reissued.is_some() => Err(Unshown),
+            Exposure::Hidden if self.own_last > Hlc::ZERO => Err(Unshown),
+            Exposure::Hidden | Exposure::Exposed => Ok((self.own_last > Hlc::ZERO).then_some(newest)),
+        }
+    }
+
     /// Whether there are records to be written anew.
     pub(crate) fn is_reissuing(&self) -> bool {
         self.reissued.is_some()
@@ -333,6 +360,7 @@ impl Replica {
     pub(crate) fn end_reissue(&mut self) {
         let Some(hidden) = self.reissued.take() else { return };
         self.origins.remove(hidden);
+        self.reissued_upto = self.own_last;
         if let Some(claims) = &mut self.sweeping {
             claims.remove(hidden);
         }

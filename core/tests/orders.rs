@@ -60,6 +60,7 @@ fn config(seed: u64, name: &str, peers: &[&str]) -> Config {
     Config {
         seed: [seed, 2, 3, 4],
         name: name.to_owned(),
+        cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: Limits { ring_bytes: 1 << 10, clients_max: 2, output_bytes_max: 1 << 10, ..Limits::default() },

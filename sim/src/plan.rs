@@ -250,6 +250,7 @@ impl Plan {
         Config {
             seed: [0, 1, 2, 3].map(|word| keyed(self.seed, &[0x5eed, node, run, word])),
             name: format!("n{node}"),
+            cluster: "sim".to_owned(),
             advertise: address(node),
             peers,
             limits: Limits {

@@ -12,8 +12,8 @@ use crate::time::Now;
 use crate::version::{Hlc, Version};
 use crate::wire::peer::{self, Frame, Greeting, PREAMBLE, PROTOCOL, Refusal, Status};
 
-/// Longest frame before the other side has greeted: a greeting and the member list are some 130 KiB at their largest.
-const STRANGER_BODY_BYTES_MAX: usize = 160 << 10;
+/// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
+const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
 
 /// What a record's or a status's fields add to a key and a value at most: a full frontier, twice, is 128 KiB.
 const FIELDS_BYTES_MAX: usize = 256 << 10;
@@ -157,6 +157,14 @@ impl Replication {
                 self.intake.step(conn, id, place);
                 Ok(())
             }
+            (Frame::StatusAsk, Role::Pull(_)) => {
+                emit_status(link, clocks(now, cx.replica), cx.replica.exposure == Exposure::Exposed, cx.replica);
+                peer::emit_status_ask(link.staged.out());
+                Ok(())
+            }
+            (Frame::StatusAsk, Role::Feed(feed)) => {
+                feed.asking.end().then_some(()).ok_or(Stop::Close(Close::Malformed))
+            }
             (Frame::SweepEnd { id, clock }, Role::Pull(_)) => self.on_sweep_end(now, conn, id, clock, cx),
             (
                 Frame::Pull(_)
@@ -258,6 +266,7 @@ impl Replication {
         self.replace_links(now, &link, greeting, cx);
         link.peer = Some(peer);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+        self.introduce(&mut link);
         emit_status(&mut link, clocks(now, cx.replica), cx.replica.exposure == Exposure::Exposed, cx.replica);
         self.links.insert(conn, link);
         cx.replica.keep_tail();
@@ -278,7 +287,7 @@ impl Replication {
             Role::Pull(pull) => Some(pull.addr),
             Role::Feed(_) => None,
         };
-        let Greeting { name, run, protocol, .. } = *greeting;
+        let Greeting { cluster, name, run, protocol, .. } = *greeting;
         if run == self.run {
             if let Some(addr) = dialed {
                 self.members.is_own(addr);
@@ -288,6 +297,16 @@ impl Replication {
         if protocol.0 > PROTOCOL.1 || protocol.1 < PROTOCOL.0 {
             tracing::error!(peer = name, theirs = ?protocol, ours = ?PROTOCOL, "no common protocol version");
             return refused("no common protocol version: run releases that follow each other");
+        }
+        if cluster != cx.config.cluster {
+            tracing::error!(
+                peer = name,
+                address = greeting.advertise,
+                theirs = cluster,
+                ours = cx.config.cluster,
+                "another cluster: give both nodes the same --cluster, or do not name one as a peer of the other"
+            );
+            return refused("another cluster: give both nodes the same --cluster, or do not name one as a peer");
         }
         if name == cx.config.name {
             tracing::error!(name, "another node has this node's name: give each its own --name");
