@@ -331,8 +331,8 @@ impl Replica {
         self.stamp_and_take(now, &Record { key, value: value.as_deref(), deadline, version });
     }
 
-    /// How far whoever holds a write that this run stamped `wrote` holds this run's stream: up to there, or, if what was
-    /// written then had to be written anew, up to the last of that. None while this is not known.
+    /// Up to where a peer must hold this run's stream to hold what was stamped `wrote`: up to that stamp or, if it had
+    /// to be written anew, up to the last record that was. None while this is not known.
     pub(crate) fn shown(&self, wrote: Version) -> Option<Version> {
         if wrote.origin == self.own {
             return (self.exposure == Exposure::Exposed).then_some(wrote);

@@ -113,6 +113,18 @@ pub enum Ask {
     Ttl {
         key: u64,
     },
+    /// Waits until `copies` other nodes hold what its connection wrote last; `ms` 0: for ever.
+    Wait {
+        copies: u64,
+        ms: u64,
+    },
+    /// Asks for a token of what its connection wrote last.
+    Token,
+    /// Waits for the newest token that client `from` was told; `ms` 0: for ever.
+    WaitFor {
+        from: u64,
+        ms: u64,
+    },
     Ping,
     Stats,
 }

@@ -74,7 +74,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
         Reply::BadCopies | Reply::BadWait(_) | Reply::BadToken => emit_bad_wait(reply, out),
         Reply::ForeignToken => out.extend_from_slice(
-            b"Error: that token is of another cluster; nothing was changed; take one with TOKEN from a node of this one",
+            b"Error: that token is of another cluster; nothing was changed; ask a node of this one for a TOKEN",
         ),
         Reply::NotHere => out.extend_from_slice(
             b"Error: that write is not here yet; nothing was changed; wait again, or see by PEERS what is cut off",

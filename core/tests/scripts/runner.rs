@@ -18,8 +18,8 @@
 //! `>` sends a line and its LF, `>>` bytes as they are; `\n \r \t \0 \\ \xHH` stand for bytes, `\(3 ab)` for `ababab`.
 //! Below it stands the output it causes, with the same escapes for bytes: `.` is an empty line, and a line that ends in
 //! a lone `\` has no LF.
-//! `@limits`, on top, shrinks limits; `@wait` lets milliseconds pass, and what comes then stands below it; `@closed` says that the node ended the
-//! connection; `@reopen` opens another one to the same node.
+//! `@limits`, on top, shrinks limits; `@wait` lets milliseconds pass, and what comes then stands below it; `@closed`
+//! says that the node ended the connection; `@reopen` opens another one to the same node.
 
 use super::Limits;
 

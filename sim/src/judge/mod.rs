@@ -12,6 +12,7 @@
 mod agreement;
 mod sessions;
 mod versions;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::plan::{Ask, Fault, Item, Plan, key_text, size};
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
 use versions::{Entry, Written};
+use waits::Told;
 
 /// The wall clock's true reading when a run starts, in milliseconds since the Unix epoch: some day in 2023.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -53,6 +55,8 @@ pub struct Judge {
     held: Vec<Option<Version>>,
     /// By node: the least and greatest that its clock was ahead of the true time.
     leads_ms: Vec<(i64, i64)>,
+    /// Tokens that clients were told, in order.
+    told: Vec<Told>,
     pad_max: u64,
     /// The longest that the plan lets a process stand still.
     pause_ms_max: u64,
@@ -113,6 +117,7 @@ impl Judge {
             runs: Vec::new(),
             origins: BTreeMap::new(),
             sessions: Vec::new(),
+            told: Vec::new(),
             versions: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],
@@ -193,7 +198,11 @@ impl Judge {
         self.look_at_origin(run, node.origin());
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
         let expected = self.replay(run, session, now, &replies);
+        let newest_before = self.run(run).newest;
         self.look_at_entries(run, node, now, &expected);
+        if let Some(session) = session {
+            self.look_at_waits(run, session, &replies, newest_before);
+        }
     }
 
     /// Holds a node's gauges against their limits.
