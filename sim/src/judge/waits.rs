@@ -102,7 +102,10 @@ impl Judge {
             let Some(mark) = self.sessions[size(session.0)].waits.marks.pop_front() else { return };
             let right = match *ask {
                 Ask::Set { key, .. } | Ask::Del { key } if line == "OK" => {
-                    let wrote = if is_written(later, key) { Some(Wrote::Unknown) } else { None };
+                    // Of two commands for a key, one of them a delete, it does not show which wrote what is there.
+                    let is_twice =
+                        is_written(later, key) || matches!(ask, Ask::Del { .. }) && is_written(&replies[..at], key);
+                    let wrote = if is_twice { Some(Wrote::Unknown) } else { None };
                     let wrote = wrote.or_else(|| self.written(run, *ask, key, newest_before));
                     let state = &mut self.sessions[size(session.0)].waits.wrote;
                     *state = wrote.unwrap_or(*state);
