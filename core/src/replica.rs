@@ -63,6 +63,9 @@ pub(crate) struct Replica {
     reissued: Option<OriginId>,
     /// Where the stream stood when all of that had been written anew.
     reissued_upto: Hlc,
+    /// The least stamp of the hidden records that records of peers took the place of, if any did. Nobody will ever see
+    /// those, so who waits for what was hidden waits for what took its place: that is announced.
+    superseded: Option<Hlc>,
     pub(crate) exposure: Exposure,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
@@ -89,6 +92,7 @@ impl Replica {
             own_records: 0,
             reissued: None,
             reissued_upto: Hlc::ZERO,
+            superseded: None,
             exposure,
             refused: None,
             sweeping: None,
@@ -200,6 +204,7 @@ impl Replica {
         let version = framed.record.version;
         if version == framed.stamp || version.hlc > self.origins.frontier(version.origin) {
             let merged = self.take(now, &framed.record)?;
+            self.note_superseded(merged);
             self.count_conflict(framed, merged);
         }
         self.clock.observe(hlc);
@@ -224,7 +229,8 @@ impl Replica {
         if hlc <= self.origins.frontier(origin) || self.is_own(origin) {
             return Ok(());
         }
-        self.take(now, record)?;
+        let merged = self.take(now, record)?;
+        self.note_superseded(merged);
         self.origins.sweep(origin, hlc);
         Ok(())
     }
@@ -320,11 +326,26 @@ impl Replica {
         true
     }
 
-    /// Writes the record of `key` anew if it is one of those hidden for good.
+    fn note_superseded(&mut self, merged: Merged) {
+        if let Merged::Won { over: Some(over) } = merged
+            && self.is_hidden(over.origin)
+        {
+            self.superseded = Some(self.superseded.map_or(over.hlc, |first| first.min(over.hlc)));
+        }
+    }
+
+    /// Whether a record is to be written anew, or may have taken the place of one that was.
+    pub(crate) fn is_to_reissue(&self, version: Version) -> bool {
+        let is_in_its_stead = |first| version.hlc >= first && version.origin != self.own;
+        self.reissued == Some(version.origin) || self.superseded.is_some_and(is_in_its_stead)
+    }
+
+    /// Writes the record of `key` anew if it is one of those hidden for good, or announces what took its place.
     pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
-        let Some(record) = self.store.get(key).filter(|record| self.reissued == Some(record.version.origin)) else {
-            return;
-        };
+        let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record.version)) else { return };
+        if self.reissued != Some(record.version.origin) {
+            return self.announce(now, key);
+        }
         // A copy: the store overwrites the entry that the record borrows from.
         let (value, deadline) = (record.value.map(<[u8]>::to_vec), record.deadline);
         let version = Version { hlc: Hlc::ZERO, origin: self.own };

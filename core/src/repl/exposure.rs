@@ -77,7 +77,7 @@ impl Reissue {
         if !replica.is_reissuing() {
             return false;
         }
-        let hidden = self.0.step(&replica.store, |_| false, |record| replica.is_hidden(record.version.origin));
+        let hidden = self.0.step(&replica.store, |_| false, |record| replica.is_to_reissue(record.version));
         for key in hidden {
             replica.reissue(now, &key);
         }
