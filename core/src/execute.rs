@@ -2,6 +2,7 @@
 use crate::command::{Command, Reply};
 use crate::replica::Replica;
 use crate::time::Now;
+use crate::waiters::Waiting;
 use crate::wire::line;
 
 /// What is left to do after a command.
@@ -13,8 +14,8 @@ pub(crate) enum Flow {
     Stats,
     /// The text of `PEERS`.
     Peers,
-    /// To be answered by who knows the other nodes, at once or later: the command itself.
-    Wait,
+    /// To be answered by who knows the other nodes, at once or later.
+    Wait(Waiting),
     /// The reply comes later; until then the connection's next commands wait.
     Blocked,
     /// The reply is in `out`; the connection ends.
@@ -37,7 +38,9 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         }),
         Command::Ping => Reply::Pong,
         Command::Help { topic } => Reply::Help { topic },
-        Command::Wait { .. } | Command::Token | Command::WaitFor { .. } => return Flow::Wait,
+        Command::Wait { copies, ms } => return Flow::Wait(Waiting::Copies { count: copies, ms }),
+        Command::Token => return Flow::Wait(Waiting::Token),
+        Command::WaitFor { token, ms } => return Flow::Wait(Waiting::Here { token, ms }),
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
         Command::Quit => {

@@ -122,9 +122,9 @@ impl Node {
                     match flow {
                         Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, out),
                         Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
-                        Flow::Wait => {
+                        Flow::Wait(waiting) => {
                             let asker = Asker { now, conn, wrote, cluster_tag: *cluster_tag };
-                            return asker.run(command, replica, repl, waiters, out);
+                            return asker.run(waiting, replica, repl, waiters, out);
                         }
                         flow @ (Flow::Continue | Flow::Blocked | Flow::Quit) => return flow,
                     }

@@ -229,7 +229,7 @@ impl ClientSession {
         match parsed {
             None => {}
             Some(Ok(command)) => match run(&command, out) {
-                Flow::Continue | Flow::Stats | Flow::Peers | Flow::Wait => {}
+                Flow::Continue | Flow::Stats | Flow::Peers | Flow::Wait(_) => {}
                 Flow::Blocked => self.waits = true,
                 Flow::Quit => self.phase = Phase::Left,
             },

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::boundary::{Action, ConnId, Effects};
-use crate::command::{Command, Reply};
+use crate::command::Reply;
 use crate::execute::Flow;
 use crate::repl::Replication;
 use crate::replica::{Replica, Unshown};
@@ -258,7 +258,15 @@ impl Waiters {
     }
 }
 
-/// Who gave a command about waiting.
+/// A command about waiting: `WAIT`, `TOKEN` or `WAITFOR`. `ms` 0: without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Copies { count: u64, ms: u64 },
+    Token,
+    Here { token: Token, ms: u64 },
+}
+
+/// Who gave such a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub(crate) now: Now,
@@ -270,41 +278,32 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// Carries out `WAIT`, `TOKEN` or `WAITFOR`: appends the reply to `out`, or lets the client wait.
+    /// Carries out a command: appends the reply to `out`, or lets the client wait.
     pub(crate) fn run(
         &self,
-        command: &Command<'_>,
+        waiting: Waiting,
         replica: &Replica,
         repl: &Replication,
         waiters: &mut Waiters,
         out: &mut Vec<u8>,
     ) -> Flow {
-        let reply = match *command {
-            Command::Wait { copies, ms } => {
+        let reply = match waiting {
+            Waiting::Copies { count: wanted, ms } => {
                 let count = count_held(&repl.copies(replica.own()), target(self.wrote, replica));
-                if count < copies {
-                    let wanted = Wanted::Copies { count: copies, wrote: self.wrote };
+                if count < wanted {
+                    let wanted = Wanted::Copies { count: wanted, wrote: self.wrote };
                     waiters.wait(self.now, self.conn, wanted, ms, replica);
                     return Flow::Blocked;
                 }
                 Reply::Count(count)
             }
-            Command::Token => self.token(replica),
-            Command::WaitFor { token, .. } if token.cluster != self.cluster_tag => Reply::ForeignToken,
-            Command::WaitFor { token, ms } if !is_here(token.version, replica) => {
+            Waiting::Token => self.token(replica),
+            Waiting::Here { token, .. } if token.cluster != self.cluster_tag => Reply::ForeignToken,
+            Waiting::Here { token, ms } if !is_here(token.version, replica) => {
                 waiters.wait(self.now, self.conn, Wanted::Here(token.version), ms, replica);
                 return Flow::Blocked;
             }
-            Command::WaitFor { .. } => Reply::Ok,
-            Command::Get { .. }
-            | Command::Set { .. }
-            | Command::Del { .. }
-            | Command::Ttl { .. }
-            | Command::Ping
-            | Command::Stats
-            | Command::Peers
-            | Command::Help { .. }
-            | Command::Quit => unreachable!("only commands about waiting come here"),
+            Waiting::Here { .. } => Reply::Ok,
         };
         line::emit(&reply, out);
         Flow::Continue

@@ -15,8 +15,8 @@ pub(super) enum Asking {
     /// The last question, if there was one, was asked when our stream stood here. It was answered; what the answer
     /// did not cover, a heartbeat will: the peer takes it from elsewhere, or later.
     No { asked: Hlc },
-    /// To be asked as soon as the stream has been sent to its end.
-    Wanted,
+    /// To be asked as soon as our stream has been sent up to there.
+    Wanted { upto: Hlc },
     /// Asked when our stream stood here, and not answered.
     UnderWay { asked: Hlc },
 }
@@ -27,17 +27,17 @@ impl Asking {
     /// Somebody wants to know whether the peer holds our stream up to `upto`. What is under way already is waited for.
     pub(super) fn want(&mut self, upto: Hlc) {
         if matches!(self, Self::No { asked } if *asked < upto) {
-            *self = Self::Wanted;
+            *self = Self::Wanted { upto };
         }
     }
 
-    /// The question goes out now, behind everything up to `last`. False if none is wanted.
-    pub(super) fn begin(&mut self, last: Hlc) -> bool {
-        if *self != Self::Wanted {
-            return false;
+    /// Our stream has been sent up to `sent`. True if the question goes out now, behind that.
+    pub(super) fn begin(&mut self, sent: Hlc) -> bool {
+        let is_due = matches!(self, Self::Wanted { upto } if *upto <= sent);
+        if is_due {
+            *self = Self::UnderWay { asked: sent };
         }
-        *self = Self::UnderWay { asked: last };
-        true
+        is_due
     }
 
     /// The peer has answered. False if it was not asked.
@@ -85,6 +85,7 @@ mod tests {
         asking.want(Hlc::ZERO);
         assert_eq!(asking, Asking::NEVER, "what nothing was written for is not asked");
         asking.want(Hlc(4));
+        assert!(!asking.begin(Hlc(3)), "it goes behind what is asked for");
         assert!(asking.begin(Hlc(5)));
         asking.want(Hlc(9));
         assert!(!asking.begin(Hlc(9)), "one is under way");

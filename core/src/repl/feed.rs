@@ -151,11 +151,18 @@ impl Feed {
         self.has_streamed(tail) && std::mem::take(&mut self.owes_status)
     }
 
-    /// Asks the peer how far it has come, if somebody wants to know and all that the stream has was sent.
-    pub(super) fn ask(&mut self, replica: &Replica, staged: &mut Staged) {
-        if self.has_streamed(&replica.tail) && self.asking.begin(replica.own_last()) {
+    /// Asks the peer how far it has come, if somebody wants to know and what that is about was sent. True if so.
+    pub(super) fn ask(&mut self, replica: &Replica, staged: &mut Staged) -> bool {
+        let sent = match self.stream {
+            _ if self.has_streamed(&replica.tail) => replica.own_last(),
+            Stream::At(_) => self.known.of(replica.own()),
+            Stream::Off | Stream::Within { .. } => Hlc::ZERO,
+        };
+        let asks = self.asking.begin(sent);
+        if asks {
             peer::emit_status_ask(staged.out());
         }
+        asks
     }
 
     /// Whether the tail's end is of any interest yet.

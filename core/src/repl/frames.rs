@@ -396,6 +396,11 @@ impl Replication {
         }
         if self.intake.end(conn, id, clock, cx.replica, now.mono) {
             self.intake.restart_dropped(&mut self.links, cx.replica);
+            // Somebody may be waiting for this node to have come so far.
+            for link in self.links.values_mut() {
+                link.status_at = now.mono;
+            }
+            self.soon(now.mono);
             self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         }
         Ok(())

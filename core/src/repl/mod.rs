@@ -184,8 +184,9 @@ impl Replication {
                 link.staged.drain_to(full - out.len(), out);
             }
         }
-        if let Role::Feed(feed) = &mut link.role {
-            feed.ask(cx.replica, &mut link.staged);
+        if let Role::Feed(feed) = &mut link.role
+            && feed.ask(cx.replica, &mut link.staged)
+        {
             link.staged.drain_to(full - out.len(), out);
         }
         link.asleep = link.staged.is_empty() && !link.has_more_to_feed(&cx.replica.tail);

@@ -1,8 +1,8 @@
 //! Waiting: what clients are told of other nodes is held against what those nodes hold.
 //!
 //! An answer of `WAIT` is true if so many other nodes hold what the connection wrote last, or something newer of its
-//! key. After `WAITFOR`, a node holds everything that the writer held of its own when it gave the token. A node that has
-//! stopped counts with what it held: nobody can know of its end at once.
+//! key. After `WAITFOR`, a node holds everything that the writer held of its own when it gave the token. A node that
+//! has stopped counts with what it held: nobody can know of its end at once.
 
 use std::collections::VecDeque;
 
