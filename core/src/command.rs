@@ -2,6 +2,8 @@
 use crate::help::Verb;
 use crate::repl::NotForgotten;
 use crate::replica::Refused;
+use crate::wire::peer::MEMBERS_MAX;
+use crate::wire::token::Token;
 use crate::wire::words::{Words, WordsError};
 
 /// What a client asks for. Limits have been checked: carrying it out fails only for a reason that the data has.
@@ -23,6 +25,17 @@ pub(crate) enum Command<'a> {
     Ttl {
         key: &'a [u8],
     },
+    /// Until so many other nodes hold what this connection wrote last; at most `ms`, if not 0.
+    Wait {
+        copies: u64,
+        ms: u64,
+    },
+    Token,
+    /// Until this node holds what the token names; at most `ms`, if not 0.
+    WaitFor {
+        token: Token,
+        ms: u64,
+    },
     Ping,
     Stats,
     Peers,
@@ -41,6 +54,12 @@ pub(crate) enum Command<'a> {
 /// of them, and this half on top of it still fits.
 pub(crate) const EXPIRES_IN_MS_MAX: u64 = 1 << 47;
 
+/// Most copies that can be waited for: a cluster has no more members.
+pub(crate) const WAIT_COPIES_MAX: u64 = MEMBERS_MAX as u64;
+
+/// Longest wait with an end: a day. Whoever means longer than that means for ever.
+pub(crate) const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
 /// What a client is told. After every one from [`Usage`](Self::Usage) on, nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply<'a> {
@@ -51,6 +70,9 @@ pub(crate) enum Reply<'a> {
     Ttl {
         left_ms: Option<u64>,
     },
+    /// So many other nodes.
+    Count(u64),
+    Token(Token),
     Pong,
     Help {
         topic: Option<Verb>,
@@ -66,6 +88,16 @@ pub(crate) enum Reply<'a> {
         bytes_max: usize,
     },
     BadExpiry(ExpiryUnit),
+    /// No number of copies, or no time, that can be waited for.
+    BadCopies,
+    BadWait(Verb),
+    BadToken,
+    /// The token is of another cluster.
+    ForeignToken,
+    /// What the token names did not come in time.
+    NotHere,
+    /// What was written may yet get another stamp: it cannot be named before the node has met the others.
+    NotJoined,
     BadWords(WordsError),
     /// The client speaks HTTP; the connection ends.
     Http,

@@ -7,6 +7,8 @@ pub struct Config {
     pub seed: [u64; 4],
     /// The member's name: the same at every start of this node, different from every other node's.
     pub name: String,
+    /// The cluster's name, the same on all of its nodes: no link stands between clusters of different names.
+    pub cluster: String,
     /// `host:port` at which the other nodes reach this one.
     pub advertise: String,
     /// Addresses (`host:port`) of peers named by the operator. None: a cluster of its own until others come.

@@ -2,6 +2,7 @@
 use crate::command::{Command, Reply};
 use crate::replica::Replica;
 use crate::time::Now;
+use crate::waiters::Waiting;
 use crate::wire::line;
 
 /// What is left to do after a command.
@@ -15,6 +16,10 @@ pub(crate) enum Flow {
     Peers,
     /// `FORGET`, which is about the cluster.
     Forget,
+    /// To be answered by who knows the other nodes, at once or later.
+    Wait(Waiting),
+    /// The reply comes later; until then the connection's next commands wait.
+    Blocked,
     /// The reply is in `out`; the connection ends.
     Quit,
 }
@@ -35,6 +40,9 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         }),
         Command::Ping => Reply::Pong,
         Command::Help { topic } => Reply::Help { topic },
+        Command::Wait { copies, ms } => return Flow::Wait(Waiting::Copies { count: copies, ms }),
+        Command::Token => return Flow::Wait(Waiting::Token),
+        Command::WaitFor { token, ms } => return Flow::Wait(Waiting::Here { token, ms }),
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
         Command::Forget { .. } => return Flow::Forget,

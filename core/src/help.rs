@@ -7,6 +7,9 @@ pub(crate) enum Verb {
     Set,
     Del,
     Ttl,
+    Wait,
+    Token,
+    WaitFor,
     Ping,
     Stats,
     Peers,
@@ -29,7 +32,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 10] = [
+pub(crate) static MANUAL: [Manual; 13] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -68,6 +71,43 @@ pub(crate) static MANUAL: [Manual; 10] = [
         summary: "Tell the seconds until a key expires",
         detail: "Answers the seconds left, rounded; `-1` if the key never expires; `Key not found` if there is none.",
         example: "TTL greeting",
+    },
+    Manual {
+        verb: Verb::Wait,
+        name: "WAIT",
+        aliases: &[],
+        usage: "WAIT nodes milliseconds",
+        summary: "Wait until other nodes hold what this connection wrote",
+        detail: "Answers how many other nodes hold the last write of this connection and all before it: as soon as \
+                 they are\n\
+                 as many as asked for, or when the time has passed; 0 milliseconds: no time limit. A connection \
+                 that\n\
+                 wrote nothing is told how many nodes are linked. Commands behind it are run after it.",
+        example: "WAIT 1 500",
+    },
+    Manual {
+        verb: Verb::Token,
+        name: "TOKEN",
+        aliases: &[],
+        usage: "TOKEN",
+        summary: "Name what this connection wrote, for WAITFOR on another node",
+        detail: "Answers one word that names the last write of this connection; if it wrote nothing, the newest one \
+                 of\n\
+                 this node.",
+        example: "TOKEN",
+    },
+    Manual {
+        verb: Verb::WaitFor,
+        name: "WAITFOR",
+        aliases: &[],
+        usage: "WAITFOR token milliseconds",
+        summary: "Wait until this node holds what a token names",
+        detail: "Answers `OK` as soon as this node holds the write that TOKEN named, on whatever node, and all that \
+                 the\n\
+                 same node wrote before it: what is read here from then on is not older. An error when the time \
+                 has\n\
+                 passed; 0 milliseconds: no time limit. Commands behind it are run after it.",
+        example: "WAITFOR 1a2b3c4d-0123456789abcdef-018bcfe568000000 500",
     },
     Manual {
         verb: Verb::Ping,
@@ -131,7 +171,7 @@ pub(crate) static MANUAL: [Manual; 10] = [
         summary: "Stop waiting for a node that is gone",
         detail: "Deletes are remembered until every member has seen them; `gc_blocked_by` in `STATS` names those who \
                  keep\n\
-                 the others from forgetting. Answers `OK` once the member of that name has no seat any more; the others\n\
+                 the others from forgetting. Answers `OK` once the member of that name has no seat any more; others\n\
                  learn of it within a heartbeat. Should the same process come back, it is told so, drops what\n\
                  was deleted meanwhile and keeps what only it ever had. A node that is up cannot be forgotten.",
         example: "FORGET node-c:8080",
@@ -196,7 +236,7 @@ pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
 }
 
 /// Longest name plus two: what is longer is further away than anything that is suggested.
-const WORD_BYTES_MAX: usize = 8;
+const WORD_BYTES_MAX: usize = 9;
 
 /// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
 /// (optimal string alignment). None if `word` is too long to be near any name.

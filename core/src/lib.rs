@@ -18,6 +18,7 @@ mod tail;
 mod time;
 mod turn;
 mod version;
+mod waiters;
 mod wire;
 
 pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};

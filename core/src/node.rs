@@ -15,9 +15,11 @@ use crate::session::ClientSession;
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::{Mono, Now, WallMs};
-use crate::version::{Hlc, OriginId};
+use crate::version::{Hlc, OriginId, Version};
+use crate::waiters::{Asker, Filled, Waiters};
 use crate::wire::line;
 use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
+use crate::wire::token::cluster_tag;
 
 /// Connections above the limit for clients that are let in far enough to see whether a peer is calling.
 const PEER_CONNECTIONS_SPARE: usize = LINKS_MAX;
@@ -37,6 +39,8 @@ pub struct Node {
     /// Those let in above the limit for clients, oldest first; some may have gone.
     crowded: VecDeque<(Mono, ConnId)>,
     counters: Counters,
+    waiters: Waiters,
+    cluster_tag: u32,
 }
 
 /// What a connection turned out to be.
@@ -64,12 +68,22 @@ impl Node {
             replica.keep_tail();
         }
         let repl = Replication::new(&config, run, rand, now);
-        Self { config, replica, repl, conns: Vec::new(), crowded: VecDeque::new(), counters: Counters::default() }
+        Self {
+            cluster_tag: cluster_tag(&config.cluster),
+            config,
+            replica,
+            repl,
+            conns: Vec::new(),
+            crowded: VecDeque::new(),
+            counters: Counters::default(),
+            waiters: Waiters::default(),
+        }
     }
 
     /// Runs every complete command or frame in `bytes`, appends replies to `reply`, returns the bytes used. It stops
-    /// early at an incomplete command, or once `reply` [is full](Self::is_full): the caller keeps the rest and calls
-    /// again with more, or after the output has drained.
+    /// early at an incomplete command, once `reply` [is full](Self::is_full), or when the client
+    /// [waits](Self::is_waiting): the caller keeps the rest and calls again with more, after the output has drained,
+    /// or after [`fill`](Self::fill) has given the late reply.
     pub fn receive(
         &mut self,
         now: Now,
@@ -78,7 +92,7 @@ impl Node {
         reply: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> usize {
-        let Self { config, replica, repl, conns, counters, .. } = self;
+        let Self { config, replica, repl, conns, counters, waiters, cluster_tag, .. } = self;
         let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
         if let Conn::Unknown { crowded } = *state {
             let peer = bytes.starts_with(&PREAMBLE);
@@ -99,25 +113,39 @@ impl Node {
         }
         let used = match state {
             Conn::Client(session) => {
+                let mut wrote = session.wrote;
                 let used = session.receive(&config.limits, bytes, reply, &mut |command, out| {
                     counters.commands += 1;
-                    match execute(command, replica, now, out) {
+                    let records = replica.own_records();
+                    let flow = execute(command, replica, now, out);
+                    if replica.own_records() != records {
+                        wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
+                    }
+                    match flow {
                         Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, out),
                         Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
                         Flow::Forget => {
                             forget(now, command, repl, &mut Context { config, replica, effects }, out);
                         }
-                        flow @ (Flow::Continue | Flow::Quit) => return flow,
+                        Flow::Wait(waiting) => {
+                            let asker = Asker { now, conn, wrote, cluster_tag: *cluster_tag };
+                            return asker.run(waiting, replica, repl, waiters, out);
+                        }
+                        flow @ (Flow::Continue | Flow::Blocked | Flow::Quit) => return flow,
                     }
                     Flow::Continue
                 });
+                session.wrote = wrote;
                 if session.has_left() {
                     self.forget(conn);
                     effects.actions.push(Action::Close { conn, why: Close::Quit });
                 }
                 used
             }
-            Conn::Link => repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects }),
+            Conn::Link => {
+                waiters.stir();
+                repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects })
+            }
             Conn::Unknown { .. } => 0,
         };
         self.settle(effects);
@@ -146,6 +174,8 @@ impl Node {
                 self.close_crowded(now, effects);
                 let Self { config, replica, repl, .. } = self;
                 repl.tick(now, &mut Context { config, replica, effects });
+                self.waiters.stir();
+                self.waiters.expire(now, &self.replica, &self.repl, effects);
             }
         }
         self.settle(effects);
@@ -153,6 +183,13 @@ impl Node {
 
     /// Appends at most `limit` bytes of what waits for `conn` to `out`; true while more remains.
     pub fn fill(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, effects: &mut Effects) -> bool {
+        if let Some(Some(Conn::Client(session))) = self.conns.get_mut(conn.0 as usize) {
+            let filled = self.waiters.fill(conn, limit, out);
+            if filled == Filled::Wholly {
+                session.resume();
+            }
+            return filled == Filled::Partly;
+        }
         let Self { config, replica, repl, .. } = self;
         let more = repl.fill(now, conn, limit, out, &mut Context { config, replica, effects });
         self.settle(effects);
@@ -162,7 +199,15 @@ impl Node {
     /// When [`Event::Tick`] is wanted; never hides queued output.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        Some(self.repl.deadline())
+        let deadline = self.repl.deadline();
+        Some(self.waiters.deadline().map_or(deadline, |waiter| waiter.min(deadline)))
+    }
+
+    /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, no
+    /// other command of it is run.
+    #[must_use]
+    pub fn is_waiting(&self, conn: ConnId) -> bool {
+        self.waiters.is_waiting(conn)
     }
 
     /// Whether so many unsent bytes stop `conn` from being read. They never stop a link: what is said on it bounds
@@ -224,6 +269,7 @@ impl Node {
 
     fn forget(&mut self, conn: ConnId) -> Option<Conn> {
         let state = self.conns.get_mut(conn.0 as usize)?.take()?;
+        self.waiters.forget(conn);
         if !matches!(state, Conn::Link) {
             self.counters.clients -= 1;
         }
@@ -237,6 +283,7 @@ impl Node {
                 self.forget(conn);
             }
         }
+        self.waiters.look(&self.replica, &mut self.repl, effects);
         let Self { config, replica, repl, .. } = self;
         repl.wake_fed(&mut Context { config, replica, effects });
     }

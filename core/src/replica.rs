@@ -66,6 +66,9 @@ pub(crate) enum Return {
     /// What the frontier does not cover is being written anew.
     Reissuing,
 }
+/// What was written may have to be written anew before peers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unshown;
 
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -80,6 +83,11 @@ pub(crate) struct Replica {
     own_records: u64,
     /// What was written before an established member had a say, hidden until all of it has been written anew.
     reissued: Option<OriginId>,
+    /// Where the stream stood when all of that had been written anew.
+    reissued_upto: Hlc,
+    /// The least stamp of the hidden records that records of peers took the place of, if any did. Nobody will ever see
+    /// those, so who waits for what was hidden waits for what took its place: that is announced.
+    superseded: Option<Hlc>,
     pub(crate) exposure: Exposure,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
@@ -107,6 +115,8 @@ impl Replica {
             own_first: None,
             own_records: 0,
             reissued: None,
+            reissued_upto: Hlc::ZERO,
+            superseded: None,
             exposure,
             refused: None,
             sweeping: None,
@@ -229,6 +239,7 @@ impl Replica {
         let version = framed.record.version;
         if version == framed.stamp || version.hlc > self.origins.frontier(version.origin) {
             let merged = self.take(now, &framed.record)?;
+            self.note_superseded(merged);
             self.count_conflict(framed, merged);
         }
         self.clock.observe(hlc);
@@ -261,7 +272,8 @@ impl Replica {
             }
             return Ok(());
         }
-        self.take(now.mono, record)?;
+        let merged = self.take(now.mono, record)?;
+        self.note_superseded(merged);
         self.origins.sweep(origin, hlc);
         Ok(())
     }
@@ -373,6 +385,7 @@ impl Replica {
         self.exposure = Exposure::Returning(Return::Unswept);
         self.sweeping = None;
         self.reissued = None;
+        self.superseded = None;
         self.tail.clear();
         self.write_as(now, fresh);
     }
@@ -417,21 +430,55 @@ impl Replica {
         true
     }
 
-    /// Writes the record of `key` anew if it is one of those hidden for good.
+    fn note_superseded(&mut self, merged: Merged) {
+        if let Merged::Won { over: Some(over) } = merged
+            && self.is_hidden(over.origin)
+            && !self.is_returning()
+        {
+            self.superseded = Some(self.superseded.map_or(over.hlc, |first| first.min(over.hlc)));
+        }
+    }
+
+    /// Whether a record is to be written anew, or may have taken the place of one that was.
+    pub(crate) fn is_to_reissue(&self, record: &Record<'_>) -> bool {
+        let version = record.version;
+        if self.is_returning() {
+            return version.hlc > self.origins.frontier(version.origin);
+        }
+        let is_in_its_stead = |first| version.hlc >= first && version.origin != self.own;
+        self.reissued == Some(version.origin) || self.superseded.is_some_and(is_in_its_stead)
+    }
+
+    /// Writes the record of `key` anew if it is one of those hidden for good, or announces what took its place.
     pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
         let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record)) else { return };
+        if !self.is_returning() && self.reissued != Some(record.version.origin) {
+            return self.announce(now, key);
+        }
         // A copy: the store overwrites the entry that the record borrows from.
         let (value, deadline) = (record.value.map(<[u8]>::to_vec), record.deadline);
         let version = Version { hlc: Hlc::ZERO, origin: self.own };
         self.stamp_and_take(now, &Record { key, value: value.as_deref(), deadline, version });
     }
 
-    /// Whether `record` is to be written anew.
-    pub(crate) fn is_to_reissue(&self, record: &Record<'_>) -> bool {
-        let Version { hlc, origin } = record.version;
+    /// Up to where a peer must hold this run's stream to hold what was stamped `wrote`: up to that stamp or, if it had
+    /// to be written anew, up to the last record that was. None while this is not known.
+    pub(crate) fn shown(&self, wrote: Version) -> Option<Version> {
+        if wrote.origin == self.own {
+            return (self.exposure == Exposure::Exposed).then_some(wrote);
+        }
+        let anew = Version { hlc: self.reissued_upto, origin: self.own };
+        (self.reissued.is_none() && !self.is_returning()).then_some(anew)
+    }
+
+    /// The newest write of this run; none while it may still have to be written anew, which `Err` says.
+    pub(crate) fn newest_own(&self) -> Result<Option<Version>, Unshown> {
+        let newest = Version { hlc: self.own_last, origin: self.own };
         match self.exposure {
-            Exposure::Returning(Return::Reissuing) => hlc > self.origins.frontier(origin),
-            _ => self.reissued == Some(origin),
+            _ if self.reissued.is_some() => Err(Unshown),
+            Exposure::Returning(_) => Err(Unshown),
+            Exposure::Hidden if self.own_last > Hlc::ZERO => Err(Unshown),
+            Exposure::Hidden | Exposure::Exposed => Ok((self.own_last > Hlc::ZERO).then_some(newest)),
         }
     }
 
@@ -444,9 +491,11 @@ impl Replica {
     pub(crate) fn end_reissue(&mut self) {
         if self.is_returning() {
             self.exposure = Exposure::Exposed;
+            self.reissued_upto = self.own_last;
         }
         let Some(hidden) = self.reissued.take() else { return };
         self.origins.remove(hidden);
+        self.reissued_upto = self.own_last;
         if let Some(claims) = &mut self.sweeping {
             claims.remove(hidden);
         }

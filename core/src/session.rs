@@ -8,6 +8,7 @@ use memchr::memchr3;
 use crate::command::{Bounded, Command, Reply};
 use crate::config::Limits;
 use crate::execute::Flow;
+use crate::version::Version;
 use crate::wire::line;
 use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, trim};
@@ -23,6 +24,10 @@ pub(crate) struct ClientSession {
     /// The data of an unfinished line that telnet bytes stood in; empty in every other phase than `Copied`.
     copied: Vec<u8>,
     unquoted: Unquoted,
+    /// A command's reply is still to come; no other command is run before.
+    waits: bool,
+    /// The newest write of this connection that was taken.
+    pub(crate) wrote: Option<Version>,
 }
 
 /// Where the line stands that the next data byte belongs to.
@@ -53,11 +58,13 @@ pub(crate) type Run<'r> = dyn FnMut(&Command<'_>, &mut Vec<u8>) -> Flow + 'r;
 
 impl ClientSession {
     /// Runs every complete line in `bytes`, appends the replies to `out` and returns the bytes used. It stops early at
-    /// an incomplete line, and before the next line once `out` has reached its limit. The caller hands in the rest
-    /// again, with more bytes behind it or after the output has drained.
+    /// an incomplete line, and before the next line once `out` has reached its limit or a command waits. The caller
+    /// hands in the rest again, with more bytes behind it, after the output has drained, or after [`resume`].
+    ///
+    /// [`resume`]: Self::resume
     pub(crate) fn receive(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
         let mut used = 0;
-        while out.len() < limits.output_bytes_max {
+        while out.len() < limits.output_bytes_max && !self.waits {
             match self.step(limits, &bytes[used..], out, run) {
                 0 => break,
                 taken => used += taken,
@@ -70,6 +77,11 @@ impl ClientSession {
     /// Whether the connection is to end: the client asked for it, or speaks HTTP.
     pub(crate) fn has_left(&self) -> bool {
         self.phase == Phase::Left
+    }
+
+    /// The command that waited has been answered.
+    pub(crate) fn resume(&mut self) {
+        self.waits = false;
     }
 
     /// Takes a line, a part of one, or a telnet byte; returns the bytes used. 0: more input is needed.
@@ -217,7 +229,8 @@ impl ClientSession {
         match parsed {
             None => {}
             Some(Ok(command)) => match run(&command, out) {
-                Flow::Continue | Flow::Stats | Flow::Peers | Flow::Forget => {}
+                Flow::Continue | Flow::Stats | Flow::Peers | Flow::Forget | Flow::Wait(_) => {}
+                Flow::Blocked => self.waits = true,
                 Flow::Quit => self.phase = Phase::Left,
             },
             Some(Err(reply)) => line::emit(&reply, out),

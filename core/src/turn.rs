@@ -59,7 +59,7 @@ struct Buffers {
     share_turn: u64,
     /// The node has more for this connection than `out` holds.
     more: bool,
-    /// Whole commands may stand in `rest`: the node stopped because `out` was full.
+    /// Whole commands may stand in `rest`: the node stopped because `out` was full, or because the client waits.
     blocked: bool,
     queued: bool,
     closing: Option<Close>,
@@ -118,7 +118,8 @@ impl Turn {
             buffers.compact();
             let used = self.node.receive(self.now, conn, bytes, &mut buffers.out, &mut self.effects);
             buffers.rest.extend_from_slice(&bytes[used..]);
-            buffers.blocked = used < bytes.len() && self.node.is_full(conn, buffers.out.len());
+            buffers.blocked =
+                used < bytes.len() && self.node.is_full(conn, buffers.out.len()) || self.node.is_waiting(conn);
         } else {
             buffers.rest.extend_from_slice(bytes);
             if !buffers.blocked {
@@ -201,6 +202,7 @@ impl Turn {
                 }
             }
             self.perform();
+            self.resume(conn);
         }
         let Some(buffers) = self.conns.get(conn.0 as usize).and_then(Option::as_ref) else { return &[] };
         &buffers.out[buffers.sent..]
@@ -276,9 +278,19 @@ impl Turn {
         buffers.compact();
         let used = self.node.receive(self.now, conn, &buffers.rest, &mut buffers.out, &mut self.effects);
         buffers.rest.drain(..used);
-        buffers.blocked = !buffers.rest.is_empty() && self.node.is_full(conn, buffers.out.len());
+        buffers.blocked =
+            !buffers.rest.is_empty() && self.node.is_full(conn, buffers.out.len()) || self.node.is_waiting(conn);
         if buffers.rest.is_empty() && buffers.rest.capacity() > IDLE_CAPACITY_BYTES {
             buffers.rest = Vec::new();
+        }
+    }
+
+    /// Takes the input that was kept while a client waited, once it has its late reply.
+    fn resume(&mut self, conn: ConnId) {
+        let answered = |buffers: &mut Buffers| buffers.blocked && !buffers.more;
+        if self.buffers(conn).is_some_and(answered) && !self.node.is_waiting(conn) {
+            self.receive_rest(conn);
+            self.perform();
         }
     }
 

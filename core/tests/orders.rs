@@ -53,13 +53,25 @@ fn calls() -> impl Strategy<Value = Call> {
     ]
 }
 
-const CLIENT_LINES: [&[u8]; 6] =
-    [b"SET k v\n", b"SET k w EX 1\nGET k\n", b"DEL k\n", b"STATS\nPEERS\n", b"QUIT\n", b"SET \"a"];
+const CLIENT_LINES: [&[u8]; 11] = [
+    b"SET k v\n",
+    b"SET k w EX 1\nGET k\n",
+    b"DEL k\n",
+    b"STATS\nPEERS\n",
+    b"QUIT\n",
+    b"SET \"a",
+    b"SET k v\nWAIT 1 0\nQUIT\n",
+    b"WAIT 1 700\nSET k v\n",
+    b"SET k v\nWAIT 2 1\nWAIT 1 90\nTOKEN\n",
+    b"WAITFOR 1a4311e5-00000000000000ff-0000000000000001 600\nGET k\n",
+    b"WAITFOR 1a4311e5-00000000000000ff-0000000000000001 0\n",
+];
 
 fn config(seed: u64, name: &str, peers: &[&str]) -> Config {
     Config {
         seed: [seed, 2, 3, 4],
         name: name.to_owned(),
+        cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: Limits { ring_bytes: 1 << 10, clients_max: 2, output_bytes_max: 1 << 10, ..Limits::default() },
@@ -86,11 +98,12 @@ fn talk() -> Vec<Vec<u8>> {
         let mut held = [Vec::new(), Vec::new()];
         for round in 0..40 {
             if round % 10 == 9 {
-                feeder.receive(now, client, b"SET m 1\nSET n 2\n", &mut Vec::new(), &mut effects);
+                feeder.receive(now, client, b"SET m 1\nSET n 2\nWAIT 1 90\n", &mut Vec::new(), &mut effects);
                 now = Now { mono: now.mono.plus_ms(500), wall: now.wall.plus_ms(500) };
                 feeder.handle(now, Event::Tick, &mut effects);
                 puller.handle(now, Event::Tick, &mut effects);
             }
+            feeder.fill(now, client, usize::MAX >> 1, &mut Vec::new(), &mut effects);
             for (from, to) in [(1, 0), (0, 1)] {
                 let mut bytes = Vec::new();
                 let (sender, taker) = if from == 0 { (&mut feeder, &mut puller) } else { (&mut puller, &mut feeder) };

@@ -19,6 +19,7 @@ impl Client {
         let config = Config {
             seed: [1, 2, 3, 4],
             name: "one".to_owned(),
+            cluster: "default".to_owned(),
             advertise: "localhost:8080".to_owned(),
             peers: Vec::new(),
             limits: limits.clone(),
@@ -69,8 +70,9 @@ impl Subject for Client {
         self.closed = false;
     }
 
-    fn wait_ms(&mut self, ms: u64) {
+    fn wait_ms(&mut self, ms: u64) -> Vec<u8> {
         self.now = Now { mono: self.now.mono.plus_ms(ms), wall: self.now.wall.plus_ms(ms) };
+        self.send(b"")
     }
 }
 

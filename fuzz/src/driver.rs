@@ -26,6 +26,7 @@ pub fn config(name: &str, peers: &[&str]) -> Config {
     Config {
         seed: [1, 2, 3, crc32c::crc32c(name.as_bytes()).into()],
         name: name.to_owned(),
+        cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: LIMITS,

@@ -38,12 +38,17 @@ fn replies(mut bytes: &[u8], sizes: &[u8]) -> Replies {
         let size = sizes.next().map_or(0, |size| usize::from(*size));
         let (piece, rest) = bytes.split_at(if size == 0 { bytes.len() } else { size.min(bytes.len()) });
         bytes = rest;
+        if turn.node().is_waiting(CLIENT) {
+            // For a node that will never come, or longer than this runs.
+            break;
+        }
         assert!(turn.wants_read(CLIENT), "a client that reads its replies is read");
         turn.begin(START);
         turn.input(CLIENT, piece);
         assert!(turn.held(CLIENT).1 <= LIMITS.output_bytes_max + REPLY_BYTES_MAX, "output is bounded");
         settle(&mut turn, START, &mut replies);
-        assert!(turn.held(CLIENT).0 <= LIMITS.line_bytes_max, "no more than a line is held back");
+        let waits = turn.node().is_waiting(CLIENT);
+        assert!(waits || turn.held(CLIENT).0 <= LIMITS.line_bytes_max, "no more than a line is held back");
     }
     replies
 }

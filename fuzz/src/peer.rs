@@ -61,7 +61,7 @@ fn greeting(now: Now, run: u64) -> Vec<u8> {
         body.extend_from_slice(&word.to_le_bytes());
     }
     body.push(1);
-    for text in ["peer", "peer:1"] {
+    for text in ["default", "peer", "peer:1"] {
         body.push(text.len() as u8);
         body.extend_from_slice(text.as_bytes());
     }

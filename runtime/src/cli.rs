@@ -52,6 +52,10 @@ pub(crate) struct Options {
     #[arg(long, env = "SIMPLEKV_NAME", value_parser = parse_name)]
     pub(crate) name: Option<String>,
 
+    /// Name of the cluster, the same on all of its nodes; those of another name are turned away
+    #[arg(long, value_name = "NAME", env = "SIMPLEKV_CLUSTER", default_value = "default", value_parser = parse_name)]
+    pub(crate) cluster: String,
+
     /// Memory for the newest writes; a peer that was away longer than they last is sent all that changed instead
     #[arg(long, value_name = "SIZE", env = "SIMPLEKV_RING_SIZE", default_value = "64MiB")]
     #[arg(value_parser = parse_ring_size)]
@@ -287,6 +291,7 @@ mod tests {
             ("--ring-size", "64GiB", "68719476737", "at most 68719476736 bytes"),
             ("--max-value-size", "536870911", "512MiB", "at most 536870911 bytes"),
             ("--name", &name, &format!("{name}n"), "1 to 255"),
+            ("--cluster", &name, &format!("{name}n"), "1 to 255"),
             ("--advertise", &address, &format!("h{address}"), "at most 255 bytes"),
         ] {
             assert!(parsed(&[flag, longest]).is_ok(), "{flag} {longest}");

@@ -66,6 +66,7 @@ fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
     Ok(Config {
         seed: fresh_seed().map_err(|error| Failure::System("read random bytes", error))?,
         name: options.name.unwrap_or_else(|| advertise.clone()),
+        cluster: options.cluster,
         advertise,
         peers,
         limits: Limits {

@@ -146,6 +146,12 @@ impl Host {
             {
                 judge.all_answered(tap.session);
             }
+            if let Some(tap) = tap
+                && self.turn.node().is_waiting(conn)
+                && self.turn.held(conn).1 == tap.judged
+            {
+                judge.waits(tap.session);
+            }
         }
     }
 

@@ -48,6 +48,8 @@ pub enum Oracle {
     Ttl,
     /// Replies are those of the commands, in order, from the state that the node holds.
     Session,
+    /// What a client waited for has come true when it is told so, and its time has passed when it is not.
+    Waiting,
     /// No ring, buffer or table grows past its limit.
     Limits,
     /// A running node answers, whatever else is broken.

@@ -117,6 +117,18 @@ pub enum Ask {
     Ttl {
         key: u64,
     },
+    /// Waits until `copies` other nodes hold what its connection wrote last; `ms` 0: for ever.
+    Wait {
+        copies: u64,
+        ms: u64,
+    },
+    /// Asks for a token of what its connection wrote last.
+    Token,
+    /// Waits for the newest token that client `from` was told; `ms` 0: for ever.
+    WaitFor {
+        from: u64,
+        ms: u64,
+    },
     Ping,
     Stats,
     /// Has the cluster forget `node`, which may be up.
@@ -262,6 +274,7 @@ impl Plan {
         Config {
             seed: [0, 1, 2, 3].map(|word| keyed(self.seed, &[0x5eed, node, run, word])),
             name: format!("n{node}"),
+            cluster: "sim".to_owned(),
             advertise: address(node),
             peers,
             limits: Limits {

@@ -10,9 +10,16 @@ const WORK: u64 = 2;
 const FAULTS: u64 = 3;
 const STORY: u64 = 4;
 const ROSTER: u64 = 5;
+const WAITS: u64 = 6;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
+
+/// Most commands that wait, or are about waiting, in a plan.
+const WAITS_MAX: u64 = 60;
+
+/// Longest wait with an end: well below what a client bears.
+const WAIT_MS_MAX: u64 = 400;
 
 /// Classes of faults, each on with probability one half.
 const CLASSES: u64 = 10;
@@ -28,6 +35,7 @@ pub fn draw(seed: u64) -> Plan {
         return Plan { seed, setting, items }.sorted();
     }
     let mut items = draw_work(&setting, &mut Rng::new(seed, WORK));
+    draw_waits(&setting, &mut Rng::new(seed, WAITS), &mut items);
     let mut rng = Rng::new(seed, FAULTS);
     // One plan in ten has no fault at all.
     if !rng.chance(1, 10) {
@@ -134,6 +142,34 @@ fn draw_work(setting: &Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
         }
     }
     items
+}
+
+/// In half of the plans some clients wait: behind a write of theirs for others to hold it, or at another node for it to
+/// come there, and then read it.
+fn draw_waits(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if rng.chance(1, 2) {
+        return;
+    }
+    let (rarity, late_us) = (rng.range(1, 8), rng.log_range(1, 20_000));
+    let mut waits = Vec::new();
+    for (at_us, item) in items.iter() {
+        let Item::Ask { client, ask: Ask::Set { key, .. } | Ask::Del { key } } = *item else { continue };
+        if waits.len() as u64 >= WAITS_MAX || !rng.chance(1, rarity) {
+            continue;
+        }
+        let ms = if rng.chance(1, 30) { 0 } else { rng.log_range(1, WAIT_MS_MAX) };
+        let soon_us = at_us + rng.below(late_us);
+        if rng.chance(1, 2) {
+            let copies = rng.below(setting.nodes + 1);
+            waits.push((soon_us, Item::Ask { client, ask: Ask::Wait { copies, ms } }));
+            continue;
+        }
+        let (other, later_us) = (rng.below(setting.clients), soon_us + rng.below(late_us));
+        waits.push((soon_us, Item::Ask { client, ask: Ask::Token }));
+        waits.push((later_us, Item::Ask { client: other, ask: Ask::WaitFor { from: client, ms } }));
+        waits.push((later_us, Item::Ask { client: other, ask: Ask::Get { key } }));
+    }
+    items.append(&mut waits);
 }
 
 /// A node writes on its own, more than its ring holds, and dies while the others begin to catch up: what it leaves

@@ -41,7 +41,7 @@ impl Client {
             judge.asked(session, ask);
         }
         let draw = keyed(judge.plan().seed, &[0xa5c, self.number, at_us]);
-        self.out.extend_from_slice(command(ask, draw).as_bytes());
+        self.out.extend_from_slice(command(judge, ask, draw).as_bytes());
         opened
     }
 
@@ -74,13 +74,16 @@ impl Client {
 }
 
 /// A command as a client types it: `draw` says how.
-fn command(ask: Ask, draw: u64) -> String {
+fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
     let mut line = match ask {
         Ask::Set { key, token, pad, ttl_ms: 0 } => format!("SET {} {}", key_text(key), value(token, pad)),
         Ask::Set { key, token, pad, ttl_ms } => format!("SET {} {} PX {ttl_ms}", key_text(key), value(token, pad)),
         Ask::Get { key } => format!("GET {}", key_text(key)),
         Ask::Del { key } => format!("DEL {}", key_text(key)),
         Ask::Ttl { key } => format!("TTL {}", key_text(key)),
+        Ask::Wait { copies, ms } => format!("WAIT {copies} {ms}"),
+        Ask::Token => "TOKEN".to_owned(),
+        Ask::WaitFor { from, ms } => format!("WAITFOR {} {ms}", judge.token(from)),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
         Ask::Forget { node } => format!("FORGET n{node}"),

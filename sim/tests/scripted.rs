@@ -124,6 +124,25 @@ fn every_node_killed_at_once_starts_over() {
 }
 
 #[test]
+fn who_waits_through_a_partition_is_told_the_truth() {
+    check(
+        "1000000 partition side=1 ms=2000\n1100000 set client=0 key=0 token=1 pad=0 ttl_ms=0\n\
+         1100100 wait client=0 copies=1 ms=300\n1100200 wait client=0 copies=2 ms=0\n1100300 get client=0 key=0",
+        [],
+    );
+}
+
+#[test]
+fn who_waits_for_a_token_from_beyond_a_partition_reads_what_it_names() {
+    check(
+        "1000000 partition side=1 ms=2000\n1100000 set client=0 key=0 token=1 pad=0 ttl_ms=0\n\
+         1100100 token client=0\n1200000 waitfor client=2 from=0 ms=300\n1200100 waitfor client=2 from=0 ms=0\n\
+         1200200 get client=2 key=0",
+        sets(0, 100, 10, 20, 4, 8),
+    );
+}
+
+#[test]
 fn an_expired_key_is_expired_everywhere() {
     let text: String = (0..3)
         .map(|client| {

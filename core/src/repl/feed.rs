@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::origins::Claims;
 use crate::record::{Framed, encode};
+use crate::repl::asks::Asking;
 use crate::repl::staged::Staged;
 use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
 use crate::replica::Replica;
@@ -32,6 +33,8 @@ pub(crate) struct Feed {
     /// The peer waits to hear that the stream has come to the end of the tail: only then it knows that it lacks
     /// something.
     owes_status: bool,
+    /// Where we stand in asking the peer how far it has come.
+    pub(super) asking: Asking,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,14 @@ pub(crate) struct Lagged;
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        Self { stream: Stream::Off, relays: Vec::new(), known: Claims::default(), sweep: None, owes_status: false }
+        Self {
+            stream: Stream::Off,
+            relays: Vec::new(),
+            known: Claims::default(),
+            sweep: None,
+            owes_status: false,
+            asking: Asking::NEVER,
+        }
     }
 
     /// Starts the stream, or changes its relays: from the oldest record held, less what is known and what was sent.
@@ -151,6 +161,20 @@ impl Feed {
     /// Whether the peer is to be told now, once, that the stream it asked for has reached the end of the tail.
     pub(crate) fn take_owed_status(&mut self, tail: &Tail) -> bool {
         self.has_streamed(tail) && std::mem::take(&mut self.owes_status)
+    }
+
+    /// Asks the peer how far it has come, if somebody wants to know and what that is about was sent. True if so.
+    pub(super) fn ask(&mut self, replica: &Replica, staged: &mut Staged) -> bool {
+        let sent = match self.stream {
+            _ if self.has_streamed(&replica.tail) => replica.own_last(),
+            Stream::At(_) => self.known.of(replica.own()),
+            Stream::Off | Stream::Within { .. } => Hlc::ZERO,
+        };
+        let asks = self.asking.begin(sent);
+        if asks {
+            peer::emit_status_ask(staged.out());
+        }
+        asks
     }
 
     /// Whether the tail's end is of any interest yet.

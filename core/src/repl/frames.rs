@@ -14,8 +14,8 @@ use crate::time::Now;
 use crate::version::{Hlc, Version};
 use crate::wire::peer::{self, ClaimsView, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
 
-/// Longest frame before the other side has greeted: a greeting and the member list are some 130 KiB at their largest.
-const STRANGER_BODY_BYTES_MAX: usize = 160 << 10;
+/// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
+const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
 
 /// What a record's or a status's fields add to a key and a value at most: a full frontier, twice, is 128 KiB.
 const FIELDS_BYTES_MAX: usize = 256 << 10;
@@ -170,6 +170,15 @@ impl Replication {
             (Frame::SweepEnd { id, clock, reaped }, Role::Pull(_)) => {
                 self.on_sweep_end(now, conn, id, (clock, &reaped), cx)
             }
+            (Frame::StatusAsk, Role::Pull(_)) => {
+                let established = cx.replica.exposure == Exposure::Exposed;
+                emit_status(link, clocks(now, cx.replica), established, self.roster.hash(), cx.replica);
+                peer::emit_status_ask(link.staged.out());
+                Ok(())
+            }
+            (Frame::StatusAsk, Role::Feed(feed)) => {
+                feed.asking.end().then_some(()).ok_or(Stop::Close(Close::Malformed))
+            }
             (
                 Frame::Pull(_)
                 | Frame::SweepAsk(_)
@@ -281,6 +290,7 @@ impl Replication {
         self.replace_links(now, &link, greeting, cx);
         link.peer = Some(peer);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+        self.introduce(&mut link);
         self.links.insert(conn, link);
         // Before anything is served to it, it is one of those who must have seen every delete.
         self.seat_all(now, cx);
@@ -307,7 +317,7 @@ impl Replication {
             Role::Pull(pull) => Some(pull.addr),
             Role::Feed(_) => None,
         };
-        let Greeting { name, run, protocol, .. } = *greeting;
+        let Greeting { cluster, name, run, protocol, .. } = *greeting;
         if run == self.run {
             if let Some(addr) = dialed {
                 self.members.is_own(addr);
@@ -317,6 +327,16 @@ impl Replication {
         if protocol.0 > PROTOCOL.1 || protocol.1 < PROTOCOL.0 {
             tracing::error!(peer = name, theirs = ?protocol, ours = ?PROTOCOL, "no common protocol version");
             return refused("no common protocol version: run releases that follow each other");
+        }
+        if cluster != cx.config.cluster {
+            tracing::error!(
+                peer = name,
+                address = greeting.advertise,
+                theirs = cluster,
+                ours = cx.config.cluster,
+                "another cluster: give both nodes the same --cluster, or do not name one as a peer of the other"
+            );
+            return refused("another cluster: give both nodes the same --cluster, or do not name one as a peer");
         }
         if name == cx.config.name {
             tracing::error!(name, "another node has this node's name: give each its own --name");
@@ -437,6 +457,11 @@ impl Replication {
                 self.on_home_swept(now, &claims, cx);
             }
             self.intake.restart_dropped(&mut self.links, cx.replica);
+            // Somebody may be waiting for this node to have come so far.
+            for link in self.links.values_mut() {
+                link.status_at = now.mono;
+            }
+            self.soon(now.mono);
             self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         }
         Ok(())

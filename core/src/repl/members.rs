@@ -41,6 +41,8 @@ pub(crate) struct Target {
     run: Option<OriginId>,
     pub(crate) state: DialState,
     backoff_ms: u64,
+    /// The link over it was not turned away, or the last one was not.
+    let_in: bool,
     /// A dial of it has come to an end, one way or the other.
     pub(crate) tried: bool,
     reached: Mono,
@@ -183,6 +185,7 @@ impl Members {
     pub(crate) fn dialed(&mut self, id: AddrId, conn: ConnId) -> bool {
         let Some(target) = self.target_mut(id) else { return false };
         target.state = DialState::Linked(conn);
+        target.let_in = false;
         true
     }
 
@@ -191,6 +194,7 @@ impl Members {
         if let Some(target) = self.target_mut(id) {
             target.member = Some(name.to_owned());
             target.tried = true;
+            target.let_in = true;
             target.reached = now;
         }
     }
@@ -213,7 +217,8 @@ impl Members {
             return;
         }
         // Only a link that stood for a while ends the backing off: one that is turned away again and again does not.
-        if matches!(target.state, DialState::Linked(_)) && now.ms_since(target.reached) >= timers.redial_ms_max {
+        let stood_ms = now.ms_since(target.reached);
+        if matches!(target.state, DialState::Linked(_)) && target.let_in && stood_ms >= timers.redial_ms_max {
             target.backoff_ms = timers.redial_ms_min;
         }
         let half = target.backoff_ms / 2;
@@ -282,6 +287,7 @@ impl Members {
             run: None,
             state: DialState::Waiting(now),
             backoff_ms: 0,
+            let_in: false,
             tried: false,
             reached: now,
         });
@@ -360,6 +366,23 @@ mod tests {
         assert!(at > Mono(0) && at <= Mono(0).plus_ms(timers.redial_ms_min));
         assert_eq!(members.deadline(|_| false), Some(at));
         assert_eq!(members.next_dial(at, |_| false), Some(id));
+    }
+
+    #[test]
+    fn who_is_turned_away_again_and_again_comes_less_and_less_often() {
+        let timers = Timers::default();
+        let mut rand = Rand::new([1; 4]);
+        let mut members = Members::new(&["a:1".into()], Mono(0));
+        let mut now = Mono(0);
+        let mut wait_ms = 0;
+        for _ in 0..20 {
+            let id = members.next_dial(now, |_| false).unwrap();
+            assert!(members.dialed(id, ConnId(1)));
+            members.lost(id, &timers, &mut rand, now);
+            let DialState::Waiting(at) = members.target(id).unwrap().state else { panic!("it waits") };
+            (wait_ms, now) = (at.ms_since(now), at);
+        }
+        assert!(wait_ms >= timers.redial_ms_max / 2, "it waits {wait_ms} ms");
     }
 
     #[test]

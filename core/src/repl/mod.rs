@@ -3,6 +3,7 @@
 //! Each node dials every member it knows and pulls from it; the accepted side feeds. So two nodes share two
 //! connections, one for each direction in which records flow, and no two dials can cross.
 
+mod asks;
 mod clocks;
 mod collect;
 mod exposure;
@@ -195,6 +196,11 @@ impl Replication {
                 link.staged.drain_to(full - out.len(), out);
             }
         }
+        if let Role::Feed(feed) = &mut link.role
+            && feed.ask(cx.replica, &mut link.staged)
+        {
+            link.staged.drain_to(full - out.len(), out);
+        }
         link.asleep = link.staged.is_empty() && !link.has_more_to_feed(&cx.replica.tail);
         !link.asleep
     }
@@ -319,12 +325,17 @@ impl Replication {
             incarnation: self.incarnation,
             clocks: clocks(now, cx.replica),
             established: cx.replica.exposure == Exposure::Exposed,
+            cluster: &cx.config.cluster,
             name: &cx.config.name,
             advertise: &cx.config.advertise,
         };
         peer::emit_greeting(&greeting, out);
+    }
+
+    /// Names the members. Only to who was let in: a stranger learns of nobody but the node it reached.
+    fn introduce(&self, link: &mut Link) {
         let members = self.members.iter().map(|(name, member)| (name, member.advertise.as_str()));
-        peer::emit_members(members, out);
+        peer::emit_members(members, link.staged.out());
     }
 
     fn wake(&mut self, conn: ConnId, effects: &mut Effects) {

@@ -73,6 +73,9 @@ fn run(data: &mut Data, wall: WallMs, command: &Command<'_>, out: &mut Vec<u8>) 
         Command::Stats => Reply::Value(b"{}"),
         Command::Peers => Reply::Value(b"none"),
         Command::Forget { member } => Reply::NotForgotten { member, why: NotForgotten::Unknown },
+        Command::Wait { copies, .. } => Reply::Count(copies),
+        Command::Token => Reply::Value(b"token"),
+        Command::WaitFor { token, .. } => Reply::Token(token),
         Command::Quit => {
             line::emit(&Reply::Ok, out);
             return Flow::Quit;

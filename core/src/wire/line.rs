@@ -2,11 +2,12 @@
 //!
 //! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
 
-use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply};
+use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::config::Limits;
 use crate::help::{MANUAL, Verb, nearest};
 use crate::repl::NotForgotten;
 use crate::replica::Refused;
+use crate::wire::token;
 use crate::wire::words::{WORDS_MAX, Words, WordsError};
 
 /// First words of lines that only HTTP has: the methods that are no command here, and the header that follows the
@@ -47,6 +48,8 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::NotFound => out.extend_from_slice(b"Key not found"),
         Reply::Ttl { left_ms: None } => out.extend_from_slice(b"-1"),
         Reply::Ttl { left_ms: Some(left_ms) } => push_number(out, left_ms.saturating_add(500) / 1_000),
+        Reply::Count(count) => push_number(out, count),
+        Reply::Token(token) => token::emit(&token, out),
         Reply::Pong => out.extend_from_slice(b"PONG"),
         Reply::Help { topic } => emit_help(topic, out),
         Reply::Usage { verb, hint } => {
@@ -70,6 +73,17 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             push_number(out, EXPIRES_IN_MS_MAX / unit.ms());
             out.extend_from_slice(b"; nothing was changed");
         }
+        Reply::BadCopies | Reply::BadWait(_) | Reply::BadToken => emit_bad_wait(reply, out),
+        Reply::ForeignToken => out.extend_from_slice(
+            b"Error: that token is of another cluster; nothing was changed; ask a node of this one for a TOKEN",
+        ),
+        Reply::NotHere => out.extend_from_slice(
+            b"Error: that write is not here yet; nothing was changed; wait again, or see by PEERS what is cut off",
+        ),
+        Reply::NotJoined => out.extend_from_slice(
+            b"Error: this node has not joined its cluster yet, and what was written here has no final name; \
+              nothing was changed; try again once PEERS shows a peer that is up",
+        ),
         Reply::BadWords(WordsError::Unclosed) => {
             out.extend_from_slice(b"Error: a quote is not closed; nothing was changed");
         }
@@ -114,6 +128,9 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
             Ok(Command::Del { keys })
         }
         Verb::Ttl => Ok(Command::Ttl { key: parse_only_key(verb, words, limits)? }),
+        Verb::Wait => parse_wait(words),
+        Verb::Token => parse_nothing(verb, words).map(|()| Command::Token),
+        Verb::WaitFor => parse_wait_for(words),
         Verb::Ping => parse_nothing(verb, words).map(|()| Command::Ping),
         Verb::Stats => parse_nothing(verb, words).map(|()| Command::Stats),
         Verb::Peers => parse_nothing(verb, words).map(|()| Command::Peers),
@@ -163,6 +180,26 @@ fn parse_expiry<'a>(option: &[u8], mut words: Words<'a>) -> Result<u64, Reply<'a
         .ok_or(Reply::BadExpiry(unit))
 }
 
+fn parse_wait<'a>(mut words: Words<'a>) -> Result<Command<'a>, Reply<'a>> {
+    let (Some(copies), Some(ms), None) = (words.next(), words.next(), words.next()) else {
+        return Err(Reply::Usage { verb: Verb::Wait, hint: false });
+    };
+    let copies = parse_number(copies).filter(|copies| *copies <= WAIT_COPIES_MAX).ok_or(Reply::BadCopies)?;
+    Ok(Command::Wait { copies, ms: parse_wait_ms(Verb::Wait, ms)? })
+}
+
+fn parse_wait_for<'a>(mut words: Words<'a>) -> Result<Command<'a>, Reply<'a>> {
+    let (Some(word), Some(ms), None) = (words.next(), words.next(), words.next()) else {
+        return Err(Reply::Usage { verb: Verb::WaitFor, hint: false });
+    };
+    let token = token::parse(word).ok_or(Reply::BadToken)?;
+    Ok(Command::WaitFor { token, ms: parse_wait_ms(Verb::WaitFor, ms)? })
+}
+
+fn parse_wait_ms<'a>(verb: Verb, digits: &[u8]) -> Result<u64, Reply<'a>> {
+    parse_number(digits).filter(|ms| *ms <= WAIT_MS_MAX).ok_or(Reply::BadWait(verb))
+}
+
 fn parse_only_key<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<&'a [u8], Reply<'a>> {
     let (Some(key), None) = (words.next(), words.next()) else { return Err(Reply::Usage { verb, hint: false }) };
     check_key(key, limits)?;
@@ -200,8 +237,8 @@ fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
     }
     for manual in &MANUAL {
         out.extend_from_slice(manual.name.as_bytes());
-        // The longest name has six letters.
-        out.extend_from_slice(&b"        "[manual.name.len()..]);
+        // The longest name has seven letters.
+        out.extend_from_slice(&b"         "[manual.name.len()..]);
         push_all(out, &[manual.summary, "\n"]);
     }
     out.extend_from_slice(b"HELP and the name of a command tells more.");
@@ -218,6 +255,22 @@ fn emit_not_forgotten(member: &str, why: NotForgotten, out: &mut Vec<u8>) {
         NotForgotten::NotJoined => " was not forgotten: this node has not found its cluster yet; try again later",
     };
     push_all(out, &[text]);
+}
+
+fn emit_bad_wait(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match reply {
+        Reply::BadWait(verb) => {
+            push_all(out, &["Error: ", verb.manual().name, " takes a whole number of milliseconds from 0 to "]);
+            push_number(out, WAIT_MS_MAX);
+            out.extend_from_slice(b", 0 for no limit");
+        }
+        Reply::BadCopies => {
+            out.extend_from_slice(b"Error: WAIT takes a whole number of nodes from 0 to ");
+            push_number(out, WAIT_COPIES_MAX);
+        }
+        _ => out.extend_from_slice(b"Error: that is no token; give one as TOKEN answered it"),
+    }
+    out.extend_from_slice(b"; nothing was changed");
 }
 
 /// Bytes of an unknown command that are repeated to the user: enough to recognise it.

@@ -4,4 +4,5 @@ pub(crate) mod line;
 pub(crate) mod num;
 pub(crate) mod peer;
 pub(crate) mod telnet;
+pub(crate) mod token;
 pub(crate) mod words;

@@ -41,6 +41,7 @@ const KIND_MEMBERS: u8 = 9;
 const KIND_PULL_BEGIN: u8 = 10;
 const KIND_ROSTER: u8 = 11;
 const KIND_SWEEP_HELD: u8 = 17;
+const KIND_STATUS_ASK: u8 = 13;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,9 @@ pub(crate) enum Frame<'a> {
     Members(MembersView<'a>),
     /// The sender's whole roster.
     Roster(RosterView<'a>),
+    /// From the feeding side: tell at once how far you have come. From the pulling side: the status before this frame
+    /// was the answer.
+    StatusAsk,
 }
 
 /// Who speaks.
@@ -93,6 +97,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) incarnation: u64,
     pub(crate) clocks: Clocks,
     pub(crate) established: bool,
+    /// The name of the cluster that the member belongs to.
+    pub(crate) cluster: &'a str,
     pub(crate) name: &'a str,
     pub(crate) advertise: &'a str,
 }
@@ -257,6 +263,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             incarnation: bytes.u64()?,
             clocks: bytes.clocks()?,
             established: bytes.bool()?,
+            cluster: bytes.text(NAME_BYTES_MAX)?,
             name: bytes.text(NAME_BYTES_MAX)?,
             advertise: bytes.text(ADDRESS_BYTES_MAX)?,
         }),
@@ -296,6 +303,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         KIND_ROSTER => Frame::Roster(bytes.roster()?),
         KIND_MEMBERS => Frame::Members(bytes.members()?),
         KIND_PULL_BEGIN => Frame::PullBegin { id: bytes.u32()? },
+        KIND_STATUS_ASK => Frame::StatusAsk,
         _ => return None,
     };
     bytes.0.is_empty().then_some(frame)
@@ -309,6 +317,7 @@ pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
         put_u64(out, greeting.incarnation);
         put_clocks(out, greeting.clocks);
         out.push(greeting.established.into());
+        put_text(out, greeting.cluster);
         put_text(out, greeting.name);
         put_text(out, greeting.advertise);
     });
@@ -364,6 +373,10 @@ pub(crate) fn emit_pull(
 
 pub(crate) fn emit_pull_begin(id: u32, out: &mut Vec<u8>) {
     emit(KIND_PULL_BEGIN, out, |out| put_u32(out, id));
+}
+
+pub(crate) fn emit_status_ask(out: &mut Vec<u8>) {
+    emit(KIND_STATUS_ASK, out, |_| {});
 }
 
 pub(crate) fn emit_sweep_ask(
@@ -608,6 +621,7 @@ mod tests {
             incarnation: 4,
             clocks,
             established: true,
+            cluster: "c",
             name: "n1",
             advertise: "n1:8080",
         };

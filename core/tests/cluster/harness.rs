@@ -11,6 +11,7 @@ pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
     Config {
         seed: [7, 7, 7, name.len() as u64],
         name: name.to_owned(),
+        cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: Limits { ring_bytes: 64 << 10, ..Limits::default() },
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     cuts: Vec<(usize, usize)>,
     now: Now,
     pub(crate) replies: Vec<u8>,
+    /// What nodes have sent to each other.
+    pub(crate) sent_bytes: usize,
 }
 
 impl Cluster {
@@ -40,6 +43,7 @@ impl Cluster {
             cuts: Vec::new(),
             now: START,
             replies: Vec::with_capacity(64 << 10),
+            sent_bytes: 0,
         };
         for turn in &mut cluster.turns {
             turn.event(Event::Opened { conn: CLIENT });
@@ -77,6 +81,19 @@ impl Cluster {
         }
     }
 
+    /// Everybody can reach everybody again.
+    pub(crate) fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// Opens another client's connection to `node`.
+    pub(crate) fn open_client(&mut self, node: usize) -> ConnId {
+        let conn = ConnId(self.ends[node].len() as u32);
+        self.ends[node].push(None);
+        self.turns[node].event(Event::Opened { conn });
+        conn
+    }
+
     /// Has the first node's client send `commands`, and everybody hear of it.
     pub(crate) fn write(&mut self, commands: &[u8]) {
         self.replies.clear();
@@ -86,8 +103,13 @@ impl Cluster {
 
     /// Gives `node` what its client sends, and lets nobody hear of it yet.
     pub(crate) fn hand_in(&mut self, node: usize, commands: &[u8]) {
+        self.hand_in_from(node, CLIENT, commands);
+    }
+
+    /// Gives `node` what one of its clients sends, and lets nobody hear of it yet.
+    pub(crate) fn hand_in_from(&mut self, node: usize, client: ConnId, commands: &[u8]) {
         self.turns[node].begin(self.now);
-        self.turns[node].input(CLIENT, commands);
+        self.turns[node].input(client, commands);
     }
 
     /// Runs turns until nobody has anything to say.
@@ -113,6 +135,9 @@ impl Cluster {
                 let count = bytes.len();
                 if count == 0 {
                     break;
+                }
+                if self.ends[node][conn.0 as usize].is_some() {
+                    self.sent_bytes += count;
                 }
                 match self.ends[node][conn.0 as usize] {
                     Some((other, end)) if other < node => before[other].input(end, bytes),

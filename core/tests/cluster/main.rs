@@ -5,3 +5,5 @@ mod alloc;
 mod conflicts;
 mod harness;
 mod relay;
+mod strangers;
+mod waiting;

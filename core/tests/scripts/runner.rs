@@ -18,8 +18,8 @@
 //! `>` sends a line and its LF, `>>` bytes as they are; `\n \r \t \0 \\ \xHH` stand for bytes, `\(3 ab)` for `ababab`.
 //! Below it stands the output it causes, with the same escapes for bytes: `.` is an empty line, and a line that ends in
 //! a lone `\` has no LF.
-//! `@limits`, on top, shrinks limits; `@wait` lets milliseconds pass; `@closed` says that the node ended the
-//! connection; `@reopen` opens another one to the same node.
+//! `@limits`, on top, shrinks limits; `@wait` lets milliseconds pass, and what comes then stands below it; `@closed`
+//! says that the node ended the connection; `@reopen` opens another one to the same node.
 
 use super::Limits;
 
@@ -29,7 +29,8 @@ pub(crate) trait Subject {
     fn send(&mut self, bytes: &[u8]) -> Vec<u8>;
     fn is_closed(&self) -> bool;
     fn reopen(&mut self);
-    fn wait_ms(&mut self, ms: u64);
+    /// Lets time pass; returns what comes meanwhile.
+    fn wait_ms(&mut self, ms: u64) -> Vec<u8>;
 }
 
 /// How the bytes of one step are cut into reads.
@@ -76,7 +77,8 @@ fn transcript(script: &str, subject: &mut dyn Subject, read_bytes: usize) -> Str
         transcript.push_str(line);
         transcript.push('\n');
         if let Some(ms) = line.strip_prefix("@wait ") {
-            subject.wait_ms(ms.parse().expect("a wait is a number of milliseconds"));
+            let output = subject.wait_ms(ms.parse().expect("a wait is a number of milliseconds"));
+            push_output(&output, &mut transcript);
         } else if line == "@reopen" {
             subject.reopen();
         }

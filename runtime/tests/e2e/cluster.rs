@@ -17,7 +17,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(250);
 const SAME_CUT_WITHIN: Duration = Duration::from_secs(15);
 
 /// `simple-kv P1`, `simple-kv P2 localhost:P1`, `simple-kv P3 localhost:P1`, linked each to each.
-fn mesh(flags: &[&str]) -> Vec<Node> {
+pub(crate) fn mesh(flags: &[&str]) -> Vec<Node> {
     let first = free_port();
     let nodes = vec![
         Node::join(first, &[], flags),

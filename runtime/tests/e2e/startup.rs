@@ -39,6 +39,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
     check_refused(&["--ring-size", "65GiB"], 2, &["at most 68719476736 bytes"]);
     check_refused(&["--max-value-size", "512MiB"], 2, &["at most 536870911 bytes"]);
     check_refused(&["--name", &"n".repeat(256)], 2, &["1 to 255"]);
+    check_refused(&["--cluster", "two words"], 2, &["1 to 255"]);
     check_refused(&["--log-level", "loud"], 2, &["loud", "debug"]);
     check_refused(&["--listen", "example.org"], 2, &["IP address"]);
     check_output(refused(&[], &[("SIMPLEKV_LOG_FORMAT", "xml")]), 2, &["xml", "json"]);

@@ -13,6 +13,7 @@ mod agreement;
 mod burials;
 mod sessions;
 mod versions;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ use burials::Burials;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
 use versions::{Entry, Written};
+use waits::Told;
 
 /// The wall clock's true reading when a run starts, in milliseconds since the Unix epoch: some day in 2023.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -58,6 +60,8 @@ pub struct Judge {
     burials: Burials,
     /// By node: whether the cluster may have been told to forget it. What it then writes anew may be anybody's.
     forgotten: Vec<bool>,
+    /// Tokens that clients were told, in order.
+    told: Vec<Told>,
     pad_max: u64,
     /// The longest that the plan lets a process stand still.
     pause_ms_max: u64,
@@ -120,6 +124,7 @@ impl Judge {
             runs: Vec::new(),
             origins: BTreeMap::new(),
             sessions: Vec::new(),
+            told: Vec::new(),
             versions: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
             burials: Burials::default(),
@@ -203,7 +208,11 @@ impl Judge {
         self.look_at_origin(run, node.origin());
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
         let expected = self.replay(run, session, now, &replies);
+        let newest_before = self.run(run).newest;
         self.look_at_entries(run, node, now, &expected);
+        if let Some(session) = session {
+            self.look_at_waits(run, session, &replies, newest_before);
+        }
     }
 
     /// Holds a node's gauges against their limits.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kv_core::{Now, WallMs};
 
+use super::waits::Waits;
 use super::{Judge, RunId};
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size, value};
@@ -17,14 +18,15 @@ pub type Reply = (Ask, String);
 
 #[derive(Debug)]
 pub(super) struct Session {
-    client: u64,
+    pub(super) client: u64,
     /// Sent and not answered yet, in order.
-    asked: VecDeque<Ask>,
+    pub(super) asked: VecDeque<Ask>,
     /// The start of a reply whose end has not come.
     partial: Vec<u8>,
     /// Whole commands that the node was handed, and those it answered.
     received: u64,
     answered: u64,
+    pub(super) waits: Waits,
 }
 
 /// What a key must look like after the commands of one step.
@@ -48,13 +50,21 @@ pub(super) enum Write {
 impl Judge {
     /// A client is about to connect.
     pub fn open_session(&mut self, client: u64) -> SessionId {
-        self.sessions.push(Session { client, asked: VecDeque::new(), partial: Vec::new(), received: 0, answered: 0 });
+        self.sessions.push(Session {
+            client,
+            asked: VecDeque::new(),
+            partial: Vec::new(),
+            received: 0,
+            answered: 0,
+            waits: Waits::default(),
+        });
         SessionId(self.sessions.len() as u64 - 1)
     }
 
     /// A client puts a command into its connection.
     pub fn asked(&mut self, session: SessionId, ask: Ask) {
         self.session(session).asked.push_back(ask);
+        self.mark(session, ask);
     }
 
     pub(crate) fn session_accepted(&mut self, session: SessionId, run: RunId) {
@@ -135,7 +145,12 @@ impl Judge {
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
         let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key }) = ask else {
-            let right = if ask == Ask::Ping { line == "PONG" } else { line.starts_with('{') };
+            let right = match ask {
+                Ask::Ping => line == "PONG",
+                Ask::Stats => line.starts_with('{'),
+                // They are looked at once it is known what the run holds now.
+                _ => true,
+            };
             return if right { Ok(()) } else { session("PONG or a line of JSON") };
         };
         if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {

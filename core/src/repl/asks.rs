@@ -1,0 +1,99 @@
+//! Asking peers how far they have come, for clients that wait to hear it.
+//!
+//! Heartbeats tell it too, but only now and then. A question goes behind all that the stream has to bring, on the same
+//! link, so that its answer speaks of that. One is under way on a link at most, and none while nobody waits.
+
+use std::collections::BTreeMap;
+
+use crate::repl::{Replication, Role};
+use crate::replica::Replica;
+use crate::version::{Hlc, OriginId};
+
+/// Where a feeding link stands in asking its peer how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// The last question, if there was one, was asked when our stream stood here. It was answered; what the answer
+    /// did not cover, a heartbeat will: the peer takes it from elsewhere, or later.
+    No { asked: Hlc },
+    /// To be asked as soon as our stream has been sent up to there.
+    Wanted { upto: Hlc },
+    /// Asked when our stream stood here, and not answered.
+    UnderWay { asked: Hlc },
+}
+
+impl Asking {
+    pub(super) const NEVER: Self = Self::No { asked: Hlc::ZERO };
+
+    /// Somebody wants to know whether the peer holds our stream up to `upto`. What is under way already is waited for.
+    pub(super) fn want(&mut self, upto: Hlc) {
+        if matches!(self, Self::No { asked } if *asked < upto) {
+            *self = Self::Wanted { upto };
+        }
+    }
+
+    /// Our stream has been sent up to `sent`. True if the question goes out now, behind that.
+    pub(super) fn begin(&mut self, sent: Hlc) -> bool {
+        let is_due = matches!(self, Self::Wanted { upto } if *upto <= sent);
+        if is_due {
+            *self = Self::UnderWay { asked: sent };
+        }
+        is_due
+    }
+
+    /// The peer has answered. False if it was not asked.
+    pub(super) fn end(&mut self) -> bool {
+        let Self::UnderWay { asked } = *self else { return false };
+        *self = Self::No { asked };
+        true
+    }
+}
+
+impl Replication {
+    /// How far each linked member is known to have the stream of `own`, this run's origin, greatest first.
+    pub(crate) fn copies(&self, own: OriginId) -> Vec<Hlc> {
+        let mut by_name: BTreeMap<&str, Hlc> = BTreeMap::new();
+        let peers = self.links.values().filter_map(|link| link.peer.as_ref());
+        for peer in peers.filter(|peer| peer.stated) {
+            let held = by_name.entry(&peer.name).or_default();
+            *held = (*held).max(peer.frontier.of(own));
+        }
+        let mut copies: Vec<Hlc> = by_name.into_values().collect();
+        copies.sort_unstable_by(|one, other| other.cmp(one));
+        copies
+    }
+
+    /// Has those asked who are not known to hold this run's stream up to `upto`.
+    pub(crate) fn ask_statuses(&mut self, upto: Hlc, replica: &Replica) {
+        for link in self.links.values_mut() {
+            let (Role::Feed(feed), Some(peer)) = (&mut link.role, &link.peer) else { continue };
+            if peer.frontier.of(replica.own()) < upto {
+                feed.asking.want(upto);
+                feed.ask(replica, &mut link.staged);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_question_is_under_way_and_none_is_asked_twice() {
+        let mut asking = Asking::NEVER;
+        assert!(!asking.begin(Hlc(5)) && !asking.end());
+        asking.want(Hlc::ZERO);
+        assert_eq!(asking, Asking::NEVER, "what nothing was written for is not asked");
+        asking.want(Hlc(4));
+        assert!(!asking.begin(Hlc(3)), "it goes behind what is asked for");
+        assert!(asking.begin(Hlc(5)));
+        asking.want(Hlc(9));
+        assert!(!asking.begin(Hlc(9)), "one is under way");
+        assert!(asking.end());
+        assert!(!asking.end(), "it was answered once");
+        asking.want(Hlc(5));
+        assert!(!asking.begin(Hlc(9)), "it was asked for that");
+        asking.want(Hlc(6));
+        assert!(asking.begin(Hlc(9)));
+    }
+}
