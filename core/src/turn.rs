@@ -303,7 +303,7 @@ impl Turn {
                 Action::Wake { conn } => {
                     if let Some(buffers) = self.buffers(conn) {
                         buffers.more = true;
-                        self.queue_first(conn);
+                        if self.node.is_waiting(conn) { self.queue(conn) } else { self.queue_first(conn) }
                     }
                 }
                 Action::Close { conn, why } => {
