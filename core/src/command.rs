@@ -25,6 +25,13 @@ pub(crate) enum Command<'a> {
     Ping,
     Stats,
     Peers,
+    Why {
+        key: &'a [u8],
+    },
+    /// `count` is 1 to [`CONFLICTS_MAX`](crate::conflicts::CONFLICTS_MAX).
+    Conflicts {
+        count: usize,
+    },
     /// One command, or the list of all.
     Help {
         topic: Option<Verb>,
@@ -61,6 +68,8 @@ pub(crate) enum Reply<'a> {
         bytes_max: usize,
     },
     BadExpiry(ExpiryUnit),
+    /// Not a number of conflicts that may be asked for.
+    BadConflicts,
     BadWords(WordsError),
     /// The client speaks HTTP; the connection ends.
     Http,

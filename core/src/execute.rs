@@ -13,6 +13,10 @@ pub(crate) enum Flow {
     Stats,
     /// The text of `PEERS`.
     Peers,
+    /// The text of `WHY`, which tells of peers too.
+    Why,
+    /// The text of `CONFLICTS`, which names the writers.
+    Conflicts,
     /// The reply is in `out`; the connection ends.
     Quit,
 }
@@ -35,6 +39,8 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         Command::Help { topic } => Reply::Help { topic },
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
+        Command::Why { .. } => return Flow::Why,
+        Command::Conflicts { .. } => return Flow::Conflicts,
         Command::Quit => {
             line::emit(&Reply::Ok, out);
             return Flow::Quit;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::config::Config;
+use crate::conflicts::{CONFLICTS_MAX, Conflict, LEDGER_BYTES_MAX};
 use crate::execute::{Flow, execute};
 use crate::origins::ORIGINS_MAX;
 use crate::rand::Rand;
@@ -15,6 +16,7 @@ use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId};
+use crate::why;
 use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
 
 /// Connections above the limit for clients that are let in far enough to see whether a peer is calling.
@@ -102,6 +104,7 @@ impl Node {
                     match execute(command, replica, now, out) {
                         Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, out),
                         Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
+                        Flow::Why | Flow::Conflicts => why::emit(now, command, replica, repl, out),
                         flow @ (Flow::Continue | Flow::Quit) => return flow,
                     }
                     Flow::Continue
@@ -272,6 +275,12 @@ impl Node {
         }
     }
 
+    /// Visits the conflicts listed, newest first, each with its number, which grows with each that is found; until
+    /// `visit` answers false.
+    pub fn conflicts(&self, visit: &mut dyn FnMut(u64, &Conflict<'_>) -> bool) {
+        self.replica.ledger.iter().all(|(number, conflict)| visit(number, &conflict));
+    }
+
     /// What is bounded, and by how much.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
@@ -281,6 +290,9 @@ impl Node {
             origins: (self.replica.origins.len(), ORIGINS_MAX),
             links: (self.repl.links.len(), LINKS_MAX),
             staged_bytes: (self.repl.staged_bytes(), STAGED_OVERSHOOT_BYTES + STAGED_BYTES_MAX),
+            conflicts: (self.replica.ledger.len(), CONFLICTS_MAX),
+            conflict_bytes: (self.replica.ledger.bytes(), LEDGER_BYTES_MAX),
+            writers: (self.repl.writers.len(), ORIGINS_MAX),
         }
     }
 }
@@ -301,4 +313,10 @@ pub struct Gauges {
     pub links: (usize, usize),
     /// Bytes waiting inside the node for the link that has most of them.
     pub staged_bytes: (usize, usize),
+    /// Conflicts listed.
+    pub conflicts: (usize, usize),
+    /// Bytes that the list of conflicts takes.
+    pub conflict_bytes: (usize, usize),
+    /// Origins whose members' names are known.
+    pub writers: (usize, usize),
 }

@@ -2,6 +2,7 @@
 //!
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
+use crate::conflicts::Ledger;
 use crate::origins::{Claims, Origins};
 use crate::record::{Framed, Record, encode};
 use crate::store::{Merged, OriginsFull, Store};
@@ -64,7 +65,8 @@ pub(crate) struct Replica {
     sweeping: Option<Claims>,
     /// Off until the first peer is known: a node on its own pays nothing for a tail.
     tail_on: bool,
-    conflicts: u64,
+    /// What lost to a write that had not seen it, one of the two being this run's.
+    pub(crate) ledger: Ledger,
     scratch: Vec<u8>,
 }
 
@@ -86,7 +88,7 @@ impl Replica {
             refused: None,
             sweeping: None,
             tail_on: false,
-            conflicts: 0,
+            ledger: Ledger::default(),
             scratch: Vec::new(),
         }
     }
@@ -128,7 +130,7 @@ impl Replica {
     fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
         let stamp = Version { hlc: self.clock.tick(now.wall), origin: self.own };
         let record = Record { version: stamp, ..*record };
-        let Ok(Merged::Won { over }) = self.take(now.mono, &record) else {
+        let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
         if self.tail_on {
@@ -162,13 +164,29 @@ impl Replica {
     }
 
     /// The one way in: every record that is merged, whoever brought it, is merged here.
-    fn take(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+    ///
+    /// `seen` is given for a record that comes in its writer's stream: up to where that writer had seen what it wrote
+    /// over. Then a conflict with a record of this run's own is noted, which these two writers can know: what loses to
+    /// a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
+    fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
         if !self.origins.hold(version.origin, version.hlc, now) {
             return Err(OriginsFull);
         }
         self.clock.observe(version.hlc);
-        self.store.merge(record)
+        let Self { store, ledger, own, reissued, .. } = self;
+        let Some(seen) = seen else { return store.merge(record) };
+        store.merge_meeting(record, &mut |stands| {
+            let mine = stands.version;
+            if mine.origin != *own && Some(mine.origin) != *reissued {
+                return;
+            }
+            if version < mine {
+                ledger.note(now, record, stands);
+            } else if seen < mine.hlc {
+                ledger.note(now, stands, record);
+            }
+        })
     }
 
     /// Takes a record of a stream, whose encoding is `bytes`.
@@ -192,8 +210,8 @@ impl Replica {
         }
         let version = framed.record.version;
         if version == framed.stamp || version.hlc > self.origins.frontier(version.origin) {
-            let merged = self.take(now, &framed.record)?;
-            self.count_conflict(framed, merged);
+            // What is announced again says nothing of what its writer had seen.
+            self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
         }
         self.clock.observe(hlc);
         if self.tail_on {
@@ -217,7 +235,7 @@ impl Replica {
         if hlc <= self.origins.frontier(origin) || self.is_own(origin) {
             return Ok(());
         }
-        self.take(now, record)?;
+        self.take(now, record, None)?;
         self.origins.sweep(origin, hlc);
         Ok(())
     }
@@ -277,10 +295,6 @@ impl Replica {
 
     pub(crate) fn clock(&self) -> Hlc {
         self.clock.last()
-    }
-
-    pub(crate) fn conflicts(&self) -> u64 {
-        self.conflicts
     }
 
     /// Whether peers must not see records of `origin`.
@@ -346,17 +360,5 @@ impl Replica {
         if let Some(claims) = &mut self.sweeping {
             claims.raise(origin, hlc);
         }
-    }
-
-    /// Counts a conflict between an arriving record and one of this run's own, which these two writers can know: what
-    /// loses to a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
-    fn count_conflict(&mut self, framed: &Framed<'_>, merged: Merged) {
-        let concurrent = match merged {
-            _ if framed.record.version != framed.stamp => false,
-            Merged::Lost { to } => to.origin == self.own,
-            Merged::Won { over: Some(over) } => over.origin == self.own && framed.seen < over.hlc,
-            Merged::Won { over: None } | Merged::Same => false,
-        };
-        self.conflicts += u64::from(concurrent);
     }
 }

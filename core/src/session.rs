@@ -217,7 +217,7 @@ impl ClientSession {
         match parsed {
             None => {}
             Some(Ok(command)) => match run(&command, out) {
-                Flow::Continue | Flow::Stats | Flow::Peers => {}
+                Flow::Continue | Flow::Stats | Flow::Peers | Flow::Why | Flow::Conflicts => {}
                 Flow::Quit => self.phase = Phase::Left,
             },
             Some(Err(reply)) => line::emit(&reply, out),

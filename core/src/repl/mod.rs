@@ -14,6 +14,7 @@ mod members;
 mod orphans;
 mod staged;
 mod walk;
+mod writers;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub(crate) use link::{Link, Role};
 use link::{Pull, PullStage};
 pub(crate) use members::{DialState, Members};
 use orphans::Orphans;
+pub(crate) use writers::Writers;
 
 /// Links by connection: a bounded, ordered table, so that nothing depends on a hash.
 pub(crate) type Links = BTreeMap<ConnId, Link>;
@@ -61,6 +63,7 @@ pub(crate) struct Replication {
     pub(crate) marks: lag::Marks,
     /// How much of this run's own stream each member was last heard to hold.
     held: BTreeMap<String, Version>,
+    pub(crate) writers: Writers,
     progress: exposure::Progress,
     deadline: Mono,
 }
@@ -79,6 +82,7 @@ impl Replication {
             clock_ms_ahead: 0,
             marks: lag::Marks::new(run),
             held: BTreeMap::new(),
+            writers: Writers::default(),
             progress: exposure::Progress::default(),
             deadline: now.mono,
         }
@@ -191,6 +195,7 @@ impl Replication {
     pub(crate) fn tick(&mut self, now: Now, cx: &mut Context<'_>) {
         self.close_silent(now, cx);
         self.guard_clocks(now, cx);
+        cx.replica.ledger.age(now.mono);
         self.dial_due(now, cx);
         self.check_exposure(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
@@ -220,6 +225,12 @@ impl Replication {
         self.held.get(name).filter(|held| held.origin == self.marks.origin()).map_or(Hlc::ZERO, |held| held.hlc)
     }
 
+    /// Whether `name` holds everything up to `version` of that origin, as it last stated.
+    pub(crate) fn holds(&self, name: &str, version: Version) -> bool {
+        let mut peers = self.links.values().filter_map(|link| link.peer.as_ref()).filter(|peer| peer.name == name);
+        peers.any(|peer| peer.frontier.of(version.origin) >= version.hlc)
+    }
+
     /// Bytes staged for the link that has most of them.
     pub(crate) fn staged_bytes(&self) -> usize {
         self.links.values().map(|link| link.staged.len()).max().unwrap_or(0)
@@ -247,6 +258,7 @@ impl Replication {
 
     fn send_statuses(&mut self, now: Now, cx: &Context<'_>) {
         self.marks.mark(cx.replica);
+        self.name_own(cx);
         let established = cx.replica.exposure == Exposure::Exposed;
         let clocks = clocks(now, cx.replica);
         for link in self.links.values_mut() {
@@ -255,7 +267,16 @@ impl Replication {
             }
             link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
             emit_status(link, clocks, established, cx.replica);
+            if link.named < self.writers.newest() {
+                peer::emit_writers(self.writers.since(link.named), link.staged.out());
+                link.named = self.writers.newest();
+            }
         }
+    }
+
+    fn name_own(&mut self, cx: &Context<'_>) {
+        let own = (cx.replica.own(), cx.config.name.as_str());
+        self.writers.learn(std::iter::once(own), &cx.replica.origins);
     }
 
     fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
@@ -307,6 +328,8 @@ impl Replication {
         peer::emit_greeting(&greeting, out);
         let members = self.members.iter().map(|(name, member)| (name, member.advertise.as_str()));
         peer::emit_members(members, out);
+        peer::emit_writers(self.writers.since(0), out);
+        link.named = self.writers.newest();
     }
 
     fn wake(&mut self, conn: ConnId, effects: &mut Effects) {

@@ -71,6 +71,7 @@ fn run(data: &mut Data, wall: WallMs, command: &Command<'_>, out: &mut Vec<u8>) 
         Command::Help { topic } => Reply::Help { topic },
         Command::Stats => Reply::Value(b"{}"),
         Command::Peers => Reply::Value(b"none"),
+        Command::Why { .. } | Command::Conflicts { .. } => Reply::Value(b"[]"),
         Command::Quit => {
             line::emit(&Reply::Ok, out);
             return Flow::Quit;

@@ -5,3 +5,4 @@ mod alloc;
 mod conflicts;
 mod harness;
 mod relay;
+mod why;

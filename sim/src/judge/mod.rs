@@ -198,13 +198,17 @@ impl Judge {
 
     /// Holds a node's gauges against their limits.
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
-        let Gauges { ring_bytes, addresses, origins, links, staged_bytes } = *gauges;
+        let Gauges { ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers } =
+            *gauges;
         let named = [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),
             ("origins", origins),
             ("links", links),
             ("staged_bytes", staged_bytes),
+            ("conflicts", conflicts),
+            ("conflict_bytes", conflict_bytes),
+            ("writers", writers),
         ];
         for (name, (now, limit)) in named {
             if now > limit {
