@@ -113,6 +113,12 @@ pub enum Ask {
     Ttl {
         key: u64,
     },
+    /// Who wrote it, and who holds it.
+    Why {
+        key: u64,
+    },
+    /// What lost to concurrent writes.
+    Conflicts,
     Ping,
     Stats,
 }

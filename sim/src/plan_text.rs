@@ -87,6 +87,8 @@ fn write_ask(f: &mut fmt::Formatter<'_>, client: u64, ask: Ask) -> fmt::Result {
         Ask::Get { key } => write!(f, "get client={client} key={key}"),
         Ask::Del { key } => write!(f, "del client={client} key={key}"),
         Ask::Ttl { key } => write!(f, "ttl client={client} key={key}"),
+        Ask::Why { key } => write!(f, "why client={client} key={key}"),
+        Ask::Conflicts => write!(f, "conflicts client={client}"),
         Ask::Ping => write!(f, "ping client={client}"),
         Ask::Stats => write!(f, "stats client={client}"),
     }
@@ -145,6 +147,8 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "get" => ask(Ask::Get { key: n("key")? })?,
         "del" => ask(Ask::Del { key: n("key")? })?,
         "ttl" => ask(Ask::Ttl { key: n("key")? })?,
+        "why" => ask(Ask::Why { key: n("key")? })?,
+        "conflicts" => ask(Ask::Conflicts)?,
         "ping" => ask(Ask::Ping)?,
         "stats" => ask(Ask::Stats)?,
         "hangup" => Item::Hangup { client: n("client")? },

@@ -81,6 +81,8 @@ fn command(ask: Ask, draw: u64) -> String {
         Ask::Get { key } => format!("GET {}", key_text(key)),
         Ask::Del { key } => format!("DEL {}", key_text(key)),
         Ask::Ttl { key } => format!("TTL {}", key_text(key)),
+        Ask::Why { key } => format!("WHY {}", key_text(key)),
+        Ask::Conflicts => "CONFLICTS".to_owned(),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
     };

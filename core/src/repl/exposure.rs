@@ -55,6 +55,7 @@ impl Replication {
         let fresh = OriginId(self.rand.next_u64() | 1);
         let reissue = cx.replica.expose(now.mono, clock, fresh);
         if reissue {
+            self.writers.learn(std::iter::once((fresh, cx.config.name.as_str())), &cx.replica.origins);
             self.reissue = Reissue::default();
         }
         for link in self.links.values_mut() {

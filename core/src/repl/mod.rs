@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects};
 use crate::config::Config;
+use crate::origins::Origins;
 use crate::rand::Rand;
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
@@ -70,6 +71,8 @@ pub(crate) struct Replication {
 
 impl Replication {
     pub(crate) fn new(config: &Config, run: OriginId, rand: Rand, now: Now) -> Self {
+        let mut writers = Writers::default();
+        writers.learn(std::iter::once((run, config.name.as_str())), &Origins::default());
         Self {
             links: Links::new(),
             members: Members::new(&config.peers, now.mono),
@@ -82,7 +85,7 @@ impl Replication {
             clock_ms_ahead: 0,
             marks: lag::Marks::new(run),
             held: BTreeMap::new(),
-            writers: Writers::default(),
+            writers,
             progress: exposure::Progress::default(),
             deadline: now.mono,
         }
@@ -258,7 +261,6 @@ impl Replication {
 
     fn send_statuses(&mut self, now: Now, cx: &Context<'_>) {
         self.marks.mark(cx.replica);
-        self.name_own(cx);
         let established = cx.replica.exposure == Exposure::Exposed;
         let clocks = clocks(now, cx.replica);
         for link in self.links.values_mut() {
@@ -272,11 +274,6 @@ impl Replication {
                 link.named = self.writers.newest();
             }
         }
-    }
-
-    fn name_own(&mut self, cx: &Context<'_>) {
-        let own = (cx.replica.own(), cx.config.name.as_str());
-        self.writers.learn(std::iter::once(own), &cx.replica.origins);
     }
 
     fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {

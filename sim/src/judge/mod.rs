@@ -10,6 +10,7 @@
 //! state never goes back, so reading one's own writes and reading monotonically need no check of their own.
 
 mod agreement;
+mod conflicts;
 mod sessions;
 mod versions;
 
@@ -49,6 +50,8 @@ pub struct Judge {
     sessions: Vec<Session>,
     /// Every version ever seen anywhere, and what it carries.
     versions: BTreeMap<Version, Written>,
+    /// By version: what its writer held of the key when it wrote it.
+    overwritten: BTreeMap<Version, Version>,
     /// By key: the newest version that a run holds which is neither stopped nor superseded.
     held: Vec<Option<Version>>,
     /// By node: the least and greatest that its clock was ahead of the true time.
@@ -78,6 +81,8 @@ struct Run {
     newest: Option<Version>,
     /// The greatest reading of its wall clock.
     wall_max: WallMs,
+    /// The number of the newest conflict that it listed when last looked at.
+    conflicts: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +119,7 @@ impl Judge {
             origins: BTreeMap::new(),
             sessions: Vec::new(),
             versions: BTreeMap::new(),
+            overwritten: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],
             plan: plan.clone(),
@@ -169,6 +175,7 @@ impl Judge {
             entries: vec![None; self.keys.len()],
             newest: None,
             wall_max: now.wall,
+            conflicts: 0,
         });
         self.stats.runs += 1;
         self.recount();

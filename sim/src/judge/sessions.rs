@@ -130,8 +130,13 @@ impl Judge {
         expected: &mut BTreeMap<u64, Expected>,
     ) -> Result<(), (Oracle, String)> {
         let session = |wanted: &str| Err((Oracle::Session, wanted.to_owned()));
-        let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key }) = ask else {
-            let right = if ask == Ask::Ping { line == "PONG" } else { line.starts_with('{') };
+        let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key } | Ask::Why { key }) = ask
+        else {
+            let right = match ask {
+                Ask::Ping => line == "PONG",
+                Ask::Conflicts => line.starts_with('[') && line.ends_with(']'),
+                _ => line.starts_with('{'),
+            };
             return if right { Ok(()) } else { session("PONG or a line of JSON") };
         };
         if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {
@@ -168,6 +173,15 @@ impl Judge {
                 let expired = !live && value.as_deref() == Some(line);
                 let oracle = if expired { Oracle::Ttl } else { Oracle::Session };
                 if line == wanted { Ok(()) } else { Err((oracle, wanted.to_owned())) }
+            }
+            Ask::Why { .. } => {
+                let now = match (live, state.deadline) {
+                    (true, _) => "value",
+                    (false, Some(_)) => "expired",
+                    (false, None) => "deleted",
+                };
+                let known = (state.write == Write::None).then_some(now);
+                self.check_why(run, key, known, line).map_err(|wanted| (Oracle::Session, wanted))
             }
             _ if line.starts_with("Unknown") || line.starts_with("Usage") => session("a time to live"),
             _ => Ok(()),
