@@ -8,3 +8,4 @@ mod original;
 mod scale;
 mod startup;
 mod stopping;
+mod why;
