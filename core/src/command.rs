@@ -43,6 +43,13 @@ pub(crate) enum Command<'a> {
     Forget {
         member: &'a str,
     },
+    Why {
+        key: &'a [u8],
+    },
+    /// `count` is 1 to [`CONFLICTS_MAX`](crate::conflicts::CONFLICTS_MAX).
+    Conflicts {
+        count: usize,
+    },
     /// One command, or the list of all.
     Help {
         topic: Option<Verb>,
@@ -98,6 +105,8 @@ pub(crate) enum Reply<'a> {
     NotHere,
     /// What was written may yet get another stamp: it cannot be named before the node has met the others.
     NotJoined,
+    /// Not a number of conflicts that may be asked for.
+    BadConflicts,
     BadWords(WordsError),
     /// The client speaks HTTP; the connection ends.
     Http,

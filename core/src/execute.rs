@@ -20,6 +20,10 @@ pub(crate) enum Flow {
     Wait(Waiting),
     /// The reply comes later; until then the connection's next commands wait.
     Blocked,
+    /// The text of `WHY`, which tells of peers too.
+    Why,
+    /// The text of `CONFLICTS`, which names the writers.
+    Conflicts,
     /// The reply is in `out`; the connection ends.
     Quit,
 }
@@ -46,6 +50,8 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
         Command::Forget { .. } => return Flow::Forget,
+        Command::Why { .. } => return Flow::Why,
+        Command::Conflicts { .. } => return Flow::Conflicts,
         Command::Quit => {
             line::emit(&Reply::Ok, out);
             return Flow::Quit;

@@ -14,6 +14,8 @@ pub(crate) enum Verb {
     Stats,
     Peers,
     Forget,
+    Why,
+    Conflicts,
     Help,
     Quit,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 13] = [
+pub(crate) static MANUAL: [Manual; 15] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -151,7 +153,8 @@ pub(crate) static MANUAL: [Manual; 13] = [
                  \x20 clock_ms_ahead  how far the clock of this node is ahead of its peers'\n\
                  \x20 connections     clients connected now\n\
                  \x20 commands        commands run since the start\n\
-                 \x20 conflicts       writes that met another one made without knowledge of it",
+                 \x20 conflicts       writes that met another one made without knowledge of it\n\
+                 \x20 conflicts_kept  of these, what CONFLICTS still lists",
         example: "STATS",
     },
     Manual {
@@ -175,6 +178,39 @@ pub(crate) static MANUAL: [Manual; 13] = [
                  learn of it within a heartbeat. Should the same process come back, it is told so, drops what\n\
                  was deleted meanwhile and keeps what only it ever had. A node that is up cannot be forgotten.",
         example: "FORGET node-c:8080",
+    },
+    Manual {
+        verb: Verb::Why,
+        name: "WHY",
+        aliases: &[],
+        usage: "WHY key",
+        summary: "Show who wrote a key, and when, and which nodes hold it, as one line of JSON",
+        detail: "Also of a key that was deleted or has expired; `Key not found` if this node knows nothing of it.\n\
+                 \x20 key          as CONFLICTS shows keys and values\n\
+                 \x20 state        `value`, `deleted` or `expired`\n\
+                 \x20 value_bytes  the length of the value; null if there is none to read\n\
+                 \x20 node         the member that wrote it or deleted it; null if it was never heard of\n\
+                 \x20 origin       the run of that member: the `origin` of its STATS then\n\
+                 \x20 hlc          the writer's hybrid logical clock, milliseconds and counter: the greater wins\n\
+                 \x20 time         its milliseconds as a date, in UTC\n\
+                 \x20 ttl_ms       milliseconds until it expires; null if it never does\n\
+                 \x20 held_by      the other members that hold it, as they said with their last heartbeat\n\
+                 \x20 not_yet      the other members that lack it or are not heard",
+        example: "WHY name",
+    },
+    Manual {
+        verb: Verb::Conflicts,
+        name: "CONFLICTS",
+        aliases: &[],
+        usage: "CONFLICTS [count]",
+        summary: "Show what lost to a concurrent write, as one line of JSON",
+        detail: "An array, newest first, of 10 or of as many as are asked for, up to 1024. Each tells the key, what\n\
+                 was lost, and what won over it, both with their writer and time as in WHY. A value is null if a\n\
+                 delete was lost, if it has expired since, or if it has more than 64 KiB. Listed are conflicts of\n\
+                 this node's own writes, for a day, the newest 1024 and 1 MiB.\n\
+                 Once its JSON is decoded, a key or value stands as it does within double quotes in a command: to\n\
+                 write it again, put it between them.",
+        example: "CONFLICTS 100",
     },
     Manual {
         verb: Verb::Help,
@@ -236,7 +272,7 @@ pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
 }
 
 /// Longest name plus two: what is longer is further away than anything that is suggested.
-const WORD_BYTES_MAX: usize = 9;
+const WORD_BYTES_MAX: usize = 11;
 
 /// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
 /// (optimal string alignment). None if `word` is too long to be near any name.
@@ -293,6 +329,8 @@ mod tests {
             ("STATUS", "STATS"),
             ("EXTI", "EXIT"),
             ("PEER", "PEERS"),
+            ("HWY", "WHY"),
+            ("CONFLICT", "CONFLICTS"),
         ] {
             assert_eq!(nearest(word.as_bytes()), Some(name), "{word}");
         }

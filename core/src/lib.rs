@@ -3,8 +3,10 @@
 mod boundary;
 mod command;
 mod config;
+mod conflicts;
 mod execute;
 mod help;
+mod json;
 mod node;
 mod origins;
 mod rand;
@@ -19,10 +21,12 @@ mod time;
 mod turn;
 mod version;
 mod waiters;
+mod why;
 mod wire;
 
 pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 pub use config::{Config, Limits, Timers};
+pub use conflicts::Conflict;
 pub use node::{Gauges, Node};
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};
 pub use store::SLOTS;

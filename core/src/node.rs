@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::command::{Command, Reply};
 use crate::config::Config;
+use crate::conflicts::{CONFLICTS_MAX, Conflict, LEDGER_BYTES_MAX};
 use crate::execute::{Flow, execute};
 use crate::origins::ORIGINS_MAX;
 use crate::rand::Rand;
@@ -17,6 +18,7 @@ use crate::store::SLOTS;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId, Version};
 use crate::waiters::{Asker, Filled, Waiters};
+use crate::why;
 use crate::wire::line;
 use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
 use crate::wire::token::cluster_tag;
@@ -131,6 +133,7 @@ impl Node {
                             let asker = Asker { now, conn, wrote, cluster_tag: *cluster_tag };
                             return asker.run(waiting, replica, repl, waiters, out);
                         }
+                        Flow::Why | Flow::Conflicts => why::emit(now, command, replica, repl, out),
                         flow @ (Flow::Continue | Flow::Blocked | Flow::Quit) => return flow,
                     }
                     Flow::Continue
@@ -349,6 +352,12 @@ impl Node {
         }
     }
 
+    /// Visits the conflicts listed, newest first, each with its number, which grows with each that is found; until
+    /// `visit` answers false.
+    pub fn conflicts(&self, visit: &mut dyn FnMut(u64, &Conflict<'_>) -> bool) {
+        self.replica.ledger.iter().all(|(number, conflict)| visit(number, &conflict));
+    }
+
     /// What is bounded, and by how much.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
@@ -358,6 +367,9 @@ impl Node {
             origins: (self.replica.origins.len(), ORIGINS_MAX),
             links: (self.repl.links.len(), LINKS_MAX),
             staged_bytes: (self.repl.staged_bytes(), STAGED_OVERSHOOT_BYTES + STAGED_BYTES_MAX),
+            conflicts: (self.replica.ledger.len(), CONFLICTS_MAX),
+            conflict_bytes: (self.replica.ledger.bytes(), LEDGER_BYTES_MAX),
+            writers: (self.repl.writers.len(), ORIGINS_MAX),
         }
     }
 }
@@ -378,4 +390,10 @@ pub struct Gauges {
     pub links: (usize, usize),
     /// Bytes waiting inside the node for the link that has most of them.
     pub staged_bytes: (usize, usize),
+    /// Conflicts listed.
+    pub conflicts: (usize, usize),
+    /// Bytes that the list of conflicts takes.
+    pub conflict_bytes: (usize, usize),
+    /// Origins whose members' names are known.
+    pub writers: (usize, usize),
 }

@@ -2,6 +2,7 @@
 //!
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
+use crate::conflicts::Ledger;
 use crate::origins::{Claims, Origins};
 use crate::record::{Framed, Record, encode};
 use crate::store::{Graves, Merged, OriginsFull, Store, key_name};
@@ -81,6 +82,8 @@ pub(crate) struct Replica {
     own_last: Hlc,
     own_first: Option<Hlc>,
     own_records: u64,
+    /// The newest write from before the cluster forgot this node and took it in again.
+    before: Option<Version>,
     /// What was written before an established member had a say, hidden until all of it has been written anew.
     reissued: Option<OriginId>,
     /// Where the stream stood when all of that had been written anew.
@@ -97,7 +100,8 @@ pub(crate) struct Replica {
     tail_on: bool,
     /// By origin: the newest tombstone or husk that was taken out, here or by who swept this node.
     reaped: Claims,
-    conflicts: u64,
+    /// What lost to a write that had not seen it, one of the two being this run's.
+    pub(crate) ledger: Ledger,
     scratch: Vec<u8>,
 }
 
@@ -114,6 +118,7 @@ impl Replica {
             own_last: Hlc::ZERO,
             own_first: None,
             own_records: 0,
+            before: None,
             reissued: None,
             reissued_upto: Hlc::ZERO,
             superseded: None,
@@ -122,7 +127,7 @@ impl Replica {
             sweeping: None,
             tail_on: false,
             reaped: Claims::default(),
-            conflicts: 0,
+            ledger: Ledger::default(),
             scratch: Vec::new(),
         }
     }
@@ -164,7 +169,7 @@ impl Replica {
     fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
         let stamp = Version { hlc: self.clock.tick(now.wall), origin: self.own };
         let record = Record { version: stamp, ..*record };
-        let Ok(Merged::Won { over }) = self.take(now.mono, &record) else {
+        let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
         if self.tail_on {
@@ -208,13 +213,29 @@ impl Replica {
     }
 
     /// The one way in: every record that is merged, whoever brought it, is merged here.
-    fn take(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+    ///
+    /// `seen` is given for a record that comes in its writer's stream: up to where that writer had seen what it wrote
+    /// over. Then a conflict with a record of this run's own is noted, which these two writers can know: what loses to
+    /// a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
+    fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
         if !self.origins.hold(version.origin, version.hlc, now) {
             return Err(OriginsFull);
         }
         self.clock.observe(version.hlc);
-        self.store.merge(record)
+        let Self { store, ledger, own, reissued, .. } = self;
+        let Some(seen) = seen else { return store.merge(record) };
+        store.merge_meeting(record, &mut |stands| {
+            let mine = stands.version;
+            if mine.origin != *own && Some(mine.origin) != *reissued {
+                return;
+            }
+            if version < mine {
+                ledger.note(now, record, stands);
+            } else if seen < mine.hlc {
+                ledger.note(now, stands, record);
+            }
+        })
     }
 
     /// Takes a record of a stream, whose encoding is `bytes`.
@@ -238,9 +259,9 @@ impl Replica {
         }
         let version = framed.record.version;
         if version == framed.stamp || version.hlc > self.origins.frontier(version.origin) {
-            let merged = self.take(now, &framed.record)?;
+            // What is announced again says nothing of what its writer had seen.
+            let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
             self.note_superseded(merged);
-            self.count_conflict(framed, merged);
         }
         self.clock.observe(hlc);
         if self.tail_on {
@@ -272,7 +293,7 @@ impl Replica {
             }
             return Ok(());
         }
-        let merged = self.take(now.mono, record)?;
+        let merged = self.take(now.mono, record, None)?;
         self.note_superseded(merged);
         self.origins.sweep(origin, hlc);
         Ok(())
@@ -338,10 +359,6 @@ impl Replica {
         self.clock.last()
     }
 
-    pub(crate) fn conflicts(&self) -> u64 {
-        self.conflicts
-    }
-
     /// Whether peers must not see records of `origin`.
     pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
         match self.exposure {
@@ -387,12 +404,17 @@ impl Replica {
         self.reissued = None;
         self.superseded = None;
         self.tail.clear();
+        if self.own_last > Hlc::ZERO {
+            self.before = Some(Version { hlc: self.own_last, origin: self.own });
+        }
         self.write_as(now, fresh);
     }
 
     /// The sweep that a member which was forgotten waited for is whole: `claims` is what the cluster knows. Everything
     /// else in here only this node has, and is written anew as `fresh`, which nobody has seen.
     pub(crate) fn returned(&mut self, now: Mono, claims: &Claims, fresh: OriginId) {
+        self.before = self.before.map(|before| Version { hlc: before.hlc.min(claims.of(before.origin)), ..before });
+        self.before = self.before.filter(|before| before.hlc > Hlc::ZERO);
         self.exposure = Exposure::Returning(Return::Reissuing);
         self.origins = Origins::default();
         for (origin, hlc) in claims.iter() {
@@ -467,6 +489,10 @@ impl Replica {
         if wrote.origin == self.own {
             return (self.exposure == Exposure::Exposed).then_some(wrote);
         }
+        // The cluster may know it by that stamp, from before it forgot this node.
+        if !self.is_returning() && self.reissued.is_none() && wrote.hlc <= self.origins.frontier(wrote.origin) {
+            return Some(wrote);
+        }
         let anew = Version { hlc: self.reissued_upto, origin: self.own };
         (self.reissued.is_none() && !self.is_returning()).then_some(anew)
     }
@@ -478,6 +504,7 @@ impl Replica {
             _ if self.reissued.is_some() => Err(Unshown),
             Exposure::Returning(_) => Err(Unshown),
             Exposure::Hidden if self.own_last > Hlc::ZERO => Err(Unshown),
+            Exposure::Exposed if self.own_last == Hlc::ZERO => Ok(self.before),
             Exposure::Hidden | Exposure::Exposed => Ok((self.own_last > Hlc::ZERO).then_some(newest)),
         }
     }
@@ -509,17 +536,5 @@ impl Replica {
         if let Some(claims) = &mut self.sweeping {
             claims.raise(origin, hlc);
         }
-    }
-
-    /// Counts a conflict between an arriving record and one of this run's own, which these two writers can know: what
-    /// loses to a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
-    fn count_conflict(&mut self, framed: &Framed<'_>, merged: Merged) {
-        let concurrent = match merged {
-            _ if framed.record.version != framed.stamp => false,
-            Merged::Lost { to } => to.origin == self.own,
-            Merged::Won { over: Some(over) } => over.origin == self.own && framed.seen < over.hlc,
-            Merged::Won { over: None } | Merged::Same => false,
-        };
-        self.conflicts += u64::from(concurrent);
     }
 }

@@ -229,7 +229,13 @@ impl ClientSession {
         match parsed {
             None => {}
             Some(Ok(command)) => match run(&command, out) {
-                Flow::Continue | Flow::Stats | Flow::Peers | Flow::Forget | Flow::Wait(_) => {}
+                Flow::Continue
+                | Flow::Stats
+                | Flow::Peers
+                | Flow::Forget
+                | Flow::Why
+                | Flow::Conflicts
+                | Flow::Wait(_) => {}
                 Flow::Blocked => self.waits = true,
                 Flow::Quit => self.phase = Phase::Left,
             },

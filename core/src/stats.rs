@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::Config;
+use crate::json::Json;
 use crate::repl::{Blocked, DialState, Replication, Role};
 use crate::replica::Replica;
 use crate::time::Now;
@@ -39,7 +40,7 @@ pub(crate) fn emit_stats(
     let store = &replica.store;
     let (digest, digest_at) = store.digest();
     let mut text = String::new();
-    let mut json = Json { text: &mut text, first: true };
+    let mut json = Json::new(&mut text);
     json.open('{');
     json.string("node", &config.name);
     json.string("origin", &replica.own().to_string());
@@ -50,7 +51,8 @@ pub(crate) fn emit_stats(
     json.number("expired", store.husks());
     json.number("collected", repl.collected());
     emit_blockers(config, replica, repl, &mut json);
-    json.number("memory_bytes", store.memory_bytes() + replica.tail.memory_bytes() as u64);
+    let besides = replica.tail.memory_bytes() + replica.ledger.bytes();
+    json.number("memory_bytes", store.memory_bytes() + besides as u64);
     json.string("digest", &format!("{digest:032x}"));
     json.number("digest_at", digest_at.0);
     json.key("peers");
@@ -59,10 +61,7 @@ pub(crate) fn emit_stats(
         json.item();
         json.open('{');
         json.string("address", row.address);
-        match row.name {
-            Some(name) => json.string("name", name),
-            None => json.literal("name", "null"),
-        }
+        json.string_or_null("name", row.name);
         json.string("state", row.state);
         json.number("lag_records", row.lag_records);
         json.number("lag_ms", row.lag_ms);
@@ -73,7 +72,8 @@ pub(crate) fn emit_stats(
     json.literal("clock_ms_ahead", &repl.clock_ms_ahead.to_string());
     json.number("connections", counters.clients as u64);
     json.number("commands", counters.commands);
-    json.number("conflicts", replica.conflicts());
+    json.number("conflicts", replica.ledger.found());
+    json.number("conflicts_kept", replica.ledger.len() as u64);
     json.close('}');
     out.extend_from_slice(text.as_bytes());
     out.push(b'\n');
@@ -168,61 +168,4 @@ fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'a Replicati
         clock_ms_ahead: None,
     }));
     rows
-}
-
-/// Appends JSON on one line.
-struct Json<'a> {
-    text: &'a mut String,
-    first: bool,
-}
-
-impl Json<'_> {
-    fn open(&mut self, bracket: char) {
-        self.text.push(bracket);
-        self.first = true;
-    }
-
-    fn close(&mut self, bracket: char) {
-        self.text.push(bracket);
-        self.first = false;
-    }
-
-    fn item(&mut self) {
-        if !std::mem::take(&mut self.first) {
-            self.text.push(',');
-        }
-    }
-
-    fn key(&mut self, key: &str) {
-        self.item();
-        self.quoted(key);
-        self.text.push(':');
-    }
-
-    fn string(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.quoted(value);
-    }
-
-    fn number(&mut self, key: &str, value: u64) {
-        self.literal(key, &value.to_string());
-    }
-
-    fn literal(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.text.push_str(value);
-    }
-
-    fn quoted(&mut self, value: &str) {
-        self.text.push('"');
-        for character in value.chars() {
-            match character {
-                '"' | '\\' => self.text.extend(['\\', character]),
-                // Writing to a string cannot fail.
-                control if control.is_control() => drop(write!(self.text, "\\u{:04x}", u32::from(control))),
-                plain => self.text.push(plain),
-            }
-        }
-        self.text.push('"');
-    }
 }

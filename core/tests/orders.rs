@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, Timers, WallMs};
+use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Gauges, Limits, Mono, Node, Now, Timers, WallMs};
 use proptest::prelude::*;
 
 /// Names that are drawn: so few that calls meet.
@@ -168,7 +168,8 @@ impl Driver {
             Call::Rest => self.rest(),
         }
         let gauges = self.node.gauges();
-        for (held, most) in [gauges.ring_bytes, gauges.addresses, gauges.origins, gauges.links, gauges.staged_bytes] {
+        let Gauges { ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers } = gauges;
+        for (held, most) in [ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers] {
             assert!(held <= most, "{gauges:?}");
         }
     }

@@ -147,6 +147,9 @@ impl Bench {
             ("origins", gauges.origins),
             ("links", gauges.links),
             ("staged bytes", gauges.staged_bytes),
+            ("conflicts", gauges.conflicts),
+            ("conflict bytes", gauges.conflict_bytes),
+            ("writers", gauges.writers),
         ] {
             assert!(held <= most, "{what}: {held} of {most}");
         }

@@ -138,6 +138,7 @@ impl Host {
     /// Ends a turn: limits, and whether everybody who asked was answered. `open` are the connections that stand.
     pub fn end(&mut self, judge: &mut Judge, open: impl Iterator<Item = ConnId>) {
         judge.gauges(self.run, &self.turn.node().gauges());
+        judge.conflicts(self.run, self.turn.node());
         for conn in open {
             let tap = self.tap(conn);
             judge.held(self.run, tap.is_some(), self.turn.held(conn));

@@ -38,6 +38,8 @@ pub enum Oracle {
     Digest,
     /// A key's version never decreases in a run; one version carries one value; every version was written by someone.
     Lww,
+    /// What is listed as a conflict was written so by two runs, and neither had seen the other's write.
+    Conflict,
     /// What was acknowledged and not lost with its last holder is still there; what all held as deleted stays so.
     Durability,
     /// What was deleted and then forgotten stays away.
@@ -73,6 +75,8 @@ pub struct Stats {
     pub refusals: u64,
     /// Runs started.
     pub runs: u64,
+    /// Conflicts that runs listed.
+    pub conflicts: u64,
     /// Keys whose newest version went down with its last holder.
     pub lost: u64,
     /// Tombstones and husks taken out.
@@ -91,6 +95,7 @@ impl Stats {
         self.answers += other.answers;
         self.refusals += other.refusals;
         self.runs += other.runs;
+        self.conflicts += other.conflicts;
         self.lost += other.lost;
         self.collected += other.collected;
         self.converged_ms = self.converged_ms.max(other.converged_ms);
@@ -107,11 +112,12 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { turns, bytes, answers, refusals, runs, lost, collected, converged_ms, simulated_ms } = self;
+        let Self { turns, bytes, answers, refusals, runs, conflicts, lost, collected, converged_ms, simulated_ms } =
+            self;
         write!(
             f,
-            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} lost={lost} \
-             collected={collected} converged_ms={converged_ms} simulated_ms={simulated_ms}"
+            "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} conflicts={conflicts} \
+             lost={lost} collected={collected} converged_ms={converged_ms} simulated_ms={simulated_ms}"
         )
     }
 }

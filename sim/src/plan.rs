@@ -129,6 +129,12 @@ pub enum Ask {
         from: u64,
         ms: u64,
     },
+    /// Who wrote it, and who holds it.
+    Why {
+        key: u64,
+    },
+    /// What lost to concurrent writes.
+    Conflicts,
     Ping,
     Stats,
     /// Has the cluster forget `node`, which may be up.

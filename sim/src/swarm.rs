@@ -128,7 +128,7 @@ fn draw_work(setting: &Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
         let key = if rng.chance(hot, 10) { 0 } else { rng.below(setting.keys) };
         let ttl_ms = if rng.chance(ttls, 10) { rng.log_range(1, 2 * setting.load_ms) } else { 0 };
         let ask = match rng.below(20) {
-            0 => rng.pick(&[Ask::Ping, Ask::Ping, Ask::Stats, Ask::Ttl { key }]),
+            0 => rng.pick(&[Ask::Ping, Ask::Stats, Ask::Ttl { key }, Ask::Why { key }, Ask::Conflicts]),
             _ if rng.chance(reads, 10) => Ask::Get { key },
             _ if rng.chance(deletes, 20) => Ask::Del { key },
             _ => Ask::Set { key, token, pad: rng.below(pad_max + 1), ttl_ms },

@@ -84,6 +84,8 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::Wait { copies, ms } => format!("WAIT {copies} {ms}"),
         Ask::Token => "TOKEN".to_owned(),
         Ask::WaitFor { from, ms } => format!("WAITFOR {} {ms}", judge.token(from)),
+        Ask::Why { key } => format!("WHY {}", key_text(key)),
+        Ask::Conflicts => "CONFLICTS".to_owned(),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
         Ask::Forget { node } => format!("FORGET n{node}"),

@@ -63,6 +63,7 @@ impl Replication {
         let fresh = OriginId(self.rand.next_u64() | 1);
         let reissue = cx.replica.expose(now.mono, clock, fresh);
         if reissue {
+            self.writers.learn(std::iter::once((fresh, cx.config.name.as_str())), &cx.replica.origins);
             self.reissue = Reissue::default();
         }
         tracing::info!(reissue, "established: peers may see what this node writes");

@@ -128,6 +128,10 @@ impl Replication {
                 self.soon(now.mono);
                 Ok(())
             }
+            (Frame::Writers(view), _) => {
+                self.writers.learn(view.iter(), &cx.replica.origins);
+                Ok(())
+            }
             (Frame::Pull(pull), Role::Feed(feed)) => {
                 feed.pull(cx.replica, &pull, &mut link.staged);
                 Ok(())
@@ -269,6 +273,7 @@ impl Replication {
             self.links.insert(conn, link);
             return Err(Stop::Refuse);
         }
+        self.writers.learn(std::iter::once((greeting.run, greeting.name)), &cx.replica.origins);
         let mut peer = Peer {
             name: greeting.name.to_owned(),
             run: greeting.run,
@@ -417,6 +422,7 @@ impl Replication {
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
         let Some(peer) = &mut link.peer else { return Err(Stop::Close(Close::Malformed)) };
         peer.update(now, status);
+        self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), &cx.replica.origins);
         let own = cx.replica.own();
         self.held.insert(peer.name.clone(), Version { hlc: peer.frontier.of(own), origin: own });
         let ahead = is_ahead(peer, cx.config.timers.clock_ahead_ms_max);

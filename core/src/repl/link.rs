@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) heard: Mono,
     /// When the next heartbeat is due.
     pub(crate) status_at: Mono,
+    /// The number of the newest writer's name that the other side was told.
+    pub(crate) named: u64,
     /// The driver was told, or found, that there is nothing to send; it must be woken when there is.
     pub(crate) asleep: bool,
 }
@@ -101,6 +103,7 @@ impl Link {
             opened: now,
             heard: now,
             status_at: now,
+            named: 0,
             asleep: true,
         }
     }

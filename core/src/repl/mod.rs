@@ -18,11 +18,13 @@ mod roster;
 mod seats;
 mod staged;
 mod walk;
+mod writers;
 
 use std::collections::BTreeMap;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects};
 use crate::config::Config;
+use crate::origins::Origins;
 use crate::rand::Rand;
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
@@ -40,6 +42,7 @@ use orphans::Orphans;
 use roster::Roster;
 pub(crate) use seats::NotForgotten;
 use seats::tell_roster;
+pub(crate) use writers::Writers;
 
 /// Links by connection: a bounded, ordered table, so that nothing depends on a hash.
 pub(crate) type Links = BTreeMap<ConnId, Link>;
@@ -70,6 +73,7 @@ pub(crate) struct Replication {
     pub(crate) marks: lag::Marks,
     /// How much of this run's own stream each member was last heard to hold.
     held: BTreeMap<String, Version>,
+    pub(crate) writers: Writers,
     progress: exposure::Progress,
     roster: Roster,
     collector: Collector,
@@ -78,6 +82,8 @@ pub(crate) struct Replication {
 
 impl Replication {
     pub(crate) fn new(config: &Config, run: OriginId, rand: Rand, now: Now) -> Self {
+        let mut writers = Writers::default();
+        writers.learn(std::iter::once((run, config.name.as_str())), &Origins::default());
         Self {
             links: Links::new(),
             members: Members::new(&config.peers, now.mono),
@@ -90,6 +96,7 @@ impl Replication {
             clock_ms_ahead: 0,
             marks: lag::Marks::new(run),
             held: BTreeMap::new(),
+            writers,
             progress: exposure::Progress::default(),
             roster: Roster::default(),
             collector: Collector::new(now.mono),
@@ -209,6 +216,7 @@ impl Replication {
     pub(crate) fn tick(&mut self, now: Now, cx: &mut Context<'_>) {
         self.close_silent(now, cx);
         self.guard_clocks(now, cx);
+        cx.replica.ledger.age(now.mono);
         self.dial_due(now, cx);
         self.check_exposure(now, cx);
         self.seat_all(now, cx);
@@ -238,6 +246,12 @@ impl Replication {
     /// How much of this run's own stream `name` was last heard to hold.
     pub(crate) fn held_by(&self, name: &str) -> Hlc {
         self.held.get(name).filter(|held| held.origin == self.marks.origin()).map_or(Hlc::ZERO, |held| held.hlc)
+    }
+
+    /// Whether `name` holds everything up to `version` of that origin, as it last stated.
+    pub(crate) fn holds(&self, name: &str, version: Version) -> bool {
+        let mut peers = self.links.values().filter_map(|link| link.peer.as_ref()).filter(|peer| peer.name == name);
+        peers.any(|peer| peer.frontier.of(version.origin) >= version.hlc)
     }
 
     /// Bytes staged for the link that has most of them.
@@ -277,6 +291,10 @@ impl Replication {
             link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
             tell_roster(link, hash, &self.roster);
             emit_status(link, clocks, established, hash, cx.replica);
+            if link.named < self.writers.newest() {
+                peer::emit_writers(self.writers.since(link.named), link.staged.out());
+                link.named = self.writers.newest();
+            }
         }
     }
 
@@ -336,6 +354,8 @@ impl Replication {
     fn introduce(&self, link: &mut Link) {
         let members = self.members.iter().map(|(name, member)| (name, member.advertise.as_str()));
         peer::emit_members(members, link.staged.out());
+        peer::emit_writers(self.writers.since(0), link.staged.out());
+        link.named = self.writers.newest();
     }
 
     fn wake(&mut self, conn: ConnId, effects: &mut Effects) {

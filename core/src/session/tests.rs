@@ -76,6 +76,7 @@ fn run(data: &mut Data, wall: WallMs, command: &Command<'_>, out: &mut Vec<u8>) 
         Command::Wait { copies, .. } => Reply::Count(copies),
         Command::Token => Reply::Value(b"token"),
         Command::WaitFor { token, .. } => Reply::Token(token),
+        Command::Why { .. } | Command::Conflicts { .. } => Reply::Value(b"[]"),
         Command::Quit => {
             line::emit(&Reply::Ok, out);
             return Flow::Quit;

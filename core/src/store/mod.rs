@@ -129,7 +129,16 @@ impl Store {
     /// A record without a value but with a deadline is a husk that another node freed, and merges as what it was; when
     /// the value of that version stands here it stays, and when it comes later it is taken in. Neither is a win.
     pub(crate) fn merge(&mut self, record: &Record<'_>) -> Result<Merged, OriginsFull> {
-        self.merge_at(self.place(record.key), record)
+        self.merge_meeting(record, &mut |_| {})
+    }
+
+    /// As [`merge`](Self::merge). `meet` is shown the entry of another version that stands, before it may be replaced.
+    pub(crate) fn merge_meeting(
+        &mut self,
+        record: &Record<'_>,
+        meet: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<Merged, OriginsFull> {
+        self.merge_at(self.place(record.key), record, meet)
     }
 
     /// Greatest hlc ever merged into the slot, winner or not.
@@ -188,7 +197,12 @@ impl Store {
         self.totals.husks
     }
 
-    fn merge_at(&mut self, place: Place, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+    fn merge_at(
+        &mut self,
+        place: Place,
+        record: &Record<'_>,
+        meet: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<Merged, OriginsFull> {
         let slot = &mut self.slots[usize::from(place.slot)];
         let graves = &mut self.graves[usize::from(place.slot)];
         let merged = match slot.table.find_mut(place.hash, record.key) {
@@ -196,11 +210,15 @@ impl Store {
                 let stands = self.origins.record(entry);
                 let over = stands.version;
                 if record.version < over {
+                    meet(&stands);
                     Merged::Lost { to: over }
                 } else if record.version == over && !refills(record, &stands) {
                     Merged::Same
                 } else {
                     let parts = parts(record, self.origins.intern(record.version.origin)?);
+                    if record.version > over {
+                        meet(&stands);
+                    }
                     self.census.leave(place.slot, &mut slot.digest, &stands);
                     self.totals.leave(&stands, entry);
                     let had_no_value = stands.value.is_none();

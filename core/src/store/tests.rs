@@ -56,7 +56,14 @@ impl Write {
     }
 
     fn merge_into(&self, store: &mut Store) -> Result<Merged, OriginsFull> {
-        store.merge_at(self.place(), &self.held().record(&self.key()))
+        let (key, held) = (self.key(), self.held());
+        let stood = store.get_at(self.place(), &key).map(|stands| (stands.version, stands.value.map(<[u8]>::to_vec)));
+        let mut met = None;
+        let merged = store.merge_at(self.place(), &held.record(&key), &mut |stands| {
+            met = Some((stands.version, stands.value.map(<[u8]>::to_vec)));
+        })?;
+        assert_eq!(met, stood.filter(|(version, _)| *version != held.version), "whole, and once");
+        Ok(merged)
     }
 }
 
@@ -253,7 +260,7 @@ proptest! {
         let put = |store: &mut Store, key: u8, hlc: u64| {
             let write = Write { key, hlc, origin: 1, freed: false };
             let place = Place { slot: 7, hash: u32::from(key).wrapping_mul(0x9e37_79b9) >> 26 };
-            store.merge_at(place, &write.held().record(&[key])).unwrap();
+            store.merge_at(place, &write.held().record(&[key]), &mut |_| {}).unwrap();
         };
         for key in &before {
             put(&mut store, *key, 1);
@@ -390,7 +397,7 @@ fn merges_beside_the_walks_cursor_are_counted_once() {
     for slot in 4_000..4_100 {
         let write = Write { key: 200, hlc: 1, origin: 1, freed: false };
         let held = Held { deadline: Some(WallMs(50_000)), ..write.held() };
-        store.merge_at(Place { slot, hash: 0 }, &held.record(b"other")).unwrap();
+        store.merge_at(Place { slot, hash: 0 }, &held.record(b"other"), &mut |_| {}).unwrap();
     }
     assert!(store.expire(WallMs(100_000)));
     let cursor = (0..SLOTS).find(|slot| store.census.cut(*slot) == WallMs(0)).unwrap();
@@ -399,7 +406,7 @@ fn merges_beside_the_walks_cursor_are_counted_once() {
             let version = Version { hlc: Hlc(hlc), origin: OriginId(1) };
             let key = [key as u8];
             let record = Record { key: &key, value: Some(b"v"), deadline: Some(WallMs(deadline)), version };
-            store.merge_at(Place { slot, hash: 0 }, &record).unwrap();
+            store.merge_at(Place { slot, hash: 0 }, &record, &mut |_| {}).unwrap();
             check(&store);
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::config::Limits;
+use crate::conflicts::CONFLICTS_MAX;
 use crate::help::{MANUAL, Verb, nearest};
 use crate::repl::NotForgotten;
 use crate::replica::Refused;
@@ -84,6 +85,11 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             b"Error: this node has not joined its cluster yet, and what was written here has no final name; \
               nothing was changed; try again once PEERS shows a peer that is up",
         ),
+        Reply::BadConflicts => {
+            out.extend_from_slice(b"Error: CONFLICTS takes a whole number from 1 to ");
+            push_number(out, CONFLICTS_MAX as u64);
+            out.extend_from_slice(b"; nothing was changed");
+        }
         Reply::BadWords(WordsError::Unclosed) => {
             out.extend_from_slice(b"Error: a quote is not closed; nothing was changed");
         }
@@ -139,6 +145,12 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
             let (Some(member), None) = (words.next(), words.next()) else { return Err(usage) };
             // Members' names are text; what is none names nobody.
             str::from_utf8(member).map(|member| Command::Forget { member }).map_err(|_| usage)
+        }
+        Verb::Why => Ok(Command::Why { key: parse_only_key(verb, words, limits)? }),
+        Verb::Conflicts => {
+            let number = words.next();
+            parse_nothing(verb, words)?;
+            Ok(Command::Conflicts { count: number.map_or(Ok(CONFLICTS_DEFAULT), parse_conflicts)? })
         }
         Verb::Help => {
             let Some(name) = words.next() else { return Ok(Command::Help { topic: None }) };
@@ -206,6 +218,14 @@ fn parse_only_key<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Resu
     Ok(key)
 }
 
+/// Conflicts that are shown when no number is given: what fits a screen.
+const CONFLICTS_DEFAULT: usize = 10;
+
+fn parse_conflicts<'a>(number: &[u8]) -> Result<usize, Reply<'a>> {
+    let count = parse_number(number).and_then(|number| usize::try_from(number).ok());
+    count.filter(|count| (1..=CONFLICTS_MAX).contains(count)).ok_or(Reply::BadConflicts)
+}
+
 fn parse_nothing<'a>(verb: Verb, mut words: Words<'a>) -> Result<(), Reply<'a>> {
     if words.next().is_some() { Err(Reply::Usage { verb, hint: false }) } else { Ok(()) }
 }
@@ -237,8 +257,8 @@ fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
     }
     for manual in &MANUAL {
         out.extend_from_slice(manual.name.as_bytes());
-        // The longest name has seven letters.
-        out.extend_from_slice(&b"         "[manual.name.len()..]);
+        // The longest name has nine letters.
+        out.extend_from_slice(&b"           "[manual.name.len()..]);
         push_all(out, &[manual.summary, "\n"]);
     }
     out.extend_from_slice(b"HELP and the name of a command tells more.");

@@ -42,6 +42,7 @@ const KIND_PULL_BEGIN: u8 = 10;
 const KIND_ROSTER: u8 = 11;
 const KIND_SWEEP_HELD: u8 = 17;
 const KIND_STATUS_ASK: u8 = 13;
+const KIND_WRITERS: u8 = 18;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,7 @@ pub(crate) enum Frame<'a> {
     /// From the feeding side: tell at once how far you have come. From the pulling side: the status before this frame
     /// was the answer.
     StatusAsk,
+    Writers(WritersView<'a>),
 }
 
 /// Who speaks.
@@ -246,10 +248,24 @@ pub(crate) struct RosterView<'a> {
     bytes: &'a [u8],
 }
 
+/// A list of (origin, name of the member whose run it is) in a frame, whole and strictly ordered by origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WritersView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
 impl<'a> RosterView<'a> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = SeatView<'a>> {
         let mut bytes = Bytes(self.bytes);
         (0..self.count).map_while(move |_| bytes.seat())
+    }
+}
+
+impl<'a> WritersView<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OriginId, &'a str)> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.writer())
     }
 }
 
@@ -304,6 +320,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         KIND_MEMBERS => Frame::Members(bytes.members()?),
         KIND_PULL_BEGIN => Frame::PullBegin { id: bytes.u32()? },
         KIND_STATUS_ASK => Frame::StatusAsk,
+        KIND_WRITERS => Frame::Writers(bytes.writers()?),
         _ => return None,
     };
     bytes.0.is_empty().then_some(frame)
@@ -457,6 +474,16 @@ pub(crate) fn emit_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)>
     });
 }
 
+pub(crate) fn emit_writers<'a>(writers: impl Iterator<Item = (OriginId, &'a str)> + Clone, out: &mut Vec<u8>) {
+    emit(KIND_WRITERS, out, |out| {
+        put_varint(out, writers.clone().count() as u64);
+        for (origin, name) in writers {
+            put_u64(out, origin.0);
+            put_text(out, name);
+        }
+    });
+}
+
 fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
     let start = begin_frame(out);
     out.push(kind);
@@ -591,6 +618,21 @@ impl<'a> Bytes<'a> {
         }
         Some(MembersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
     }
+
+    fn writer(&mut self) -> Option<(OriginId, &'a str)> {
+        Some((self.origin()?, self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?))
+    }
+
+    fn writers(&mut self) -> Option<WritersView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ORIGINS_MAX)?;
+        let bytes = self.0;
+        let mut last = OriginId(0);
+        for _ in 0..count {
+            let (origin, _) = self.writer().filter(|(origin, _)| *origin > last)?;
+            last = origin;
+        }
+        Some(WritersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    }
 }
 
 #[cfg(test)]
@@ -656,6 +698,28 @@ mod tests {
         let mut out = Vec::new();
         emit_members([("a\x1b[2J", "a:1")].into_iter(), &mut out);
         assert_eq!(parse(body(&out)), None);
+    }
+
+    #[test]
+    fn writers_come_back_and_only_in_order_and_with_a_name() {
+        let check = |list: &[(u64, &str)]| {
+            let mut out = Vec::new();
+            emit_writers(list.iter().map(|(origin, name)| (OriginId(*origin), *name)), &mut out);
+            match parse(body(&out)) {
+                Some(Frame::Writers(view)) => {
+                    view.iter().map(|(origin, name)| (origin.0, name)).eq(list.iter().copied())
+                }
+                _ => false,
+            }
+        };
+        for list in [&[][..], &[(3, "a")], &[(3, "b"), (4, "b"), (u64::MAX, "a")]] {
+            assert!(check(list), "{list:?}");
+        }
+        for list in [&[(0, "a")][..], &[(4, "a"), (3, "b")], &[(3, "a"), (3, "b")], &[(3, "")], &[(3, "\x1b[2J")]] {
+            assert!(!check(list), "{list:?}");
+        }
+        let many: Vec<(u64, &str)> = (1..=ORIGINS_MAX as u64 + 1).map(|origin| (origin, "a")).collect();
+        assert!(check(&many[1..]) && !check(&many));
     }
 
     proptest! {

@@ -112,6 +112,14 @@ impl Cluster {
         self.turns[node].input(client, commands);
     }
 
+    /// What `node` answers its client's `command`.
+    pub(crate) fn ask(&mut self, node: usize, command: &str) -> String {
+        self.replies.clear();
+        self.hand_in(node, format!("{command}\n").as_bytes());
+        self.settle();
+        String::from_utf8(self.replies.clone()).expect("an answer is text").trim_end().to_owned()
+    }
+
     /// Runs turns until nobody has anything to say.
     pub(crate) fn settle(&mut self) {
         while (0..self.turns.len()).any(|node| self.turns[node].deadline().is_some_and(|due| due <= self.now.mono)) {

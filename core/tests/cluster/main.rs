@@ -7,3 +7,4 @@ mod harness;
 mod relay;
 mod strangers;
 mod waiting;
+mod why;

@@ -140,6 +140,16 @@ impl Node {
         kill_process(self.pid(), signal).expect("the process is there");
     }
 
+    /// Has the process stand still, and waits until it does.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        eventually("the process stands still", PATIENCE, || {
+            let stat = self.proc_file("stat");
+            let state = stat.rsplit(')').next().and_then(|fields| fields.split_whitespace().next()).map(str::to_owned);
+            if state.as_deref() == Some("T") { Ok(()) } else { Err(format!("its state is {state:?}")) }
+        });
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn exit_status(&mut self, within: Duration) -> ExitStatus {
         eventually("the process ends", within, || match self.child.try_wait().expect("a child of ours") {

@@ -9,3 +9,4 @@ mod scale;
 mod startup;
 mod stopping;
 mod waiting;
+mod why;

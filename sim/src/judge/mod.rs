@@ -11,6 +11,7 @@
 
 mod agreement;
 mod burials;
+mod conflicts;
 mod sessions;
 mod versions;
 mod waits;
@@ -53,6 +54,8 @@ pub struct Judge {
     sessions: Vec<Session>,
     /// Every version ever seen anywhere, and what it carries.
     versions: BTreeMap<Version, Written>,
+    /// By version: what its writer held of the key when it wrote it.
+    overwritten: BTreeMap<Version, Version>,
     /// By key: the newest version that a run holds which is neither stopped nor superseded.
     held: Vec<Option<Version>>,
     /// By node: the least and greatest that its clock was ahead of the true time.
@@ -89,6 +92,8 @@ struct Run {
     wall_max: WallMs,
     /// What was below the tombstones that it has taken out.
     buried: BTreeSet<Version>,
+    /// The number of the newest conflict that it listed when last looked at.
+    conflicts: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +131,7 @@ impl Judge {
             sessions: Vec::new(),
             told: Vec::new(),
             versions: BTreeMap::new(),
+            overwritten: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
             burials: Burials::default(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
@@ -184,6 +190,7 @@ impl Judge {
             newest: None,
             wall_max: now.wall,
             buried: BTreeSet::new(),
+            conflicts: 0,
         });
         self.stats.runs += 1;
         self.recount();
@@ -217,13 +224,17 @@ impl Judge {
 
     /// Holds a node's gauges against their limits.
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
-        let Gauges { ring_bytes, addresses, origins, links, staged_bytes } = *gauges;
+        let Gauges { ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers } =
+            *gauges;
         let named = [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),
             ("origins", origins),
             ("links", links),
             ("staged_bytes", staged_bytes),
+            ("conflicts", conflicts),
+            ("conflict_bytes", conflict_bytes),
+            ("writers", writers),
         ];
         for (name, (now, limit)) in named {
             if now > limit {

@@ -144,9 +144,11 @@ impl Judge {
             self.forgotten[size(node)] |= line == "OK";
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
-        let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key }) = ask else {
+        let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key } | Ask::Why { key }) = ask
+        else {
             let right = match ask {
                 Ask::Ping => line == "PONG",
+                Ask::Conflicts => line.starts_with('[') && line.ends_with(']'),
                 Ask::Stats => line.starts_with('{'),
                 // They are looked at once it is known what the run holds now.
                 _ => true,
@@ -187,6 +189,15 @@ impl Judge {
                 let expired = !live && value.as_deref() == Some(line);
                 let oracle = if expired { Oracle::Ttl } else { Oracle::Session };
                 if line == wanted { Ok(()) } else { Err((oracle, wanted.to_owned())) }
+            }
+            Ask::Why { .. } => {
+                let now = match (live, state.deadline) {
+                    (true, _) => "value",
+                    (false, Some(_)) => "expired",
+                    (false, None) => "deleted",
+                };
+                let known = (state.write == Write::None).then_some(now);
+                self.check_why(run, key, known, line).map_err(|wanted| (Oracle::Session, wanted))
             }
             _ if line.starts_with("Unknown") || line.starts_with("Usage") => session("a time to live"),
             _ => Ok(()),

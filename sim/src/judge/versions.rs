@@ -21,9 +21,9 @@ pub(super) struct Entry {
 /// What a version carries, whoever holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    key: u64,
-    token: Option<u64>,
-    deadline: Option<WallMs>,
+    pub(super) key: u64,
+    pub(super) token: Option<u64>,
+    pub(super) deadline: Option<WallMs>,
 }
 
 impl Judge {
@@ -143,6 +143,9 @@ impl Judge {
             });
         }
         let old = self.run(run).entries[size(key)];
+        if own && let Some(old) = old {
+            self.overwritten.insert(entry.version, old.version);
+        }
         // What the run wrote under an earlier origin, which nobody has seen, it may write anew.
         let came_back = self.forgotten[size(self.run(run).node)];
         // Who comes back may have to delete again what only it knows to be deleted.
