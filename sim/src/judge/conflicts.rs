@@ -102,7 +102,9 @@ impl Judge {
             let holds = |held: &Run| {
                 held.node == node && held.entries[size(key)].is_some_and(|held| held.version >= entry.version)
             };
-            if is_said && !self.runs.iter().any(holds) {
+            // Who has forgotten a delete has seen it.
+            let may_be_gone = self.is_forgotten(key, Some(entry.version));
+            if is_said && !may_be_gone && !self.runs.iter().any(holds) {
                 return Err(format!("n{node} holds nothing of it"));
             }
         }

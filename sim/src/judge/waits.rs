@@ -115,7 +115,7 @@ impl Judge {
                     let too_soon = count < copies && (ms == 0 || self.at_us < mark.at_us + 1_000 * ms);
                     if too_soon { Err("no fewer than asked for before the time has passed".to_owned()) } else { Ok(()) }
                 }),
-                Ask::Token => self.take_token(run, session, line),
+                Ask::Token => self.take_token(run, session, line, newest_before),
                 Ask::WaitFor { ms, .. } => self.check_wait_for(run, mark, line, ms),
                 _ => Ok(()),
             };
@@ -162,7 +162,13 @@ impl Judge {
     }
 
     /// An answer of `TOKEN`: it names what this session wrote last, by the run's origin.
-    fn take_token(&mut self, run: RunId, session: SessionId, line: &str) -> Result<(), String> {
+    fn take_token(
+        &mut self,
+        run: RunId,
+        session: SessionId,
+        line: &str,
+        newest_before: Option<Version>,
+    ) -> Result<(), String> {
         if line.starts_with("Error: this node has not joined") {
             return Ok(());
         }
@@ -175,7 +181,7 @@ impl Judge {
                 return Err(format!("the version of {need:?}"));
             }
             Wrote::Known(need) => needs.push(need),
-            Wrote::Nothing if version.hlc == Hlc::ZERO && !self.own_needs(run, Hlc(u64::MAX)).is_empty() => {
+            Wrote::Nothing if version.hlc == Hlc::ZERO && self.has_written(run, newest_before) => {
                 return Err("something that this node wrote".to_owned());
             }
             Wrote::Nothing | Wrote::Unknown => {}
@@ -214,6 +220,11 @@ impl Judge {
             is_own.then_some(Need { key, version: entry.version, may_go })
         });
         needs.collect()
+    }
+
+    /// Whether the run holds something of its own that is no newer than what it held before this step.
+    fn has_written(&self, run: RunId, newest_before: Option<Version>) -> bool {
+        newest_before.is_some_and(|newest| !self.own_needs(run, newest.hlc).is_empty())
     }
 
     fn is_own(&self, run: RunId, version: Version) -> bool {
