@@ -1,6 +1,6 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
 use crate::help::Verb;
-use crate::repl::NotForgotten;
+use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
 use crate::wire::peer::MEMBERS_MAX;
 use crate::wire::token::Token;
@@ -39,6 +39,8 @@ pub(crate) enum Command<'a> {
     Ping,
     Stats,
     Peers,
+    /// Takes this node out of its cluster.
+    Leave,
     /// Takes a member off the roster.
     Forget {
         member: &'a str,
@@ -111,6 +113,7 @@ pub(crate) enum Reply<'a> {
     /// The client speaks HTTP; the connection ends.
     Http,
     Refused(Refused),
+    NotLeft(NotLeft),
     NotForgotten {
         member: &'a str,
         why: NotForgotten,

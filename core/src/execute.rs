@@ -16,6 +16,8 @@ pub(crate) enum Flow {
     Peers,
     /// `FORGET`, which is about the cluster.
     Forget,
+    /// `LEAVE`, which takes a while.
+    Leave,
     /// To be answered by who knows the other nodes, at once or later.
     Wait(Waiting),
     /// The reply comes later; until then the connection's next commands wait.
@@ -50,6 +52,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         Command::Stats => return Flow::Stats,
         Command::Peers => return Flow::Peers,
         Command::Forget { .. } => return Flow::Forget,
+        Command::Leave => return Flow::Leave,
         Command::Why { .. } => return Flow::Why,
         Command::Conflicts { .. } => return Flow::Conflicts,
         Command::Quit => {

@@ -14,6 +14,7 @@ pub(crate) enum Verb {
     Stats,
     Peers,
     Forget,
+    Leave,
     Why,
     Conflicts,
     Help,
@@ -34,7 +35,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 15] = [
+pub(crate) static MANUAL: [Manual; 16] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -178,6 +179,17 @@ pub(crate) static MANUAL: [Manual; 15] = [
                  learn of it within a heartbeat. Should the same process come back, it is told so, drops what\n\
                  was deleted meanwhile and keeps what only it ever had. A node that is up cannot be forgotten.",
         example: "FORGET node-c:8080",
+    },
+    Manual {
+        verb: Verb::Leave,
+        name: "LEAVE",
+        aliases: &[],
+        usage: "LEAVE",
+        summary: "Take this node out of its cluster before it is stopped for good",
+        detail: "It takes no more writes, waits until all nodes that it is linked with hold everything it holds, and\n\
+                 gives up its seat. Then it answers `OK`, and may be stopped; started again, it joins as a new node.\n\
+                 If the others do not hold everything within a minute it stays, takes writes again, and says so.",
+        example: "LEAVE",
     },
     Manual {
         verb: Verb::Why,

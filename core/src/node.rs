@@ -17,7 +17,7 @@ use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId, Version};
-use crate::waiters::{Asker, Filled, Waiters};
+use crate::waiters::{Asker, Filled, Waiters, Wanted};
 use crate::why;
 use crate::wire::line;
 use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
@@ -128,6 +128,13 @@ impl Node {
                         Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
                         Flow::Forget => {
                             forget(now, command, repl, &mut Context { config, replica, effects }, out);
+                        }
+                        Flow::Leave => {
+                            let Err(why) = repl.leave(now, &mut Context { config, replica, effects }) else {
+                                waiters.wait(now, conn, Wanted::Leave, 0, replica);
+                                return Flow::Blocked;
+                            };
+                            line::emit(&Reply::NotLeft(why), out);
                         }
                         Flow::Wait(waiting) => {
                             let asker = Asker { now, conn, wrote, cluster_tag: *cluster_tag };
@@ -331,6 +338,12 @@ impl Node {
         for (name, _) in self.repl.blockers(&self.config) {
             visit(name);
         }
+    }
+
+    /// Whether this run has given up its seat, and is out of its cluster.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.repl.has_left() == Some(Ok(()))
     }
 
     /// Tombstones and husks held.

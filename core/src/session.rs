@@ -233,6 +233,7 @@ impl ClientSession {
                 | Flow::Stats
                 | Flow::Peers
                 | Flow::Forget
+                | Flow::Leave
                 | Flow::Why
                 | Flow::Conflicts
                 | Flow::Wait(_) => {}

@@ -11,7 +11,7 @@ use std::ops::Bound;
 use crate::boundary::{Action, ConnId, Effects};
 use crate::command::Reply;
 use crate::execute::Flow;
-use crate::repl::Replication;
+use crate::repl::{NotLeft, Replication};
 use crate::replica::{Replica, Unshown};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
@@ -25,6 +25,8 @@ pub(crate) enum Wanted {
     Copies { count: u64, wrote: Option<Version> },
     /// Everything that an origin wrote up to this version.
     Here(Version),
+    /// That this node has left its cluster.
+    Leave,
 }
 
 /// The waiting clients.
@@ -39,6 +41,8 @@ pub(crate) struct Waiters {
     unstamped: BTreeSet<ConnId>,
     /// Those who want something to be here.
     here: BTreeSet<(OriginId, Hlc, ConnId)>,
+    /// Those who had this node leave.
+    leaving: BTreeSet<ConnId>,
     /// The greatest stamp that copies were ever wanted of.
     newest: Hlc,
     /// Something that somebody may wait for has happened since [`look`](Self::look) was last called.
@@ -61,6 +65,8 @@ enum State {
         upto: Option<Hlc>,
     },
     Here(Version),
+    Leave,
+    Left(Result<(), NotLeft>),
     /// The reply, or what is left of it.
     Served(Vec<u8>),
 }
@@ -100,6 +106,10 @@ impl Waiters {
                 self.here.insert((version.origin, version.hlc, conn));
                 State::Here(version)
             }
+            Wanted::Leave => {
+                self.leaving.insert(conn);
+                State::Leave
+            }
         };
         self.deadlines.extend(deadline.map(|deadline| (deadline, conn)));
         let before = self.waiting.insert(conn, Waiter { deadline, state });
@@ -128,6 +138,7 @@ impl Waiters {
             return;
         }
         self.look_here(replica, effects);
+        self.look_left(replica, repl, effects);
         self.stamp(replica);
         if self.copies.is_empty() {
             return;
@@ -170,6 +181,18 @@ impl Waiters {
         }
         self.waiting.remove(&conn);
         Filled::Wholly
+    }
+
+    /// Serves those who had this node leave, once that has come to an end.
+    fn look_left(&mut self, replica: &Replica, repl: &Replication, effects: &mut Effects) {
+        let Some(outcome) = repl.has_left().filter(|_| !self.leaving.is_empty()) else { return };
+        while let Some(conn) = self.leaving.first().copied() {
+            if let Some(waiter) = self.waiting.get_mut(&conn) {
+                waiter.state = State::Left(outcome);
+            }
+            self.leaving.remove(&conn);
+            self.serve(conn, replica, &[], effects);
+        }
     }
 
     /// Serves those for whom enough is here: one step for each origin that is both known and waited for.
@@ -225,6 +248,9 @@ impl Waiters {
             State::Copies { upto, .. } => Reply::Count(count_held(held, upto)),
             State::Here(version) if is_here(version, replica) => Reply::Ok,
             State::Here(_) => Reply::NotHere,
+            State::Left(Ok(())) => Reply::Ok,
+            State::Left(Err(why)) => Reply::NotLeft(why),
+            State::Leave => Reply::NotLeft(NotLeft::NotDrained),
             State::Served(reply) => return drop(self.waiting.insert(conn, served(reply))),
         };
         let mut text = Vec::new();
@@ -250,7 +276,8 @@ impl Waiters {
             State::Copies { upto: None, .. } => drop(self.unstamped.remove(&conn)),
             State::Copies { count, upto: Some(upto), .. } => drop(self.copies.remove(&(count, upto, conn))),
             State::Here(version) => drop(self.here.remove(&(version.origin, version.hlc, conn))),
-            State::Served(_) => {}
+            State::Leave => drop(self.leaving.remove(&conn)),
+            State::Left(_) | State::Served(_) => {}
         }
         if let Some(deadline) = waiter.deadline {
             self.deadlines.remove(&(deadline, conn));

@@ -141,6 +141,8 @@ pub enum Ask {
     Forget {
         node: u64,
     },
+    /// Has its node leave the cluster.
+    Leave,
 }
 
 /// Something that breaks. `ms` is how long; whatever lasts ends with the load at the latest.

@@ -94,6 +94,7 @@ fn write_ask(f: &mut fmt::Formatter<'_>, client: u64, ask: Ask) -> fmt::Result {
         Ask::Conflicts => write!(f, "conflicts client={client}"),
         Ask::Ping => write!(f, "ping client={client}"),
         Ask::Stats => write!(f, "stats client={client}"),
+        Ask::Leave => write!(f, "leave client={client}"),
         Ask::Forget { node } => write!(f, "forget client={client} node={node}"),
     }
 }
@@ -158,6 +159,7 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "conflicts" => ask(Ask::Conflicts)?,
         "ping" => ask(Ask::Ping)?,
         "stats" => ask(Ask::Stats)?,
+        "leave" => ask(Ask::Leave)?,
         "forget" => ask(Ask::Forget { node: n("node")? })?,
         "hangup" => Item::Hangup { client: n("client")? },
         "deaf" => Item::Deaf { client: n("client")?, ms: n("ms")? },

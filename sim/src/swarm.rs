@@ -54,6 +54,16 @@ fn draw_forgets(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item
             items.push((rng.below(setting.load_ms * 1_000), forget(client, node)));
         }
     }
+    if rng.chance(1, 6) {
+        let client = rng.below(setting.clients);
+        let at_ms = rng.below(setting.load_ms);
+        items.push((at_ms * 1_000, Item::Ask { client, ask: Ask::Leave }));
+        let (node, ms) = (setting.home(client), rng.log_range(1, setting.load_ms));
+        if rng.chance(1, 2) {
+            let at_ms = at_ms + rng.log_range(1, 10 * setting.heartbeat_ms);
+            items.push((at_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent: false, alone: false })));
+        }
+    }
     if rng.chance(1, 12) {
         setting.absence_ms = setting.silence_ms * rng.range(1, 6);
     }

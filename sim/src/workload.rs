@@ -88,6 +88,7 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::Conflicts => "CONFLICTS".to_owned(),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
+        Ask::Leave => "LEAVE".to_owned(),
         Ask::Forget { node } => format!("FORGET n{node}"),
     };
     if draw.is_multiple_of(4) {

@@ -24,7 +24,7 @@ impl Replication {
         let stamps_ms = ms.saturating_add(cx.replica.clock().ms().saturating_sub(now.wall.0));
         let alone = self.links.values().all(|link| link.peer.is_none());
         let unbelievable = !alone && stamps_ms > bound_ms.saturating_mul(STAMP_BOUNDS);
-        if cx.replica.refused != Some(Refused::Fenced) {
+        if !cx.replica.refused.is_some_and(Refused::is_for_good) {
             let refused = (ms > bound_ms || unbelievable).then_some(Refused::ClockAhead { ms: ms.max(stamps_ms) });
             if refused.is_some() != cx.replica.refused.is_some() {
                 match refused {

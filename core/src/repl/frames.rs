@@ -4,6 +4,7 @@ use crate::boundary::{Close, ConnId};
 use crate::record::{self, FrameError, Framed, PREFIX_BYTES};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::collect::Vouch;
+use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
 use crate::repl::members::{Admission, Member};
 use crate::repl::seats::tell_roster;
@@ -322,6 +323,9 @@ impl Replication {
             Role::Pull(pull) => Some(pull.addr),
             Role::Feed(_) => None,
         };
+        if self.leave == Leave::Done {
+            return refused("this node has left the cluster");
+        }
         let Greeting { cluster, name, run, protocol, .. } = *greeting;
         if run == self.run {
             if let Some(addr) = dialed {

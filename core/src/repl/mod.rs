@@ -11,6 +11,7 @@ mod feed;
 mod frames;
 mod intake;
 mod lag;
+mod leave;
 mod link;
 mod members;
 mod orphans;
@@ -35,6 +36,8 @@ use collect::Collector;
 use feed::Feed;
 pub(crate) use frames::STAGED_BYTES_MAX;
 use intake::Intake;
+use leave::Leave;
+pub(crate) use leave::NotLeft;
 pub(crate) use link::{Link, Role};
 use link::{Pull, PullStage};
 pub(crate) use members::{DialState, Members};
@@ -77,6 +80,7 @@ pub(crate) struct Replication {
     progress: exposure::Progress,
     roster: Roster,
     collector: Collector,
+    leave: Leave,
     deadline: Mono,
 }
 
@@ -100,6 +104,7 @@ impl Replication {
             progress: exposure::Progress::default(),
             roster: Roster::default(),
             collector: Collector::new(now.mono),
+            leave: Leave::default(),
             deadline: now.mono,
         }
     }
@@ -221,6 +226,7 @@ impl Replication {
         self.check_exposure(now, cx);
         self.seat_all(now, cx);
         self.forget_absent(now, cx);
+        self.step_leave(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         let walking = self.step_walks(now, cx);
         self.send_statuses(now, cx);
@@ -270,7 +276,7 @@ impl Replication {
     }
 
     fn dial_due(&mut self, now: Now, cx: &mut Context<'_>) {
-        if cx.replica.refused == Some(Refused::Fenced) {
+        if self.is_out(cx) {
             return;
         }
         let links = &self.links;
@@ -321,7 +327,7 @@ impl Replication {
                 deadline = deadline.min(link.status_at);
             }
         }
-        if cx.replica.refused != Some(Refused::Fenced)
+        if !self.is_out(cx)
             && let Some(dial) = self.members.deadline(|name| pulls_from(links, name))
         {
             deadline = deadline.min(dial);

@@ -138,7 +138,7 @@ impl Replication {
         }
     }
 
-    fn unseat(&mut self, now: Now, name: &str, run: OriginId, replica: &mut Replica) {
+    pub(super) fn unseat(&mut self, now: Now, name: &str, run: OriginId, replica: &mut Replica) {
         let version: Version = replica.stamp(now);
         self.roster.merge(name, Seat { version, gone: Some(run) });
         self.collector.abort();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::repl::NotForgotten;
+use crate::repl::{NotForgotten, NotLeft};
 use crate::time::WallMs;
 
 /// Stands for a node: a session, its driver's buffers, and a map.
@@ -72,6 +72,7 @@ fn run(data: &mut Data, wall: WallMs, command: &Command<'_>, out: &mut Vec<u8>) 
         Command::Help { topic } => Reply::Help { topic },
         Command::Stats => Reply::Value(b"{}"),
         Command::Peers => Reply::Value(b"none"),
+        Command::Leave => Reply::NotLeft(NotLeft::Alone),
         Command::Forget { member } => Reply::NotForgotten { member, why: NotForgotten::Unknown },
         Command::Wait { copies, .. } => Reply::Count(copies),
         Command::Token => Reply::Value(b"token"),

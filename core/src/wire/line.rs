@@ -6,7 +6,7 @@ use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAI
 use crate::config::Limits;
 use crate::conflicts::CONFLICTS_MAX;
 use crate::help::{MANUAL, Verb, nearest};
-use crate::repl::NotForgotten;
+use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
 use crate::wire::token;
 use crate::wire::words::{WORDS_MAX, Words, WordsError};
@@ -115,6 +115,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Refused(Refused::Left) => out.extend_from_slice(
             b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one",
         ),
+        Reply::NotLeft(why) => push_all(out, &["Error: ", not_left(why)]),
         Reply::NotForgotten { member, why } => emit_not_forgotten(member, why, out),
     }
     out.push(b'\n');
@@ -140,6 +141,7 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
         Verb::Ping => parse_nothing(verb, words).map(|()| Command::Ping),
         Verb::Stats => parse_nothing(verb, words).map(|()| Command::Stats),
         Verb::Peers => parse_nothing(verb, words).map(|()| Command::Peers),
+        Verb::Leave => parse_nothing(verb, words).map(|()| Command::Leave),
         Verb::Forget => {
             let usage = Reply::Usage { verb, hint: false };
             let (Some(member), None) = (words.next(), words.next()) else { return Err(usage) };
@@ -262,6 +264,17 @@ fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
         push_all(out, &[manual.summary, "\n"]);
     }
     out.extend_from_slice(b"HELP and the name of a command tells more.");
+}
+
+const fn not_left(why: NotLeft) -> &'static str {
+    match why {
+        NotLeft::Alone => "no other node is linked that could take over; nothing was changed; see PEERS",
+        NotLeft::NotJoined => "this node has not found its cluster yet; nothing was changed; try again later",
+        NotLeft::Fenced => "a newer run of this node has taken its place; nothing was changed; this one may be stopped",
+        NotLeft::NotDrained => {
+            "the others did not take over everything in time; this node stays and takes writes; see PEERS and try again"
+        }
+    }
 }
 
 fn emit_not_forgotten(member: &str, why: NotForgotten, out: &mut Vec<u8>) {

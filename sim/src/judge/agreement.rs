@@ -10,6 +10,7 @@ use crate::outcome::Oracle;
 impl Judge {
     /// Two nodes' digests at one cut must be equal exactly when their live data at that cut is.
     pub fn compare_digests(&mut self, nodes: &[(RunId, &Node)]) {
+        let nodes = self.members(nodes);
         for (index, (left_run, left)) in nodes.iter().enumerate() {
             let (left_digest, cut) = left.digest();
             for (right_run, right) in &nodes[index + 1..] {
@@ -36,6 +37,7 @@ impl Judge {
     /// their wall clocks.
     #[must_use]
     pub fn disagreement(&self, nodes: &[(RunId, &Node)], walls: &[WallMs]) -> Option<String> {
+        let nodes = &self.members(nodes)[..];
         let latest = walls.iter().max().copied().unwrap_or(WallMs(0));
         let (first, rest) = nodes.split_first()?;
         for (key, name) in self.keys.iter().enumerate() {
@@ -70,6 +72,11 @@ impl Judge {
             return Some(format!("digests: run {} {digest:x?}, run {} {:x?}", first.0.0, run.0, node.digest()));
         }
         self.unrest(nodes).or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
+    }
+
+    /// Those that have not left their cluster.
+    fn members<'a>(&self, nodes: &[(RunId, &'a Node)]) -> Vec<(RunId, &'a Node)> {
+        nodes.iter().filter(|(run, _)| !self.has_left(*run)).copied().collect()
     }
 
     /// What the first run that did not stop holds: by key, the token of its value.

@@ -63,6 +63,8 @@ pub struct Judge {
     burials: Burials,
     /// By node: whether the cluster may have been told to forget it. What it then writes anew may be anybody's.
     forgotten: Vec<bool>,
+    /// By node: whether it was ever asked to leave.
+    leaves: Vec<bool>,
     /// Tokens that clients were told, in order.
     told: Vec<Told>,
     pad_max: u64,
@@ -102,6 +104,8 @@ enum Standing {
     Current,
     /// A newer run of its node has started; this one may not know yet.
     Superseded,
+    /// It has left its cluster, and is only to be stopped.
+    Left,
     Stopped,
 }
 
@@ -135,6 +139,7 @@ impl Judge {
             held: vec![None; size(plan.setting.keys)],
             burials: Burials::default(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
+            leaves: vec![false; size(plan.setting.nodes)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],
             plan: plan.clone(),
         }
@@ -209,9 +214,19 @@ impl Judge {
         self.run(run).standing == Standing::Superseded
     }
 
+    /// Whether a run has left its cluster.
+    #[must_use]
+    pub fn has_left(&self, run: RunId) -> bool {
+        self.run(run).standing == Standing::Left
+    }
+
     /// Looks at a node after something was done with it; `replies` are those of that step.
     pub fn observe(&mut self, run: RunId, node: &Node, now: Now, replies: Option<(SessionId, Vec<Reply>)>) {
         self.look_at_clock(run, now);
+        if node.has_left() && self.run(run).standing == Standing::Current {
+            self.run_mut(run).standing = Standing::Left;
+            self.recount();
+        }
         self.look_at_origin(run, node.origin());
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
         let expected = self.replay(run, session, now, &replies);
@@ -293,7 +308,8 @@ impl Judge {
         // its words are under way; what a paused process then reads is as old as the pause is long.
         let bound_ms = self.plan.setting.clock_ahead_ms_max;
         let apart_ms = self.spread_ms() + self.pause_ms_max;
-        self.run(run).standing == Standing::Superseded || apart_ms > bound_ms - bound_ms / 4
+        let leaves = self.leaves[size(self.run(run).node)];
+        self.run(run).standing == Standing::Superseded || leaves || apart_ms > bound_ms - bound_ms / 4
     }
 
     fn run(&self, run: RunId) -> &Run {

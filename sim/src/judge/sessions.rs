@@ -140,6 +140,9 @@ impl Judge {
         expected: &mut BTreeMap<u64, Expected>,
     ) -> Result<(), (Oracle, String)> {
         let session = |wanted: &str| Err((Oracle::Session, wanted.to_owned()));
+        if ask == Ask::Leave {
+            return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
+        }
         if let Ask::Forget { node } = ask {
             self.forgotten[size(node)] |= line == "OK";
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };

@@ -67,13 +67,14 @@ impl Judge {
     #[must_use]
     pub fn may_wait_for_ever(&self, session: SessionId) -> bool {
         let first = self.sessions[size(session.0)].asked.front();
-        matches!(first, Some(Ask::Wait { ms: 0, .. } | Ask::WaitFor { ms: 0, .. }))
+        // A node that leaves may take a minute.
+        matches!(first, Some(Ask::Wait { ms: 0, .. } | Ask::WaitFor { ms: 0, .. } | Ask::Leave))
     }
 
     /// A node lets this session wait: it must have asked for it.
     pub(crate) fn waits(&mut self, session: SessionId) {
         let first = self.sessions[size(session.0)].asked.front().copied();
-        if !matches!(first, Some(Ask::Wait { .. } | Ask::WaitFor { .. })) {
+        if !matches!(first, Some(Ask::Wait { .. } | Ask::WaitFor { .. } | Ask::Leave)) {
             self.fail(Oracle::Session, || format!("session {} is made to wait with {first:?}", session.0));
         }
     }
@@ -85,6 +86,10 @@ impl Judge {
     /// A command was put into a connection.
     pub(super) fn mark(&mut self, session: SessionId, ask: Ask) {
         let token = if let Ask::WaitFor { from, .. } = ask { self.newest_token(from) } else { None };
+        if ask == Ask::Leave {
+            let home = self.plan.setting.home(self.sessions[size(session.0)].client);
+            self.leaves[size(home)] = true;
+        }
         let mark = Mark { at_us: self.at_us, token };
         self.sessions[size(session.0)].waits.marks.push_back(mark);
     }

@@ -182,6 +182,10 @@ impl Engine<'_> {
             let clock = &mut shared.machines[size(node)].clock;
             (clock.offset_ms, clock.drift_ppm) = (skew_ms, 0);
             drop(shared);
+            let run = self.shared.borrow().machines[size(node)].process.as_ref().map(|process| process.host.run);
+            if run.is_some_and(|run| self.shared.borrow().judge.has_left(run)) {
+                self.stop(node, false);
+            }
             self.thaw(node, None);
             self.restart(node, false);
         }

@@ -109,7 +109,8 @@ impl World {
         }
         for index in 0..self.processes.len() {
             let (node, run) = (self.processes[index].host.node, self.processes[index].host.run);
-            let stays = (survivors >> node) & 1 == 1 && !self.judge.is_superseded(run);
+            let gone = self.judge.is_superseded(run) || self.judge.has_left(run);
+            let stays = (survivors >> node) & 1 == 1 && !gone;
             if self.processes[index].is_alive && !stays {
                 // Half of them with their machines: dials to them are refused or never answered.
                 self.stop(index, node % 2 == 0);

@@ -1,0 +1,122 @@
+//! `LEAVE`: a member goes on purpose. It takes no more writes, waits until all whom it is linked with hold everything
+//! that it holds, gives up its seat, and is gone for the others once they know.
+
+use crate::boundary::Close;
+use crate::repl::link::Role;
+use crate::repl::{Context, Replication};
+use crate::replica::{Exposure, Refused};
+use crate::time::{Mono, Now};
+
+/// How long peers may take to hold everything: a gigabyte over a fast network, and longer than anybody watches.
+const DRAIN_MS_MAX: u64 = 60_000;
+
+/// How many heartbeats peers may take to hear that the seat is free. Who misses it hears it from the others.
+const TOLD_HEARTBEATS_MAX: u64 = 4;
+
+/// How far leaving has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Leave {
+    #[default]
+    No,
+    /// No writes are taken; peers have yet to hold all that is here.
+    Draining { until: Mono },
+    /// The seat is free; peers have yet to hear it.
+    Telling { until: Mono },
+    /// Nobody is linked any more.
+    Done,
+}
+
+/// Why a member does not leave. It takes writes as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotLeft {
+    /// No other member is linked that could take over.
+    Alone,
+    /// It has not found its cluster yet, or was forgotten by it.
+    NotJoined,
+    /// A newer run has its place.
+    Fenced,
+    /// The others did not come to hold everything in time.
+    NotDrained,
+}
+
+impl Replication {
+    /// Begins to leave; [`has_left`](Self::has_left) tells when that has come to an end.
+    pub(crate) fn leave(&mut self, now: Now, cx: &mut Context<'_>) -> Result<(), NotLeft> {
+        if self.leave != Leave::No {
+            return Ok(());
+        }
+        if cx.replica.refused == Some(Refused::Fenced) {
+            return Err(NotLeft::Fenced);
+        }
+        if cx.replica.exposure != Exposure::Exposed || cx.replica.is_reissuing() {
+            return Err(NotLeft::NotJoined);
+        }
+        if !self.links.values().any(|link| link.peer.as_ref().is_some_and(|peer| peer.stated && peer.established)) {
+            return Err(NotLeft::Alone);
+        }
+        tracing::info!("leaving the cluster: no more writes are taken, and what is here goes to the others");
+        cx.replica.refused = Some(Refused::Left);
+        self.leave = Leave::Draining { until: now.mono.plus_ms(DRAIN_MS_MAX) };
+        self.soon(now.mono);
+        Ok(())
+    }
+
+    /// How leaving ended; `None` while it goes on.
+    pub(crate) fn has_left(&self) -> Option<Result<(), NotLeft>> {
+        match self.leave {
+            Leave::No => Some(Err(NotLeft::NotDrained)),
+            Leave::Draining { .. } | Leave::Telling { .. } => None,
+            Leave::Done => Some(Ok(())),
+        }
+    }
+
+    /// Whether this run is out of its cluster for good, and dials nobody.
+    pub(super) fn is_out(&self, cx: &Context<'_>) -> bool {
+        self.leave == Leave::Done || cx.replica.refused == Some(Refused::Fenced)
+    }
+
+    /// Looks whether the next step of leaving can be made.
+    pub(super) fn step_leave(&mut self, now: Now, cx: &mut Context<'_>) {
+        match self.leave {
+            Leave::No | Leave::Done => {}
+            Leave::Draining { .. } if self.is_drained(cx) => {
+                tracing::info!("everything that is here is with the others: the seat is given up");
+                self.unseat(now, &cx.config.name, self.run, cx.replica);
+                let told_ms = TOLD_HEARTBEATS_MAX * cx.config.timers.heartbeat_ms;
+                self.leave = Leave::Telling { until: now.mono.plus_ms(told_ms) };
+                for link in self.links.values_mut() {
+                    link.status_at = now.mono;
+                }
+            }
+            Leave::Draining { until } if until <= now.mono => {
+                tracing::warn!("the others did not take everything in time: this node stays, and takes writes again");
+                self.leave = Leave::No;
+                cx.replica.refused = None;
+                self.guard_clocks(now, cx);
+            }
+            Leave::Draining { .. } => {}
+            Leave::Telling { until } => {
+                let hash = self.roster.hash();
+                let told = self.links.values().filter_map(|link| link.peer.as_ref()).all(|peer| peer.roster == hash);
+                if told || until <= now.mono {
+                    self.leave = Leave::Done;
+                    let conns: Vec<_> = self.links.keys().copied().collect();
+                    for conn in conns {
+                        self.close(now, conn, Close::Replaced, cx);
+                    }
+                    tracing::info!("left the cluster: this process may be stopped");
+                }
+            }
+        }
+    }
+
+    /// Whether every linked peer holds all that is here, and there is one.
+    fn is_drained(&self, cx: &Context<'_>) -> bool {
+        let mut pulled = self.links.values().filter(|link| matches!(link.role, Role::Pull(_))).peekable();
+        let holds_all = |link: &crate::repl::Link| {
+            let peer = link.peer.as_ref().filter(|peer| peer.stated);
+            peer.is_some_and(|peer| cx.replica.exposed().all(|(origin, hlc)| peer.frontier.of(origin) >= hlc))
+        };
+        pulled.peek().is_some() && pulled.all(holds_all)
+    }
+}
