@@ -6,13 +6,14 @@
 
 use crate::boundary::Close;
 use crate::origins::Claims;
+use crate::repl::leave::Leave;
 use crate::repl::link::{Peer, Role};
 use crate::repl::members::DialState;
 use crate::repl::orphans::Orphans;
 use crate::repl::roster::Roster;
 use crate::repl::walk::Walk;
 use crate::repl::{Context, Replication};
-use crate::replica::{Exposure, Replica, Return};
+use crate::replica::{Exposure, Refused, Replica, Return};
 use crate::time::Now;
 use crate::version::{Hlc, OriginId};
 
@@ -100,6 +101,11 @@ impl Replication {
         self.collector.abort();
         self.orphans = Orphans::default();
         self.progress = Progress::default();
+        if cx.replica.refused == Some(Refused::Left) {
+            // What it holds is nobody's but its own as yet: it has to come back before it can leave.
+            self.leave = Leave::No;
+            cx.replica.refused = None;
+        }
         cx.replica.forgotten(now.mono, self.run);
         self.members.dial_soon(now.mono);
         self.soon(now.mono);

@@ -409,7 +409,7 @@ impl Replication {
                 );
                 cx.replica.refused = Some(Refused::Fenced);
             }
-            Reason::Forgotten(_) if cx.replica.refused == Some(Refused::Left) => {}
+            Reason::Forgotten(_) if self.leave.is_over() => {}
             Reason::Forgotten(version) => {
                 // Where each was told to forget the other, the later decision stands.
                 let theirs = self.roster.forgotten(name, refusal.run);

@@ -26,6 +26,13 @@ pub(super) enum Leave {
     Done,
 }
 
+impl Leave {
+    /// Whether the seat is given up.
+    pub(super) const fn is_over(self) -> bool {
+        matches!(self, Self::Telling { .. } | Self::Done)
+    }
+}
+
 /// Why a member does not leave. It takes writes as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotLeft {

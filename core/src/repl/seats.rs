@@ -118,7 +118,7 @@ impl Replication {
         self.collector.abort();
         self.soon(now.mono);
         let is_gone = self.roster.forgotten(&cx.config.name, self.run).is_some();
-        if is_gone && cx.replica.refused != Some(Refused::Left) {
+        if is_gone && !self.leave.is_over() {
             self.come_back(now, cx);
             return Err(Stop::Closed);
         }

@@ -136,7 +136,9 @@ impl Judge {
         want: Option<Expected>,
         newest_before: Option<Version>,
     ) {
-        let own = self.origins.get(&entry.version.origin) == Some(&run);
+        // What a member that came back once wrote may come back to it, from those who knew it.
+        let returns = self.forgotten[size(self.run(run).node)] && entry.version.origin != self.run(run).origin;
+        let own = self.origins.get(&entry.version.origin) == Some(&run) && !returns;
         if own && newest_before.is_some_and(|newest| entry.version <= newest) {
             self.fail(Oracle::Hlc, || {
                 format!("run {}: wrote k{key} as {:?} after it had seen {newest_before:?}", run.0, entry.version)
