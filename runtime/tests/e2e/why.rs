@@ -1,6 +1,6 @@
 //! Who wrote what, and what was lost to a concurrent write, over real processes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -67,6 +67,11 @@ fn what_a_concurrent_write_cost_is_listed_and_can_be_written_again() {
     clients[0].send(b"SET greeting one\n");
     first.signal(Signal::CONT);
     assert_eq!(clients[0].line(), "OK");
+    // Versions order by the millisecond, then by a count: within one millisecond either could win.
+    let written_by = SystemTime::now() + Duration::from_millis(1);
+    while SystemTime::now() <= written_by {
+        std::thread::yield_now();
+    }
     second.signal(Signal::CONT);
     assert_eq!(clients[1].line(), "OK");
     for client in &mut clients {
