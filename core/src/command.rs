@@ -1,4 +1,5 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
+use crate::adding::NotAdded;
 use crate::help::Verb;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
@@ -24,6 +25,11 @@ pub(crate) enum Command<'a> {
     },
     Ttl {
         key: &'a [u8],
+    },
+    /// `amount` is negative to take away.
+    Add {
+        key: &'a [u8],
+        amount: i64,
     },
     /// Until so many other nodes hold what this connection wrote last; at most `ms`, if not 0.
     Wait {
@@ -81,6 +87,7 @@ pub(crate) enum Reply<'a> {
     },
     /// So many other nodes.
     Count(u64),
+    Number(i128),
     Token(Token),
     Pong,
     Help {
@@ -113,6 +120,9 @@ pub(crate) enum Reply<'a> {
     /// The client speaks HTTP; the connection ends.
     Http,
     Refused(Refused),
+    /// Not an amount that can be added.
+    BadAmount(Verb),
+    NotAdded(NotAdded),
     NotLeft(NotLeft),
     NotForgotten {
         member: &'a str,

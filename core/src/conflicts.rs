@@ -164,7 +164,13 @@ mod tests {
     const THEIRS: u64 = 2;
 
     fn record<'a>(key: &'a [u8], value: Option<&'a [u8]>, hlc: u64, origin: u64) -> Record<'a> {
-        Record { key, value, deadline: None, version: Version { hlc: Hlc(hlc), origin: OriginId(origin) } }
+        Record {
+            key,
+            value,
+            is_counter: false,
+            deadline: None,
+            version: Version { hlc: Hlc(hlc), origin: OriginId(origin) },
+        }
     }
 
     /// Notes that a value of `bytes` under `key`, written at `hlc`, lost to one at `won`.

@@ -1,6 +1,6 @@
 //! Carries out commands on the data of a node.
 use crate::command::{Command, Reply};
-use crate::replica::Replica;
+use crate::replica::{Replica, Shown};
 use crate::time::Now;
 use crate::waiters::Waiting;
 use crate::wire::line;
@@ -33,7 +33,13 @@ pub(crate) enum Flow {
 /// Runs `command` and appends its reply to `out`.
 pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, out: &mut Vec<u8>) -> Flow {
     let reply = match *command {
-        Command::Get { key } => replica.get(now, key).map_or(Reply::NotFound, |live| Reply::Value(live.value)),
+        Command::Get { key } => replica.get(now, key).map_or(Reply::NotFound, |live| match live.value {
+            Shown::Bytes(value) => Reply::Value(value),
+            Shown::Number(number) => Reply::Number(number),
+        }),
+        Command::Add { key, amount } => {
+            replica.add(now, key, amount).map_or_else(Reply::NotAdded, |sum| Reply::Number(sum.into()))
+        }
         Command::Set { key, value, expires_in_ms } => {
             let deadline = expires_in_ms.map(|ms| now.wall.plus_ms(ms));
             replica.set(now, key, value, deadline).map_or_else(Reply::Refused, |()| Reply::Ok)

@@ -7,6 +7,10 @@ pub(crate) enum Verb {
     Set,
     Del,
     Ttl,
+    Incr,
+    Decr,
+    IncrBy,
+    DecrBy,
     Wait,
     Token,
     WaitFor,
@@ -35,7 +39,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 16] = [
+pub(crate) static MANUAL: [Manual; 20] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -74,6 +78,48 @@ pub(crate) static MANUAL: [Manual; 16] = [
         summary: "Tell the seconds until a key expires",
         detail: "Answers the seconds left, rounded; `-1` if the key never expires; `Key not found` if there is none.",
         example: "TTL greeting",
+    },
+    Manual {
+        verb: Verb::Incr,
+        name: "INCR",
+        aliases: &[],
+        usage: "INCR key",
+        summary: "Add 1 to the number of a key",
+        detail: "Answers the sum, as this node knows it; an absent key counts from 0. What several nodes add at the \
+                 same\n\
+                 time adds up. SET and DEL reset the number; an expiry stays what it was. An error, and no change, \
+                 if\n\
+                 the value is no whole number or the sum would not fit 64 bits.",
+        example: "INCR visits",
+    },
+    Manual {
+        verb: Verb::Decr,
+        name: "DECR",
+        aliases: &[],
+        usage: "DECR key",
+        summary: "Take 1 from the number of a key",
+        detail: "Answers what is left, as this node knows it. As INCR, the other way.",
+        example: "DECR seats",
+    },
+    Manual {
+        verb: Verb::IncrBy,
+        name: "INCRBY",
+        aliases: &[],
+        usage: "INCRBY key amount",
+        summary: "Add an amount to the number of a key",
+        detail: "Answers the sum, as this node knows it. The amount is a whole number of 64 bits, negative to take \
+                 away.\n\
+                 HELP INCR tells the rest.",
+        example: "INCRBY visits 10",
+    },
+    Manual {
+        verb: Verb::DecrBy,
+        name: "DECRBY",
+        aliases: &[],
+        usage: "DECRBY key amount",
+        summary: "Take an amount from the number of a key",
+        detail: "Answers what is left, as this node knows it. As INCRBY, the other way.",
+        example: "DECRBY seats 4",
     },
     Manual {
         verb: Verb::Wait,
@@ -346,7 +392,7 @@ mod tests {
         ] {
             assert_eq!(nearest(word.as_bytes()), Some(name), "{word}");
         }
-        for word in ["", "X", "FOO", "EXISTS", "TYPE", "KEYS", "INCR", "\u{1f980}", "GETGETGETGET"] {
+        for word in ["", "X", "FOO", "EXISTS", "TYPE", "KEYS", "HGETALL", "\u{1f980}", "GETGETGETGET"] {
             assert_eq!(nearest(word.as_bytes()), None, "{word}");
         }
     }

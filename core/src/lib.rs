@@ -1,9 +1,11 @@
 //! The pure state machine of a Simple-KV node: bytes and events in, bytes and actions out.
 
+mod adding;
 mod boundary;
 mod command;
 mod config;
 mod conflicts;
+mod counter;
 mod execute;
 mod help;
 mod json;
@@ -27,6 +29,7 @@ mod wire;
 pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 pub use config::{Config, Limits, Timers};
 pub use conflicts::Conflict;
+pub use counter::{Base, BaseValue, Count, Counter, Part};
 pub use node::{Gauges, Node};
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};
 pub use store::SLOTS;

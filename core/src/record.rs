@@ -10,12 +10,13 @@
 //!     [hlc, origin  u64, u64]    ENVELOPE: the version of the record inside
 //!     [hlc - seen   varint]      SEEN: the hlc of the record that the writer saw this one take the place of
 //!     [deadline     varint]      DEADLINE: milliseconds since the Unix epoch
-//!     key length    varint, key, value to the end (absent with TOMBSTONE)
+//!     key length    varint, key, value to the end (absent with TOMBSTONE; a counter's cell with COUNTER)
 //! ```
 //!
 //! All integers are little-endian; varints are LEB128. The tail ring and the wire hold these same bytes, so a record is
 //! encoded once, by its writer, and relayed as it came.
 
+use crate::counter;
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
@@ -27,7 +28,8 @@ const DEADLINE: u8 = 2;
 const CHAINED: u8 = 4;
 const ENVELOPE: u8 = 8;
 const SEEN: u8 = 16;
-const KIND_BITS: u8 = KIND_RECORD | TOMBSTONE | DEADLINE | CHAINED | ENVELOPE | SEEN;
+const COUNTER: u8 = 32;
+const KIND_BITS: u8 = KIND_RECORD | TOMBSTONE | DEADLINE | CHAINED | ENVELOPE | SEEN | COUNTER;
 
 /// Length and checksum, in front of every frame.
 pub(crate) const PREFIX_BYTES: usize = 8;
@@ -42,6 +44,8 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The value is the cell of a counter: see [`counter`](crate::counter).
+    pub is_counter: bool,
     /// From this time on, by the reader's own wall clock, the key reads as absent.
     pub deadline: Option<WallMs>,
     /// The write's name; the greater wins a merge.
@@ -83,6 +87,7 @@ pub fn encode(framed: &Framed<'_>, out: &mut Vec<u8>) {
     kind |= if prev.is_some() { CHAINED } else { 0 };
     kind |= if *stamp == record.version { 0 } else { ENVELOPE };
     kind |= if *seen == Hlc::ZERO { 0 } else { SEEN };
+    kind |= if record.is_counter { COUNTER } else { 0 };
     out.push(kind);
     put_version(out, *stamp);
     if let Some(prev) = prev {
@@ -140,7 +145,11 @@ fn parse(body: &[u8]) -> Option<Framed<'_>> {
         _ if bytes.0.is_empty() => None,
         _ => return None,
     };
-    Some(Framed { stamp, prev, seen, record: Record { key, value, deadline, version } })
+    let is_counter = kind & COUNTER != 0;
+    if is_counter && !value.is_some_and(|cell| counter::is_cell(cell, deadline, version)) {
+        return None;
+    }
+    Some(Framed { stamp, prev, seen, record: Record { key, value, is_counter, deadline, version } })
 }
 
 /// Whether a version names its writer: 0 is no origin, and could be in nobody's frontier.
@@ -225,6 +234,7 @@ mod tests {
             let record = Record {
                 key: &key,
                 value: value.as_deref(),
+                is_counter: false,
                 deadline: deadline.map(WallMs),
                 version: inner.unwrap_or(stamp),
             };
@@ -246,7 +256,7 @@ mod tests {
         #[test]
         fn any_flipped_bit_is_noticed(bit in 0_usize..(PREFIX_BYTES + 30) * 8) {
             let version = Version { hlc: Hlc(9), origin: OriginId(4) };
-            let record = Record { key: b"key", value: Some(b"value"), deadline: None, version };
+            let record = Record { key: b"key", value: Some(b"value"), is_counter: false, deadline: None, version };
             let mut bytes = Vec::new();
             encode(&Framed { stamp: version, prev: Some(Hlc(3)), seen: Hlc(2), record }, &mut bytes);
             prop_assume!(bit < bytes.len() * 8);

@@ -3,6 +3,7 @@
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
 use crate::conflicts::Ledger;
+use crate::counter::{Count, Counter};
 use crate::origins::{Claims, Origins};
 use crate::record::{Framed, Record, encode};
 use crate::store::{Graves, Merged, OriginsFull, Store, key_name};
@@ -32,8 +33,32 @@ impl Refused {
 /// What a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Live<'a> {
-    pub(crate) value: &'a [u8],
+    pub(crate) value: Shown<'a>,
     pub(crate) deadline: Option<WallMs>,
+}
+
+/// A value as a reader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown<'a> {
+    Bytes(&'a [u8]),
+    /// The sum of a counter, which may be out of the range of those who add.
+    Number(i128),
+}
+
+impl Shown<'_> {
+    /// How many there are to read.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Number(number) => itoa::Buffer::new().format(number).len(),
+        }
+    }
+}
+
+/// What a reader at `now` sees of a counter.
+fn live_counter<'a>(now: Now, counter: &Counter<'_>) -> Option<Live<'a>> {
+    let Count::Number(sum) = counter.count_at(now.wall) else { return None };
+    Some(Live { value: Shown::Number(sum), deadline: counter.deadline_at(now.wall) })
 }
 
 /// What became of a record of a stream.
@@ -135,10 +160,13 @@ impl Replica {
     /// The value of `key`, unless it is absent, deleted or expired.
     pub(crate) fn get(&self, now: Now, key: &[u8]) -> Option<Live<'_>> {
         let record = self.store.get(key)?;
+        if record.is_counter {
+            return live_counter(now, &Counter::of(&record));
+        }
         if record.deadline.is_some_and(|deadline| deadline <= now.wall) {
             return None;
         }
-        record.value.map(|value| Live { value, deadline: record.deadline })
+        record.value.map(|value| Live { value: Shown::Bytes(value), deadline: record.deadline })
     }
 
     /// Sets `key`. `deadline` is absolute; none means it never expires.
@@ -160,15 +188,20 @@ impl Replica {
         }
         self.stamp_and_take(
             now,
-            &Record { key, value, deadline, version: Version { hlc: Hlc::ZERO, origin: self.own } },
+            &Record { key, value, is_counter: false, deadline, version: Version { hlc: Hlc::ZERO, origin: self.own } },
         );
         Ok(())
     }
 
     /// Writes `record` under a new version of this run.
-    fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
-        let stamp = Version { hlc: self.clock.tick(now.wall), origin: self.own };
-        let record = Record { version: stamp, ..*record };
+    pub(crate) fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
+        let version = self.stamp(now);
+        self.take_stamped(now, &Record { version, ..*record });
+    }
+
+    /// Writes `record`, whose version is a new stamp of this run.
+    pub(crate) fn take_stamped(&mut self, now: Now, record: &Record<'_>) {
+        let (record, stamp) = (*record, record.version);
         let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
@@ -219,14 +252,18 @@ impl Replica {
     /// a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
     fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
-        if !self.origins.hold(version.origin, version.hlc, now) {
-            return Err(OriginsFull);
+        if record.is_counter {
+            return self.take_counter(now, record);
         }
-        self.clock.observe(version.hlc);
+        self.hold(now, version)?;
         let Self { store, ledger, own, reissued, .. } = self;
         let Some(seen) = seen else { return store.merge(record) };
         store.merge_meeting(record, &mut |stands| {
             let mine = stands.version;
+            // What a counter loses to is a reset, and not a loss that was not meant.
+            if stands.is_counter {
+                return;
+            }
             if mine.origin != *own && Some(mine.origin) != *reissued {
                 return;
             }
@@ -236,6 +273,34 @@ impl Replica {
                 ledger.note(now, stands, record);
             }
         })
+    }
+
+    /// Notes that a record of this version is held from now on.
+    pub(crate) fn hold(&mut self, now: Mono, version: Version) -> Result<(), OriginsFull> {
+        if !self.origins.hold(version.origin, version.hlc, now) {
+            return Err(OriginsFull);
+        }
+        self.clock.observe(version.hlc);
+        Ok(())
+    }
+
+    /// As [`take`](Self::take), for a counter, of which a part may be news and another not.
+    fn take_counter(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+        let counter = Counter::of(record);
+        for version in counter.versions() {
+            self.hold(now, version)?;
+        }
+        let Self { store, origins, .. } = self;
+        let is_known = |version: Version| version.hlc <= origins.frontier(version.origin);
+        store.merge_counter(record, is_known)
+    }
+
+    /// Whether there is something in `record` that this node's frontier does not cover.
+    fn is_news(&self, record: &Record<'_>) -> bool {
+        match record.is_counter {
+            true => Counter::of(record).versions().any(|version| !self.covers(version)),
+            false => !self.covers(record.version),
+        }
     }
 
     /// Takes a record of a stream, whose encoding is `bytes`.
@@ -258,7 +323,7 @@ impl Replica {
             return Err(OriginsFull);
         }
         let version = framed.record.version;
-        if version == framed.stamp || version.hlc > self.origins.frontier(version.origin) {
+        if version == framed.stamp || self.is_news(&framed.record) {
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
             self.note_superseded(merged);
@@ -279,23 +344,34 @@ impl Replica {
         Ok(Streamed::Taken)
     }
 
-    /// Takes a record of a sweep. It advances nothing until the sweep is whole.
-    pub(crate) fn swept(&mut self, now: Now, record: &Record<'_>) -> Result<(), OriginsFull> {
+    /// Takes a record of a sweep that claims `claims`. It advances nothing until the sweep is whole.
+    pub(crate) fn swept(&mut self, now: Now, record: &Record<'_>, claims: &Claims) -> Result<(), OriginsFull> {
         let Version { hlc, origin } = record.version;
-        if self.is_own(origin) {
+        let stands = self.store.get(record.key);
+        // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
+        if self.is_returning() && stands.is_none() && !self.is_news(record) {
+            let version = Version { hlc: Hlc::ZERO, origin: self.own };
+            self.stamp_and_take(
+                now,
+                &Record { key: record.key, value: None, is_counter: false, deadline: None, version },
+            );
             return Ok(());
         }
-        if hlc <= self.origins.frontier(origin) {
-            // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
-            if self.is_returning() && self.store.get(record.key).is_none() {
-                let version = Version { hlc: Hlc::ZERO, origin: self.own };
-                self.stamp_and_take(now, &Record { key: record.key, value: None, deadline: None, version });
-            }
+        if self.is_returning() && (record.is_counter || stands.is_some_and(|stands| stands.is_counter)) {
+            return self.meet_counter(now, record, claims);
+        }
+        if !self.is_news(record) || (self.is_own(origin) && !record.is_counter) {
             return Ok(());
         }
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(merged);
-        self.origins.sweep(origin, hlc);
+        if record.is_counter {
+            for version in Counter::of(record).versions() {
+                self.origins.sweep(version.origin, version.hlc);
+            }
+        } else {
+            self.origins.sweep(origin, hlc);
+        }
         Ok(())
     }
 
@@ -390,10 +466,20 @@ impl Replica {
 
     /// Takes out of `slot` what the sender of a sweep knew (`claims`) and no longer holds under any version.
     pub(crate) fn reconcile(&mut self, slot: u16, claims: &Claims, held: &NamesView<'_>) -> usize {
-        self.store.discard(slot, |record| {
-            let Version { hlc, origin } = record.version;
-            hlc <= claims.of(origin) && !held.contains(key_name(record.key))
-        })
+        let is_known = |version: Version| version.hlc <= claims.of(version.origin);
+        let mut mixed = Vec::new();
+        let count = self.store.discard(slot, |record| {
+            if held.contains(key_name(record.key)) {
+                return false;
+            }
+            if record.is_counter {
+                mixed.push(record.key.to_vec());
+                return Counter::of(record).versions().all(is_known);
+            }
+            is_known(record.version)
+        });
+        mixed.iter().for_each(|key| self.strip_counter(key, is_known));
+        count
     }
 
     /// The cluster went on without this run. What it holds stays readable and is shown to nobody until a sweep has told
@@ -463,24 +549,40 @@ impl Replica {
 
     /// Whether a record is to be written anew, or may have taken the place of one that was.
     pub(crate) fn is_to_reissue(&self, record: &Record<'_>) -> bool {
-        let version = record.version;
-        if self.is_returning() {
-            return version.hlc > self.origins.frontier(version.origin);
+        let is_in_its_stead = |version: Version| {
+            version.origin != self.own
+                && self.superseded.is_some_and(|first| version.hlc >= first)
+                && !self.is_returning()
+        };
+        let is_due = |version| self.is_to_rewrite(version) || is_in_its_stead(version);
+        match record.is_counter {
+            true => Counter::of(record).versions().any(is_due),
+            false => is_due(record.version),
         }
-        let is_in_its_stead = |first| version.hlc >= first && version.origin != self.own;
-        self.reissued == Some(version.origin) || self.superseded.is_some_and(is_in_its_stead)
+    }
+
+    /// Whether peers will see what is now `version` under another one only.
+    pub(crate) fn is_to_rewrite(&self, version: Version) -> bool {
+        if self.is_returning() { !self.covers(version) } else { self.reissued == Some(version.origin) }
+    }
+
+    pub(crate) fn covers(&self, version: Version) -> bool {
+        version.hlc <= self.origins.frontier(version.origin)
     }
 
     /// Writes the record of `key` anew if it is one of those hidden for good, or announces what took its place.
     pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
         let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record)) else { return };
-        if !self.is_returning() && self.reissued != Some(record.version.origin) {
+        if record.is_counter && Counter::of(&record).versions().any(|version| self.is_to_rewrite(version)) {
+            return self.reissue_counter(now, key);
+        }
+        if !self.is_to_rewrite(record.version) {
             return self.announce(now, key);
         }
         // A copy: the store overwrites the entry that the record borrows from.
         let (value, deadline) = (record.value.map(<[u8]>::to_vec), record.deadline);
         let version = Version { hlc: Hlc::ZERO, origin: self.own };
-        self.stamp_and_take(now, &Record { key, value: value.as_deref(), deadline, version });
+        self.stamp_and_take(now, &Record { key, value: value.as_deref(), is_counter: false, deadline, version });
     }
 
     /// Up to where a peer must hold this run's stream to hold what was stamped `wrote`: up to that stamp or, if it had

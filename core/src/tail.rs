@@ -136,7 +136,7 @@ mod tests {
     fn record(hlc: u64, value_bytes: usize) -> Vec<u8> {
         let version = Version { hlc: Hlc(hlc), origin: OriginId(1) };
         let value = vec![hlc as u8; value_bytes];
-        let record = Record { key: b"k", value: Some(&value), deadline: None, version };
+        let record = Record { key: b"k", value: Some(&value), is_counter: false, deadline: None, version };
         let mut bytes = Vec::new();
         encode(&Framed { stamp: version, prev: Some(Hlc(hlc - 1)), seen: Hlc::ZERO, record }, &mut bytes);
         bytes

@@ -2,6 +2,7 @@
 
 use crate::command::{Command, Reply};
 use crate::conflicts::Conflict;
+use crate::counter::Counter;
 use crate::json::Json;
 use crate::repl::{Replication, Writers};
 use crate::replica::Replica;
@@ -34,6 +35,7 @@ fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: 
     let Some(record) = replica.store.get(key) else { return };
     let live = replica.get(now, key);
     let state = match live {
+        Some(_) if record.is_counter => "counter",
         Some(_) => "value",
         // A value that was freed keeps its deadline; a delete has none.
         None if record.deadline.is_some() => "expired",
@@ -42,12 +44,16 @@ fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: 
     json.open('{');
     json.bytes("key", key);
     json.string("state", state);
-    json.number_or_null("value_bytes", live.map(|live| live.value.len() as u64));
+    json.number_or_null("value_bytes", live.map(|live| live.value.bytes() as u64));
     write_version(record.version, &repl.writers, json);
     json.number_or_null("ttl_ms", ttl_ms(now, record.deadline));
     let members = || repl.members.iter().map(|(name, _)| name);
-    json.strings("held_by", members().filter(|name| repl.holds(name, record.version)));
-    json.strings("not_yet", members().filter(|name| !repl.holds(name, record.version)));
+    let holds = |name: &&str| match record.is_counter {
+        true => Counter::of(&record).versions().all(|version| repl.holds(name, version)),
+        false => repl.holds(name, record.version),
+    };
+    json.strings("held_by", members().filter(holds));
+    json.strings("not_yet", members().filter(|name| !holds(name)));
     json.close('}');
 }
 

@@ -44,6 +44,8 @@ pub enum Oracle {
     Durability,
     /// What was deleted and then forgotten stays away.
     Resurrection,
+    /// What was added adds up, on every node to the same: nothing is counted twice, nothing is left out.
+    Counting,
     /// Own versions increase, and are greater than all that their writer had seen; origins are never reused.
     Hlc,
     /// A value is read exactly until its deadline, by the reader's clock.
@@ -81,6 +83,8 @@ pub struct Stats {
     pub lost: u64,
     /// Tombstones and husks taken out.
     pub collected: u64,
+    /// Amounts added to counters.
+    pub added: u64,
     /// From the heal until the survivors agreed.
     pub converged_ms: u64,
     /// Simulated time.
@@ -98,6 +102,7 @@ impl Stats {
         self.conflicts += other.conflicts;
         self.lost += other.lost;
         self.collected += other.collected;
+        self.added += other.added;
         self.converged_ms = self.converged_ms.max(other.converged_ms);
         self.simulated_ms += other.simulated_ms;
     }
@@ -112,12 +117,23 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { turns, bytes, answers, refusals, runs, conflicts, lost, collected, converged_ms, simulated_ms } =
-            self;
+        let Self {
+            turns,
+            bytes,
+            answers,
+            refusals,
+            runs,
+            conflicts,
+            lost,
+            collected,
+            added,
+            converged_ms,
+            simulated_ms,
+        } = self;
         write!(
             f,
             "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} conflicts={conflicts} \
-             lost={lost} collected={collected} converged_ms={converged_ms} simulated_ms={simulated_ms}"
+             lost={lost} collected={collected} added={added} converged_ms={converged_ms} simulated_ms={simulated_ms}"
         )
     }
 }

@@ -36,6 +36,8 @@ pub struct Setting {
     pub clients: u64,
     /// Keys, named `k0`, `k1`, …
     pub keys: u64,
+    /// Counters, named `c0`, `c1`, …
+    pub counters: u64,
     /// Which peers a node names on its command line, see [`Setting::peers`]: 0 all others, 1 `n0`, 2 the one before it,
     /// 3 the one after it, in a ring.
     pub topology: u64,
@@ -135,6 +137,25 @@ pub enum Ask {
     },
     /// What lost to concurrent writes.
     Conflicts,
+    /// Adds to a counter.
+    Add {
+        counter: u64,
+        amount: i64,
+    },
+    /// Sets a counter, for ever if `ttl_ms` is 0.
+    Start {
+        counter: u64,
+        at: u64,
+        ttl_ms: u64,
+    },
+    /// Deletes a counter.
+    Clear {
+        counter: u64,
+    },
+    /// Reads a counter.
+    Sum {
+        counter: u64,
+    },
     Ping,
     Stats,
     /// Has the cluster forget `node`, which may be up.
@@ -181,6 +202,7 @@ impl Setting {
             nodes,
             clients: nodes,
             keys: 4,
+            counters: 0,
             topology: 0,
             load_ms: 5_000,
             survivors: (1 << nodes) - 1,
@@ -242,11 +264,12 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 25] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 26] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
             ("keys", &mut self.keys),
+            ("counters", &mut self.counters),
             ("topology", &mut self.topology),
             ("load_ms", &mut self.load_ms),
             ("survivors", &mut self.survivors),
@@ -337,6 +360,12 @@ pub fn node_at(address: &str, nodes: u64) -> Option<u64> {
 #[must_use]
 pub fn key_text(key: u64) -> String {
     format!("k{key}")
+}
+
+/// The text of counter number `counter`.
+#[must_use]
+pub fn counter_text(counter: u64) -> String {
+    format!("c{counter}")
 }
 
 /// The value that names its write: the token, then `pad` bytes that depend on it.

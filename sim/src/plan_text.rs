@@ -92,6 +92,12 @@ fn write_ask(f: &mut fmt::Formatter<'_>, client: u64, ask: Ask) -> fmt::Result {
         Ask::WaitFor { from, ms } => write!(f, "waitfor client={client} from={from} ms={ms}"),
         Ask::Why { key } => write!(f, "why client={client} key={key}"),
         Ask::Conflicts => write!(f, "conflicts client={client}"),
+        Ask::Add { counter, amount } => write!(f, "add client={client} counter={counter} amount={amount}"),
+        Ask::Start { counter, at, ttl_ms } => {
+            write!(f, "start client={client} counter={counter} at={at} ttl_ms={ttl_ms}")
+        }
+        Ask::Clear { counter } => write!(f, "clear client={client} counter={counter}"),
+        Ask::Sum { counter } => write!(f, "sum client={client} counter={counter}"),
         Ask::Ping => write!(f, "ping client={client}"),
         Ask::Stats => write!(f, "stats client={client}"),
         Ask::Leave => write!(f, "leave client={client}"),
@@ -157,6 +163,10 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "waitfor" => ask(Ask::WaitFor { from: n("from")?, ms: n("ms")? })?,
         "why" => ask(Ask::Why { key: n("key")? })?,
         "conflicts" => ask(Ask::Conflicts)?,
+        "add" => ask(Ask::Add { counter: n("counter")?, amount: words.signed("amount")? })?,
+        "start" => ask(Ask::Start { counter: n("counter")?, at: n("at")?, ttl_ms: n("ttl_ms")? })?,
+        "clear" => ask(Ask::Clear { counter: n("counter")? })?,
+        "sum" => ask(Ask::Sum { counter: n("counter")? })?,
         "ping" => ask(Ask::Ping)?,
         "stats" => ask(Ask::Stats)?,
         "leave" => ask(Ask::Leave)?,

@@ -11,12 +11,16 @@ const FAULTS: u64 = 3;
 const STORY: u64 = 4;
 const ROSTER: u64 = 5;
 const WAITS: u64 = 6;
+const COUNTS: u64 = 7;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
 
 /// Most commands that wait, or are about waiting, in a plan.
 const WAITS_MAX: u64 = 60;
+
+/// Most commands about counters in a plan.
+const COUNTS_MAX: u64 = 150;
 
 /// Longest wait with an end: well below what a client bears.
 const WAIT_MS_MAX: u64 = 400;
@@ -31,11 +35,13 @@ pub fn draw(seed: u64) -> Plan {
     let mut story = Rng::new(seed, STORY);
     if setting.nodes > 2 && story.chance(1, 8) {
         let mut items = draw_lost_heir(&mut setting, &mut story);
+        draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
         draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
         return Plan { seed, setting, items }.sorted();
     }
     let mut items = draw_work(&setting, &mut Rng::new(seed, WORK));
     draw_waits(&setting, &mut Rng::new(seed, WAITS), &mut items);
+    draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
     let mut rng = Rng::new(seed, FAULTS);
     // One plan in ten has no fault at all.
     if !rng.chance(1, 10) {
@@ -94,6 +100,7 @@ fn draw_setting(rng: &mut Rng) -> Setting {
         nodes,
         clients: nodes * rng.pick(&[1, 1, 2, 3]),
         keys: rng.pick(&[1, 2, 2, 3, 4, 8, 8, 40]),
+        counters: 0,
         // Survivors of a chain that has lost a link cannot know each other.
         topology: if survivors == everyone { rng.pick(&[0, 0, 1, 1, 2, 3]) } else { 0 },
         load_ms,
@@ -180,6 +187,32 @@ fn draw_waits(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
         waits.push((later_us, Item::Ask { client: other, ask: Ask::Get { key } }));
     }
     items.append(&mut waits);
+}
+
+/// In half of the plans clients count, on a few counters of which some are never reset.
+fn draw_counts(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if rng.chance(1, 2) {
+        return;
+    }
+    setting.counters = rng.range(1, 4);
+    let (resets, ttls) = (rng.pick(&[0, 1, 4]), rng.pick(&[0, 0, 5]));
+    for _ in 0..rng.log_range(4, COUNTS_MAX) {
+        let (at_us, client) = (rng.below(setting.load_ms * 1_000), rng.below(setting.clients));
+        let counter = rng.below(setting.counters);
+        let ttl_ms = if rng.chance(ttls, 10) { rng.log_range(1, 2 * setting.load_ms) } else { 0 };
+        let ask = match rng.below(20) {
+            0 | 1 => Ask::Sum { counter },
+            // The first is never reset, so its sum is known.
+            draw if draw < 2 + resets && counter > 0 => match rng.chance(1, 2) {
+                true => Ask::Clear { counter },
+                false => Ask::Start { counter, at: rng.below(100), ttl_ms },
+            },
+            // What only grows is bounded by what was lost.
+            _ if counter.is_multiple_of(2) => Ask::Add { counter, amount: rng.pick(&[1, 1, 1, 7, 1_000]) },
+            _ => Ask::Add { counter, amount: rng.pick(&[1, 1, -1, 3, -5]) },
+        };
+        items.push((at_us, Item::Ask { client, ask }));
+    }
 }
 
 /// A node writes on its own, more than its ring holds, and dies while the others begin to catch up: what it leaves

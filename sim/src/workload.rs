@@ -5,7 +5,7 @@
 //! nothing was answered for too long.
 
 use crate::judge::{Judge, SessionId};
-use crate::plan::{Ask, key_text, value};
+use crate::plan::{Ask, counter_text, key_text, value};
 use crate::rng::keyed;
 
 /// One client. The engine opens, feeds and closes its connection.
@@ -86,6 +86,16 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::WaitFor { from, ms } => format!("WAITFOR {} {ms}", judge.token(from)),
         Ask::Why { key } => format!("WHY {}", key_text(key)),
         Ask::Conflicts => "CONFLICTS".to_owned(),
+        Ask::Add { counter, amount: 1 } if draw.is_multiple_of(2) => format!("INCR {}", counter_text(counter)),
+        Ask::Add { counter, amount: -1 } if draw.is_multiple_of(2) => format!("DECR {}", counter_text(counter)),
+        Ask::Add { counter, amount } if draw.is_multiple_of(5) => {
+            format!("DECRBY {} {}", counter_text(counter), -amount)
+        }
+        Ask::Add { counter, amount } => format!("INCRBY {} {amount}", counter_text(counter)),
+        Ask::Start { counter, at, ttl_ms: 0 } => format!("SET {} {at}", counter_text(counter)),
+        Ask::Start { counter, at, ttl_ms } => format!("SET {} {at} PX {ttl_ms}", counter_text(counter)),
+        Ask::Clear { counter } => format!("DEL {}", counter_text(counter)),
+        Ask::Sum { counter } => format!("GET {}", counter_text(counter)),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
         Ask::Leave => "LEAVE".to_owned(),

@@ -4,8 +4,9 @@ use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
 
+use crate::counter::Counter;
 use crate::origins::Claims;
-use crate::record::{Framed, encode};
+use crate::record::{Framed, Record, encode};
 use crate::repl::asks::Asking;
 use crate::repl::staged::Staged;
 use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
@@ -246,6 +247,10 @@ impl Feed {
             }
             let last = replica.store.walk(sweep.place.slot, sweep.place.after, entries, &mut |record| {
                 entries = entries.saturating_sub(1);
+                if record.is_counter {
+                    sweep_counter(replica, record, &sweep.known, staged);
+                    return staged.len() < SWEEP_STAGED_BYTES;
+                }
                 let version = record.version;
                 if version.hlc > sweep.known.of(version.origin) && !replica.is_hidden(version.origin) {
                     let framed = Framed { stamp: version, prev: None, seen: Hlc::ZERO, record: *record };
@@ -288,6 +293,19 @@ impl Feed {
             Stream::Off | Stream::At(_) => Stream::At(pos),
             Stream::Within { at, left, .. } => Stream::Within { at, left, then: Some(pos) },
         };
+    }
+}
+
+/// Stages a counter for a peer that holds `known`: whole if it lacks any of it, as a sum says nothing by halves; but
+/// for what nobody is to see.
+fn sweep_counter(replica: &Replica, record: &Record<'_>, known: &Claims, staged: &mut Staged) {
+    let mut counter = Counter::of(record);
+    counter.leave_out(|version| replica.is_hidden(version.origin));
+    counter.base.take_if(|base| replica.is_hidden(base.version.origin));
+    if counter.versions().any(|version| version.hlc > known.of(version.origin))
+        && let Some(record) = counter.record(record.key, &mut Vec::new())
+    {
+        encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record }, staged.out());
     }
 }
 

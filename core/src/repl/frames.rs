@@ -220,8 +220,8 @@ impl Replication {
         }
         let full = |_| Stop::Close(Close::Refused);
         let Some(prev) = framed.prev else {
-            if self.intake.takes_swept(conn) {
-                cx.replica.swept(now, &framed.record).map_err(full)?;
+            if let Some(claims) = self.intake.claims_swept(conn) {
+                cx.replica.swept(now, &framed.record, claims).map_err(full)?;
             }
             return Ok(());
         };

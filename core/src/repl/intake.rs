@@ -82,9 +82,12 @@ impl Intake {
         matches!(&self.sweep, SweepIn::Asked(sweep) | SweepIn::Running(sweep) if sweep.conn == conn)
     }
 
-    /// Whether records without a place in a stream, coming over `conn`, belong to the sweep under way.
-    pub(crate) fn takes_swept(&self, conn: ConnId) -> bool {
-        matches!(&self.sweep, SweepIn::Running(sweep) if sweep.conn == conn)
+    /// What the sweep under way over `conn` claims, if there is one: records without a place in a stream belong to it.
+    pub(crate) fn claims_swept(&self, conn: ConnId) -> Option<&Claims> {
+        match &self.sweep {
+            SweepIn::Running(sweep) if sweep.conn == conn => Some(&sweep.claims),
+            SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => None,
+        }
     }
 
     /// The sender begins. False if the claims name more origins than there is room for.
@@ -206,8 +209,8 @@ impl Intake {
         let Some(peer) = &link.peer else { return };
         let run = peer.run;
         // What this node has deleted and forgotten, and the sender never saw deleted, it must hear of to delete it
-        // again.
-        let shows_all = replica.is_returning() && !peer.frontier.covers(replica.reaped());
+        // again; and of each counter, how much of it the cluster knows.
+        let shows_all = replica.is_returning();
         self.last_id = self.last_id.wrapping_add(1);
         let mut sweep = match std::mem::take(&mut self.sweep) {
             SweepIn::Cut(sweep) if sweep.run == run => sweep,

@@ -2,13 +2,14 @@
 //! end (PROTOCOL.md rule 12). Frontiers are equal while data differs, so nobody would ever ask for them; whoever holds
 //! some announces them again in its own stream.
 
+use crate::counter::Counter;
 use crate::record::Record;
 use crate::repl::intake::Intake;
 use crate::repl::walk::Walk;
 use crate::repl::{Context, Links, Members};
 use crate::replica::{Exposure, Replica};
 use crate::time::Now;
-use crate::version::{Hlc, OriginId};
+use crate::version::{Hlc, OriginId, Version};
 
 /// What is being announced, if anything is.
 #[derive(Debug, Default)]
@@ -72,9 +73,11 @@ impl Round {
     /// True while there is more.
     fn step(&mut self, now: Now, replica: &mut Replica) -> bool {
         let Self { origin, above, upto, walk } = self;
-        let orphaned = |record: &Record<'_>| {
-            let version = record.version;
-            version.origin == *origin && version.hlc > *above && version.hlc <= *upto
+        let is_left_behind =
+            |version: Version| version.origin == *origin && version.hlc > *above && version.hlc <= *upto;
+        let orphaned = |record: &Record<'_>| match record.is_counter {
+            true => Counter::of(record).versions().any(is_left_behind),
+            false => is_left_behind(record.version),
         };
         for key in walk.step(&replica.store, |slot| replica.store.slot_newest(slot) <= *above, orphaned) {
             replica.announce(now, &key);

@@ -68,6 +68,7 @@ fn run(data: &mut Data, wall: WallMs, command: &Command<'_>, out: &mut Vec<u8>) 
         Command::Ttl { key } => data.get(key).map_or(Reply::NotFound, |(_, deadline)| Reply::Ttl {
             left_ms: deadline.map(|deadline| deadline.0 - wall.0),
         }),
+        Command::Add { amount, .. } => Reply::Number(amount.into()),
         Command::Ping => Reply::Pong,
         Command::Help { topic } => Reply::Help { topic },
         Command::Stats => Reply::Value(b"{}"),

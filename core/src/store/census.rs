@@ -1,7 +1,9 @@
 //! What is counted at the cut: the digest by which two nodes compare their data, and the number of keys.
 //!
-//! An entry counts at a cut T when it is no tombstone and has no deadline, or one after T. A *husk*, whose value was
-//! freed, counts as its value would: two nodes that compare at one T must not differ by who has freed already.
+//! A counter counts as what it adds up to at T: who folded what, and who added it, is not in the sums.
+//!
+//! Any other entry counts at a cut T when it is no tombstone and has no deadline, or one after T. A *husk*, whose value
+//! was freed, counts as its value would: two nodes that compare at one T must not differ by who has freed already.
 //!
 //! Moving the cut takes a walk over all slots in steps. In the middle of it, slots before the cursor are at the new
 //! cut, the others at the old one. What a slot lost by being moved is kept as `late`, so that the sums at the old cut
@@ -12,6 +14,7 @@ use std::hash::Hasher as _;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::SLOTS;
+use crate::counter::{Count, Counter};
 use crate::record::Record;
 use crate::time::WallMs;
 
@@ -76,6 +79,15 @@ impl Census {
 
     /// Counts a record that takes its place in `slot`, whose own sum is `sum`.
     pub(super) fn enter(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
+        if record.is_counter {
+            let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
+            cut.inspect(|print| self.standing.add(*print, Some(sum)));
+            if self.cut(slot) != self.done {
+                done.inspect(|print| self.late.add(*print, None));
+                cut.inspect(|print| self.late.remove(*print, None));
+            }
+            return;
+        }
         match self.book(slot, record) {
             Book::Standing => self.standing.add(fingerprint(record), Some(sum)),
             Book::Late => self.late.add(fingerprint(record), None),
@@ -85,6 +97,15 @@ impl Census {
 
     /// Takes out a record that is about to lose its place.
     pub(super) fn leave(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
+        if record.is_counter {
+            let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
+            cut.inspect(|print| self.standing.remove(*print, Some(sum)));
+            if self.cut(slot) != self.done {
+                cut.inspect(|print| self.late.add(*print, None));
+                done.inspect(|print| self.late.remove(*print, None));
+            }
+            return;
+        }
         match self.book(slot, record) {
             Book::Standing => self.standing.remove(fingerprint(record), Some(sum)),
             Book::Late => self.late.remove(fingerprint(record), None),
@@ -125,7 +146,15 @@ impl Census {
     }
 
     /// Moves an entry that [crosses](Self::crosses).
-    pub(super) fn cross(&mut self, sum: &mut u128, record: &Record<'_>) {
+    pub(super) fn cross(&mut self, walk: Walk, sum: &mut u128, record: &Record<'_>) {
+        if record.is_counter {
+            let (done, cut) = (print_at(self.done, record), print_at(walk.to, record));
+            done.inspect(|print| self.standing.remove(*print, Some(sum)));
+            done.inspect(|print| self.late.add(*print, None));
+            cut.inspect(|print| self.standing.add(*print, Some(sum)));
+            cut.inspect(|print| self.late.remove(*print, None));
+            return;
+        }
         let fingerprint = fingerprint(record);
         self.standing.remove(fingerprint, Some(sum));
         self.late.add(fingerprint, None);
@@ -166,6 +195,21 @@ pub(super) fn is_tombstone(record: &Record<'_>) -> bool {
 
 fn is_after(deadline: Option<WallMs>, cut: WallMs) -> bool {
     deadline.is_none_or(|deadline| deadline > cut)
+}
+
+/// The fingerprint of a counter at `cut`, if there is anything to count: of its key, and what is added of its base, the
+/// deadline and the sum.
+fn print_at(cut: WallMs, record: &Record<'_>) -> Option<u128> {
+    let counter = Counter::of(record);
+    let Count::Number(sum) = counter.count_at(cut) else { return None };
+    let mut hasher = SipHasher13::new_with_keys(CLUSTER_KEY[0], !CLUSTER_KEY[1]);
+    let base = counter.base_at(cut).map_or((0, 0), |base| (base.hlc.0, base.origin.0));
+    hasher.write(&base.0.to_le_bytes());
+    hasher.write(&base.1.to_le_bytes());
+    hasher.write(&counter.deadline_at(cut).map_or(0, |deadline| deadline.0).to_le_bytes());
+    hasher.write(&sum.to_le_bytes());
+    hasher.write(record.key);
+    Some(hasher.finish128().as_u128())
 }
 
 /// SipHash-1-3 with 128 bits of (hlc, origin, deadline, key). The value is not in it: the version names it.

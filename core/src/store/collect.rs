@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Slot, Store};
+use super::{Books, Slot, Store};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// Takes out the entries of `slot` for which `is_obsolete`; how many.
-    pub(crate) fn discard(&mut self, slot: u16, is_obsolete: impl Fn(&Record<'_>) -> bool) -> usize {
+    pub(crate) fn discard(&mut self, slot: u16, mut is_obsolete: impl FnMut(&Record<'_>) -> bool) -> usize {
         let mut count = 0;
         self.remove(slot, |record| {
             let goes = is_obsolete(record);
@@ -77,21 +77,20 @@ impl Store {
         names.extend(table.iter().map(|entry| key_name(entry.key())));
     }
 
-    fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
+    pub(super) fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
         let Self { slots, graves, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
+        let mut books = Books { slot, digest, graves: &mut graves[index], census, totals };
         let shrunk_bytes = table.retain(|entry| {
             let record = origins.record(entry);
             if !goes(&record) {
                 return true;
             }
-            census.leave(slot, digest, &record);
-            totals.leave(&record, entry);
-            graves[index] -= u32::from(record.value.is_none());
+            books.leave(&record, entry);
             false
         });
-        totals.table_bytes -= shrunk_bytes;
+        books.totals.table_bytes -= shrunk_bytes;
     }
 }
 

@@ -5,7 +5,7 @@
 //! | at | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | the hlc of the version |
-//! | 8 | 8 | [`Shape`], by bits: 16 origin's index, 17 key length, 1 no value, 1 deadline, 29 value length |
+//! | 8 | 8 | [`Shape`], by bits: 15 origin's index, 1 counter, 17 key length, 1 no value, 1 deadline, 29 value length |
 //! | 16 | 8 | the deadline; absent when the shape has none |
 //! | 16 or 24 | | the key, then the value |
 //!
@@ -21,7 +21,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::slice;
 
-use super::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::{KEY_BYTES_MAX, ORIGINS_MAX, VALUE_BYTES_MAX};
 use crate::time::WallMs;
 use crate::version::Hlc;
 
@@ -30,6 +30,8 @@ const DEADLINE_BYTES: usize = 8;
 
 /// The two words of the header and the deadline are read in place.
 const ALIGNMENT: usize = 8;
+
+const _: () = assert!(ORIGINS_MAX.is_power_of_two() && ORIGINS_MAX <= 1 << 15, "an index has 15 bits in the header");
 
 /// A key's entry. Packed to 12 bytes with the 32 bits of the hash beside the pointer, so that a table grows and a walk
 /// chooses without touching an allocation.
@@ -53,6 +55,7 @@ pub(super) struct Parts<'a> {
     pub(super) key: &'a [u8],
     /// At most [`VALUE_BYTES_MAX`].
     pub(super) value: Option<&'a [u8]>,
+    pub(super) is_counter: bool,
 }
 
 // SAFETY: an entry owns its allocation alone (1), and nothing in it is bound to a thread.
@@ -90,6 +93,7 @@ impl Entry {
             deadline: shape.has_deadline.then(|| WallMs(self.word(HEADER_BYTES))),
             key: self.bytes(key_at, shape.key_bytes),
             value: shape.has_value.then(|| self.bytes(key_at + shape.key_bytes, shape.value_bytes)),
+            is_counter: shape.is_counter,
         }
     }
 
@@ -108,7 +112,7 @@ impl Entry {
 
     /// Gives the memory of the value back; version, deadline and key stay.
     pub(super) fn free_value(&mut self) {
-        *self = Self::new(self.hash, &Parts { value: None, ..self.parts() });
+        *self = Self::new(self.hash, &Parts { value: None, is_counter: false, ..self.parts() });
     }
 
     /// What this entry costs outside of the table.
@@ -168,6 +172,7 @@ unsafe fn write(at: NonNull<u8>, shape: Shape, parts: &Parts<'_>) {
 #[derive(Clone, Copy)]
 struct Shape {
     origin: u16,
+    is_counter: bool,
     key_bytes: usize,
     has_value: bool,
     has_deadline: bool,
@@ -181,6 +186,7 @@ impl Shape {
         assert!(value_bytes <= VALUE_BYTES_MAX, "a value is at most {VALUE_BYTES_MAX} bytes");
         Self {
             origin: parts.origin,
+            is_counter: parts.is_counter,
             key_bytes: parts.key.len(),
             has_value: parts.value.is_some(),
             has_deadline: parts.deadline.is_some(),
@@ -190,6 +196,7 @@ impl Shape {
 
     const fn pack(self) -> u64 {
         self.origin as u64
+            | (self.is_counter as u64) << 15
             | (self.key_bytes as u64) << 16
             | (!self.has_value as u64) << 33
             | (self.has_deadline as u64) << 34
@@ -198,7 +205,8 @@ impl Shape {
 
     const fn unpack(word: u64) -> Self {
         Self {
-            origin: word as u16,
+            origin: word as u16 & (ORIGINS_MAX - 1) as u16,
+            is_counter: word >> 15 & 1 == 1,
             key_bytes: (word >> 16 & 0x1_ffff) as usize,
             has_value: word >> 33 & 1 == 0,
             has_deadline: word >> 34 & 1 == 1,
@@ -241,7 +249,7 @@ mod tests {
     const VALUE_BYTES_LARGE: usize = if cfg!(miri) { 5_000 } else { 3 << 20 };
 
     fn parts<'a>(key: &'a [u8], value: Option<&'a [u8]>, deadline: Option<u64>) -> Parts<'a> {
-        Parts { hlc: Hlc(u64::MAX - 7), origin: 16_383, deadline: deadline.map(WallMs), key, value }
+        Parts { hlc: Hlc(u64::MAX - 7), origin: 16_383, deadline: deadline.map(WallMs), key, value, is_counter: false }
     }
 
     fn address(entry: &Entry) -> *const u8 {
@@ -267,15 +275,16 @@ mod tests {
     #[test]
     fn the_longest_lengths_fit_the_header() {
         let shape = Shape {
-            origin: u16::MAX,
+            origin: (ORIGINS_MAX - 1) as u16,
+            is_counter: true,
             key_bytes: KEY_BYTES_MAX,
             has_value: true,
             has_deadline: true,
             value_bytes: VALUE_BYTES_MAX,
         };
         let back = Shape::unpack(shape.pack());
-        assert_eq!((back.origin, back.key_bytes, back.value_bytes), (u16::MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX));
-        assert!(back.has_value && back.has_deadline);
+        assert_eq!((back.origin, back.key_bytes, back.value_bytes), (16_383, KEY_BYTES_MAX, VALUE_BYTES_MAX));
+        assert!(back.is_counter && back.has_value && back.has_deadline);
     }
 
     #[test]

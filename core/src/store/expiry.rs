@@ -3,8 +3,11 @@
 //! That a key with a deadline reads as absent is the reader's doing. This walk is for what must not depend on
 //! anybody reading: counts, digest and memory.
 
-use super::Store;
 use super::census::Walk;
+use super::entry::Entry;
+use super::origins::Origins;
+use super::{Store, parts};
+use crate::counter::Counter;
 use crate::record::Record;
 use crate::time::WallMs;
 
@@ -50,30 +53,52 @@ impl Store {
                 continue;
             }
             if self.census.crosses(walk, &record) {
-                self.census.cross(&mut slot.digest, &record);
+                self.census.cross(walk, &mut slot.digest, &record);
             }
-            let due = due(&record, walk.to);
+            let due = next_due(&record, walk.to);
             if due > walk.to {
                 slot.due = slot.due.min(due);
                 continue;
             }
             let before = entry.allocation_bytes();
-            entry.free_value();
-            self.totals.entry_bytes -= before - entry.allocation_bytes();
-            self.totals.husks += 1;
-            self.graves[usize::from(walk.cursor)] += 1;
+            if !end_base(entry, &mut self.origins) {
+                entry.free_value();
+                self.totals.husks += 1;
+                self.graves[usize::from(walk.cursor)] += 1;
+            }
+            self.totals.entry_bytes -= before;
+            self.totals.entry_bytes += entry.allocation_bytes();
         }
         slot.table.len()
     }
+}
+
+/// Lets a counter whose base has ended go on without it, or become the husk of its base if nothing goes on. False if it
+/// is no counter that goes on.
+fn end_base(entry: &mut Entry, origins: &mut Origins) -> bool {
+    let record = origins.record(entry);
+    if !record.is_counter {
+        return false;
+    }
+    // A copy: the entry is overwritten.
+    let (key, cell, mut text) = (record.key.to_vec(), record.value.map(<[u8]>::to_vec), Vec::new());
+    let mut counter = Counter::of(&Record { value: cell.as_deref(), key: &key, ..record });
+    counter.end_base();
+    let Some(rest) = counter.record(&key, &mut text) else { return false };
+    // Without room for one more origin it keeps what is no longer added.
+    let Ok(origin) = origins.intern(rest.version.origin) else { return true };
+    entry.overwrite(&parts(&rest, origin));
+    rest.is_counter
 }
 
 /// No deadline in sight.
 pub(super) const NEVER: WallMs = WallMs(u64::MAX);
 
 /// The next cut at which the walk has something to do about an entry that was counted at `cut`.
-pub(super) fn due(record: &Record<'_>, cut: WallMs) -> WallMs {
+pub(super) fn next_due(record: &Record<'_>, cut: WallMs) -> WallMs {
     match record.deadline {
         Some(deadline) if deadline > cut => deadline,
+        Some(_) if record.is_counter && !Counter::of(record).holds_ended() => NEVER,
         Some(deadline) if record.value.is_some() => deadline.plus_ms(CLOCK_BOUND_MS),
         _ => NEVER,
     }

@@ -12,12 +12,14 @@ use std::fmt;
 
 use siphasher::sip::SipHasher13;
 
+use crate::counter::Counter;
 use crate::record::Record;
 use crate::time::WallMs;
 use crate::version::{Hlc, Version};
 
 mod census;
 mod collect;
+mod counters;
 mod entry;
 mod expiry;
 mod origins;
@@ -28,7 +30,7 @@ mod tests;
 use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
 use entry::{Entry, Parts};
-use expiry::{NEVER, due};
+use expiry::{NEVER, next_due};
 use origins::Origins;
 use table::Table;
 
@@ -203,44 +205,42 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
-        let slot = &mut self.slots[usize::from(place.slot)];
-        let graves = &mut self.graves[usize::from(place.slot)];
-        let merged = match slot.table.find_mut(place.hash, record.key) {
+        let Self { slots, graves, origins, census, totals, .. } = self;
+        let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
+        let graves = &mut graves[usize::from(place.slot)];
+        let mut books = Books { slot: place.slot, digest, graves, census, totals };
+        let merged = match table.find_mut(place.hash, record.key) {
             Some(entry) => {
-                let stands = self.origins.record(entry);
+                let stands = origins.record(entry);
                 let over = stands.version;
+                if record.is_counter || (stands.is_counter && record.version <= over) {
+                    return self.join_at(place, record, Counter::of(record));
+                }
                 if record.version < over {
                     meet(&stands);
                     Merged::Lost { to: over }
                 } else if record.version == over && !refills(record, &stands) {
                     Merged::Same
                 } else {
-                    let parts = parts(record, self.origins.intern(record.version.origin)?);
+                    let parts = parts(record, origins.intern(record.version.origin)?);
                     if record.version > over {
                         meet(&stands);
                     }
-                    self.census.leave(place.slot, &mut slot.digest, &stands);
-                    self.totals.leave(&stands, entry);
-                    let had_no_value = stands.value.is_none();
+                    books.leave(&stands, entry);
                     entry.overwrite(&parts);
-                    self.totals.enter(record, entry);
-                    *graves -= u32::from(had_no_value);
-                    *graves += u32::from(record.value.is_none());
-                    self.census.enter(place.slot, &mut slot.digest, record);
+                    books.enter(record, entry);
                     if record.version == over { Merged::Same } else { Merged::Won { over: Some(over) } }
                 }
             }
             None => {
-                let entry = Entry::new(place.hash, &parts(record, self.origins.intern(record.version.origin)?));
-                self.totals.enter(record, &entry);
-                *graves += u32::from(record.value.is_none());
-                self.totals.table_bytes += slot.table.insert(entry);
-                self.census.enter(place.slot, &mut slot.digest, record);
+                let entry = Entry::new(place.hash, &parts(record, origins.intern(record.version.origin)?));
+                books.enter(record, &entry);
+                books.totals.table_bytes += table.insert(entry);
                 Merged::Won { over: None }
             }
         };
-        slot.newest = slot.newest.max(record.version.hlc);
-        slot.due = slot.due.min(due(record, self.census.cut(place.slot)));
+        *newest = (*newest).max(record.version.hlc);
+        *due = (*due).min(next_due(record, census.cut(place.slot)));
         Ok(merged)
     }
 }
@@ -253,6 +253,31 @@ impl fmt::Debug for Store {
             .field("husks", &self.totals.husks)
             .field("memory_bytes", &self.memory_bytes())
             .finish_non_exhaustive()
+    }
+}
+
+/// What is counted of a slot, and of all of them.
+struct Books<'a> {
+    slot: u16,
+    digest: &'a mut u128,
+    graves: &'a mut u32,
+    census: &'a mut Census,
+    totals: &'a mut Totals,
+}
+
+impl Books<'_> {
+    #[inline]
+    fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
+        self.totals.enter(record, entry);
+        *self.graves += u32::from(record.value.is_none());
+        self.census.enter(self.slot, self.digest, record);
+    }
+
+    #[inline]
+    fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
+        self.totals.leave(record, entry);
+        *self.graves -= u32::from(record.value.is_none());
+        self.census.leave(self.slot, self.digest, record);
     }
 }
 
@@ -292,6 +317,6 @@ fn refills(record: &Record<'_>, stands: &Record<'_>) -> bool {
 }
 
 fn parts<'a>(record: &Record<'a>, origin: u16) -> Parts<'a> {
-    let Record { key, value, deadline, version } = *record;
-    Parts { hlc: version.hlc, origin, deadline, key, value }
+    let Record { key, value, is_counter, deadline, version } = *record;
+    Parts { hlc: version.hlc, origin, deadline, key, value, is_counter }
 }

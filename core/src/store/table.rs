@@ -119,7 +119,14 @@ mod tests {
     fn table(entries: &[(u32, &str)]) -> Table {
         let mut table = Table::default();
         for (hash, key) in entries {
-            let parts = Parts { hlc: Hlc(1), origin: 0, deadline: None, key: key.as_bytes(), value: Some(b"v") };
+            let parts = Parts {
+                hlc: Hlc(1),
+                origin: 0,
+                deadline: None,
+                key: key.as_bytes(),
+                value: Some(b"v"),
+                is_counter: false,
+            };
             table.insert(Entry::new(*hash, &parts));
         }
         table

@@ -69,7 +69,7 @@ impl Write {
 
 impl Held {
     fn record<'a>(&'a self, key: &'a [u8]) -> Record<'a> {
-        Record { key, value: self.value.as_deref(), deadline: self.deadline, version: self.version }
+        Record { key, value: self.value.as_deref(), is_counter: false, deadline: self.deadline, version: self.version }
     }
 }
 
@@ -156,7 +156,9 @@ fn what_was_taken_out_gives_its_memory_back() {
     }
     for key in 0..50_000_u32 {
         let version = Version { hlc: Hlc(2), origin: OriginId(1) };
-        store.merge(&Record { key: &key.to_be_bytes(), value: None, deadline: None, version }).unwrap();
+        store
+            .merge(&Record { key: &key.to_be_bytes(), value: None, is_counter: false, deadline: None, version })
+            .unwrap();
     }
     assert_eq!((store.tombstones(), store.keys()), (50_000, 0));
     for slot in 0..SLOTS {
@@ -327,7 +329,9 @@ fn settle(store: &mut Store, wall: u64) {
 
 fn put(store: &mut Store, key: &[u8], hlc: u64, deadline: Option<u64>) -> Merged {
     let version = Version { hlc: Hlc(hlc), origin: OriginId(1) };
-    store.merge(&Record { key, value: Some(&[7; 100]), deadline: deadline.map(WallMs), version }).unwrap()
+    store
+        .merge(&Record { key, value: Some(&[7; 100]), is_counter: false, deadline: deadline.map(WallMs), version })
+        .unwrap()
 }
 
 #[test]
@@ -357,7 +361,7 @@ fn the_digest_depends_neither_on_the_node_nor_on_its_secret() {
     // Pinned: nodes of different builds compare these.
     assert_eq!(slot_of(b"123456789"), (0xe306_9283_u32 % 16_384) as u16);
     let version = Version { hlc: Hlc(1), origin: OriginId(2) };
-    let record = Record { key: b"key", value: Some(b"value"), deadline: Some(WallMs(3)), version };
+    let record = Record { key: b"key", value: Some(b"value"), is_counter: false, deadline: Some(WallMs(3)), version };
     assert_eq!(fingerprint(&record), 222_805_926_247_807_853_874_928_350_125_877_211_339);
 }
 
@@ -405,7 +409,8 @@ fn merges_beside_the_walks_cursor_are_counted_once() {
         for (hlc, deadline) in [(1, 50_000), (2, 150_000), (3, 60_000)] {
             let version = Version { hlc: Hlc(hlc), origin: OriginId(1) };
             let key = [key as u8];
-            let record = Record { key: &key, value: Some(b"v"), deadline: Some(WallMs(deadline)), version };
+            let record =
+                Record { key: &key, value: Some(b"v"), is_counter: false, deadline: Some(WallMs(deadline)), version };
             store.merge_at(Place { slot, hash: 0 }, &record, &mut |_| {}).unwrap();
             check(&store);
         }
@@ -422,7 +427,7 @@ fn a_husk_wins_and_loses_as_its_value_did() {
     put(&mut store, b"key", 5, Some(1_000));
     settle(&mut store, 200_000);
     let version = Version { hlc: Hlc(5), origin: OriginId(1) };
-    let husk = Record { key: b"key", value: None, deadline: Some(WallMs(1_000)), version };
+    let husk = Record { key: b"key", value: None, is_counter: false, deadline: Some(WallMs(1_000)), version };
     assert_eq!(store.get(b"key"), Some(husk));
     assert_eq!(put(&mut store, b"key", 4, None), Merged::Lost { to: version });
     assert_eq!(store.merge(&husk), Ok(Merged::Same));
@@ -441,6 +446,7 @@ fn one_origin_too_many_changes_nothing() {
     let record = |key, hlc, origin| Record {
         key,
         value: None,
+        is_counter: false,
         deadline: None,
         version: Version { hlc: Hlc(hlc), origin: OriginId(origin) },
     };

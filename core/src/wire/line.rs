@@ -2,9 +2,11 @@
 //!
 //! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
 
+use crate::adding::NotAdded;
 use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::config::Limits;
 use crate::conflicts::CONFLICTS_MAX;
+use crate::counter;
 use crate::help::{MANUAL, Verb, nearest};
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
@@ -50,6 +52,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Ttl { left_ms: None } => out.extend_from_slice(b"-1"),
         Reply::Ttl { left_ms: Some(left_ms) } => push_number(out, left_ms.saturating_add(500) / 1_000),
         Reply::Count(count) => push_number(out, count),
+        Reply::Number(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
         Reply::Token(token) => token::emit(&token, out),
         Reply::Pong => out.extend_from_slice(b"PONG"),
         Reply::Help { topic } => emit_help(topic, out),
@@ -115,6 +118,16 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Refused(Refused::Left) => out.extend_from_slice(
             b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one",
         ),
+        Reply::BadAmount(verb) => {
+            push_all(out, &["Error: ", verb.manual().name, " takes a whole number of 64 bits; nothing was changed"])
+        }
+        Reply::NotAdded(NotAdded::Refused(refused)) => return emit(&Reply::Refused(refused), out),
+        Reply::NotAdded(NotAdded::NoNumber) => out.extend_from_slice(
+            b"Error: the value is no whole number of 64 bits; nothing was changed; SET it to one, or DEL it, to count",
+        ),
+        Reply::NotAdded(NotAdded::Overflow) => {
+            out.extend_from_slice(b"Error: the result would not fit a whole number of 64 bits; nothing was changed")
+        }
         Reply::NotLeft(why) => push_all(out, &["Error: ", not_left(why)]),
         Reply::NotForgotten { member, why } => emit_not_forgotten(member, why, out),
     }
@@ -135,6 +148,9 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
             Ok(Command::Del { keys })
         }
         Verb::Ttl => Ok(Command::Ttl { key: parse_only_key(verb, words, limits)? }),
+        Verb::Incr => Ok(Command::Add { key: parse_only_key(verb, words, limits)?, amount: 1 }),
+        Verb::Decr => Ok(Command::Add { key: parse_only_key(verb, words, limits)?, amount: -1 }),
+        Verb::IncrBy | Verb::DecrBy => parse_add(verb, words, limits),
         Verb::Wait => parse_wait(words),
         Verb::Token => parse_nothing(verb, words).map(|()| Command::Token),
         Verb::WaitFor => parse_wait_for(words),
@@ -162,6 +178,16 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
         }
         Verb::Quit => parse_nothing(verb, words).map(|()| Command::Quit),
     }
+}
+
+fn parse_add<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
+    let (Some(key), Some(amount), None) = (words.next(), words.next(), words.next()) else {
+        return Err(Reply::Usage { verb, hint: false });
+    };
+    check_key(key, limits)?;
+    let amount = counter::integer(amount);
+    let amount = if verb == Verb::DecrBy { amount.and_then(i64::checked_neg) } else { amount };
+    Ok(Command::Add { key, amount: amount.ok_or(Reply::BadAmount(verb))? })
 }
 
 fn parse_set<'a>(mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {

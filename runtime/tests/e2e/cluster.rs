@@ -43,7 +43,7 @@ fn wait_for_links(nodes: &[Node], count: usize) {
     }
 }
 
-fn expect_everywhere(nodes: &[Node], key: &str, value: &str, within: Duration) {
+pub(crate) fn expect_everywhere(nodes: &[Node], key: &str, value: &str, within: Duration) {
     for (index, node) in nodes.iter().enumerate() {
         let mut client = node.client();
         eventually("a write is everywhere", within, || {
@@ -54,7 +54,7 @@ fn expect_everywhere(nodes: &[Node], key: &str, value: &str, within: Duration) {
 }
 
 /// Waits until all nodes have the same digest at the same cut.
-fn expect_equal_digests(nodes: &[Node]) {
+pub(crate) fn expect_equal_digests(nodes: &[Node]) {
     let mut clients: Vec<Client> = nodes.iter().map(Node::client).collect();
     eventually("digests are equal", SAME_CUT_WITHIN + CONVERGED_WITHIN, || {
         let seen: Vec<(Value, Value, Value)> = clients

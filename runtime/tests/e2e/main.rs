@@ -4,6 +4,7 @@ mod cluster;
 mod harness;
 mod hostile;
 mod log;
+mod members;
 mod original;
 mod scale;
 mod startup;

@@ -18,7 +18,8 @@ impl Judge {
                 if cut != right_cut {
                     continue;
                 }
-                let same = self.live_at(*left_run, cut).eq(self.live_at(*right_run, cut));
+                let same = self.live_at(*left_run, cut).eq(self.live_at(*right_run, cut))
+                    && self.counters_at(left, cut).eq(self.counters_at(right, cut));
                 if same != (left_digest == right_digest) {
                     let (left, right) = (left_run.0, right_run.0);
                     self.fail(Oracle::Digest, || {
@@ -71,7 +72,10 @@ impl Judge {
         if let Some((run, node)) = other {
             return Some(format!("digests: run {} {digest:x?}, run {} {:x?}", first.0.0, run.0, node.digest()));
         }
-        self.unrest(nodes).or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
+        let miscounted = self.miscounted(nodes, latest);
+        miscounted
+            .or_else(|| self.unrest(nodes))
+            .or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
     }
 
     /// Those that have not left their cluster.
@@ -91,6 +95,9 @@ impl Judge {
     fn stranger(&self, run: RunId, node: &Node) -> Option<String> {
         let (mut count, mut unknown) = (0, None);
         node.entries(&mut |record| {
+            if self.counters.iter().any(|name| name.as_bytes() == record.key) {
+                return;
+            }
             count += 1;
             if !self.keys.iter().any(|key| key.as_bytes() == record.key) {
                 unknown = Some(format!("run {}: {record:?} is of no key of the plan", run.0));

@@ -12,6 +12,7 @@
 mod agreement;
 mod burials;
 mod conflicts;
+mod counts;
 mod sessions;
 mod versions;
 mod waits;
@@ -21,9 +22,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kv_core::{Gauges, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Version, WallMs};
 
 use crate::outcome::{Failure, Oracle, Stats};
-use crate::plan::{Ask, Fault, Item, Plan, key_text, size};
+use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
 
 use burials::Burials;
+use counts::Counts;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
 use versions::{Entry, Written};
@@ -48,6 +50,8 @@ pub struct Judge {
     /// Counted here and by the engine.
     pub stats: Stats,
     keys: Vec<String>,
+    counters: Vec<String>,
+    counts: Counts,
     tokens: BTreeMap<u64, Token>,
     runs: Vec<Run>,
     origins: BTreeMap<OriginId, RunId>,
@@ -127,6 +131,8 @@ impl Judge {
             at_us: 0,
             failure: None,
             stats: Stats::default(),
+            counters: (0..plan.setting.counters).map(counter_text).collect(),
+            counts: Counts::default(),
             keys: (0..plan.setting.keys).map(key_text).collect(),
             pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
             tokens,
@@ -232,6 +238,7 @@ impl Judge {
         let expected = self.replay(run, session, now, &replies);
         let newest_before = self.run(run).newest;
         self.look_at_entries(run, node, now, &expected);
+        self.look_at_counts(run, node, now, &replies);
         if let Some(session) = session {
             self.look_at_waits(run, session, &replies, newest_before);
         }

@@ -147,6 +147,13 @@ impl Judge {
             self.forgotten[size(node)] |= line == "OK";
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
+        if matches!(ask, Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } | Ask::Sum { .. }) {
+            if !line.starts_with("Error:") {
+                return Ok(());
+            }
+            self.stats.refusals += 1;
+            return if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) };
+        }
         let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key } | Ask::Why { key }) = ask
         else {
             let right = match ask {

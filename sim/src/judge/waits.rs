@@ -116,6 +116,10 @@ impl Judge {
                     *state = wrote.unwrap_or(*state);
                     Ok(())
                 }
+                Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } => {
+                    self.sessions[size(session.0)].waits.wrote = Wrote::Unknown;
+                    Ok(())
+                }
                 Ask::Wait { copies, ms } => self.check_wait(run, session, line, copies).and_then(|count| {
                     let too_soon = count < copies && (ms == 0 || self.at_us < mark.at_us + 1_000 * ms);
                     if too_soon { Err("no fewer than asked for before the time has passed".to_owned()) } else { Ok(()) }

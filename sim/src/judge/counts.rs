@@ -1,0 +1,214 @@
+//! Counting: what clients were told was added is what counters add up to.
+//!
+//! A part of a counter is the same wherever it is, and its writer's totals grow by what its clients were told. In the
+//! end a sum is that of the base and of all that was added since by runs that are still up; on top of it may be any
+//! part of what was added by runs whose memory was lost. Since the base means: the part that it was added to began
+//! after it.
+
+use std::collections::BTreeMap;
+
+use kv_core::{Base, BaseValue, Count, Counter, Hlc, Node, Now, OriginId, Version, WallMs};
+
+use super::sessions::Reply;
+use super::{Judge, RunId, Standing};
+use crate::outcome::Oracle;
+use crate::plan::{Ask, size};
+
+/// What is known of counters.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    added: Vec<Added>,
+    /// By counter, origin and stamp: the part of that name.
+    parts: BTreeMap<(u64, OriginId, Hlc), (Hlc, i128)>,
+    /// By run and counter: the newest base that it held or holds.
+    bases: BTreeMap<(RunId, u64), Reset>,
+}
+
+/// An amount of whose adding a client was told.
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    run: RunId,
+    counter: u64,
+    amount: i128,
+    /// The beginning of the part that it was added to.
+    since: Version,
+}
+
+/// A base, as far as it resets what was added before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reset {
+    version: Version,
+    deadline: Option<WallMs>,
+}
+
+impl Reset {
+    fn of(base: &Base<'_>) -> Self {
+        Self { version: base.version, deadline: base.deadline }
+    }
+
+    /// Whether what began with `since` still counts at `wall`.
+    fn leaves(self, since: Version, wall: WallMs) -> bool {
+        let ended = self.deadline.filter(|deadline| *deadline <= wall);
+        since > self.version && ended.is_none_or(|deadline| since.hlc.ms() >= deadline.0)
+    }
+}
+
+impl Judge {
+    /// Looks at the counters of a node after a step that gave these replies.
+    pub(super) fn look_at_counts(&mut self, run: RunId, node: &Node, now: Now, replies: &[Reply]) {
+        for counter in 0..self.counters.len() as u64 {
+            let record = node.peek(self.counters[size(counter)].as_bytes());
+            let state = record.as_ref().map(Counter::of).unwrap_or_default();
+            for part in &state.parts {
+                let what = (part.since, part.total);
+                let first = *self.counts.parts.entry((counter, part.origin, part.hlc)).or_insert(what);
+                if first != what {
+                    self.fail(Oracle::Counting, || format!("run {}: c{counter}: {part:?} was {first:?}", run.0));
+                }
+            }
+            self.look_at_replies(run, counter, state.count_at(now.wall), replies);
+            if let Some(base) = &state.base {
+                let newest = self.counts.bases.entry((run, counter)).or_insert_with(|| Reset::of(base));
+                *newest = (*newest).max(Reset::of(base));
+            }
+            self.note_added(run, counter, &state, replies);
+        }
+    }
+
+    /// Notes what clients were told was added to `counter`, which is now as `state` says.
+    fn note_added(&mut self, run: RunId, counter: u64, state: &Counter<'_>, replies: &[Reply]) {
+        let mut amounts: Vec<i128> = Vec::new();
+        for (ask, line) in replies {
+            match *ask {
+                Ask::Add { counter: of, amount } if of == counter && !line.starts_with("Error:") => {
+                    self.stats.added += 1;
+                    amounts.push(amount.into());
+                }
+                // What was added before this is gone.
+                Ask::Start { counter: of, .. } | Ask::Clear { counter: of } if of == counter && line == "OK" => {
+                    amounts.clear();
+                }
+                _ => {}
+            }
+        }
+        if amounts.is_empty() {
+            return;
+        }
+        let own = self.run(run).origin;
+        let Some(part) = state.parts.iter().find(|part| part.origin == own) else {
+            self.fail(Oracle::Counting, || format!("run {}: c{counter}: {amounts:?} went nowhere: {state:?}", run.0));
+            return;
+        };
+        let since = Version { hlc: part.since, origin: own };
+        self.counts.added.extend(amounts.into_iter().map(|amount| Added { run, counter, amount, since }));
+    }
+
+    /// The last answer of a step is what the counter is after it; those before it are each what the next began with.
+    fn look_at_replies(&mut self, run: RunId, counter: u64, count: Count, replies: &[Reply]) {
+        let mut known: Option<Option<i128>> = Some(if let Count::Number(count) = count { Some(count) } else { None });
+        for (ask, line) in replies.iter().rev() {
+            let told: Option<i128> = line.parse().ok();
+            let wrong = match *ask {
+                Ask::Sum { counter: of } if of == counter => {
+                    let wrong = known.is_some_and(|known| known != told);
+                    known = Some(told);
+                    wrong
+                }
+                Ask::Add { counter: of, amount } if of == counter && !line.starts_with("Error:") => {
+                    let wrong = told.is_none() || known.is_some_and(|known| known != told);
+                    // From nothing it comes as from 0.
+                    known = told.map(|told| told - i128::from(amount)).filter(|before| *before != 0).map(Some);
+                    wrong
+                }
+                Ask::Start { counter: of, at, ttl_ms } if of == counter && line == "OK" => {
+                    let wrong = ttl_ms == 0 && known.is_some_and(|known| known != Some(at.into()));
+                    known = None;
+                    wrong
+                }
+                Ask::Clear { counter: of } if of == counter && line == "OK" => {
+                    let wrong = known.is_some_and(|known| known.is_some());
+                    known = None;
+                    wrong
+                }
+                _ => false,
+            };
+            if wrong {
+                self.fail(Oracle::Counting, || {
+                    format!("run {}: c{counter}: {ask:?} was answered {line:?}, before it became {known:?}", run.0)
+                });
+            }
+        }
+    }
+
+    /// What of counters two nodes' digests at `cut` compare.
+    pub(super) fn counters_at<'a>(
+        &'a self,
+        node: &'a Node,
+        cut: WallMs,
+    ) -> impl Iterator<Item = Option<(Option<Version>, Option<WallMs>, i128, bool)>> + 'a {
+        self.counters.iter().map(move |name| {
+            let state = node.peek(name.as_bytes()).as_ref().map(Counter::of)?;
+            let Count::Number(count) = state.count_at(cut) else { return None };
+            let is_plain = state.parts.iter().all(|part| state.part_at(cut, part.origin).is_none());
+            Some((state.base_at(cut), state.deadline_at(cut), count, is_plain))
+        })
+    }
+
+    /// In the end: a counter that nodes do not agree on, or that is not what was added.
+    pub(super) fn miscounted(&self, nodes: &[(RunId, &Node)], latest: WallMs) -> Option<String> {
+        for (index, name) in self.counters.iter().enumerate() {
+            let states: Vec<_> = nodes
+                .iter()
+                .map(|(run, node)| (run, node.peek(name.as_bytes())))
+                .map(|(run, record)| (run, record.map(|record| (Counter::of(&record).count_at(latest), record))))
+                .collect();
+            let count = |record: &Option<(Count, _)>| record.as_ref().map_or(Count::Absent, |(count, _)| *count);
+            let (first, rest) = states.split_first()?;
+            if let Some(other) = rest.iter().find(|(_, other)| count(other) != count(&first.1)) {
+                return Some(format!(
+                    "{name}: run {} has {:?}, run {} has {:?}",
+                    first.0.0, first.1, other.0.0, other.1
+                ));
+            }
+            let state = first.1.as_ref().map(|(_, record)| Counter::of(record)).unwrap_or_default();
+            if let Some(what) = self.miscount(index as u64, &state, nodes, latest) {
+                return Some(format!("{name}: {what}; {state:?}"));
+            }
+        }
+        None
+    }
+
+    fn miscount(&self, counter: u64, state: &Counter<'_>, nodes: &[(RunId, &Node)], latest: WallMs) -> Option<String> {
+        let sum = match state.count_at(latest) {
+            Count::Number(sum) => sum,
+            Count::Absent => 0,
+            Count::NoNumber => return Some("no number".to_owned()),
+        };
+        // A base that is not there any more was a delete or had ended, and was collected.
+        let newest = nodes.iter().filter_map(|(run, _)| self.counts.bases.get(&(*run, counter))).max();
+        let leaves = |since| newest.is_none_or(|newest| newest.leaves(since, latest));
+        let begin = match state.base.filter(|base| base.deadline.is_none_or(|deadline| deadline > latest)) {
+            Some(Base { value: BaseValue::Integer(integer), .. }) => i128::from(integer),
+            Some(_) | None => 0,
+        };
+        let (mut sure, mut least, mut most) = (begin, begin, begin);
+        for added in self.counts.added.iter().filter(|added| added.counter == counter) {
+            let run = self.run(added.run);
+            let stays = run.standing == Standing::Current;
+            // What a run had to write anew it wrote on top of bases that it had not been newer than.
+            let anew = run.origin != added.since.origin;
+            if stays && leaves(added.since) {
+                sure += added.amount;
+                least += added.amount;
+                most += added.amount;
+            } else if !stays || anew {
+                least += added.amount.min(0);
+                most += added.amount.max(0);
+            }
+        }
+        // A member that comes back writes anew what whoever it asked did not know; somebody else may have known it.
+        let is_exact = !self.forgotten.contains(&true);
+        let wrong = if is_exact { sum < least || sum > most } else { counter.is_multiple_of(2) && sum < least };
+        wrong.then(|| format!("it is {sum}, and {sure} was surely added since its base; {least} to {most} is possible"))
+    }
+}
