@@ -249,12 +249,15 @@ impl Replica {
     ///
     /// `seen` is given for a record that comes in its writer's stream: up to where that writer had seen what it wrote
     /// over. Then a conflict with a record of this run's own is noted, which these two writers can know: what loses to
-    /// a record of mine was not known when I wrote mine; what beats mine did not know mine if it says so.
+    /// a record of mine and was never here was not known when I wrote mine; what beats mine did not know mine if it
+    /// says so.
     fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
         if record.is_counter {
             return self.take_counter(now, record);
         }
+        // A sweep that was cut, or another's announcement, may have brought it before, and a client may have seen it.
+        let may_be_seen = self.origins.find(version.origin).is_some_and(|origin| version.hlc <= origin.held);
         self.hold(now, version)?;
         let Self { store, ledger, own, reissued, .. } = self;
         let Some(seen) = seen else { return store.merge(record) };
@@ -268,7 +271,9 @@ impl Replica {
                 return;
             }
             if version < mine {
-                ledger.note(now, record, stands);
+                if !may_be_seen {
+                    ledger.note(now, record, stands);
+                }
             } else if seen < mine.hlc {
                 ledger.note(now, stands, record);
             }

@@ -71,6 +71,10 @@ pub(crate) struct Options {
     #[arg(value_parser = parse_value_size)]
     pub(crate) max_value_size: usize,
 
+    /// Seconds of absence after which a member is forgotten as by FORGET, so that deletes no longer wait for it; 0: never
+    #[arg(long, value_name = "SECONDS", env = "SIMPLEKV_FORGET_AFTER", default_value_t = 0, value_parser = parse_absence)]
+    pub(crate) forget_after: u64,
+
     /// Least severe lines to log
     #[arg(long, value_name = "LEVEL", env = "SIMPLEKV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
@@ -128,6 +132,11 @@ const CLIENTS_MAX: usize = 1_000_000;
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// A host name has at most 253 bytes, a port with its colon 6.
 const ADDRESS_BYTES_MAX: usize = 259;
+
+/// A shorter absence is a restart, or a switch that reboots: who is forgotten for it has to come back the long way.
+const ABSENCE_S_MIN: u64 = 5;
+/// A hundred years: what is longer is meant as never.
+const ABSENCE_S_MAX: u64 = 100 * 365 * 24 * 3_600;
 
 /// Reads the arguments and the environment.
 pub(crate) fn parse() -> Result<Options, Failure> {
@@ -216,6 +225,12 @@ fn parse_clients(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("give a number from 1 to {CLIENTS_MAX}"))
 }
 
+fn parse_absence(text: &str) -> Result<u64, String> {
+    let taken = |seconds: &u64| *seconds == 0 || (ABSENCE_S_MIN..=ABSENCE_S_MAX).contains(seconds);
+    let wrong = || format!("give 0 for never, or {ABSENCE_S_MIN} to {ABSENCE_S_MAX} seconds");
+    text.parse().ok().filter(taken).ok_or_else(wrong)
+}
+
 fn parse_ring_size(text: &str) -> Result<usize, String> {
     parse_size(text, RING_BYTES_MIN, RING_BYTES_MAX)
 }
@@ -248,6 +263,8 @@ fn parse_size(text: &str, min: usize, max: usize) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use kv_core::Timers;
+
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Result<Options, String> {
@@ -270,6 +287,7 @@ mod tests {
         assert_eq!(options.ring_size, Limits::default().ring_bytes);
         assert_eq!(options.max_value_size, Limits::default().value_bytes_max);
         assert_eq!(options.max_clients, Limits::default().clients_max);
+        assert_eq!(options.forget_after * 1_000, Timers::default().absence_ms);
     }
 
     #[test]
@@ -293,6 +311,8 @@ mod tests {
             ("--name", &name, &format!("{name}n"), "1 to 255"),
             ("--cluster", &name, &format!("{name}n"), "1 to 255"),
             ("--advertise", &address, &format!("h{address}"), "at most 255 bytes"),
+            ("--forget-after", "3153600000", "3153600001", "5 to 3153600000 seconds"),
+            ("--forget-after", "5", "4", "0 for never"),
         ] {
             assert!(parsed(&[flag, longest]).is_ok(), "{flag} {longest}");
             let said = parsed(&[flag, past]).unwrap_err();

@@ -75,7 +75,7 @@ fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
             clients_max: options.max_clients,
             ..Limits::default()
         },
-        timers: Timers::default(),
+        timers: Timers { absence_ms: options.forget_after * 1_000, ..Timers::default() },
     })
 }
 

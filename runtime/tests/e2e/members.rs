@@ -81,6 +81,18 @@ fn an_absent_member_holds_deletes_up_until_it_is_forgotten() {
 }
 
 #[test]
+fn an_absence_as_long_as_was_configured_is_the_end_of_membership() {
+    let _machine = shared_machine();
+    let mut nodes = mesh(&["--forget-after", "5"]);
+    let mut client = nodes[0].client();
+    client.set("dropped", "yes");
+    nodes[2].kill();
+    nodes.truncate(2);
+    assert_eq!(client.ask("DEL dropped"), "OK");
+    expect_no_tombstones(&nodes, PATIENCE);
+}
+
+#[test]
 fn a_member_that_leaves_takes_nothing_with_it() {
     let _machine = shared_machine();
     let mut nodes = mesh(&[]);
