@@ -6,6 +6,7 @@
 //! [`Outcome`], trace hash included, in any process and profile.
 
 pub mod engine;
+pub mod explore;
 pub mod host;
 pub mod judge;
 pub mod outcome;

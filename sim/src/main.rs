@@ -1,23 +1,29 @@
 //! Runs seeds or plans: `sim --seed 7`, `sim --seeds 0..1000`, `sim --plan sim/regressions/x.plan`.
 
+mod commands;
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use sim::{Engine, Outcome, Plan, Stats, Watch, swarm};
 
 /// Deterministic simulation of a Simple-KV cluster.
 #[derive(Debug, Parser)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  sim --seed 7            replay one seed: its configuration, verdict and trace hash\n  \
                         sim --seed 7 --trace    with every event\n  \
                         sim --seeds 0..100000   a range, with seeds per minute\n  \
-                        sim --seeds 1..21 --hash-only   one line a seed, to compare machines and profiles"
+                        sim --seeds 1..21 --hash-only   one line a seed, to compare machines and profiles\n  \
+                        sim explore --depth 3   every story of up to three steps"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The seed to replay.
     #[arg(long, conflicts_with_all = ["seeds", "plan"])]
     seed: Option<u64>,
@@ -44,25 +50,39 @@ struct Args {
     print_plan: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    Explore(commands::explore::Args),
+    Scale(commands::scale::Args),
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match (&args.seeds, args.seed, &args.plan) {
-        (Some(seeds), _, _) => Ok(run_range(&args, seeds.clone())),
-        (None, Some(seed), _) => Ok(run_one(&args, &swarm::draw(seed))),
-        (None, None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| text.parse::<Plan>().map_err(|error| error.to_string()))
-            .map_err(|error| format!("{}: {error}", path.display()))
-            .map(|plan| run_one(&args, &plan)),
-        (None, None, None) => Err("one of --seed, --seeds and --plan is needed; see --help".to_owned()),
-    };
-    match result {
+    match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("sim: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn run(args: &Args) -> Result<bool, String> {
+    match &args.command {
+        Some(Command::Explore(args)) => return commands::explore::run(args),
+        Some(Command::Scale(args)) => return Ok(commands::scale::run(args)),
+        None => {}
+    }
+    match (&args.seeds, args.seed, &args.plan) {
+        (Some(seeds), _, _) => Ok(run_range(args, seeds.clone())),
+        (None, Some(seed), _) => Ok(run_one(args, &swarm::draw(seed))),
+        (None, None, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| text.parse::<Plan>().map_err(|error| error.to_string()))
+            .map_err(|error| format!("{}: {error}", path.display()))
+            .map(|plan| run_one(args, &plan)),
+        (None, None, None) => Err("one of --seed, --seeds and --plan is needed; see --help".to_owned()),
     }
 }
 

@@ -8,6 +8,7 @@ mod clients;
 mod faults;
 mod net;
 mod process;
+pub mod scale;
 mod wire;
 
 use std::cmp::Reverse;
@@ -23,6 +24,7 @@ use crate::trace::{Trace, Watch};
 use clients::Seat;
 use net::{Net, Side, StreamId};
 use process::Process;
+use scale::Meter;
 
 /// Events after which a run is broken off as a livelock: a hundred times what a long one takes.
 const EVENTS_MAX: u64 = 20_000_000;
@@ -32,12 +34,7 @@ const EVENTS_MAX: u64 = 20_000_000;
 pub fn run(plan: &Plan, watch: Watch) -> Outcome {
     let mut world = World::new(plan, watch);
     world.start();
-    while world.judge.failure().is_none() && !world.over {
-        let Some(Reverse(event)) = world.heap.pop() else { break };
-        world.now_us = event.at_us;
-        world.judge.at(event.at_us);
-        world.happen(event.what);
-        world.events += 1;
+    while world.judge.failure().is_none() && !world.over && world.step() {
         if world.events > EVENTS_MAX {
             world.judge.fail(Oracle::Liveness, || format!("{EVENTS_MAX} events and no end"));
         }
@@ -69,6 +66,7 @@ struct World {
     healed: bool,
     quiet: Quiet,
     sends: u64,
+    meter: Meter,
     over: bool,
 }
 
@@ -193,6 +191,7 @@ impl World {
             healed: false,
             quiet: Quiet::default(),
             sends: 0,
+            meter: Meter::default(),
             over: false,
         }
     }
@@ -207,6 +206,16 @@ impl World {
         }
         self.schedule(self.judge.plan().setting.load_ms * 1_000, What::Heal);
         self.schedule(self.sample_us(), What::Sample);
+    }
+
+    /// Lets the next thing happen; false if nothing will any more.
+    fn step(&mut self) -> bool {
+        let Some(Reverse(event)) = self.heap.pop() else { return false };
+        self.now_us = event.at_us;
+        self.judge.at(event.at_us);
+        self.happen(event.what);
+        self.events += 1;
+        true
     }
 
     fn happen(&mut self, what: What) {

@@ -223,6 +223,7 @@ impl World {
             self.trace.note(self.now_us, &[20, index as u64, u64::from(conn.0), count as u64], || {
                 format!("run {index} sends {count} bytes to {conn:?}")
             });
+            self.meter.note(self.processes[index].host.node, count as u64);
             self.send(stream, 1 - side, Packet::Bytes(bytes));
             self.processes[index].host.sent(&mut self.judge, conn, count);
         }

@@ -1,0 +1,4 @@
+//! Commands besides running seeds and plans.
+
+pub(crate) mod explore;
+pub(crate) mod scale;
