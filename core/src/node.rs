@@ -319,7 +319,7 @@ impl Node {
 
     /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.
     pub fn entries(&self, visit: &mut dyn FnMut(&Record<'_>)) {
-        for slot in 0..SLOTS {
+        for slot in (0..SLOTS).filter(|slot| self.replica.store.slot_newest(*slot) > Hlc::ZERO) {
             self.replica.store.walk(slot, None, usize::MAX, &mut |record| {
                 visit(record);
                 true

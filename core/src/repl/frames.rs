@@ -13,7 +13,7 @@ use crate::replica::{Exposure, Refused, Streamed};
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
-use crate::wire::peer::{self, ClaimsView, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
+use crate::wire::peer::{self, ClaimsView, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
 const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
@@ -122,6 +122,7 @@ impl Replication {
             (Frame::Greeting(greeting), _) => self.on_greeting(now, conn, &greeting, cx),
             (Frame::Refused(refusal), _) => self.on_refused(now, conn, &refusal, cx),
             (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
+            (Frame::Alive(clocks), _) => self.on_alive(now, conn, clocks, cx),
             (Frame::Members(view), _) => {
                 for (name, address) in view.iter().filter(|(name, _)| *name != cx.config.name) {
                     self.members.learn(name, address, now.mono);
@@ -135,6 +136,7 @@ impl Replication {
             }
             (Frame::Pull(pull), Role::Feed(feed)) => {
                 feed.pull(cx.replica, &pull, &mut link.staged);
+                link.stated = 0;
                 Ok(())
             }
             (Frame::SweepAsk(ask), Role::Feed(feed)) => {
@@ -351,8 +353,8 @@ impl Replication {
             tracing::error!(name, "another node has this node's name: give each its own --name");
             return refused("this name is the other node's: give each node its own --name");
         }
-        if let Some(version) = self.roster.forgotten(name, run) {
-            let text = "the cluster was told to forget this run: it comes back as a new one";
+        if let Some(version) = self.roster.forgotten(name, run, greeting.established) {
+            let text = "the cluster was told to forget this member: it comes back as a new run";
             return Some((Reason::Forgotten(version), text));
         }
         if name.is_empty() || greeting.advertise.is_empty() {
@@ -412,7 +414,7 @@ impl Replication {
             Reason::Forgotten(_) if self.leave.is_over() => {}
             Reason::Forgotten(version) => {
                 // Where each was told to forget the other, the later decision stands.
-                let theirs = self.roster.forgotten(name, refusal.run);
+                let theirs = self.roster.gone(name);
                 if theirs.is_none_or(|theirs| theirs < version) {
                     self.come_back(now, cx);
                     return Err(Stop::Closed);
@@ -429,8 +431,6 @@ impl Replication {
         self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), &cx.replica.origins);
         let own = cx.replica.own();
         self.held.insert(peer.name.clone(), Version { hlc: peer.frontier.of(own), origin: own });
-        let ahead = is_ahead(peer, cx.config.timers.clock_ahead_ms_max);
-        let (established, hlc) = (peer.established, peer.clocks.hlc);
         // Who merely dialed us is not asked for anything, and fills no table.
         let sources = matches!(link.role, Role::Pull(_)).then_some(&peer.frontier);
         for (origin, _) in sources.into_iter().flat_map(|frontier| frontier.iter()) {
@@ -438,12 +438,27 @@ impl Replication {
                 return Err(Stop::Close(Close::Refused));
             }
         }
-        if !ahead {
+        self.on_stated(now, conn, cx);
+        Ok(())
+    }
+
+    /// A heartbeat that states nothing new.
+    fn on_alive(&mut self, now: Now, conn: ConnId, clocks: Clocks, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let peer = self.links.get_mut(&conn).and_then(|link| link.peer.as_mut()).filter(|peer| peer.stated);
+        peer.ok_or(Stop::Close(Close::Malformed))?.stands_by(now, clocks);
+        self.on_stated(now, conn, cx);
+        Ok(())
+    }
+
+    /// What a peer states, or stands by, may be what this node waited for.
+    fn on_stated(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
+        let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return };
+        let (established, hlc) = (peer.established, peer.clocks.hlc);
+        if !is_ahead(peer, cx.config.timers.clock_ahead_ms_max) {
             self.meet(now, established, hlc, cx);
         }
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
-        Ok(())
     }
 
     fn on_sweep_end(

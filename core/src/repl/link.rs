@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) heard: Mono,
     /// When the next heartbeat is due.
     pub(crate) status_at: Mono,
+    /// A hash of what the last heartbeat on it stated; 0: the next states everything.
+    pub(crate) stated: u64,
     /// The number of the newest writer's name that the other side was told.
     pub(crate) named: u64,
     /// The driver was told, or found, that there is nothing to send; it must be woken when there is.
@@ -103,6 +105,7 @@ impl Link {
             opened: now,
             heard: now,
             status_at: now,
+            stated: 0,
             named: 0,
             asleep: true,
         }
@@ -146,6 +149,12 @@ impl Peer {
         self.set_clocks(now, status.clocks);
         status.frontier.read_into(&mut self.frontier);
         self.vouch.state(status.roster, &self.frontier);
+    }
+
+    /// Takes in that nothing has changed since its last statement but its clocks.
+    pub(crate) fn stands_by(&mut self, now: Now, clocks: Clocks) {
+        self.set_clocks(now, clocks);
+        self.vouch.state(self.roster, &self.frontier);
     }
 
     pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {

@@ -3,6 +3,13 @@
 //! It is explicit and replicated. A member gets its seat when it greets, and loses it by `FORGET`, by `LEAVE`, or after
 //! the absence that an operator configured; never because somebody merely cannot reach it. Each seat is a register of
 //! its own in which the later change wins, so rosters merge like everything else.
+//!
+//! A seat is a member's, by name, and what it is taken from is more than the run that is named with it: who forgets a
+//! member may never have met its run, or an earlier one. So whoever comes as *established*, while here its seat is
+//! known to be gone, was established by those who did not know that, and lacks the deletes that were forgotten since:
+//! it is told so, and comes back. A run without old memory is not established before a member greets it, and that
+//! member gives it a seat anew. (A plan in which a member that had been restarted forgot one that it had never met was
+//! the counterexample to telling only the run that is named.)
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
@@ -49,9 +56,16 @@ impl Roster {
         self.seats.get(name).is_some_and(|seat| seat.gone.is_none())
     }
 
-    /// When this run of `name` lost its seat.
-    pub(crate) fn forgotten(&self, name: &str, run: OriginId) -> Option<Version> {
-        self.seats.get(name).filter(|seat| seat.gone == Some(run)).map(|seat| seat.version)
+    /// When `name` lost its seat, whichever run of it that was.
+    pub(crate) fn gone(&self, name: &str) -> Option<Version> {
+        self.seats.get(name).filter(|seat| seat.gone.is_some()).map(|seat| seat.version)
+    }
+
+    /// When this run of `name` lost the seat that it goes by: it is the one that was meant, or it is `established` by
+    /// members who do not know that the seat is gone.
+    pub(crate) fn forgotten(&self, name: &str, run: OriginId, established: bool) -> Option<Version> {
+        let is_meant = |seat: &&Seat| seat.gone.is_some_and(|gone| gone == run || established);
+        self.seats.get(name).filter(is_meant).map(|seat| seat.version)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -110,6 +124,18 @@ mod tests {
     }
 
     #[test]
+    fn a_seat_that_is_gone_is_so_for_its_run_and_for_whoever_is_established_without_it() {
+        let mut roster = Roster::default();
+        let version = Version { hlc: Hlc(1), origin: OriginId(1) };
+        roster.merge("n1", Seat { version, gone: Some(OriginId(7)) });
+        let told = |run, established| roster.forgotten("n1", OriginId(run), established) == Some(version);
+        assert!(told(7, true) && told(7, false) && told(8, true) && !told(8, false));
+        assert_eq!(roster.gone("n1"), Some(version));
+        roster.merge("n1", Seat { version: Version { hlc: Hlc(2), ..version }, gone: None });
+        assert_eq!(roster.forgotten("n1", OriginId(7), true).or(roster.gone("n1")), None);
+    }
+
+    #[test]
     fn a_full_roster_forgets_who_went_first() {
         let mut roster = Roster::default();
         for at in 1..=SEATS_MAX as u64 + 1 {
@@ -118,8 +144,8 @@ mod tests {
         }
         assert_eq!(roster.iter().count(), SEATS_MAX);
         assert!(roster.has("n1") && roster.has("n3"));
-        assert_eq!(roster.forgotten("n4", OriginId(4)), None);
-        assert!(roster.forgotten("n5", OriginId(5)).is_some());
+        assert_eq!(roster.forgotten("n4", OriginId(4), true), None);
+        assert!(roster.forgotten("n5", OriginId(5), false).is_some());
         assert!(
             !roster
                 .merge("n0", Seat { version: Version { hlc: Hlc(1), origin: OriginId(1) }, gone: Some(OriginId(9)) })

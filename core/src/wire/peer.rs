@@ -2,7 +2,7 @@
 //! travel among them as they are. A connection begins with [`PREAMBLE`], then each side's [`Greeting`].
 
 use crate::origins::{Claims, ORIGINS_MAX};
-use crate::record::{begin_frame, end_frame};
+use crate::record::{PREFIX_BYTES, begin_frame, end_frame};
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
@@ -26,6 +26,9 @@ pub(crate) const MEMBERS_MAX: usize = 256;
 /// Seats of a roster: of members, and of some that have gone.
 pub(crate) const SEATS_MAX: usize = 2 * MEMBERS_MAX;
 
+/// Of [`Clocks`].
+const CLOCKS_BYTES: usize = 16;
+
 /// Longest text of a refusal.
 const REFUSAL_BYTES_MAX: usize = 200;
 
@@ -43,6 +46,7 @@ const KIND_ROSTER: u8 = 11;
 const KIND_SWEEP_HELD: u8 = 17;
 const KIND_STATUS_ASK: u8 = 13;
 const KIND_WRITERS: u8 = 18;
+const KIND_ALIVE: u8 = 19;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub(crate) enum Frame<'a> {
     Greeting(Greeting<'a>),
     Refused(Refusal<'a>),
     Status(Status<'a>),
+    /// A heartbeat of a sender that has nothing new to state on this link but its clocks.
+    Alive(Clocks),
     Pull(Pull<'a>),
     /// The stream that was asked for under this number begins behind this frame.
     PullBegin {
@@ -297,6 +303,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             roster: bytes.u64()?,
             frontier: bytes.claims()?,
         }),
+        KIND_ALIVE => Frame::Alive(bytes.clocks()?),
         KIND_PULL => Frame::Pull(Pull {
             id: bytes.u32()?,
             restart: bytes.bool()?,
@@ -372,6 +379,15 @@ pub(crate) fn emit_status(
         put_u64(out, roster);
         put_claims(out, frontier);
     });
+}
+
+pub(crate) fn emit_alive(clocks: Clocks, out: &mut Vec<u8>) {
+    emit(KIND_ALIVE, out, |out| put_clocks(out, clocks));
+}
+
+/// What a status states besides the clocks, with which it begins.
+pub(crate) fn statement(status: &[u8]) -> &[u8] {
+    &status[PREFIX_BYTES + 1 + CLOCKS_BYTES..]
 }
 
 pub(crate) fn emit_pull(
@@ -670,6 +686,29 @@ mod tests {
         let mut out = Vec::new();
         emit_greeting(&greeting, &mut out);
         assert_eq!(parse(body(&out)), Some(Frame::Greeting(greeting)));
+    }
+
+    #[test]
+    fn a_status_comes_back_and_states_the_same_at_another_time() {
+        let status = |ms: u64, drained| {
+            let clocks = Clocks { wall: WallMs(ms), hlc: Hlc(ms << 16) };
+            let mut out = Vec::new();
+            emit_status(clocks, OriginId(3), (true, drained), 9, [(OriginId(3), Hlc(4))].into_iter(), &mut out);
+            let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
+            assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, 9));
+            assert!(status.frontier.iter().eq([(OriginId(3), Hlc(4))]));
+            out
+        };
+        assert_eq!(statement(&status(1, true)), statement(&status(u64::MAX >> 17, true)));
+        assert_ne!(statement(&status(1, true)), statement(&status(1, false)));
+    }
+
+    #[test]
+    fn a_sign_of_life_comes_back() {
+        let clocks = Clocks { wall: WallMs(5), hlc: Hlc(6) };
+        let mut out = Vec::new();
+        emit_alive(clocks, &mut out);
+        assert_eq!(parse(body(&out)), Some(Frame::Alive(clocks)));
     }
 
     #[test]

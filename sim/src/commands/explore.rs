@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use sim::explore::{Scope, Story};
+use sim::rng::Rng;
 use sim::{Outcome, Stats, Watch, world};
 
 /// Failed stories that are told; the others are only counted.
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// Least steps of a story.
     #[arg(long, default_value_t = 1)]
     from: usize,
+    /// Run this many stories of just that many steps, drawn at random.
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["every", "offset", "list"])]
+    sample: u64,
     /// Only these steps, by their first words.
     #[arg(long, value_delimiter = ',', value_name = "WORD,WORD")]
     verbs: Vec<String>,
@@ -46,10 +50,19 @@ pub(crate) struct Args {
     fail_fast: bool,
 }
 
+/// What came of the stories so far.
+#[derive(Debug, Default)]
+struct Tally {
+    count: u64,
+    failures: u64,
+    total: Stats,
+}
+
 /// Runs them; whether all passed.
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
-    let (start, mut total, mut failures, mut count) = (Instant::now(), Stats::default(), 0, 0_u64);
-    for steps in args.from..=args.depth {
+    let (start, mut tally) = (Instant::now(), Tally::default());
+    let from = if args.sample > 0 { args.depth } else { args.from };
+    for steps in from..=args.depth {
         let scope = Scope { nodes: args.nodes, steps, verbs: args.verbs.clone() };
         if args.list {
             scope.stories(&mut |story| {
@@ -58,40 +71,52 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
             });
             continue;
         }
-        let bar = ProgressBar::new(scope.count().div_ceil(args.every));
+        let count = if args.sample > 0 { args.sample } else { scope.count().div_ceil(args.every) };
+        let bar = ProgressBar::new(count);
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}") {
             bar.set_style(style);
         }
-        let (mut index, mut error) = (0_u64, None);
-        scope.stories(&mut |story| {
-            index += 1;
-            if index % args.every != args.offset % args.every {
-                return true;
-            }
-            let outcome = world::run(&story.plan(args.round), Watch::Hash);
-            total.add(&outcome.stats);
-            count += 1;
-            bar.inc(1);
-            if outcome.verdict.is_err() {
-                failures += 1;
-                bar.set_message(format!("{failures} failed"));
-                if failures <= FAILURES_TOLD_MAX {
-                    error = bar.suspend(|| tell(args, story, &outcome)).err();
-                }
-            }
-            error.is_none() && !(args.fail_fast && failures > 0)
-        });
+        let mut error = None;
+        let mut take = |story: &Story| {
+            error = tally.run(args, story, &bar).err();
+            error.is_none() && !(args.fail_fast && tally.failures > 0)
+        };
+        if args.sample > 0 {
+            let mut rng = Rng::new(args.round, count);
+            let _ = (0..count).all(|_| take(&scope.draw(&mut rng)));
+        } else {
+            let mut index = 0;
+            scope.stories(&mut |story| {
+                index += 1;
+                index % args.every != args.offset % args.every || take(story)
+            });
+        }
         bar.finish_and_clear();
         if let Some(error) = error {
             return Err(error);
         }
-        let seconds = start.elapsed().as_secs();
+        let (Tally { count, failures, .. }, seconds) = (&tally, start.elapsed().as_secs());
         println!("up to {steps} steps: {count} stories, {failures} failed, {seconds} s");
     }
     if !args.list {
-        println!("{total}");
+        println!("{}", tally.total);
     }
-    Ok(failures == 0)
+    Ok(tally.failures == 0)
+}
+
+impl Tally {
+    fn run(&mut self, args: &Args, story: &Story, bar: &ProgressBar) -> Result<(), String> {
+        let outcome = world::run(&story.plan(args.round), Watch::Hash);
+        self.total.add(&outcome.stats);
+        self.count += 1;
+        bar.inc(1);
+        if outcome.verdict.is_ok() {
+            return Ok(());
+        }
+        self.failures += 1;
+        bar.set_message(format!("{} failed", self.failures));
+        if self.failures > FAILURES_TOLD_MAX { Ok(()) } else { bar.suspend(|| tell(args, story, &outcome)) }
+    }
 }
 
 /// Prints a failure, and how to replay it.

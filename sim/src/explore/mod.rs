@@ -20,6 +20,9 @@ mod story;
 pub use scene::{Gap, Step};
 pub use story::Story;
 
+use std::collections::BTreeSet;
+
+use crate::rng::Rng;
 use scene::Scene;
 
 /// Keys of a story.
@@ -54,12 +57,40 @@ impl Scope {
         count
     }
 
+    /// A story of that many steps at random; shorter if nothing more can happen. Each kind of step that can come is as
+    /// likely as another, whatever the number of nodes and keys that it can be about.
+    #[must_use]
+    pub fn draw(&self, rng: &mut Rng) -> Story {
+        let mut story = Story { nodes: self.nodes, steps: Vec::new() };
+        let mut scene = Scene::new(self.nodes);
+        while story.steps.len() < self.steps {
+            let before = story.steps.last().copied();
+            let next = scene.steps().into_iter().filter(|step| self.has(*step));
+            let next: Vec<_> = next.filter_map(|step| Some((step, scene.after(step, before)?))).collect();
+            let verbs: BTreeSet<_> = next.iter().map(|(step, _)| step.verb()).collect();
+            let verbs: Vec<_> = verbs.into_iter().collect();
+            if verbs.is_empty() {
+                break;
+            }
+            let verb = rng.pick(&verbs);
+            let next: Vec<_> = next.iter().filter(|(step, _)| step.verb() == verb).collect();
+            let (step, after) = rng.pick(&next);
+            let gap = rng.pick(&[Gap::Rush, Gap::Settle]);
+            scene = after.passed(gap);
+            story.steps.push((*step, gap));
+        }
+        story
+    }
+
+    fn has(&self, step: Step) -> bool {
+        self.verbs.is_empty() || self.verbs.iter().any(|verb| verb == step.verb())
+    }
+
     fn extend(&self, scene: &Scene, story: &mut Story, visit: &mut dyn FnMut(&Story) -> bool) -> bool {
         if story.steps.len() == self.steps {
             return visit(story);
         }
-        let is_in = |step: &Step| self.verbs.is_empty() || self.verbs.iter().any(|verb| verb == step.verb());
-        for step in scene.steps().into_iter().filter(is_in) {
+        for step in scene.steps().into_iter().filter(|step| self.has(*step)) {
             let Some(after) = scene.after(step, story.steps.last().copied()) else { continue };
             for gap in [Gap::Rush, Gap::Settle] {
                 story.steps.push((step, gap));
@@ -76,8 +107,6 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]

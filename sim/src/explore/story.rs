@@ -17,7 +17,7 @@ const HEARTBEAT_MS: u64 = 20;
 
 /// A dead link is missed, another peer relays, what a dead run left is announced, everybody states what it holds, and
 /// then deletes are collected.
-const SETTLE_MS: u64 = 400;
+const SETTLE_MS: u64 = 250;
 
 /// Longest rush: silence that ends a link is not yet noticed.
 const RUSH_MS_MAX: u64 = 64;

@@ -65,7 +65,8 @@ pub struct Judge {
     /// By node: the least and greatest that its clock was ahead of the true time.
     leads_ms: Vec<(i64, i64)>,
     burials: Burials,
-    /// By node: whether the cluster may have been told to forget it. What it then writes anew may be anybody's.
+    /// By node: whether the cluster may have been told to forget it, or it left. What it then writes anew may be
+    /// anybody's.
     forgotten: Vec<bool>,
     /// By node: whether it was ever asked to leave.
     leaves: Vec<bool>,
@@ -231,6 +232,9 @@ impl Judge {
         self.look_at_clock(run, now);
         if node.has_left() && self.run(run).standing == Standing::Current {
             self.run_mut(run).standing = Standing::Left;
+            // Its next run may meet somebody who knows of its leaving and not yet of its return, and is told so.
+            let node = size(self.run(run).node);
+            self.forgotten[node] = true;
             self.recount();
         }
         self.look_at_origin(run, node.origin());
