@@ -340,6 +340,18 @@ impl Node {
         }
     }
 
+    /// Whether this run has found its cluster, and peers may see what it writes.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.replica.exposure == Exposure::Exposed
+    }
+
+    /// Whether this run was told that it was forgotten, and is on its way back.
+    #[must_use]
+    pub fn is_returning(&self) -> bool {
+        self.replica.is_returning()
+    }
+
     /// Whether this run has given up its seat, and is out of its cluster.
     #[must_use]
     pub fn has_left(&self) -> bool {

@@ -353,7 +353,10 @@ impl Replication {
             tracing::error!(name, "another node has this node's name: give each its own --name");
             return refused("this name is the other node's: give each node its own --name");
         }
-        if let Some(version) = self.roster.forgotten(name, run, greeting.established) {
+        // A newcomer has not heard of everybody yet.
+        let has_say = cx.replica.exposure == Exposure::Exposed || self.roster.has_lost(name);
+        let forgotten = self.roster.forgotten(&cx.config.name, name, run, greeting.established);
+        if let Some(version) = forgotten.filter(|_| has_say) {
             let text = "the cluster was told to forget this member: it comes back as a new run";
             return Some((Reason::Forgotten(version), text));
         }
@@ -414,7 +417,7 @@ impl Replication {
             Reason::Forgotten(_) if self.leave.is_over() => {}
             Reason::Forgotten(version) => {
                 // Where each was told to forget the other, the later decision stands.
-                let theirs = self.roster.gone(name);
+                let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
                 if theirs.is_none_or(|theirs| theirs < version) {
                     self.come_back(now, cx);
                     return Err(Stop::Closed);

@@ -4,12 +4,16 @@
 //! the absence that an operator configured; never because somebody merely cannot reach it. Each seat is a register of
 //! its own in which the later change wins, so rosters merge like everything else.
 //!
-//! A seat is a member's, by name, and what it is taken from is more than the run that is named with it: who forgets a
-//! member may never have met its run, or an earlier one. So whoever comes as *established*, while here its seat is
-//! known to be gone, was established by those who did not know that, and lacks the deletes that were forgotten since:
-//! it is told so, and comes back. A run without old memory is not established before a member greets it, and that
-//! member gives it a seat anew. (A plan in which a member that had been restarted forgot one that it had never met was
-//! the counterexample to telling only the run that is named.)
+//! A seat is a member's, by name, and what takes it away is about more than the run that is named with it: who forgets
+//! a member may never have met its run, or only an earlier one. And who joins through members that were forgotten has
+//! no seat at all with those who forgot them. So whoever comes as *established*, while here its name has no seat, was
+//! established by members who did not know what was decided here, and lacks deletes that were forgotten since: it is
+//! told that it was forgotten, and comes back. A run without old memory is not established before a member greets it,
+//! and that member gives it a seat first and tells the others at once; where nobody has ever lost a seat, nobody is
+//! suspected of knowing less. Where each was told to forget the other, the later decision stands.
+//!
+//! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
+//! and `joined-through-members-that-were-forgotten` ended in different data on two nodes.)
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
@@ -26,6 +30,13 @@ pub(crate) struct Seat {
     pub(crate) version: Version,
     /// The run that lost the seat; `None`: the member has it.
     pub(crate) gone: Option<OriginId>,
+}
+
+impl Seat {
+    /// When it was lost, if it was.
+    fn lost(&self) -> Option<Version> {
+        self.gone.map(|_| self.version)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -56,16 +67,21 @@ impl Roster {
         self.seats.get(name).is_some_and(|seat| seat.gone.is_none())
     }
 
-    /// When `name` lost its seat, whichever run of it that was.
-    pub(crate) fn gone(&self, name: &str) -> Option<Version> {
-        self.seats.get(name).filter(|seat| seat.gone.is_some()).map(|seat| seat.version)
+    /// Whether `name` had a seat once, and has none now.
+    pub(crate) fn has_lost(&self, name: &str) -> bool {
+        self.seats.get(name).is_some_and(|seat| seat.gone.is_some())
     }
 
-    /// When this run of `name` lost the seat that it goes by: it is the one that was meant, or it is `established` by
-    /// members who do not know that the seat is gone.
-    pub(crate) fn forgotten(&self, name: &str, run: OriginId, established: bool) -> Option<Version> {
-        let is_meant = |seat: &&Seat| seat.gone.is_some_and(|gone| gone == run || established);
-        self.seats.get(name).filter(is_meant).map(|seat| seat.version)
+    /// When this run of `name` lost the seat that it goes by, if it has none here: it is the one that was meant, or it
+    /// is `established` by members who do not know that. As seen by `own`, who has a seat.
+    pub(crate) fn forgotten(&self, own: &str, name: &str, run: OriginId, established: bool) -> Option<Version> {
+        match self.seats.get(name) {
+            Some(Seat { gone: None, .. }) => None,
+            Some(Seat { version, gone: Some(gone) }) => (*gone == run || established).then_some(*version),
+            // It may have joined through members that were forgotten here.
+            None if established && self.has(own) => self.seats.values().filter_map(Seat::lost).max(),
+            None => None,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -128,11 +144,25 @@ mod tests {
         let mut roster = Roster::default();
         let version = Version { hlc: Hlc(1), origin: OriginId(1) };
         roster.merge("n1", Seat { version, gone: Some(OriginId(7)) });
-        let told = |run, established| roster.forgotten("n1", OriginId(run), established) == Some(version);
-        assert!(told(7, true) && told(7, false) && told(8, true) && !told(8, false));
-        assert_eq!(roster.gone("n1"), Some(version));
-        roster.merge("n1", Seat { version: Version { hlc: Hlc(2), ..version }, gone: None });
-        assert_eq!(roster.forgotten("n1", OriginId(7), true).or(roster.gone("n1")), None);
+        let told = |roster: &Roster, run, established| roster.forgotten("n0", "n1", OriginId(run), established);
+        assert_eq!([told(&roster, 7, true), told(&roster, 7, false), told(&roster, 8, true)], [Some(version); 3]);
+        assert_eq!(told(&roster, 8, false), None);
+        let later = Version { hlc: Hlc(2), ..version };
+        roster.merge("n1", Seat { version: later, gone: None });
+        assert_eq!(told(&roster, 7, true), None);
+    }
+
+    #[test]
+    fn who_was_never_heard_of_may_have_joined_through_those_who_were_forgotten() {
+        let mut roster = Roster::default();
+        let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId(1) };
+        let told = |roster: &Roster, established| roster.forgotten("n0", "n1", OriginId(9), established);
+        roster.merge("n0", Seat { version: version(1), gone: None });
+        assert_eq!(told(&roster, true), None, "nobody was forgotten");
+        roster.merge("n2", Seat { version: version(2), gone: Some(OriginId(3)) });
+        assert_eq!((told(&roster, true), told(&roster, false)), (Some(version(2)), None));
+        roster.merge("n0", Seat { version: version(3), gone: Some(OriginId(4)) });
+        assert_eq!(told(&roster, true), None, "who has no seat has no say");
     }
 
     #[test]
@@ -144,8 +174,8 @@ mod tests {
         }
         assert_eq!(roster.iter().count(), SEATS_MAX);
         assert!(roster.has("n1") && roster.has("n3"));
-        assert_eq!(roster.forgotten("n4", OriginId(4), true), None);
-        assert!(roster.forgotten("n5", OriginId(5), false).is_some());
+        assert_eq!(roster.forgotten("n9", "n4", OriginId(4), true), None);
+        assert!(roster.forgotten("n9", "n5", OriginId(5), false).is_some());
         assert!(
             !roster
                 .merge("n0", Seat { version: Version { hlc: Hlc(1), origin: OriginId(1) }, gone: Some(OriginId(9)) })

@@ -37,10 +37,8 @@ impl Replication {
         let linked = self.links.values().filter_map(Link::name);
         let missing: Vec<String> = own.chain(linked).filter(|name| !self.roster.has(name)).map(str::to_owned).collect();
         for name in missing {
-            if self.roster.gone(&name).is_some() {
-                // Who has not heard of its new seat takes it for one that does not know that it was forgotten.
-                self.links.values_mut().for_each(|link| link.status_at = now.mono);
-            }
+            // Who has not heard of its new seat takes it for one that does not know what was decided meanwhile.
+            self.links.values_mut().for_each(|link| link.status_at = now.mono);
             let seat = Seat { version: cx.replica.stamp(now), gone: None };
             self.roster.merge(&name, seat);
             self.collector.abort();
@@ -122,12 +120,16 @@ impl Replication {
         self.collector.abort();
         self.soon(now.mono);
         let established = cx.replica.exposure == Exposure::Exposed;
-        let is_gone = self.roster.forgotten(&cx.config.name, self.run, established).is_some();
+        let own = &cx.config.name;
+        let is_gone = self.roster.forgotten(own, own, self.run, established).is_some();
         if is_gone && !self.leave.is_over() {
             self.come_back(now, cx);
             return Err(Stop::Closed);
         }
-        let is_forgotten = |peer: &Peer| self.roster.forgotten(&peer.name, peer.run, peer.established).is_some();
+        let is_forgotten = |peer: &Peer| {
+            let Peer { name, run, established, .. } = peer;
+            self.roster.has_lost(name) && self.roster.forgotten(own, name, *run, *established).is_some()
+        };
         let forgotten = |link: &&Link| link.peer.as_ref().is_some_and(is_forgotten);
         let conns: Vec<ConnId> = self.links.values().filter(forgotten).map(|link| link.conn).collect();
         for gone in &conns {

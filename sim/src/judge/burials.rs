@@ -99,7 +99,8 @@ impl Judge {
             if let Some(name) = waits_for.iter().find(is_up) {
                 return Some(format!("run {}: collection waits for {name}, which is up", run.0));
             }
-            if waits_for.is_empty() && node.graves() > 0 {
+            // Who is alone and names others has yet to find those who may still hold what it deletes.
+            if waits_for.is_empty() && node.graves() > 0 && node.is_established() {
                 return Some(format!(
                     "run {}: {} deletes are not collected, and nobody is waited for",
                     run.0,

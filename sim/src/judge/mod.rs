@@ -65,9 +65,11 @@ pub struct Judge {
     /// By node: the least and greatest that its clock was ahead of the true time.
     leads_ms: Vec<(i64, i64)>,
     burials: Burials,
-    /// By node: whether the cluster may have been told to forget it, or it left. What it then writes anew may be
-    /// anybody's.
+    /// By node: whether the cluster may have been told to forget it, or it came back because others were. What it then
+    /// writes anew may be anybody's.
     forgotten: Vec<bool>,
+    /// How often a member was forgotten or has left.
+    gone: u64,
     /// By node: whether it was ever asked to leave.
     leaves: Vec<bool>,
     /// Tokens that clients were told, in order.
@@ -146,6 +148,7 @@ impl Judge {
             held: vec![None; size(plan.setting.keys)],
             burials: Burials::default(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
+            gone: 0,
             leaves: vec![false; size(plan.setting.nodes)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],
             plan: plan.clone(),
@@ -232,10 +235,15 @@ impl Judge {
         self.look_at_clock(run, now);
         if node.has_left() && self.run(run).standing == Standing::Current {
             self.run_mut(run).standing = Standing::Left;
-            // Its next run may meet somebody who knows of its leaving and not yet of its return, and is told so.
-            let node = size(self.run(run).node);
-            self.forgotten[node] = true;
+            self.gone += 1;
             self.recount();
+        }
+        if node.is_returning() {
+            let member = size(self.run(run).node);
+            self.forgotten[member] = true;
+            if self.gone == 0 && self.plan.setting.absence_ms == 0 {
+                self.fail(Oracle::Lww, || format!("run {} comes back, and nobody was forgotten or has left", run.0));
+            }
         }
         self.look_at_origin(run, node.origin());
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));

@@ -145,6 +145,7 @@ impl Judge {
         }
         if let Ask::Forget { node } = ask {
             self.forgotten[size(node)] |= line == "OK";
+            self.gone += u64::from(line == "OK");
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
         if matches!(ask, Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } | Ask::Sum { .. }) {
