@@ -184,8 +184,11 @@ impl Intake {
 
     /// Looks at what peers have and this node has not, and asks for it. Called whenever that may have changed.
     pub(crate) fn plan(&mut self, links: &mut Links, replica: &Replica, timers: &Timers, now: Mono) {
-        for link in links.values_mut() {
-            restart_behind(link, replica);
+        // What is asked for before a sweep begins would be dropped, and is asked for once it has.
+        if !self.drops_streams() {
+            for link in links.values_mut() {
+                restart_behind(link, replica);
+            }
         }
         self.plan_relays(links, replica, timers, now);
         if self.is_idle()

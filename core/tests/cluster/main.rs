@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "a global allocator that counts")]
 
 mod alloc;
+mod catch_up;
 mod conflicts;
 mod harness;
 mod relay;
