@@ -13,13 +13,14 @@ mod agreement;
 mod burials;
 mod conflicts;
 mod counts;
+mod leaving;
 mod sessions;
 mod versions;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{Gauges, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Version, WallMs};
+use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Version, WallMs};
 
 use crate::outcome::{Failure, Oracle, Stats};
 use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
@@ -97,6 +98,8 @@ struct Run {
     entries: Vec<Option<Entry>>,
     /// The greatest version seen in it.
     newest: Option<Version>,
+    /// The greatest reading that its frontier ever covered.
+    claimed: Hlc,
     /// The greatest reading of its wall clock.
     wall_max: WallMs,
     /// What was below the tombstones that it has taken out.
@@ -203,6 +206,7 @@ impl Judge {
             origin: OriginId(0),
             entries: vec![None; self.keys.len()],
             newest: None,
+            claimed: Hlc::ZERO,
             wall_max: now.wall,
             buried: BTreeSet::new(),
             conflicts: 0,
@@ -236,6 +240,7 @@ impl Judge {
         if node.has_left() && self.run(run).standing == Standing::Current {
             self.run_mut(run).standing = Standing::Left;
             self.gone += 1;
+            self.look_at_heritage(run);
             self.recount();
         }
         if node.is_returning() {
@@ -250,6 +255,7 @@ impl Judge {
         let expected = self.replay(run, session, now, &replies);
         let newest_before = self.run(run).newest;
         self.look_at_entries(run, node, now, &expected);
+        self.look_at_claims(run, node);
         self.look_at_counts(run, node, now, &replies);
         if let Some(session) = session {
             self.look_at_waits(run, session, &replies, newest_before);

@@ -144,6 +144,12 @@ impl Judge {
                 format!("run {}: wrote k{key} as {:?} after it had seen {newest_before:?}", run.0, entry.version)
             });
         }
+        let claimed = self.run(run).claimed;
+        if own && entry.version.hlc <= claimed {
+            self.fail(Oracle::Hlc, || {
+                format!("run {}: wrote k{key} as {:?} after it had claimed all up to {claimed}", run.0, entry.version)
+            });
+        }
         let old = self.run(run).entries[size(key)];
         if own && let Some(old) = old {
             self.overwritten.insert(entry.version, old.version);
@@ -171,6 +177,14 @@ impl Judge {
             }
             _ => {}
         }
+    }
+
+    /// Remembers up to where a run claims to hold what others wrote. What was deleted and forgotten is covered by such a
+    /// claim, though the run may never have seen it: what it writes next must be newer than that, too.
+    pub(super) fn look_at_claims(&mut self, run: RunId, node: &Node) {
+        let mut claimed = self.run(run).claimed;
+        node.frontier(&mut |_, hlc| claimed = claimed.max(hlc));
+        self.run_mut(run).claimed = claimed;
     }
 
     fn take_entry(&mut self, run: RunId, key: u64, entry: Entry) {
