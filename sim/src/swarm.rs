@@ -235,7 +235,25 @@ fn draw_lost_heir(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
     let dies_ms = apart_ms + rng.log_range(1, 4 * setting.heartbeat_ms);
     let (ms, silent) = (rng.log_range(1, setting.load_ms), rng.chance(1, 2));
     items.push((dies_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent, alone: false })));
+    if rng.chance(1, 2) {
+        draw_late_writes(setting, rng, dies_ms, &mut items);
+    }
     items
+}
+
+/// Those who are left write again while what was left behind is still being announced, one of them by a clock that is
+/// behind: what it is told of was stamped later than it is for this node.
+fn draw_late_writes(setting: &Setting, story: &mut Rng, from_ms: u64, items: &mut Vec<(u64, Item)>) {
+    let (node, behind_ms) = (story.below(setting.nodes), story.log_range(1, setting.clock_ahead_ms_max));
+    let step_ms = -behind_ms.cast_signed();
+    items.push((0, Item::Fault(Fault::Clock { node, step_ms, drift_ppm: 0 })));
+    let first = items.len() as u64;
+    for token in first..first + story.range(4, 60) {
+        let at_us = from_ms * 1_000 + story.below(setting.load_ms * 500);
+        let (key, client) =
+            (story.below(setting.keys), if story.chance(1, 2) { node } else { story.below(setting.clients) });
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad: story.below(40), ttl_ms: 0 } }));
+    }
 }
 
 fn draw_faults(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
@@ -243,8 +261,9 @@ fn draw_faults(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if classes.is_empty() {
         return;
     }
-    // Some plans break clocks by more than the guard admits, most by less.
-    let clock_ms = setting.clock_ahead_ms_max * rng.pick(&[1, 5, 5, 9, 30, 90]) / 10;
+    // Some plans break clocks by more than the guard admits, most by less; and some by so much that no chain of clocks,
+    // each within the bound of the next, could explain the stamps that a node without the guard would take over.
+    let clock_ms = setting.clock_ahead_ms_max * rng.pick(&[1, 5, 5, 9, 30, 90, 250]) / 10;
     for _ in 0..rng.log_range(1, 24) {
         let class = rng.pick(&classes);
         let at_us = rng.below(setting.load_ms * 1_000);
