@@ -2,6 +2,7 @@
 
 mod adding;
 mod boundary;
+mod collected;
 mod command;
 mod config;
 mod conflicts;
@@ -9,6 +10,7 @@ mod counter;
 mod execute;
 mod help;
 mod json;
+mod mending;
 mod node;
 mod origins;
 mod rand;
@@ -32,6 +34,7 @@ pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Part};
 pub use node::{Gauges, Node};
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};
+pub use repl::Scrubbed;
 pub use store::SLOTS;
 pub use time::{Mono, Now, WallMs};
 pub use turn::{LINK_WINDOW_BYTES, Turn};

@@ -10,7 +10,7 @@ use crate::execute::{Flow, execute};
 use crate::origins::ORIGINS_MAX;
 use crate::rand::Rand;
 use crate::record::Record;
-use crate::repl::{Context, LINKS_MAX, Replication, STAGED_BYTES_MAX};
+use crate::repl::{Context, LINKS_MAX, Replication, STAGED_BYTES_MAX, Scrubbed};
 use crate::replica::{Exposure, Replica};
 use crate::session::ClientSession;
 use crate::stats::{self, Counters};
@@ -309,7 +309,8 @@ fn forget(now: Now, command: &Command<'_>, repl: &mut Replication, cx: &mut Cont
     line::emit(&reply, out);
 }
 
-/// For tests and the simulation's oracles: what a node holds, read without changing it.
+/// For tests and the simulation's oracles: what a node holds, read without changing it; and what no input can bring
+/// about.
 impl Node {
     /// The entry of `key`, tombstones and expired ones included.
     #[must_use]
@@ -381,6 +382,21 @@ impl Node {
     /// `visit` answers false.
     pub fn conflicts(&self, visit: &mut dyn FnMut(u64, &Conflict<'_>) -> bool) {
         self.replica.ledger.iter().all(|(number, conflict)| visit(number, &conflict));
+    }
+
+    /// What scrubbing has done.
+    #[must_use]
+    pub fn scrubbed(&self) -> Scrubbed {
+        self.repl.scrub.done()
+    }
+
+    /// Rots the entry of `key`: nothing is left of it, or `left`. Nothing that a running node does.
+    pub fn rot(&mut self, key: &[u8], left: Option<&Record<'_>>) {
+        self.replica.store.take_out(key);
+        if let Some(left) = left {
+            let merged = self.replica.store.merge(left);
+            assert!(merged.is_ok(), "there is room for what was there before");
+        }
     }
 
     /// What is bounded, and by how much.

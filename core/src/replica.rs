@@ -2,6 +2,7 @@
 //!
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
+use crate::collected::Collected;
 use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
 use crate::origins::{Claims, Origins};
@@ -125,6 +126,8 @@ pub(crate) struct Replica {
     tail_on: bool,
     /// By origin: the newest tombstone or husk that was taken out, here or by who swept this node.
     reaped: Claims,
+    /// What is remembered of them, by key.
+    pub(crate) collected: Collected,
     /// What lost to a write that had not seen it, one of the two being this run's.
     pub(crate) ledger: Ledger,
     scratch: Vec<u8>,
@@ -152,6 +155,7 @@ impl Replica {
             sweeping: None,
             tail_on: false,
             reaped: Claims::default(),
+            collected: Collected::default(),
             ledger: Ledger::default(),
             scratch: Vec::new(),
         }
@@ -251,7 +255,7 @@ impl Replica {
     /// over. Then a conflict with a record of this run's own is noted, which these two writers can know: what loses to
     /// a record of mine and was never here was not known when I wrote mine; what beats mine did not know mine if it
     /// says so.
-    fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
+    pub(crate) fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
         if record.is_counter {
             return self.take_counter(now, record);
@@ -396,6 +400,9 @@ impl Replica {
     /// newer than anything that the sender ever knew.
     pub(crate) fn end_sweep(&mut self, now: Mono, sender_clock: Hlc, reaped: &ClaimsView<'_>) {
         for (origin, hlc) in reaped.iter() {
+            if hlc > self.origins.frontier(origin) {
+                self.collected.note_elsewhere(hlc);
+            }
             self.reaped.raise(origin, hlc);
         }
         let Some(claims) = self.sweeping.take() else { return };
@@ -461,10 +468,12 @@ impl Replica {
 
     /// Takes out of `slot` what is without a value and `stable` covers; counts it.
     pub(crate) fn collect(&mut self, slot: u16, stable: &Claims, count: &mut u64) -> Graves {
-        let Self { store, reaped, .. } = self;
+        let Self { store, reaped, collected, .. } = self;
         let is_stable = |version: Version| version.hlc <= stable.of(version.origin);
-        store.collect(slot, is_stable, |version| {
+        store.collect(slot, is_stable, |record| {
+            let version = record.version;
             reaped.raise(version.origin, version.hlc);
+            collected.note(key_name(record.key), version.hlc);
             *count += 1;
         })
     }

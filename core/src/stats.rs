@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::Config;
 use crate::json::Json;
-use crate::repl::{Blocked, DialState, Replication, Role};
+use crate::repl::{Blocked, DialState, Replication, Role, Scrubbed};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -51,7 +51,7 @@ pub(crate) fn emit_stats(
     json.number("expired", store.husks());
     json.number("collected", repl.collected());
     emit_blockers(config, replica, repl, &mut json);
-    let besides = replica.tail.memory_bytes() + replica.ledger.bytes();
+    let besides = replica.tail.memory_bytes() + replica.ledger.bytes() + replica.collected.memory_bytes();
     json.number("memory_bytes", store.memory_bytes() + besides as u64);
     json.string("digest", &format!("{digest:032x}"));
     json.number("digest_at", digest_at.0);
@@ -74,9 +74,23 @@ pub(crate) fn emit_stats(
     json.number("commands", counters.commands);
     json.number("conflicts", replica.ledger.found());
     json.number("conflicts_kept", replica.ledger.len() as u64);
+    emit_scrubbed(repl.scrub.done(), &mut json);
     json.close('}');
     out.extend_from_slice(text.as_bytes());
     out.push(b'\n');
+}
+
+/// What the comparison with peers has found.
+fn emit_scrubbed(scrubbed: Scrubbed, json: &mut Json<'_>) {
+    let Scrubbed { compared, rounds, found, repaired, unrepairable } = scrubbed;
+    json.key("scrub");
+    json.open('{');
+    json.number("compared", compared);
+    json.number("rounds", rounds);
+    json.number("found", found);
+    json.number("repaired", repaired);
+    json.number("unrepairable", unrepairable);
+    json.close('}');
 }
 
 /// Who keeps what was deleted from being forgotten.

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::config::Config;
 use crate::node::Node;
+use crate::record::Record;
 use crate::time::{Mono, Now};
 
 /// Unsent bytes up to which a link is filled: what one write takes, so that a slow peer holds a small copy and its
@@ -85,6 +86,11 @@ impl Turn {
     #[must_use]
     pub const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// For tests and the simulation: see [`Node::rot`].
+    pub fn rot(&mut self, key: &[u8], left: Option<&Record<'_>>) {
+        self.node.rot(key, left);
     }
 
     /// Starts a turn at `now`.

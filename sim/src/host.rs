@@ -8,6 +8,7 @@
 use kv_core::{AddrId, Close, ConnId, Event, Mono, Now, Turn};
 
 use crate::judge::{Judge, RunId, SessionId};
+use crate::plan::key_text;
 
 /// One run of a node.
 #[derive(Debug)]
@@ -67,6 +68,12 @@ impl Host {
         }
         self.turn.event(event);
         judge.observe(self.run, self.turn.node(), self.now, None);
+    }
+
+    /// Its memory loses what it holds of a key, and the node does not notice.
+    pub fn rot(&mut self, judge: &mut Judge, key: u64) {
+        self.turn.rot(key_text(key).as_bytes(), None);
+        judge.rotted(self.run, key);
     }
 
     /// Hands in bytes that were read from `conn`.
@@ -139,6 +146,7 @@ impl Host {
     pub fn end(&mut self, judge: &mut Judge, open: impl Iterator<Item = ConnId>) {
         judge.gauges(self.run, &self.turn.node().gauges());
         judge.conflicts(self.run, self.turn.node());
+        judge.scrubbed(self.run, self.turn.node().scrubbed());
         for conn in open {
             let tap = self.tap(conn);
             judge.held(self.run, tap.is_some(), self.turn.held(conn));

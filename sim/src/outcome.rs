@@ -44,6 +44,8 @@ pub enum Oracle {
     Durability,
     /// What was deleted and then forgotten stays away.
     Resurrection,
+    /// Scrubbing finds what memories lost, and nothing else.
+    Scrub,
     /// What was added adds up, on every node to the same: nothing is counted twice, nothing is left out.
     Counting,
     /// Own versions increase, and are greater than all that their writer had seen; origins are never reused.
@@ -85,6 +87,12 @@ pub struct Stats {
     pub collected: u64,
     /// Amounts added to counters.
     pub added: u64,
+    /// Entries that memories lost.
+    pub rotted: u64,
+    /// Descents of scrubbing.
+    pub descents: u64,
+    /// Entries that scrubbing put back.
+    pub repaired: u64,
     /// From the heal until the survivors agreed.
     pub converged_ms: u64,
     /// Simulated time.
@@ -103,6 +111,9 @@ impl Stats {
         self.lost += other.lost;
         self.collected += other.collected;
         self.added += other.added;
+        self.rotted += other.rotted;
+        self.descents += other.descents;
+        self.repaired += other.repaired;
         self.converged_ms = self.converged_ms.max(other.converged_ms);
         self.simulated_ms += other.simulated_ms;
     }
@@ -127,13 +138,17 @@ impl fmt::Display for Stats {
             lost,
             collected,
             added,
+            rotted,
+            descents,
+            repaired,
             converged_ms,
             simulated_ms,
         } = self;
         write!(
             f,
             "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} conflicts={conflicts} \
-             lost={lost} collected={collected} added={added} converged_ms={converged_ms} simulated_ms={simulated_ms}"
+             lost={lost} collected={collected} added={added} rotted={rotted} descents={descents} \
+             repaired={repaired} converged_ms={converged_ms} simulated_ms={simulated_ms}"
         )
     }
 }

@@ -191,6 +191,8 @@ pub enum Fault {
     Supersede { node: u64, ms: u64 },
     /// The wall clock jumps by `step_ms` and from then on runs `drift_ppm` too fast.
     Clock { node: u64, step_ms: i64, drift_ppm: i64 },
+    /// The memory of a process loses what it holds of `key`, and nobody notices.
+    Rot { node: u64, key: u64 },
 }
 
 impl Setting {
@@ -333,6 +335,12 @@ impl Plan {
         let skew = self.setting.skew_ms;
         let draw = scale(keyed(self.seed, &[0xc10c, node, when]), 2 * skew + 1);
         draw.cast_signed() - skew.cast_signed()
+    }
+
+    /// Entries that rot.
+    #[must_use]
+    pub fn rots(&self) -> u64 {
+        self.items.iter().filter(|(_, item)| matches!(item, Item::Fault(Fault::Rot { .. }))).count() as u64
     }
 
     /// Puts the items in order of time; equal times keep their order.

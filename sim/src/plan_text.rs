@@ -122,6 +122,7 @@ impl fmt::Display for Fault {
             Self::Clock { node, step_ms, drift_ppm } => {
                 write!(f, "clock node={node} step_ms={step_ms} drift_ppm={drift_ppm}")
             }
+            Self::Rot { node, key } => write!(f, "rot node={node} key={key}"),
         }
     }
 }
@@ -194,6 +195,7 @@ fn parse_fault(verb: &str, words: &Words<'_>) -> Result<Fault, String> {
         "clock" => {
             Fault::Clock { node: n("node")?, step_ms: words.signed("step_ms")?, drift_ppm: words.signed("drift_ppm")? }
         }
+        "rot" => Fault::Rot { node: n("node")?, key: n("key")? },
         _ => return Err(format!("{verb}: unknown")),
     })
 }

@@ -75,5 +75,7 @@ pub fn bound_us(judge: &Judge) -> u64 {
     let carry_ms = bytes * 1_000 / setting.bandwidth_bytes_per_s.max(1);
     // Clocks: what was stamped ahead waits for the others; digests move their cut every 10 s.
     let clocks_ms = 2 * judge.spread_ms() + 11_000;
-    1_000 * (3 * (links_ms + origins_ms) + trips_ms + carry_ms + clocks_ms)
+    // What was lost is looked for again and again, the later the less was found.
+    let rests_ms = if judge.plan().rots() > 0 { 150 * setting.heartbeat_ms } else { 0 };
+    1_000 * (rests_ms + 3 * (links_ms + origins_ms) + trips_ms + carry_ms + clocks_ms)
 }

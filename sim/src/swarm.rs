@@ -12,6 +12,7 @@ const STORY: u64 = 4;
 const ROSTER: u64 = 5;
 const WAITS: u64 = 6;
 const COUNTS: u64 = 7;
+const ROT: u64 = 8;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -37,6 +38,7 @@ pub fn draw(seed: u64) -> Plan {
         let mut items = draw_lost_heir(&mut setting, &mut story);
         draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
         draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
+        draw_rot(&setting, &mut Rng::new(seed, ROT), &mut items);
         return Plan { seed, setting, items }.sorted();
     }
     let mut items = draw_work(&setting, &mut Rng::new(seed, WORK));
@@ -48,7 +50,19 @@ pub fn draw(seed: u64) -> Plan {
         draw_faults(&setting, &mut rng, &mut items);
     }
     draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
+    draw_rot(&setting, &mut Rng::new(seed, ROT), &mut items);
     Plan { seed, setting, items }.sorted()
+}
+
+/// In one plan of ten memories lose entries. In all others there is nothing for scrubbing to find.
+fn draw_rot(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if !rng.chance(1, 10) {
+        return;
+    }
+    for _ in 0..rng.range(1, 6) {
+        let (node, key) = (rng.below(setting.nodes), rng.below(setting.keys));
+        items.push((rng.below(setting.load_ms * 1_000), Item::Fault(Fault::Rot { node, key })));
+    }
 }
 
 /// Members lose their seats: while others cannot reach them, when they are up, and when they have stopped for ever.

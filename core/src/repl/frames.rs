@@ -1,12 +1,13 @@
 //! What arrives on a link: frames, and what each does.
 
 use crate::boundary::{Close, ConnId};
-use crate::record::{self, FrameError, Framed, PREFIX_BYTES};
+use crate::record::{self, FrameError, Framed, PREFIX_BYTES, Record};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::collect::Vouch;
 use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
 use crate::repl::members::{Admission, Member};
+use crate::repl::scrub::Suspicion;
 use crate::repl::seats::tell_roster;
 use crate::repl::{Context, Replication, clocks, emit_status, intake};
 use crate::replica::{Exposure, Refused, Streamed};
@@ -134,6 +135,7 @@ impl Replication {
                 self.writers.learn(view.iter(), &cx.replica.origins);
                 Ok(())
             }
+            (Frame::Scrub(scrub), _) => self.on_scrub(now, conn, scrub, cx),
             (Frame::Pull(pull), Role::Feed(feed)) => {
                 feed.pull(cx.replica, &pull, &mut link.staged);
                 link.stated = 0;
@@ -215,11 +217,7 @@ impl Replication {
         if !is_credible(peer, newest, cx.config.timers.clock_ahead_ms_max) {
             return Err(Stop::Close(Close::Clock));
         }
-        // What a peer took from its clients is taken from it: this node's limits for clients are no matter here.
-        let too_long = framed.record.value.is_some_and(|value| value.len() > VALUE_BYTES_MAX);
-        if framed.record.key.len() > KEY_BYTES_MAX || too_long {
-            return Err(Stop::Close(Close::Malformed));
-        }
+        check_lengths(&framed.record)?;
         let full = |_| Stop::Close(Close::Refused);
         let Some(prev) = framed.prev else {
             if let Some(claims) = self.intake.claims_swept(conn) {
@@ -290,6 +288,8 @@ impl Replication {
             roster: 0,
             told_roster: 0,
             vouch: Vouch::default(),
+            root: None,
+            suspicion: Suspicion::default(),
         };
         peer.set_clocks(now, greeting.clocks);
         if let Role::Pull(pull) = &link.role {
@@ -462,6 +462,7 @@ impl Replication {
         }
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
+        self.compare_roots(now, conn, cx);
     }
 
     fn on_sweep_end(
@@ -494,6 +495,12 @@ impl Replication {
         }
         Ok(())
     }
+}
+
+/// What a peer took from its clients is taken from it: this node's limits for clients are no matter here.
+pub(super) fn check_lengths(record: &Record<'_>) -> Result<(), Stop> {
+    let too_long = record.value.is_some_and(|value| value.len() > VALUE_BYTES_MAX);
+    if record.key.len() > KEY_BYTES_MAX || too_long { Err(Stop::Close(Close::Malformed)) } else { Ok(()) }
 }
 
 /// Whether this node pulls from another run of the member that greets.

@@ -5,7 +5,9 @@ use crate::config::Timers;
 use crate::origins::Claims;
 use crate::repl::collect::Vouch;
 use crate::repl::feed::Feed;
+use crate::repl::scrub::{Serving, Suspicion};
 use crate::repl::staged::Staged;
+use crate::store::Root;
 use crate::tail::Tail;
 use crate::time::{Mono, Now};
 use crate::version::OriginId;
@@ -20,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<Peer>,
     /// Frames that wait to be sent.
     pub(crate) staged: Staged,
+    /// What the peer asked in order to compare its data with ours.
+    pub(crate) serving: Serving,
     /// When the connection stood.
     opened: Mono,
     /// When anything was last received.
@@ -90,6 +94,9 @@ pub(crate) struct Peer {
     pub(crate) told_roster: u64,
     /// What of its statements counts for collection.
     pub(crate) vouch: Vouch,
+    /// The root of its data as last stated, and what such roots have shown.
+    pub(crate) root: Option<Root>,
+    pub(crate) suspicion: Suspicion,
 }
 
 /// How many times the silence that ends a link a greeting may take.
@@ -102,6 +109,7 @@ impl Link {
             role,
             peer: None,
             staged: Staged::default(),
+            serving: Serving::default(),
             opened: now,
             heard: now,
             status_at: now,
@@ -124,9 +132,9 @@ impl Link {
         self.peer.as_ref().map(|peer| peer.name.as_str())
     }
 
-    /// Whether the peer waits for something of the tail, or of the sweep it asked for.
+    /// Whether the peer waits for something of the tail, of the sweep it asked for, or of what it lacks.
     pub(crate) fn has_more_to_feed(&self, tail: &Tail) -> bool {
-        matches!(&self.role, Role::Feed(feed) if feed.is_on() && !feed.is_drained(tail))
+        self.serving.has_more() || matches!(&self.role, Role::Feed(feed) if feed.is_on() && !feed.is_drained(tail))
     }
 
     /// The peer, if it is one this node pulls from and that has stated its frontier.
@@ -146,6 +154,7 @@ impl Peer {
         self.drained = status.drained;
         self.stated = true;
         self.roster = status.roster;
+        self.root = Some(status.root);
         self.set_clocks(now, status.clocks);
         status.frontier.read_into(&mut self.frontier);
         self.vouch.state(status.roster, &self.frontier);

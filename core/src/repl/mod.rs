@@ -16,6 +16,7 @@ mod link;
 mod members;
 mod orphans;
 mod roster;
+mod scrub;
 mod seats;
 mod staged;
 mod walk;
@@ -46,6 +47,8 @@ use link::{Pull, PullStage};
 pub(crate) use members::{DialState, Members};
 use orphans::Orphans;
 use roster::Roster;
+pub use scrub::Scrubbed;
+pub(crate) use scrub::Scrubber;
 pub(crate) use seats::NotForgotten;
 use seats::tell_roster;
 pub(crate) use writers::Writers;
@@ -84,6 +87,7 @@ pub(crate) struct Replication {
     roster: Roster,
     collector: Collector,
     leave: Leave,
+    pub(crate) scrub: Scrubber,
     deadline: Mono,
 }
 
@@ -108,6 +112,7 @@ impl Replication {
             roster: Roster::default(),
             collector: Collector::new(now.mono),
             leave: Leave::default(),
+            scrub: Scrubber::default(),
             deadline: now.mono,
         }
     }
@@ -170,6 +175,7 @@ impl Replication {
     fn forget(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
         let Some(link) = self.links.remove(&conn) else { return };
         self.intake.closed(conn, cx.replica);
+        self.scrub.closed(conn);
         if let Role::Pull(pull) = &link.role {
             self.members.lost(pull.addr, &cx.config.timers, &mut self.rand, now.mono);
             if link.peer.as_ref().is_some_and(|peer| peer.stated) {
@@ -198,6 +204,7 @@ impl Replication {
                 return true;
             }
             feed.step_sweep(cx.replica, &mut link.staged);
+            link.serving.step(cx.replica, &mut link.staged);
         }
         link.staged.drain_to(full - out.len(), out);
         if !link.staged.is_empty() {
@@ -232,6 +239,7 @@ impl Replication {
         self.step_leave(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         let walking = self.step_walks(now, cx);
+        self.check_scrub(now, &cx.config.timers);
         self.send_statuses(now, cx);
         self.wake_staged(cx.effects);
         self.plan_deadline(now, walking, cx);
@@ -298,6 +306,7 @@ impl Replication {
                 continue;
             }
             link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
+            link.serving.refill();
             tell_roster(link, hash, &self.roster);
             emit_status(link, clocks, established, hash, cx.replica);
             if link.named < self.writers.newest() {
@@ -419,8 +428,9 @@ fn emit_status(link: &mut Link, clocks: Clocks, established: bool, roster: u64, 
         Role::Pull(_) => false,
     };
     let out = link.staged.out();
+    let standing = (roster, replica.store.root());
     let start = out.len();
-    peer::emit_status(clocks, replica.own(), (established, drained), roster, replica.exposed(), out);
+    peer::emit_status(clocks, replica.own(), (established, drained), standing, replica.exposed(), out);
     // An idle cluster does not tell itself over and over how far everybody has come.
     let mut hasher = SipHasher13::new();
     hasher.write(peer::statement(&out[start..]));

@@ -72,6 +72,11 @@ impl Census {
         (self.standing.digest.wrapping_add(self.late.digest), self.done)
     }
 
+    /// The cut of every slot; none while it is being moved.
+    pub(super) fn settled_cut(&self) -> Option<WallMs> {
+        self.walk.is_none().then_some(self.done)
+    }
+
     /// The cut that a slot's own sum is for.
     pub(super) fn cut(&self, slot: u16) -> WallMs {
         self.walk.filter(|walk| slot < walk.cursor).map_or(self.done, |walk| walk.to)
@@ -191,6 +196,15 @@ impl Tally {
 /// Without a value and without a deadline; with one it is a husk.
 pub(super) fn is_tombstone(record: &Record<'_>) -> bool {
     record.value.is_none() && record.deadline.is_none()
+}
+
+/// What `record` adds to the digest at `cut`; 0 if it does not count.
+pub(super) fn contribution(cut: WallMs, record: &Record<'_>) -> u128 {
+    if record.is_counter {
+        return print_at(cut, record).unwrap_or(0);
+    }
+    let counts = !is_tombstone(record) && is_after(record.deadline, cut);
+    if counts { fingerprint(record) } else { 0 }
 }
 
 fn is_after(deadline: Option<WallMs>, cut: WallMs) -> bool {

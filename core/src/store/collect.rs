@@ -35,7 +35,7 @@ impl Store {
         &mut self,
         slot: u16,
         is_stable: impl Fn(Version) -> bool,
-        mut collected: impl FnMut(Version),
+        mut collected: impl FnMut(&Record<'_>),
     ) -> Graves {
         let mut found = Graves::default();
         if self.graves[usize::from(slot)] == 0 {
@@ -50,7 +50,7 @@ impl Store {
             // A husk that still counts at the cut would be missed in the digest.
             let goes = is_stable(record.version) && record.deadline.is_none_or(|deadline| deadline <= cut);
             if goes {
-                collected(record.version);
+                collected(record);
             } else if record.deadline.is_none() {
                 let hlc = record.version.hlc;
                 found.oldest = Some(found.oldest.map_or(hlc, |oldest| oldest.min(hlc)));

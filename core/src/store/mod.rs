@@ -23,6 +23,7 @@ mod counters;
 mod entry;
 mod expiry;
 mod origins;
+mod scrub;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use collect::{Graves, key_name};
 use entry::{Entry, Parts};
 use expiry::{NEVER, next_due};
 use origins::Origins;
+pub(crate) use scrub::{FANOUT, Listed, Root, What};
 use table::Table;
 
 /// Slots the keyspace is cut into, by a hash that all nodes share.

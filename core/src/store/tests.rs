@@ -128,7 +128,7 @@ fn collect_from_model(store: &mut Store, model: &mut Dump, stable: Hlc) -> Resul
     let digest = store.digest();
     let (mut taken, mut oldest) = (Vec::new(), None);
     for slot in 0..SLOTS {
-        let graves = store.collect(slot, |version| version.hlc <= stable, |version| taken.push(version));
+        let graves = store.collect(slot, |version| version.hlc <= stable, |record| taken.push(record.version));
         oldest = oldest.into_iter().chain(graves.oldest).min();
     }
     let goes = |held: &Held| {

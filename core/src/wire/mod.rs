@@ -3,6 +3,7 @@
 pub(crate) mod line;
 pub(crate) mod num;
 pub(crate) mod peer;
+pub(crate) mod scrub;
 pub(crate) mod telnet;
 pub(crate) mod token;
 pub(crate) mod words;

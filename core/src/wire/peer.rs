@@ -3,9 +3,11 @@
 
 use crate::origins::{Claims, ORIGINS_MAX};
 use crate::record::{PREFIX_BYTES, begin_frame, end_frame};
+use crate::store::Root;
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
+use crate::wire::scrub::{self, Scrub};
 
 /// First bytes of a peer's connection. No text client sends 0x93 first, a line end in it betrays a transport that
 /// rewrites line ends, and 0x1a a terminal.
@@ -93,6 +95,7 @@ pub(crate) enum Frame<'a> {
     /// was the answer.
     StatusAsk,
     Writers(WritersView<'a>),
+    Scrub(Scrub<'a>),
 }
 
 /// Who speaks.
@@ -150,6 +153,8 @@ pub(crate) struct Status<'a> {
     pub(crate) drained: bool,
     /// Of the sender's roster.
     pub(crate) roster: u64,
+    /// Of the sender's data.
+    pub(crate) root: Root,
     pub(crate) frontier: ClaimsView<'a>,
 }
 
@@ -233,6 +238,14 @@ impl<'a> MembersView<'a> {
 pub(crate) struct NamesView<'a>(&'a [[u8; 8]]);
 
 impl NamesView<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
     pub(crate) fn contains(&self, name: u64) -> bool {
         self.0.binary_search_by_key(&name, |bytes| u64::from_le_bytes(*bytes)).is_ok()
     }
@@ -301,6 +314,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             established: bytes.bool()?,
             drained: bytes.bool()?,
             roster: bytes.u64()?,
+            root: Root { sum: bytes.u64()?, cut: WallMs(bytes.u64()?) },
             frontier: bytes.claims()?,
         }),
         KIND_ALIVE => Frame::Alive(bytes.clocks()?),
@@ -322,12 +336,13 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         KIND_SWEEP_BEGIN => Frame::SweepBegin { id: bytes.u32()?, reconciles: bytes.u64()?, claims: bytes.claims()? },
         KIND_SWEEP_STEP => Frame::SweepStep { id: bytes.u32()?, place: bytes.place()? },
         KIND_SWEEP_END => Frame::SweepEnd { id: bytes.u32()?, clock: Hlc(bytes.u64()?), reaped: bytes.claims()? },
-        KIND_SWEEP_HELD => Frame::SweepHeld { id: bytes.u32()?, slots: bytes.slots()?, names: bytes.names()? },
+        KIND_SWEEP_HELD => Frame::SweepHeld { id: bytes.u32()?, slots: bytes.slots()?, names: names(&mut bytes)? },
         KIND_ROSTER => Frame::Roster(bytes.roster()?),
         KIND_MEMBERS => Frame::Members(bytes.members()?),
         KIND_PULL_BEGIN => Frame::PullBegin { id: bytes.u32()? },
         KIND_STATUS_ASK => Frame::StatusAsk,
         KIND_WRITERS => Frame::Writers(bytes.writers()?),
+        kind @ scrub::KIND_FIRST..=scrub::KIND_LAST => Frame::Scrub(scrub::parse(kind, &mut bytes)?),
         _ => return None,
     };
     bytes.0.is_empty().then_some(frame)
@@ -367,7 +382,7 @@ pub(crate) fn emit_status(
     clocks: Clocks,
     origin: OriginId,
     (established, drained): (bool, bool),
-    roster: u64,
+    (roster, root): (u64, Root),
     frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
     out: &mut Vec<u8>,
 ) {
@@ -377,6 +392,8 @@ pub(crate) fn emit_status(
         out.push(established.into());
         out.push(drained.into());
         put_u64(out, roster);
+        put_u64(out, root.sum);
+        put_u64(out, root.cut.0);
         put_claims(out, frontier);
     });
 }
@@ -500,18 +517,18 @@ pub(crate) fn emit_writers<'a>(writers: impl Iterator<Item = (OriginId, &'a str)
     });
 }
 
-fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
     let start = begin_frame(out);
     out.push(kind);
     fields(out);
     end_frame(out, start);
 }
 
-fn put_u32(out: &mut Vec<u8>, value: u32) {
+pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn put_u64(out: &mut Vec<u8>, value: u64) {
+pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
@@ -520,7 +537,7 @@ fn put_clocks(out: &mut Vec<u8>, clocks: Clocks) {
     put_u64(out, clocks.hlc.0);
 }
 
-fn put_version(out: &mut Vec<u8>, version: Version) {
+pub(super) fn put_version(out: &mut Vec<u8>, version: Version) {
     put_u64(out, version.hlc.0);
     put_u64(out, version.origin.0);
 }
@@ -534,6 +551,13 @@ fn put_place(out: &mut Vec<u8>, place: Place) {
     out.extend_from_slice(&place.slot.to_le_bytes());
     out.push(place.after.is_some().into());
     put_u32(out, place.after.unwrap_or(0));
+}
+
+/// Sorted names, with their number before them.
+pub(super) fn names<'a>(bytes: &mut Bytes<'a>) -> Option<NamesView<'a>> {
+    let count = usize::try_from(bytes.varint()?).ok().filter(|count| *count <= bytes.0.len() / 8)?;
+    let (names, _) = bytes.take(count * 8)?.as_chunks::<8>();
+    names.is_sorted_by_key(|name| u64::from_le_bytes(*name)).then_some(NamesView(names))
 }
 
 fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> + Clone) {
@@ -587,12 +611,6 @@ impl<'a> Bytes<'a> {
             2 => Reason::Forgotten(self.version()?),
             _ => return None,
         })
-    }
-
-    fn names(&mut self) -> Option<NamesView<'a>> {
-        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= self.0.len() / 8)?;
-        let (names, _) = self.take(count * 8)?.as_chunks::<8>();
-        names.is_sorted_by_key(|name| u64::from_le_bytes(*name)).then_some(NamesView(names))
     }
 
     fn seat(&mut self) -> Option<SeatView<'a>> {

@@ -41,6 +41,9 @@ impl Judge {
         let nodes = &self.members(nodes)[..];
         let latest = walls.iter().max().copied().unwrap_or(WallMs(0));
         let (first, rest) = nodes.split_first()?;
+        if self.is_left_alone(nodes) {
+            return None;
+        }
         for (key, name) in self.keys.iter().enumerate() {
             let held = self.held[key];
             for (run, _) in nodes {

@@ -14,13 +14,14 @@ mod burials;
 mod conflicts;
 mod counts;
 mod leaving;
+mod rot;
 mod sessions;
 mod versions;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Version, WallMs};
+use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Scrubbed, Version, WallMs};
 
 use crate::outcome::{Failure, Oracle, Stats};
 use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
@@ -106,6 +107,11 @@ struct Run {
     buried: BTreeSet<Version>,
     /// The number of the newest conflict that it listed when last looked at.
     conflicts: u64,
+    /// By key: what its memory lost last, and how often it has.
+    rotten: BTreeMap<u64, Version>,
+    rots: u64,
+    /// What scrubbing had done when last looked at.
+    scrubbed: Scrubbed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +216,9 @@ impl Judge {
             wall_max: now.wall,
             buried: BTreeSet::new(),
             conflicts: 0,
+            rotten: BTreeMap::new(),
+            rots: 0,
+            scrubbed: Scrubbed::default(),
         });
         self.stats.runs += 1;
         self.recount();

@@ -138,7 +138,9 @@ impl Judge {
     ) {
         // What a member that came back once wrote may come back to it, from those who knew it.
         let returns = self.forgotten[size(self.run(run).node)] && entry.version.origin != self.run(run).origin;
-        let own = self.origins.get(&entry.version.origin) == Some(&run) && !returns;
+        // Nor does what its memory lost.
+        let is_back = self.run(run).rotten.get(&key).is_some_and(|lost| entry.version <= *lost);
+        let own = self.origins.get(&entry.version.origin) == Some(&run) && !returns && !is_back;
         if own && newest_before.is_some_and(|newest| entry.version <= newest) {
             self.fail(Oracle::Hlc, || {
                 format!("run {}: wrote k{key} as {:?} after it had seen {newest_before:?}", run.0, entry.version)

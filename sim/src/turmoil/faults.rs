@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::net::{Fate, name};
+use super::shared::Shared;
 use super::{Engine, Later};
 use crate::judge::RunId;
 use crate::plan::{Ask, Fault, Item, size};
@@ -83,6 +84,12 @@ impl Engine<'_> {
             Fault::Clock { node, step_ms, drift_ppm } => {
                 let mut shared = self.shared.borrow_mut();
                 shared.machines[size(node)].clock.set(self.now_us, step_ms, drift_ppm);
+            }
+            Fault::Rot { node, key } => {
+                let Shared { judge, machines, .. } = &mut *self.shared.borrow_mut();
+                if let Some(process) = &mut machines[size(node)].process {
+                    process.host.rot(judge, key);
+                }
             }
         }
     }

@@ -67,6 +67,11 @@ impl World {
                 }
             }
             Fault::Clock { node, step_ms, drift_ppm } => self.set_clock(node, step_ms, drift_ppm),
+            Fault::Rot { node, key } => {
+                if let Some(process) = self.machines[size(node)].process {
+                    self.processes[process].host.rot(&mut self.judge, key);
+                }
+            }
         }
     }
 

@@ -1,0 +1,78 @@
+//! What is remembered of deletes that were forgotten: enough to tell, of a value that this node lacks, that none of them
+//! can have deleted it.
+//!
+//! By hash of the key, the newest tombstone or husk that was taken out of a key with that hash. Keys share hashes, so
+//! the answer may be "it may have been deleted" where it was not, and never the other way round.
+
+use crate::store::Listed;
+use crate::version::Hlc;
+
+/// Hashes that are told apart: half a megabyte once something was collected, and at a million keys sixteen that share
+/// one. Twice as many would halve the values that cannot be told from deleted ones, where keys are deleted all the time.
+const BUCKETS: usize = 1 << 16;
+
+/// The newest of what was taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// By the upper bits of the key's name, readings; empty until something was collected.
+    newest: Vec<u64>,
+    /// Up to here others have collected what this node never held.
+    elsewhere: Hlc,
+}
+
+impl Collected {
+    /// Something of the key with this name was taken out.
+    pub(crate) fn note(&mut self, name: u64, hlc: Hlc) {
+        if self.newest.is_empty() {
+            self.newest = vec![0; BUCKETS];
+        }
+        let newest = &mut self.newest[bucket(name)];
+        *newest = hlc.0.max(*newest);
+    }
+
+    /// Others have collected up to `hlc` what this node never held.
+    pub(crate) fn note_elsewhere(&mut self, hlc: Hlc) {
+        self.elsewhere = self.elsewhere.max(hlc);
+    }
+
+    /// Whether what was written at `hlc` under the key with this name may have been deleted, and that forgotten.
+    pub(crate) fn may_have_deleted(&self, name: u64, hlc: Hlc) -> bool {
+        // A tombstone of the same reading may have the greater origin.
+        let here = self.newest.get(bucket(name)).is_some_and(|newest| hlc.0 <= *newest);
+        here || hlc <= self.elsewhere
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.newest)
+    }
+}
+
+impl Listed {
+    /// Whether this may have been deleted here.
+    pub(crate) fn may_be_deleted(&self, collected: &Collected) -> bool {
+        collected.may_have_deleted(self.name, self.version.hlc)
+    }
+}
+
+fn bucket(name: u64) -> usize {
+    (name >> 48) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_newer_than_every_delete_of_its_hash_was_not_deleted() {
+        let mut collected = Collected::default();
+        let (name, other) = (7 << 48, 8 << 48);
+        assert!(!collected.may_have_deleted(name, Hlc(1)));
+        collected.note(name | 5, Hlc(20));
+        collected.note(name, Hlc(10));
+        assert!(collected.may_have_deleted(name, Hlc(20)));
+        assert!(!collected.may_have_deleted(name, Hlc(21)) && !collected.may_have_deleted(other, Hlc(1)));
+        collected.note_elsewhere(Hlc(30));
+        collected.note_elsewhere(Hlc(25));
+        assert!(collected.may_have_deleted(other, Hlc(30)) && !collected.may_have_deleted(other, Hlc(31)));
+    }
+}

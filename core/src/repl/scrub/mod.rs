@@ -1,0 +1,445 @@
+//! Scrub: the comparison of what linked members hold, and the repair of what one of them lacks.
+//!
+//! Streams and sweeps bring what frontiers say is missing. Scrub is the net below: it looks at the data itself, and so
+//! finds what no frontier tells of. Each heartbeat carries the root of the sender's digest tree. While the roots of two
+//! members differ, the one who pulls *descends*: it asks for the sums of all groups of slots, then for those of the
+//! slots of each group that differs, then for what is in each slot that differs, and last for the entries that it lacks.
+//! What those are is told in [`mending`](crate::mending); each side looks for what it lacks itself, and nothing is ever
+//! taken out (PROTOCOL.md rule 22).
+//!
+//! **Under writes** the roots of two healthy members differ at almost any moment, by what is under way. That costs a
+//! descent, and finds nothing: what the frontier does not cover is not missing. So a descent begins only after roots have
+//! differed for two heartbeats without once being equal, and each that finds nothing makes the next one wait twice as
+//! long, up to 32 heartbeats. One looks at no more than 8 groups, 8 slots and 48 answers, and begins where the one
+//! before it ended, so that every slot has its turn.
+//!
+//! **Costs.** The root is 16 bytes of a heartbeat. One differing key among a million takes each of two members two
+//! answers of 1 KiB and one of some 61 entries, 1.5 KiB; the record comes on top. A node makes one descent at a time, and
+//! so takes at most 512 entries a second; clients never wait for it longer than it takes to look at one cache line a slot.
+//!
+//! **Not compared** are: cuts that differ or are being moved (it is a matter of moments, or of clocks far apart); nodes
+//! that hide what they hold; slots of more than 16,384 entries, which somebody must have filled on purpose; and records
+//! above every frontier, such as those that were announced again in envelopes.
+//!
+//! A hostile peer can send us on descents that find nothing; it can have us put back what it invents, below our frontier,
+//! as it could by its own stream; and it can ask no more of us than a bounded number of small answers a heartbeat.
+
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use crate::boundary::{Close, ConnId};
+use crate::config::Timers;
+use crate::mending::Lack;
+use crate::record;
+use crate::repl::frames::{Stop, check_lengths};
+use crate::repl::link::{Link, PullStage, Role};
+use crate::repl::{Context, Replication};
+use crate::replica::{Exposure, Refused, Replica};
+use crate::store::{FANOUT, Listed, key_name};
+use crate::time::{Mono, Now, WallMs};
+use crate::version::Version;
+use crate::wire::scrub::{self, LIST_ENTRIES_MAX, NAMES_MAX, Scrub};
+pub(crate) use serve::Serving;
+
+/// How long roots must have differed before anything is asked: whatever is under way on a good link has come by then.
+const DIFFER_HEARTBEATS: u64 = 2;
+
+/// Between two descents, in heartbeats, as long as they find something; the most, when they do not.
+const REST_HEARTBEATS_MIN: u64 = 2;
+const REST_HEARTBEATS_MAX: u64 = 32;
+
+/// A descent that has heard nothing for this long, in heartbeats, is given up; a value of 64 MiB needs no more at 1 MiB
+/// a second.
+const ANSWER_HEARTBEATS_MAX: u64 = 128;
+
+/// What one descent looks at: some 20 KiB of answers, and then of records.
+const GROUPS_MAX: usize = 8;
+const SLOTS_MAX: usize = 8;
+const ASKS_MAX: u32 = 48;
+const RECORDS_MAX: usize = 512;
+
+/// Unclear entries that are remembered, so that each is counted and named once. Whoever has more has other worries.
+const UNCLEAR_MAX: usize = 1_024;
+
+/// Keys that one line of the log names.
+const KEYS_NAMED_MAX: usize = 16;
+
+/// What scrubbing has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Roots of peers that were compared with the own one.
+    pub compared: u64,
+    /// Descents into differences that lasted.
+    pub rounds: u64,
+    /// Entries that were missing here, or of which that cannot be told.
+    pub found: u64,
+    /// Of these, the ones that were put back.
+    pub repaired: u64,
+    /// Of these, the ones that may have been deleted here, or say two things under one version: left alone.
+    pub unrepairable: u64,
+}
+
+/// Scrubbing, as the one who lacks something sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Scrubber {
+    descent: Option<Descent>,
+    last_id: u32,
+    /// The slot at which the next descent begins to look.
+    next_slot: u16,
+    done: Scrubbed,
+    /// Entries that were found unclear, by name and version.
+    unclear: BTreeSet<(u64, Version)>,
+}
+
+/// What a link's roots have shown so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Suspicion {
+    /// Since when they have differed without once being equal.
+    since: Option<Mono>,
+    /// No descent before this, and how many heartbeats that was last time.
+    rests_until: Option<Mono>,
+    rest_heartbeats: u64,
+}
+
+/// A look at where a peer's data differs.
+#[derive(Debug)]
+struct Descent {
+    conn: ConnId,
+    cut: WallMs,
+    /// The question that was asked last, and when; an answer to it may move that.
+    id: u32,
+    heard: Mono,
+    asks: u32,
+    stage: Stage,
+    /// Groups and slots that differ and were not looked into yet, the next one last.
+    groups: Vec<u8>,
+    slots: Vec<u16>,
+    /// How many of them may still be added, and how many records be asked for.
+    slots_left: usize,
+    records_left: usize,
+    /// Where the list of the slot in hand goes on; entries of it to ask for, and unclear ones to name, both sorted.
+    after: Option<u64>,
+    missing: Vec<u64>,
+    unclear: Vec<u64>,
+    repaired: u64,
+}
+
+/// What was asked, and of which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Groups,
+    Slots(u8),
+    List(u16),
+    Records(u16),
+    Keys(u16),
+}
+
+impl Scrubber {
+    pub(crate) fn done(&self) -> Scrubbed {
+        self.done
+    }
+
+    /// The link is gone.
+    pub(super) fn closed(&mut self, conn: ConnId) {
+        self.descent.take_if(|descent| descent.conn == conn);
+    }
+
+    /// Takes the next group, slot, page or record in hand and asks about it. False when there is none.
+    fn ask_next(&mut self, link: &mut Link) -> bool {
+        let Some(descent) = &mut self.descent else { return false };
+        let slot_in_hand = match descent.stage {
+            Stage::Groups | Stage::Slots(_) => None,
+            Stage::List(slot) | Stage::Records(slot) | Stage::Keys(slot) => Some(slot),
+        };
+        if descent.asks == ASKS_MAX {
+            return false;
+        }
+        descent.asks += 1;
+        self.last_id = self.last_id.wrapping_add(1);
+        descent.id = self.last_id;
+        let (id, cut, out) = (descent.id, descent.cut, link.staged.out());
+        match slot_in_hand {
+            Some(slot) if !descent.missing.is_empty() => {
+                descent.stage = Stage::Records(slot);
+                let names = &descent.missing[..descent.missing.len().min(NAMES_MAX)];
+                scrub::emit_names_ask(id, cut, (slot, true), names, out);
+            }
+            Some(slot) if !descent.unclear.is_empty() => {
+                descent.stage = Stage::Keys(slot);
+                descent.unclear.truncate(KEYS_NAMED_MAX);
+                scrub::emit_names_ask(id, cut, (slot, false), &descent.unclear, out);
+            }
+            Some(slot) if descent.after.is_some() => scrub::emit_list_ask(id, cut, (slot, descent.after), out),
+            _ => {
+                if let Some(slot) = descent.slots.pop() {
+                    descent.stage = Stage::List(slot);
+                    self.next_slot = (slot + 1) % crate::store::SLOTS;
+                    scrub::emit_list_ask(id, cut, (slot, None), out);
+                } else if let Some(group) = descent.groups.pop().filter(|_| descent.slots_left > 0) {
+                    descent.stage = Stage::Slots(group);
+                    scrub::emit_slots_ask(id, cut, group, out);
+                } else {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Descent {
+    fn new(conn: ConnId, cut: WallMs, now: Mono) -> Self {
+        Self {
+            conn,
+            cut,
+            id: 0,
+            heard: now,
+            asks: 0,
+            stage: Stage::Groups,
+            groups: Vec::new(),
+            slots: Vec::new(),
+            slots_left: SLOTS_MAX,
+            records_left: RECORDS_MAX,
+            after: None,
+            missing: Vec::new(),
+            unclear: Vec::new(),
+            repaired: 0,
+        }
+    }
+
+    /// Notes which groups differ: the first ones from that of `next_slot` on.
+    fn take_groups(&mut self, mine: &[u64; FANOUT], theirs: impl Iterator<Item = u64>, next_slot: u16) {
+        let first = usize::from(next_slot) / FANOUT;
+        let differ = |at: &usize, theirs: &[u64]| mine[*at] != theirs[*at];
+        let theirs: Vec<u64> = theirs.collect();
+        let groups = (first..FANOUT).chain(0..first).filter(|at| differ(at, &theirs)).take(GROUPS_MAX);
+        self.groups = groups.map(|group| group as u8).collect();
+        self.groups.reverse();
+    }
+
+    /// Notes which slots of `group` differ.
+    fn take_slots(&mut self, group: u8, mine: &[u64; FANOUT], theirs: impl Iterator<Item = u64>, next_slot: u16) {
+        let base = usize::from(group) * FANOUT;
+        // The group that the last descent ended in is gone through from there on first.
+        let first = usize::from(next_slot).checked_sub(base).filter(|first| *first < FANOUT).unwrap_or(0);
+        let theirs: Vec<u64> = theirs.collect();
+        let differ = |at: &usize| mine[*at] != theirs[*at];
+        let slots = (first..FANOUT).chain(0..first).filter(differ).take(self.slots_left);
+        self.slots = slots.map(|at| (base + at) as u16).collect();
+        self.slots_left -= self.slots.len();
+        self.slots.reverse();
+    }
+}
+
+impl Replication {
+    /// A peer has stated its root: compares it, and descends if it has differed for long enough.
+    pub(super) fn compare_roots(&mut self, now: Now, conn: ConnId, cx: &Context<'_>) {
+        if !self.is_comparable(cx) {
+            return;
+        }
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let (Role::Pull(pull), Some(peer)) = (&link.role, &mut link.peer) else { return };
+        let (mine, Some(theirs)) = (cx.replica.store.root(), peer.root) else { return };
+        if pull.stage != PullStage::Streaming || pull.gap || !peer.established || mine.cut != theirs.cut {
+            return;
+        }
+        self.scrub.done.compared += 1;
+        if mine.sum == theirs.sum {
+            peer.suspicion = Suspicion::default();
+            return;
+        }
+        let heartbeats_ms = DIFFER_HEARTBEATS * cx.config.timers.heartbeat_ms;
+        let since = *peer.suspicion.since.get_or_insert(now.mono);
+        let is_due = since.plus_ms(heartbeats_ms) <= now.mono
+            && peer.suspicion.rests_until.is_none_or(|until| until <= now.mono);
+        if !is_due || self.scrub.descent.is_some() {
+            return;
+        }
+        self.scrub.last_id = self.scrub.last_id.wrapping_add(1);
+        let mut descent = Descent::new(conn, mine.cut, now.mono);
+        (descent.id, descent.asks) = (self.scrub.last_id, 1);
+        scrub::emit_groups_ask(descent.id, descent.cut, link.staged.out());
+        self.scrub.descent = Some(descent);
+    }
+
+    /// Gives up a descent whose peer has fallen silent about it.
+    pub(super) fn check_scrub(&mut self, now: Now, timers: &Timers) {
+        let silence_ms = ANSWER_HEARTBEATS_MAX * timers.heartbeat_ms;
+        if self.scrub.descent.as_ref().is_some_and(|descent| descent.heard.plus_ms(silence_ms) <= now.mono) {
+            self.end_descent(now, timers);
+        }
+    }
+
+    /// A frame about scrubbing: a question, or an answer to ours.
+    pub(super) fn on_scrub(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        frame: Scrub<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let malformed = Err(Stop::Close(Close::Malformed));
+        let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
+        let id = match (frame, &link.role) {
+            (Scrub::Ask(ask), Role::Feed(_)) => {
+                link.serving.take(&ask, cx.replica, &mut link.staged);
+                return Ok(());
+            }
+            (Scrub::Ask(_), Role::Pull(_)) | (_, Role::Feed(_)) => return malformed,
+            (Scrub::Sums { id, .. }, Role::Pull(_))
+            | (Scrub::List { id, .. }, Role::Pull(_))
+            | (Scrub::Record { id, .. }, Role::Pull(_))
+            | (Scrub::Keys { id, .. }, Role::Pull(_))
+            | (Scrub::End { id }, Role::Pull(_)) => id,
+        };
+        let is_comparable = self.is_comparable(cx);
+        let Some(descent) = self.scrub.descent.as_mut().filter(|descent| descent.conn == conn && descent.id == id)
+        else {
+            // It comes after the descent was given up.
+            return Ok(());
+        };
+        descent.heard = now.mono;
+        if !is_comparable || cx.replica.store.settled_cut() != Some(descent.cut) {
+            self.end_descent(now, &cx.config.timers);
+            return Ok(());
+        }
+        let store = &cx.replica.store;
+        match (frame, descent.stage) {
+            (Scrub::Sums { sums, .. }, Stage::Groups) => {
+                descent.take_groups(&store.group_sums(), sums.iter(), self.scrub.next_slot);
+            }
+            (Scrub::Sums { sums, .. }, Stage::Slots(group)) => {
+                descent.take_slots(group, &store.slot_sums(group.into()), sums.iter(), self.scrub.next_slot);
+            }
+            (Scrub::List { more, list, .. }, Stage::List(slot)) => {
+                self.scrub.take_list(slot, more, list.iter(), cx.replica);
+            }
+            (Scrub::Record { body, .. }, Stage::Records(_)) => {
+                let framed = record::decode(body).map_err(|_| Stop::Close(Close::Malformed))?;
+                check_lengths(&framed.record)?;
+                self.scrub.take_record(now, &framed.record, cx.replica);
+                return Ok(());
+            }
+            (Scrub::End { .. }, Stage::Records(_)) => {
+                let asked = descent.missing.len().min(NAMES_MAX);
+                descent.missing.drain(..asked);
+            }
+            (Scrub::Keys { keys, .. }, Stage::Keys(_)) => {
+                descent.unclear.clear();
+                let keys: Vec<String> = keys.iter().map(|key| key.escape_ascii().to_string()).collect();
+                let name = self.links.get(&conn).and_then(Link::name).unwrap_or("?");
+                tracing::warn!(
+                    peer = name,
+                    ?keys,
+                    "scrub: the peer has what this node has not, and may have deleted: SET or DEL them to have it one way"
+                );
+            }
+            // It has none any more, or moves its cut.
+            (Scrub::End { .. }, Stage::List(_)) => descent.after = None,
+            (Scrub::End { .. }, Stage::Keys(_)) => descent.unclear.clear(),
+            (Scrub::End { .. }, Stage::Groups | Stage::Slots(_)) => {
+                self.end_descent(now, &cx.config.timers);
+                return Ok(());
+            }
+            (
+                Scrub::Sums { .. } | Scrub::List { .. } | Scrub::Record { .. } | Scrub::Keys { .. } | Scrub::Ask(_),
+                _,
+            ) => {
+                return malformed;
+            }
+        }
+        let goes_on = self.links.get_mut(&conn).is_some_and(|link| self.scrub.ask_next(link));
+        if !goes_on {
+            self.scrub.done.rounds += 1;
+            self.end_descent(now, &cx.config.timers);
+        }
+        Ok(())
+    }
+
+    /// Ends the descent under way, says what it did, and lets its link rest.
+    fn end_descent(&mut self, now: Now, timers: &Timers) {
+        let Some(descent) = self.scrub.descent.take() else { return };
+        let Some(link) = self.links.get_mut(&descent.conn) else { return };
+        if descent.repaired > 0 {
+            let peer = link.name().unwrap_or("?");
+            tracing::warn!(peer, entries = descent.repaired, "scrub: entries were missing here, and were put back");
+        }
+        let Some(peer) = &mut link.peer else { return };
+        let suspicion = &mut peer.suspicion;
+        let twice = (2 * suspicion.rest_heartbeats).clamp(REST_HEARTBEATS_MIN, REST_HEARTBEATS_MAX);
+        suspicion.rest_heartbeats = if descent.repaired > 0 { REST_HEARTBEATS_MIN } else { twice };
+        suspicion.rests_until = Some(now.mono.plus_ms(suspicion.rest_heartbeats * timers.heartbeat_ms));
+    }
+
+    /// Whether this node's data is what its frontier says.
+    fn is_comparable(&self, cx: &Context<'_>) -> bool {
+        is_shown(cx.replica)
+            && self.intake.is_idle()
+            && !cx.replica.refused.is_some_and(Refused::is_for_good)
+            && cx.replica.store.settled_cut().is_some()
+    }
+}
+
+impl Scrubber {
+    /// A page of what the peer has in `slot`: notes what is missing here, and what is unclear.
+    fn take_list(&mut self, slot: u16, more: bool, theirs: impl Iterator<Item = Listed>, replica: &Replica) {
+        let Some(descent) = &mut self.descent else { return };
+        // All of it: a peer need not cut its list where this node would.
+        let Some((mine, _)) = replica.store.list(slot, None, usize::MAX) else { return };
+        let mut last = None;
+        for theirs in theirs.take(LIST_ENTRIES_MAX) {
+            last = Some(theirs.name);
+            let own = mine.binary_search_by_key(&theirs.name, |mine| mine.name).ok().map(|at| &mine[at]);
+            match replica.lacks(&theirs, own) {
+                Lack::Missing if descent.missing.len() < descent.records_left => descent.missing.push(theirs.name),
+                Lack::None | Lack::Missing => {}
+                Lack::Unclear => {
+                    let is_news =
+                        self.unclear.len() < UNCLEAR_MAX && self.unclear.insert((theirs.name, theirs.version));
+                    if is_news {
+                        descent.unclear.push(theirs.name);
+                        self.done.found += 1;
+                        self.done.unrepairable += 1;
+                    }
+                }
+            }
+        }
+        descent.missing.dedup();
+        descent.unclear.dedup();
+        descent.records_left -= descent.missing.len();
+        descent.after = last.filter(|_| more);
+    }
+
+    /// An entry that was asked for.
+    fn take_record(&mut self, now: Now, record: &record::Record<'_>, replica: &mut Replica) {
+        let Some(descent) = &mut self.descent else { return };
+        let name = key_name(record.key);
+        let asked = &descent.missing[..descent.missing.len().min(NAMES_MAX)];
+        if asked.binary_search(&name).is_err() {
+            return;
+        }
+        match replica.mend(now, record) {
+            Lack::None => {}
+            Lack::Missing => {
+                descent.repaired += 1;
+                self.done.found += 1;
+                self.done.repaired += 1;
+            }
+            Lack::Unclear => {
+                if self.unclear.len() < UNCLEAR_MAX && self.unclear.insert((name, record.version)) {
+                    descent.unclear.push(name);
+                    self.done.found += 1;
+                    self.done.unrepairable += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Whether peers may see all that this node holds.
+fn is_shown(replica: &Replica) -> bool {
+    replica.exposure == Exposure::Exposed && !replica.is_reissuing()
+}
