@@ -201,7 +201,14 @@ pub(crate) static MANUAL: [Manual; 20] = [
                  \x20 connections     clients connected now\n\
                  \x20 commands        commands run since the start\n\
                  \x20 conflicts       writes that met another one made without knowledge of it\n\
-                 \x20 conflicts_kept  of these, what CONFLICTS still lists",
+                 \x20 conflicts_kept  of these, what CONFLICTS still lists\n\
+                 \x20 scrub           the comparison of this node's data with each peer's: compared: how often; \
+                 rounds: how\n\
+                 \x20                 often a difference lasted and was looked into; found: entries that were \
+                 missing here;\n\
+                 \x20                 repaired: those that were put back; unrepairable: those that may have been \
+                 deleted\n\
+                 \x20                 here, and were left alone: the log names them",
         example: "STATS",
     },
     Manual {

@@ -108,3 +108,131 @@ impl Replica {
         if mine.is_none() && may_be_deleted { Lack::Unclear } else { Lack::Missing }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origins::Claims;
+    use crate::replica::Exposure;
+    use crate::store::SLOTS;
+    use crate::time::{Mono, WallMs};
+    use crate::version::{Hlc, OriginId};
+
+    const NOW: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+
+    /// The frontier covers this much of origin 9.
+    const COVERED: u64 = 100;
+
+    fn record<'a>(hlc: u64, value: Option<&'a [u8]>, deadline: Option<WallMs>) -> Record<'a> {
+        let version = Version { hlc: Hlc(hlc), origin: OriginId(9) };
+        Record { key: b"key", value, is_counter: false, deadline, version }
+    }
+
+    fn replica(mine: Option<Record<'_>>) -> Replica {
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, NOW.mono);
+        while replica.store.expire(NOW.wall) {}
+        replica.origins.claim(OriginId(9), Hlc(COVERED), NOW.mono);
+        mine.inspect(|mine| assert!(replica.take(NOW.mono, mine, None).is_ok()));
+        replica
+    }
+
+    #[track_caller]
+    fn check(replica: &mut Replica, theirs: Record<'_>, lack: Lack) {
+        let before = replica.store.get(b"key").map(|record| record.version);
+        let listed = replica.store.listed(&theirs);
+        let mine = replica.store.get(b"key").map(|mine| replica.store.listed(&mine));
+        assert_eq!(replica.lacks(&listed, mine.as_ref()), lack, "{theirs:?}");
+        assert_eq!(replica.mend(NOW, &theirs), lack, "{theirs:?}");
+        let after = replica.store.get(b"key").map(|record| record.version);
+        assert_eq!(after, if lack == Lack::Missing { Some(theirs.version) } else { before }, "{theirs:?}");
+        if lack == Lack::Missing {
+            assert_eq!(replica.mend(NOW, &theirs), Lack::None, "it is there now");
+        }
+    }
+
+    #[test]
+    fn what_is_covered_and_not_here_is_missing() {
+        let (live, passed) = (Some(NOW.wall.plus_ms(1)), Some(NOW.wall));
+        check(&mut replica(None), record(50, Some(b"v"), None), Lack::Missing);
+        check(&mut replica(None), record(COVERED, Some(b"v"), live), Lack::Missing);
+        check(&mut replica(None), record(COVERED + 1, Some(b"v"), None), Lack::None);
+        check(&mut replica(None), record(50, Some(b"v"), passed), Lack::None);
+        check(&mut replica(None), record(50, None, None), Lack::None);
+    }
+
+    #[test]
+    fn what_is_newer_than_what_is_here_is_missing() {
+        let mine = || Some(record(40, Some(b"mine"), None));
+        check(&mut replica(mine()), record(50, Some(b"v"), None), Lack::Missing);
+        check(&mut replica(mine()), record(50, Some(b"v"), Some(NOW.wall)), Lack::Missing);
+        check(&mut replica(mine()), record(50, None, None), Lack::Missing);
+        check(&mut replica(mine()), record(30, Some(b"v"), None), Lack::None);
+        check(&mut replica(mine()), record(40, Some(b"mine"), None), Lack::None);
+        check(&mut replica(mine()), record(40, Some(b"mine"), Some(NOW.wall)), Lack::Unclear);
+        check(&mut replica(mine()), record(COVERED + 1, None, None), Lack::None);
+        check(&mut replica(Some(record(40, None, None))), record(50, Some(b"v"), None), Lack::Missing);
+    }
+
+    #[test]
+    fn what_may_have_been_deleted_and_forgotten_stays_away() {
+        let mut replica = replica(Some(record(60, None, None)));
+        let mut stable = Claims::default();
+        stable.raise(OriginId(9), Hlc(COVERED));
+        let mut count = 0;
+        for slot in 0..SLOTS {
+            replica.collect(slot, &stable, &mut count);
+        }
+        assert_eq!((count, replica.store.get(b"key")), (1, None));
+        check(&mut replica, record(50, Some(b"v"), None), Lack::Unclear);
+        check(&mut replica, record(60, Some(b"v"), None), Lack::Unclear);
+        check(&mut replica, record(61, Some(b"v"), None), Lack::Missing);
+        // What stands came after the delete.
+        check(&mut replica, record(70, Some(b"v"), None), Lack::Missing);
+    }
+
+    /// A counter of these parts: origin, last stamp, first stamp, total.
+    fn cell(parts: &[(u64, u64, u64, i128)]) -> Vec<u8> {
+        let part = |(origin, hlc, since, total): &(u64, u64, u64, i128)| crate::Part {
+            origin: OriginId(*origin),
+            hlc: Hlc(*hlc),
+            since: Hlc(*since),
+            total: *total,
+        };
+        let mut cell = Vec::new();
+        Counter { base: None, parts: parts.iter().map(part).collect() }.put_cell(&mut cell);
+        cell
+    }
+
+    fn counter(hlc: u64, cell: &[u8]) -> Record<'_> {
+        Record { is_counter: true, ..record(hlc, Some(cell), None) }
+    }
+
+    #[test]
+    fn a_part_that_is_missing_is_joined_and_nothing_else() {
+        let (one, more, news) = (cell(&[(9, 50, 40, 3)]), cell(&[(9, 60, 40, 5)]), cell(&[(9, 101, 40, 9)]));
+        let sum = |replica: &Replica| {
+            let record = replica.store.get(b"key").expect("it is there");
+            Counter::of(&record).count_at(NOW.wall)
+        };
+        let mut replica = replica(None);
+        assert_eq!(replica.mend(NOW, &counter(50, &one)), Lack::Missing);
+        assert_eq!(replica.mend(NOW, &counter(60, &more)), Lack::Missing);
+        assert_eq!(replica.mend(NOW, &counter(50, &one)), Lack::None);
+        assert_eq!(replica.mend(NOW, &counter(101, &news)), Lack::None, "it is on its way");
+        assert_eq!(sum(&replica), crate::Count::Number(5));
+        // A reset that is missing takes what was added before it.
+        assert_eq!(replica.mend(NOW, &record(70, Some(b"7"), None)), Lack::Missing);
+        assert_eq!(sum(&replica), crate::Count::Number(7));
+        assert_eq!(replica.mend(NOW, &counter(60, &more)), Lack::None);
+    }
+
+    #[test]
+    fn a_part_that_may_have_been_reset_stays_away() {
+        let mut replica = replica(None);
+        replica.collected.note(key_name(b"key"), Hlc(45));
+        let (old, new) = (cell(&[(9, 50, 40, 3)]), cell(&[(9, 60, 46, 5)]));
+        assert_eq!(replica.mend(NOW, &counter(50, &old)), Lack::Unclear);
+        assert_eq!(replica.store.get(b"key"), None);
+        assert_eq!(replica.mend(NOW, &counter(60, &new)), Lack::Missing);
+    }
+}

@@ -38,7 +38,7 @@ use crate::repl::frames::{Stop, check_lengths};
 use crate::repl::link::{Link, PullStage, Role};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
-use crate::store::{FANOUT, Listed, key_name};
+use crate::store::{FANOUT, Listed, SLOTS, key_name};
 use crate::time::{Mono, Now, WallMs};
 use crate::version::Version;
 use crate::wire::scrub::{self, LIST_ENTRIES_MAX, NAMES_MAX, Scrub};
@@ -117,6 +117,8 @@ struct Descent {
     /// Groups and slots that differ and were not looked into yet, the next one last.
     groups: Vec<u8>,
     slots: Vec<u16>,
+    /// Behind these slots no other one of their group differs.
+    is_group_done: bool,
     /// How many of them may still be added, and how many records be asked for.
     slots_left: usize,
     records_left: usize,
@@ -169,14 +171,19 @@ impl Scrubber {
             }
             Some(slot) if !descent.unclear.is_empty() => {
                 descent.stage = Stage::Keys(slot);
+                descent.unclear.sort_unstable();
+                descent.unclear.dedup();
                 descent.unclear.truncate(KEYS_NAMED_MAX);
                 scrub::emit_names_ask(id, cut, (slot, false), &descent.unclear, out);
             }
-            Some(slot) if descent.after.is_some() => scrub::emit_list_ask(id, cut, (slot, descent.after), out),
+            Some(slot) if descent.after.is_some() => {
+                descent.stage = Stage::List(slot);
+                scrub::emit_list_ask(id, cut, (slot, descent.after), out);
+            }
             _ => {
-                if let Some(slot) = descent.slots.pop() {
+                if let Some((slot, behind)) = descent.next_slot() {
                     descent.stage = Stage::List(slot);
-                    self.next_slot = (slot + 1) % crate::store::SLOTS;
+                    self.next_slot = behind;
                     scrub::emit_list_ask(id, cut, (slot, None), out);
                 } else if let Some(group) = descent.groups.pop().filter(|_| descent.slots_left > 0) {
                     descent.stage = Stage::Slots(group);
@@ -201,6 +208,7 @@ impl Descent {
             stage: Stage::Groups,
             groups: Vec::new(),
             slots: Vec::new(),
+            is_group_done: false,
             slots_left: SLOTS_MAX,
             records_left: RECORDS_MAX,
             after: None,
@@ -220,17 +228,30 @@ impl Descent {
         self.groups.reverse();
     }
 
-    /// Notes which slots of `group` differ.
+    /// Notes which slots of `group` differ: if it is the one that the last descent ended in, those behind.
     fn take_slots(&mut self, group: u8, mine: &[u64; FANOUT], theirs: impl Iterator<Item = u64>, next_slot: u16) {
         let base = usize::from(group) * FANOUT;
-        // The group that the last descent ended in is gone through from there on first.
         let first = usize::from(next_slot).checked_sub(base).filter(|first| *first < FANOUT).unwrap_or(0);
         let theirs: Vec<u64> = theirs.collect();
-        let differ = |at: &usize| mine[*at] != theirs[*at];
-        let slots = (first..FANOUT).chain(0..first).filter(differ).take(self.slots_left);
-        self.slots = slots.map(|at| (base + at) as u16).collect();
+        let differ = |range: std::ops::Range<usize>, max: usize| {
+            let slots = range.filter(|at| mine[*at] != theirs[*at]).take(max);
+            slots.map(|at| (base + at) as u16).collect::<Vec<u16>>()
+        };
+        self.slots = differ(first..FANOUT, self.slots_left);
+        self.is_group_done = self.slots.len() < self.slots_left;
+        if self.slots.is_empty() {
+            self.slots = differ(0..first, self.slots_left);
+        }
         self.slots_left -= self.slots.len();
         self.slots.reverse();
+    }
+
+    /// The next slot to look into, and the one at which the next descent is to begin.
+    fn next_slot(&mut self) -> Option<(u16, u16)> {
+        let slot = self.slots.pop()?;
+        let is_last = self.slots.is_empty() && self.is_group_done;
+        let behind = if is_last { (slot / FANOUT as u16 + 1) * FANOUT as u16 } else { slot + 1 };
+        Some((slot, behind % SLOTS))
     }
 }
 
@@ -243,7 +264,7 @@ impl Replication {
         let Some(link) = self.links.get_mut(&conn) else { return };
         let (Role::Pull(pull), Some(peer)) = (&link.role, &mut link.peer) else { return };
         let (mine, Some(theirs)) = (cx.replica.store.root(), peer.root) else { return };
-        if pull.stage != PullStage::Streaming || pull.gap || !peer.established || mine.cut != theirs.cut {
+        if pull.stage != PullStage::Streaming || !peer.established || mine.cut != theirs.cut {
             return;
         }
         self.scrub.done.compared += 1;
@@ -408,7 +429,6 @@ impl Scrubber {
             }
         }
         descent.missing.dedup();
-        descent.unclear.dedup();
         descent.records_left -= descent.missing.len();
         descent.after = last.filter(|_| more);
     }
