@@ -1,5 +1,5 @@
-//! What is remembered of deletes that were forgotten: enough to tell, of a value that this node lacks, that none of them
-//! can have deleted it.
+//! What is remembered of deletes that were forgotten: enough to tell, of a value that this node lacks, that none of
+//! them can have deleted it.
 //!
 //! By hash of the key, the newest tombstone or husk that was taken out of a key with that hash. Keys share hashes, so
 //! the answer may be "it may have been deleted" where it was not, and never the other way round.
@@ -8,7 +8,8 @@ use crate::store::Listed;
 use crate::version::Hlc;
 
 /// Hashes that are told apart: half a megabyte once something was collected, and at a million keys sixteen that share
-/// one. Twice as many would halve the values that cannot be told from deleted ones, where keys are deleted all the time.
+/// one. Twice as many would halve the values that cannot be told from deleted ones, where keys are deleted all the
+/// time.
 const BUCKETS: usize = 1 << 16;
 
 /// The newest of what was taken out.

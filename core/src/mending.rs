@@ -1,17 +1,18 @@
 //! What scrubbing may add, and when (PROTOCOL.md rules 2 and 22).
 //!
 //! **What is missing.** A frontier says: everything the origin wrote up to here is held, or was superseded by something
-//! held, or by something that was collected. So an entry that a peer has, that this node's frontier covers, and of whose
-//! key this node holds something older, is missing for certain, whatever is under way at that moment; no quiet is
+//! held, or by something that was collected. So an entry that a peer has, that this node's frontier covers, and of
+//! whose key this node holds something older, is missing for certain, whatever is under way at that moment; no quiet is
 //! needed to tell, nor an age. What the frontier does not cover is still to come by stream, sweep or envelope, and is
 //! none of our business.
 //!
 //! If this node holds *nothing* of the key, it may have collected a tombstone that beat the entry. In a cluster that
 //! keeps the rules no peer shows such an entry: a tombstone is collected only after every linked member has stated that
-//! it has seen it, and what a peer lists comes behind its statement on the same link. But scrubbing is there for the day
-//! on which something did not keep the rules, and on that day a peer's leftover looks like our loss. So an entry is put
-//! back only where no collected tombstone can have beaten it: it is newer than all that was collected under its hash
-//! ([`Collected`](crate::collected::Collected)). All else is *unclear*: named to the operator and left alone. Any later
+//! it has seen it, and what a peer lists comes behind its statement on the same link. But scrubbing is there for the
+//! day on which something did not keep the rules, and on that day a peer's leftover looks like our loss. So an entry is
+//! put back only where no collected tombstone can have beaten it: it is newer than all that was collected under its
+//! hash ([`Collected`](crate::collected::Collected)). All else is *unclear*: named to the operator and left alone. Any
+//! later
 //! `SET` or `DEL` of the key is newer than both, and ends the difference.
 //!
 //! If something older of the key is held, it came after whatever was collected of it, as the newest of its key, by the
@@ -20,8 +21,8 @@
 //! Tombstones that this node lacks and holds nothing under are no loss: it may have collected them. So are values whose
 //! deadline has passed at the cut: they count for nobody.
 //!
-//! **Counters** are compared by what they add to the digest. If all that a peer's cell is made of is covered, and joining
-//! it would change that, a part is missing. A cell with news in it says nothing until the news have come.
+//! **Counters** are compared by what they add to the digest. If all that a peer's cell is made of is covered, and
+//! joining it would change that, a part is missing. A cell with news in it says nothing until the news have come.
 
 use crate::counter::Counter;
 use crate::record::Record;

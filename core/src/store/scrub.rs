@@ -164,7 +164,9 @@ mod tests {
             let key = odd.to_le_bytes();
             one.merge(&record(&key, 200_000, Some(b"odd"), None)).unwrap();
             let slot = usize::from(slot_of(&key));
-            let differ = |mine: &[u64], theirs: &[u64]| (0..FANOUT).filter(|at| mine[*at] != theirs[*at]).collect::<Vec<_>>();
+            let differ = |mine: &[u64], theirs: &[u64]| -> Vec<usize> {
+                (0..FANOUT).filter(|at| mine[*at] != theirs[*at]).collect()
+            };
             prop_assert_eq!(differ(&one.group_sums(), &other.group_sums()), [slot / FANOUT]);
             let group = slot / FANOUT;
             prop_assert_eq!(differ(&one.slot_sums(group), &other.slot_sums(group)), [slot % FANOUT]);
@@ -173,7 +175,8 @@ mod tests {
         #[test]
         fn pages_of_a_slot_hold_every_entry_once(count in 0_u32..60, max in 1_usize..20) {
             let mut store = Store::new([5, 6]);
-            let mut keys: Vec<Vec<u8>> = (0_u32..).map(|at| at.to_le_bytes().to_vec()).filter(|key| slot_of(key) == 7).take(count as usize).collect();
+            let keys = (0_u32..).map(|at| at.to_le_bytes().to_vec()).filter(|key| slot_of(key) == 7);
+            let mut keys: Vec<Vec<u8>> = keys.take(count as usize).collect();
             keys.iter().for_each(|key| assert!(store.merge(&record(key, 9, Some(b"v"), None)).is_ok()));
             let (mut after, mut listed) = (None, Vec::new());
             loop {

@@ -388,7 +388,8 @@ mod tests {
             }));
             let slices: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             assert!(check(|out| emit_keys(id, &slices, out), |scrub| {
-                matches!(scrub, Scrub::Keys { id: read, keys: view } if read == id && view.iter().eq(slices.iter().copied()))
+                matches!(scrub, Scrub::Keys { id: read, keys: view }
+                    if read == id && view.iter().eq(slices.iter().copied()))
             }));
             assert!(check(|out| emit_end(id, out), |scrub| scrub == Scrub::End { id }));
             assert!(check(|out| emit_record(id, b"12345678body", out), |scrub| {
@@ -397,7 +398,10 @@ mod tests {
         }
 
         #[test]
-        fn any_body_is_taken_calmly(kind in KIND_FIRST..=KIND_LAST, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_body_is_taken_calmly(
+            kind in KIND_FIRST..=KIND_LAST,
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             let body = [&[kind], &bytes[..]].concat();
             if let Some(Frame::Scrub(Scrub::List { list, .. })) = parse_frame(&body) {
                 prop_assert!(list.iter().map(|listed| listed.name).is_sorted());

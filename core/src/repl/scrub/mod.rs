@@ -3,26 +3,28 @@
 //! Streams and sweeps bring what frontiers say is missing. Scrub is the net below: it looks at the data itself, and so
 //! finds what no frontier tells of. Each heartbeat carries the root of the sender's digest tree. While the roots of two
 //! members differ, the one who pulls *descends*: it asks for the sums of all groups of slots, then for those of the
-//! slots of each group that differs, then for what is in each slot that differs, and last for the entries that it lacks.
-//! What those are is told in [`mending`](crate::mending); each side looks for what it lacks itself, and nothing is ever
-//! taken out (PROTOCOL.md rule 22).
+//! slots of each group that differs, then for what is in each slot that differs, and last for the entries that it
+//! lacks. What those are is told in [`mending`](crate::mending); each side looks for what it lacks itself, and nothing
+//! is ever taken out (PROTOCOL.md rule 22).
 //!
 //! **Under writes** the roots of two healthy members differ at almost any moment, by what is under way. That costs a
-//! descent, and finds nothing: what the frontier does not cover is not missing. So a descent begins only after roots have
-//! differed for two heartbeats without once being equal, and each that finds nothing makes the next one wait twice as
-//! long, up to 32 heartbeats. One looks at no more than 8 groups, 8 slots and 48 answers, and begins where the one
+//! descent, and finds nothing: what the frontier does not cover is not missing. So a descent begins only after roots
+//! have differed for two heartbeats without once being equal, and each that finds nothing makes the next one wait twice
+//! as long, up to 32 heartbeats. One looks at no more than 8 groups, 8 slots and 48 answers, and begins where the one
 //! before it ended, so that every slot has its turn.
 //!
 //! **Costs.** The root is 16 bytes of a heartbeat. One differing key among a million takes each of two members two
-//! answers of 1 KiB and one of some 61 entries, 1.5 KiB; the record comes on top. A node makes one descent at a time, and
-//! so takes at most 512 entries a second; clients never wait for it longer than it takes to look at one cache line a slot.
+//! answers of 1 KiB and one of some 61 entries, 1.5 KiB; the record comes on top. A node makes one descent at a time,
+//! and so takes at most 512 entries a second; clients never wait for it longer than it takes to look at one cache line
+//! a slot.
 //!
 //! **Not compared** are: cuts that differ or are being moved (it is a matter of moments, or of clocks far apart); nodes
 //! that hide what they hold; slots of more than 16,384 entries, which somebody must have filled on purpose; and records
 //! above every frontier, such as those that were announced again in envelopes.
 //!
-//! A hostile peer can send us on descents that find nothing; it can have us put back what it invents, below our frontier,
-//! as it could by its own stream; and it can ask no more of us than a bounded number of small answers a heartbeat.
+//! A hostile peer can send us on descents that find nothing; it can have us put back what it invents, below our
+//! frontier, as it could by its own stream; and it can ask no more of us than a bounded number of small answers a
+//! heartbeat.
 
 mod serve;
 #[cfg(test)]
@@ -137,6 +139,15 @@ enum Stage {
     List(u16),
     Records(u16),
     Keys(u16),
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Ask,
+    /// There is more of it to come.
+    Wait,
+    GiveUp,
 }
 
 impl Scrubber {
@@ -302,79 +313,33 @@ impl Replication {
         frame: Scrub<'_>,
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
-        let malformed = Err(Stop::Close(Close::Malformed));
+        let is_comparable = self.is_comparable(cx);
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
         let id = match (frame, &link.role) {
             (Scrub::Ask(ask), Role::Feed(_)) => {
                 link.serving.take(&ask, cx.replica, &mut link.staged);
                 return Ok(());
             }
-            (Scrub::Ask(_), Role::Pull(_)) | (_, Role::Feed(_)) => return malformed,
-            (Scrub::Sums { id, .. }, Role::Pull(_))
-            | (Scrub::List { id, .. }, Role::Pull(_))
-            | (Scrub::Record { id, .. }, Role::Pull(_))
-            | (Scrub::Keys { id, .. }, Role::Pull(_))
-            | (Scrub::End { id }, Role::Pull(_)) => id,
+            (Scrub::Ask(_), Role::Pull(_)) | (_, Role::Feed(_)) => return Err(Stop::Close(Close::Malformed)),
+            (Scrub::Sums { id, .. } | Scrub::List { id, .. } | Scrub::Record { id, .. }, Role::Pull(_))
+            | (Scrub::Keys { id, .. } | Scrub::End { id }, Role::Pull(_)) => id,
         };
-        let is_comparable = self.is_comparable(cx);
-        let Some(descent) = self.scrub.descent.as_mut().filter(|descent| descent.conn == conn && descent.id == id)
-        else {
-            // It comes after the descent was given up.
-            return Ok(());
-        };
+        let descent = self.scrub.descent.as_mut().filter(|descent| descent.conn == conn && descent.id == id);
+        // Otherwise it comes after the descent was given up.
+        let Some(descent) = descent else { return Ok(()) };
         descent.heard = now.mono;
-        if !is_comparable || cx.replica.store.settled_cut() != Some(descent.cut) {
-            self.end_descent(now, &cx.config.timers);
-            return Ok(());
-        }
-        let store = &cx.replica.store;
-        match (frame, descent.stage) {
-            (Scrub::Sums { sums, .. }, Stage::Groups) => {
-                descent.take_groups(&store.group_sums(), sums.iter(), self.scrub.next_slot);
-            }
-            (Scrub::Sums { sums, .. }, Stage::Slots(group)) => {
-                descent.take_slots(group, &store.slot_sums(group.into()), sums.iter(), self.scrub.next_slot);
-            }
-            (Scrub::List { more, list, .. }, Stage::List(slot)) => {
-                self.scrub.take_list(slot, more, list.iter(), cx.replica);
-            }
-            (Scrub::Record { body, .. }, Stage::Records(_)) => {
-                let framed = record::decode(body).map_err(|_| Stop::Close(Close::Malformed))?;
-                check_lengths(&framed.record)?;
-                self.scrub.take_record(now, &framed.record, cx.replica);
-                return Ok(());
-            }
-            (Scrub::End { .. }, Stage::Records(_)) => {
-                let asked = descent.missing.len().min(NAMES_MAX);
-                descent.missing.drain(..asked);
-            }
-            (Scrub::Keys { keys, .. }, Stage::Keys(_)) => {
-                descent.unclear.clear();
-                let keys: Vec<String> = keys.iter().map(|key| key.escape_ascii().to_string()).collect();
-                let name = self.links.get(&conn).and_then(Link::name).unwrap_or("?");
-                tracing::warn!(
-                    peer = name,
-                    ?keys,
-                    "scrub: the peer has what this node has not, and may have deleted: SET or DEL them to have it one way"
-                );
-            }
-            // It has none any more, or moves its cut.
-            (Scrub::End { .. }, Stage::List(_)) => descent.after = None,
-            (Scrub::End { .. }, Stage::Keys(_)) => descent.unclear.clear(),
-            (Scrub::End { .. }, Stage::Groups | Stage::Slots(_)) => {
-                self.end_descent(now, &cx.config.timers);
-                return Ok(());
-            }
-            (
-                Scrub::Sums { .. } | Scrub::List { .. } | Scrub::Record { .. } | Scrub::Keys { .. } | Scrub::Ask(_),
-                _,
-            ) => {
-                return malformed;
-            }
-        }
-        let goes_on = self.links.get_mut(&conn).is_some_and(|link| self.scrub.ask_next(link));
+        let next = match cx.replica.store.settled_cut() {
+            Some(cut) if is_comparable && cut == descent.cut => self.scrub.take_answer(now, frame, link, cx.replica)?,
+            // What came was of a state that this node is no longer in.
+            Some(_) | None => Next::GiveUp,
+        };
+        let goes_on = match next {
+            Next::Wait => true,
+            Next::Ask => self.scrub.ask_next(link),
+            Next::GiveUp => false,
+        };
         if !goes_on {
-            self.scrub.done.rounds += 1;
+            self.scrub.done.rounds += u64::from(next == Next::Ask);
             self.end_descent(now, &cx.config.timers);
         }
         Ok(())
@@ -405,6 +370,51 @@ impl Replication {
 }
 
 impl Scrubber {
+    /// An answer to what the descent under way asked last.
+    fn take_answer(&mut self, now: Now, frame: Scrub<'_>, link: &Link, replica: &mut Replica) -> Result<Next, Stop> {
+        let Some(descent) = &mut self.descent else { return Ok(Next::GiveUp) };
+        match (frame, descent.stage) {
+            (Scrub::Sums { sums, .. }, Stage::Groups) => {
+                descent.take_groups(&replica.store.group_sums(), sums.iter(), self.next_slot);
+            }
+            (Scrub::Sums { sums, .. }, Stage::Slots(group)) => {
+                descent.take_slots(group, &replica.store.slot_sums(group.into()), sums.iter(), self.next_slot);
+            }
+            (Scrub::List { more, list, .. }, Stage::List(slot)) => self.take_list(slot, more, list.iter(), replica),
+            (Scrub::Record { body, .. }, Stage::Records(_)) => {
+                let framed = record::decode(body).map_err(|_| Stop::Close(Close::Malformed))?;
+                check_lengths(&framed.record)?;
+                self.take_record(now, &framed.record, replica);
+                return Ok(Next::Wait);
+            }
+            (Scrub::Keys { keys, .. }, Stage::Keys(_)) => {
+                descent.unclear.clear();
+                let (peer, keys) = (link.name().unwrap_or("?"), keys.iter().map(|key| key.escape_ascii().to_string()));
+                let keys = keys.collect::<Vec<String>>();
+                tracing::warn!(
+                    peer,
+                    ?keys,
+                    "scrub: a peer has what this node has not and may have deleted: SET or DEL it to end the difference"
+                );
+            }
+            (Scrub::End { .. }, Stage::Records(_)) => {
+                let asked = descent.missing.len().min(NAMES_MAX);
+                descent.missing.drain(..asked);
+            }
+            (Scrub::End { .. }, Stage::Keys(_)) => descent.unclear.clear(),
+            // The slot is too full, or the peer no longer at that cut.
+            (Scrub::End { .. }, Stage::List(_)) => descent.after = None,
+            (Scrub::End { .. }, Stage::Groups | Stage::Slots(_)) => return Ok(Next::GiveUp),
+            (
+                Scrub::Sums { .. } | Scrub::List { .. } | Scrub::Record { .. } | Scrub::Keys { .. } | Scrub::Ask(_),
+                _,
+            ) => {
+                return Err(Stop::Close(Close::Malformed));
+            }
+        }
+        Ok(Next::Ask)
+    }
+
     /// A page of what the peer has in `slot`: notes what is missing here, and what is unclear.
     fn take_list(&mut self, slot: u16, more: bool, theirs: impl Iterator<Item = Listed>, replica: &Replica) {
         let Some(descent) = &mut self.descent else { return };

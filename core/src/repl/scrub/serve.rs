@@ -7,8 +7,8 @@ use crate::replica::Replica;
 use crate::version::Hlc;
 use crate::wire::scrub::{self, About, Ask, LIST_ENTRIES_MAX};
 
-/// Questions that are answered between two heartbeats: more than a descent has. What comes above them is told that there
-/// is no answer.
+/// Questions that are answered between two heartbeats: more than a descent has. What comes above them is told that
+/// there is no answer.
 const ANSWERS_MAX: u32 = 64;
 
 /// Bytes of records staged ahead: a few writes' worth, so that the stream beside them keeps moving.
