@@ -711,7 +711,14 @@ mod tests {
         let status = |ms: u64, drained| {
             let clocks = Clocks { wall: WallMs(ms), hlc: Hlc(ms << 16) };
             let mut out = Vec::new();
-            emit_status(clocks, OriginId(3), (true, drained), 9, [(OriginId(3), Hlc(4))].into_iter(), &mut out);
+            emit_status(
+                clocks,
+                OriginId(3),
+                (true, drained),
+                (9, Root { sum: 7, cut: WallMs(8) }),
+                [(OriginId(3), Hlc(4))].into_iter(),
+                &mut out,
+            );
             let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
             assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, 9));
             assert!(status.frontier.iter().eq([(OriginId(3), Hlc(4))]));
