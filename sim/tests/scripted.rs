@@ -155,3 +155,42 @@ fn an_expired_key_is_expired_everywhere() {
         .collect();
     check(&text, [(300, 0, Ask::Set { key: 0, token: 9, pad: 3, ttl_ms: 1_000 })]);
 }
+
+#[test]
+fn what_memories_lost_comes_back_from_others() {
+    let text: String = (0..8)
+        .map(|at| format!("{} rot node={} key={}\n", 2_000_000 + at * 100_000, at / 4, at % 4))
+        .chain((0..3).map(|client| format!("4900000 get client={client} key=1\n")))
+        .collect();
+    let stats = check(&text, sets(0, 100, 100, 12, 4, 20));
+    assert_eq!((stats.rotted, stats.repaired, stats.lost), (8, 8, 0));
+}
+
+#[test]
+fn what_a_memory_lost_under_steady_writes_comes_back() {
+    let asks = [sets(1, 100, 5, 900, 3, 20), sets(2, 103, 7, 600, 3, 20)].concat();
+    let stats = check("keys 40\n90000 set client=0 key=39 token=1 pad=9 ttl_ms=0\n1000000 rot node=1 key=39", asks);
+    assert_eq!((stats.rotted, stats.repaired), (1, 1));
+}
+
+#[test]
+fn a_delete_that_a_memory_lost_while_a_node_was_away_does_not_undo_itself() {
+    let stats = check(
+        "500000 partition side=4 ms=3000\n1000000 del client=0 key=0\n1500000 rot node=1 key=0\n\
+         4000000 set client=0 key=1 token=7 pad=0 ttl_ms=0\n4900000 get client=1 key=0\n4900000 get client=2 key=0",
+        sets(2, 100, 50, 4, 4, 8),
+    );
+    assert_eq!((stats.rotted, stats.lost), (1, 0));
+}
+
+#[test]
+fn what_is_deleted_while_scrub_looks_at_it_stays_deleted() {
+    // Deletes are collected while entries elsewhere are lost and put back, with clocks apart and a node that flaps.
+    let rots: String =
+        (0..40).map(|at| format!("{} rot node={} key={}\n", 300_000 + at * 110_000, at % 3, at % 8)).collect();
+    let flaps: String = (0..10).map(|at| format!("{} reset from=0 to=1\n", 400_000 + at * 400_000)).collect();
+    let dels = (0..60).map(|at| (250 + at * 75, at % 3, Ask::Del { key: (at * 5) % 8 }));
+    let asks: Vec<_> = sets(0, 100, 20, 230, 8, 8).into_iter().chain(sets(1, 111, 45, 100, 8, 8)).chain(dels).collect();
+    let stats = check(&format!("keys 8\ncollect_ms 50\nheartbeat_ms 50\nskew_ms 20\n{rots}{flaps}"), asks);
+    assert!(stats.collected > 20 && stats.rotted > 20, "{stats}");
+}

@@ -46,6 +46,9 @@ impl Judge {
         let is_grave = old.token.is_none() || is_husk;
         // What was away may have to drop values that were deleted meanwhile.
         let deleted = self.burials.newest.get(&key).is_some_and(|newest| *newest > old.version);
+        if !is_grave && !deleted && self.is_rotten(key) {
+            return self.rotted(run, key);
+        }
         if !is_grave && !deleted {
             self.fail(Oracle::Lww, || format!("run {}: k{key} is gone; it was {old:?}", run.0));
         }

@@ -107,9 +107,8 @@ struct Run {
     buried: BTreeSet<Version>,
     /// The number of the newest conflict that it listed when last looked at.
     conflicts: u64,
-    /// By key: what its memory lost last, and how often it has.
+    /// By key: what its memory lost last.
     rotten: BTreeMap<u64, Version>,
-    rots: u64,
     /// What scrubbing had done when last looked at.
     scrubbed: Scrubbed,
 }
@@ -217,7 +216,6 @@ impl Judge {
             buried: BTreeSet::new(),
             conflicts: 0,
             rotten: BTreeMap::new(),
-            rots: 0,
             scrubbed: Scrubbed::default(),
         });
         self.stats.runs += 1;

@@ -12,15 +12,20 @@ impl Judge {
         let state = self.run_mut(run);
         let Some(lost) = state.entries[size(key)].take() else { return };
         state.rotten.insert(key, lost.version);
-        state.rots += 1;
         self.stats.rotted += 1;
         self.recount();
+    }
+
+    /// Whether any memory has lost something of `key`. A sweep from who lost it does not bring it, and has who rejoins
+    /// drop it.
+    pub(super) fn is_rotten(&self, key: u64) -> bool {
+        self.runs.iter().any(|run| run.rotten.contains_key(&key))
     }
 
     /// Looks at what scrubbing has found. Where nothing rots there is nothing to be found; and where a delete is lost,
     /// what it had deleted may be found before it.
     pub fn scrubbed(&mut self, run: RunId, scrubbed: Scrubbed) {
-        let (before, rots) = (self.run(run).scrubbed, self.run(run).rots);
+        let (before, rots) = (self.run(run).scrubbed, self.stats.rotted);
         if before == scrubbed {
             return;
         }
@@ -35,9 +40,8 @@ impl Judge {
     /// Whether a node lacks what its memory lost, and has said that it cannot tell that from what was deleted.
     pub(super) fn is_left_alone(&self, nodes: &[(RunId, &Node)]) -> bool {
         nodes.iter().any(|(run, node)| {
-            let state = self.run(*run);
-            let lacks = |key: &u64| state.entries[size(*key)].is_none();
-            node.scrubbed().unrepairable > 0 && state.rotten.keys().any(lacks)
+            let mut entries = self.run(*run).entries.iter().zip(0..);
+            node.scrubbed().unrepairable > 0 && entries.any(|(entry, key)| entry.is_none() && self.is_rotten(key))
         })
     }
 }
