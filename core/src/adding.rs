@@ -1,7 +1,7 @@
 //! Adding to counters.
 
 use crate::counter::{Count, Counter, Part};
-use crate::origins::Claims;
+use crate::origins::Known;
 use crate::record::Record;
 use crate::replica::{Refused, Replica};
 use crate::store::OriginsFull;
@@ -63,11 +63,12 @@ impl Replica {
     /// one of the two is a counter. What the cluster knew and has no more, it has reset. What of a part only this node
     /// knows is kept as this run's, which adds up to the same. What the sender holds and does not claim comes later,
     /// by another way; taken now, it would look as if nobody had it.
-    pub(crate) fn meet_counter(&mut self, now: Now, record: &Record<'_>, claims: &Claims) -> Result<(), OriginsFull> {
+    pub(crate) fn meet_counter(&mut self, now: Now, record: &Record<'_>, claims: &Known) -> Result<(), OriginsFull> {
         let key = record.key;
         let own = self.own();
         let mut theirs = Counter::of(record);
-        let is_claimed = |version: Version| version.hlc <= claims.of(version.origin);
+        let retired = self.origins.retired();
+        let is_claimed = |version: Version| claims.covers(version, retired);
         let stands = self.store.get(key);
         let text = stands.as_ref().and_then(|stands| stands.value).map(<[u8]>::to_vec);
         let stands = stands.map(|stands| Record { key, value: text.as_deref(), ..stands });

@@ -17,6 +17,8 @@ mod rand;
 mod record;
 mod repl;
 mod replica;
+mod retired;
+mod retiring;
 mod session;
 mod stats;
 mod store;

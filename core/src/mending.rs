@@ -113,7 +113,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::origins::Claims;
+    use crate::origins::Known;
     use crate::replica::Exposure;
     use crate::store::SLOTS;
     use crate::time::{Mono, WallMs};
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn what_may_have_been_deleted_and_forgotten_stays_away() {
         let mut replica = replica(Some(record(60, None, None)));
-        let mut stable = Claims::default();
-        stable.raise(OriginId(9), Hlc(COVERED));
+        let mut stable = Known::default();
+        stable.claims.raise(OriginId(9), Hlc(COVERED));
         let mut count = 0;
         for slot in 0..SLOTS {
             replica.collect(slot, &stable, &mut count);

@@ -12,6 +12,7 @@ use crate::rand::Rand;
 use crate::record::Record;
 use crate::repl::{Context, LINKS_MAX, Replication, STAGED_BYTES_MAX, Scrubbed};
 use crate::replica::{Exposure, Replica};
+use crate::retired::RETIRED_MAX;
 use crate::session::ClientSession;
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
@@ -371,10 +372,24 @@ impl Node {
         self.replica.own()
     }
 
-    /// Visits the frontier: everything an origin wrote up to that reading is held.
-    pub fn frontier(&self, visit: &mut dyn FnMut(OriginId, Hlc)) {
+    /// Visits the accounts: an origin, up to where everything of it is held, and where the newest is that is held.
+    pub fn accounts(&self, visit: &mut dyn FnMut(OriginId, Hlc, Hlc)) {
         for origin in self.replica.origins.iter() {
-            visit(origin.id, origin.frontier);
+            visit(origin.id, origin.frontier, origin.held);
+        }
+    }
+
+    /// The length of the ledger of retired origins and a hash of it, as peers are told.
+    #[must_use]
+    pub fn retired_mark(&self) -> (u32, u64) {
+        let mark = self.replica.mark();
+        (mark.len, mark.hash)
+    }
+
+    /// Visits the ledger behind its first `len` entries: each origin, and where its records end.
+    pub fn retired(&self, len: u32, visit: &mut dyn FnMut(OriginId, Hlc)) {
+        for (origin, last) in self.replica.origins.retired().since(len) {
+            visit(origin, last);
         }
     }
 
@@ -406,6 +421,7 @@ impl Node {
             ring_bytes: self.replica.tail.bytes(),
             addresses: (self.repl.members.targets().len(), MEMBERS_MAX + self.config.peers.len()),
             origins: (self.replica.origins.len(), ORIGINS_MAX),
+            retired: (self.replica.origins.retired().len() as usize, RETIRED_MAX),
             links: (self.repl.links.len(), LINKS_MAX),
             staged_bytes: (self.repl.staged_bytes(), STAGED_OVERSHOOT_BYTES + STAGED_BYTES_MAX),
             conflicts: (self.replica.ledger.len(), CONFLICTS_MAX),
@@ -427,6 +443,8 @@ pub struct Gauges {
     pub addresses: (usize, usize),
     /// Origins known.
     pub origins: (usize, usize),
+    /// Origins in the ledger of those that have ended.
+    pub retired: (usize, usize),
     /// Links, both ways.
     pub links: (usize, usize),
     /// Bytes waiting inside the node for the link that has most of them.

@@ -1,11 +1,15 @@
 //! What this node holds of every origin: the frontier it claims, and the newest record it has at all.
 
+use crate::retired::{Mark, Retired};
 use crate::time::Mono;
-use crate::version::{Hlc, OriginId};
+use crate::version::{Hlc, OriginId, Version};
 
-/// Origins that a node keeps account of. A frontier is sent with every heartbeat; 4,096 are 96 KiB, and thirty nodes
-/// restarted once a week need three years to get there.
+/// Origins that a node keeps account of. A frontier is sent with every heartbeat; 4,096 are 64 KiB, and so many runs
+/// that cannot be [retired](crate::retired) thirty nodes have in three years of weekly restarts.
 pub(crate) const ORIGINS_MAX: usize = 4_096;
+
+/// Of these, taken at most for retired origins of which an unfinished sweep has brought something.
+const UNFINISHED_MAX: usize = ORIGINS_MAX / 2;
 
 /// Of these, kept for a run's own: the one it began with, and the one under which it writes anew.
 const OWN_ORIGINS_MAX: usize = 2;
@@ -26,26 +30,44 @@ pub(crate) struct Origin {
     pub(crate) progress: Mono,
 }
 
-/// The accounts, ordered by id: what is sent does not depend on when an origin was first heard of.
+/// The accounts, and the ledger of those that need none any more.
 #[derive(Debug, Default)]
-pub(crate) struct Origins(Vec<Origin>);
+pub(crate) struct Origins {
+    /// Ordered by id: what is sent does not depend on when an origin was first heard of.
+    accounts: Vec<Origin>,
+    /// All that it says is covered. An origin in it has an account only if there is more of it than that, or if it is
+    /// this node's own.
+    retired: Retired,
+}
 
 impl Origins {
+    /// The accounts.
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Origin> {
-        self.0.iter()
+        self.accounts.iter()
     }
 
+    /// How many accounts there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.accounts.len()
+    }
+
+    pub(crate) fn retired(&self) -> &Retired {
+        &self.retired
     }
 
     /// The frontier of `id`; zero for an origin never heard of.
     pub(crate) fn frontier(&self, id: OriginId) -> Hlc {
-        self.find(id).map_or(Hlc::ZERO, |origin| origin.frontier)
+        self.find(id).map_or_else(|| self.retired.last_of(id), |origin| origin.frontier)
     }
 
+    /// The account of `id`.
     pub(crate) fn find(&self, id: OriginId) -> Option<&Origin> {
-        self.index(id).ok().map(|at| &self.0[at])
+        self.index(id).ok().map(|at| &self.accounts[at])
+    }
+
+    /// Whether anything was ever heard of `id`.
+    pub(crate) fn has_heard_of(&self, id: OriginId) -> bool {
+        self.find(id).is_some() || self.retired.number_of(id).is_some()
     }
 
     /// The account of `id`, opened now if there was none. `None` when there are too many.
@@ -62,23 +84,23 @@ impl Origins {
     fn open_below(&mut self, origins_max: usize, id: OriginId, now: Mono) -> Option<&mut Origin> {
         let at = match self.index(id) {
             Ok(at) => at,
-            Err(_) if self.0.len() >= origins_max => return None,
+            Err(_) if self.accounts.len() >= origins_max => return None,
             Err(at) => {
-                let zero = Hlc::ZERO;
-                let fresh = Origin { id, frontier: zero, held: zero, swept: zero, announced: zero, progress: now };
-                self.0.insert(at, fresh);
+                let (frontier, zero) = (self.retired.last_of(id), Hlc::ZERO);
+                let fresh = Origin { id, frontier, held: frontier, swept: zero, announced: zero, progress: now };
+                self.accounts.insert(at, fresh);
                 at
             }
         };
-        Some(&mut self.0[at])
+        Some(&mut self.accounts[at])
     }
 
     /// Claims everything of `id` up to `hlc`. True if that is news.
     pub(crate) fn claim(&mut self, id: OriginId, hlc: Hlc, now: Mono) -> bool {
-        let Some(origin) = self.open(id, now) else { return false };
-        if hlc <= origin.frontier {
+        if hlc <= self.frontier(id) {
             return false;
         }
+        let Some(origin) = self.open(id, now) else { return false };
         origin.frontier = hlc;
         origin.held = origin.held.max(hlc);
         origin.progress = now;
@@ -87,45 +109,97 @@ impl Origins {
 
     /// Notes that a record of `id` at `hlc` is held. False when there is no room for its origin.
     pub(crate) fn hold(&mut self, id: OriginId, hlc: Hlc, now: Mono) -> bool {
-        match self.open(id, now) {
-            Some(origin) => {
-                origin.held = origin.held.max(hlc);
-                true
-            }
-            None => false,
+        if hlc <= self.retired.last_of(id) {
+            return true;
         }
+        self.open(id, now).is_some_and(|origin| {
+            origin.held = origin.held.max(hlc);
+            true
+        })
+    }
+
+    /// As [`hold`](Self::hold), for an origin that will be retired at the end of the sweep that brings the record. One
+    /// that there is no room for is not found should the sweep be cut, and nobody else have it.
+    pub(crate) fn hold_unfinished(&mut self, id: OriginId, hlc: Hlc, now: Mono) {
+        if let Some(origin) = self.open_below(UNFINISHED_MAX, id, now) {
+            origin.held = origin.held.max(hlc);
+        }
+    }
+
+    /// Retires `id`, of which everything is held up to `last` and nothing comes behind it. Its account goes, unless it
+    /// says more, or `keeps` it. False if the ledger has no room.
+    pub(crate) fn retire(&mut self, id: OriginId, last: Hlc, keeps: bool) -> bool {
+        if !self.retired.append(id, last) {
+            return false;
+        }
+        if let Ok(at) = self.index(id) {
+            let account = &mut self.accounts[at];
+            (account.frontier, account.held) = (account.frontier.max(last), account.held.max(last));
+            if account.held == last && !keeps {
+                self.accounts.remove(at);
+            }
+        }
+        debug_assert!(self.frontier(id) >= last, "the ledger holds what is covered");
+        true
+    }
+
+    /// Gives all that are retired accounts again, with an empty ledger. False, and nothing is changed, if there is no
+    /// room.
+    pub(crate) fn lapse(&mut self, now: Mono) -> bool {
+        let lacking = self.retired.since(0).filter(|(id, _)| self.find(*id).is_none());
+        if self.len() + lacking.count() > ORIGINS_MAX - OWN_ORIGINS_MAX {
+            return false;
+        }
+        let retired = self.retired.since(0).map(|(id, _)| id).collect::<Vec<_>>();
+        for id in retired {
+            let opened = self.open(id, now);
+            debug_assert!(opened.is_some(), "there is room");
+        }
+        self.retired = Retired::default();
+        true
+    }
+
+    /// Closes the accounts that say nothing: of what was only heard of, and of what is retired, those that are not `kept`.
+    pub(crate) fn close_empty(&mut self, kept: impl Fn(&Origin) -> bool) {
+        let retired = &self.retired;
+        self.accounts.retain(|account| account.held > retired.last_of(account.id) || kept(account));
+    }
+
+    /// Forgets all accounts and the ledger, which is given back.
+    pub(crate) fn clear(&mut self) -> Retired {
+        std::mem::take(self).retired
     }
 
     /// Notes that `id` is being supplied, though nothing of it can be claimed yet.
     pub(crate) fn touch(&mut self, id: OriginId, now: Mono) {
         if let Ok(at) = self.index(id) {
-            self.0[at].progress = now;
+            self.accounts[at].progress = now;
         }
     }
 
     /// Notes that a sweep brought a record of `id` at `hlc`.
     pub(crate) fn sweep(&mut self, id: OriginId, hlc: Hlc) {
         if let Ok(at) = self.index(id) {
-            self.0[at].swept = self.0[at].swept.max(hlc);
+            self.accounts[at].swept = self.accounts[at].swept.max(hlc);
         }
     }
 
     /// Notes that the unclaimed records of `id` up to `hlc` were announced.
     pub(crate) fn announce(&mut self, id: OriginId, hlc: Hlc) {
         if let Ok(at) = self.index(id) {
-            self.0[at].announced = self.0[at].announced.max(hlc);
+            self.accounts[at].announced = self.accounts[at].announced.max(hlc);
         }
     }
 
     /// Forgets an origin that nobody else ever heard of.
     pub(crate) fn remove(&mut self, id: OriginId) {
         if let Ok(at) = self.index(id) {
-            self.0.remove(at);
+            self.accounts.remove(at);
         }
     }
 
     fn index(&self, id: OriginId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&id, |origin| origin.id)
+        self.accounts.binary_search_by_key(&id, |origin| origin.id)
     }
 }
 
@@ -160,21 +234,59 @@ impl Claims {
         });
     }
 
-    /// Whether everything that `other` claims is claimed here too.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        self.lacking(other).next().is_none()
-    }
-
-    /// What `other` claims and this does not.
-    pub(crate) fn lacking<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a (OriginId, Hlc)> {
-        other.iter().filter(|(origin, hlc)| *hlc > self.of(*origin))
-    }
-
     /// Raises the claim on `id` to at least `hlc`.
     pub(crate) fn raise(&mut self, id: OriginId, hlc: Hlc) {
         match self.0.binary_search_by_key(&id, |(origin, _)| *origin) {
             Ok(at) => self.0[at].1 = self.0[at].1.max(hlc),
             Err(at) => self.0.insert(at, (id, hlc)),
         }
+    }
+
+    /// Raises many claims at once.
+    pub(crate) fn raise_all(&mut self, claims: impl Iterator<Item = (OriginId, Hlc)>) {
+        self.0.extend(claims);
+        // The greatest of each origin comes first, and stays.
+        self.0.sort_unstable_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)));
+        self.0.dedup_by_key(|(origin, _)| *origin);
+    }
+}
+
+/// What somebody holds: claims on origins, and how much of the ledger, which is the same for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) claims: Claims,
+    /// As many entries of the ledger.
+    pub(crate) retired: u32,
+}
+
+impl Known {
+    /// The claim on `id`, by this node's ledger.
+    pub(crate) fn of(&self, id: OriginId, retired: &Retired) -> Hlc {
+        self.claims.of(id).max(retired.last_within(self.retired, id))
+    }
+
+    pub(crate) fn covers(&self, version: Version, retired: &Retired) -> bool {
+        version.hlc <= self.of(version.origin, retired)
+    }
+}
+
+/// What the sender of a sweep claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Its frontier when the sweep began.
+    pub(crate) frontier: Claims,
+    /// Its ledger then.
+    pub(crate) mark: Mark,
+    /// How many of that ledger's entries the asker has, or will not hear of, and those behind them.
+    pub(crate) from: u32,
+    pub(crate) told: Vec<(OriginId, Hlc)>,
+}
+
+impl Swept {
+    /// All of it in one.
+    pub(crate) fn known(&self) -> Known {
+        let mut known = Known { claims: self.frontier.clone(), retired: self.from };
+        known.claims.raise_all(self.told.iter().copied());
+        known
     }
 }

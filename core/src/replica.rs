@@ -5,13 +5,15 @@
 use crate::collected::Collected;
 use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
-use crate::origins::{Claims, Origins};
+use crate::origins::{Claims, Known, Origins, Swept};
 use crate::record::{Framed, Record, encode};
+use crate::retired::Mark;
+use crate::retiring::Reaped;
 use crate::store::{Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
-use crate::wire::peer::{ClaimsView, NamesView};
+use crate::wire::peer::NamesView;
 
 /// Why a client's write was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,16 +104,16 @@ pub(crate) struct Replica {
     pub(crate) store: Store,
     pub(crate) origins: Origins,
     pub(crate) tail: Tail,
-    clock: HlcClock,
+    pub(crate) clock: HlcClock,
     /// The origin of what is written now.
-    own: OriginId,
+    pub(crate) own: OriginId,
     own_last: Hlc,
     own_first: Option<Hlc>,
     own_records: u64,
     /// The newest write from before the cluster forgot this node and took it in again.
     before: Option<Version>,
     /// What was written before an established member had a say, hidden until all of it has been written anew.
-    reissued: Option<OriginId>,
+    pub(crate) reissued: Option<OriginId>,
     /// Where the stream stood when all of that had been written anew.
     reissued_upto: Hlc,
     /// The least stamp of the hidden records that records of peers took the place of, if any did. Nobody will ever see
@@ -121,13 +123,15 @@ pub(crate) struct Replica {
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
     /// While a sweep is under way: what will be claimed at its end.
-    sweeping: Option<Claims>,
+    pub(crate) sweeping: Option<Claims>,
     /// Off until the first peer is known: a node on its own pays nothing for a tail.
     tail_on: bool,
-    /// By origin: the newest tombstone or husk that was taken out, here or by who swept this node.
-    reaped: Claims,
+    /// What was taken out, here or by who swept this node.
+    pub(crate) reaped: Reaped,
     /// What is remembered of them, by key.
     pub(crate) collected: Collected,
+    /// Of a cluster met, the ledger that this node's gave way to: it takes up no lesser one meanwhile.
+    pub(crate) bound_for: Mark,
     /// What lost to a write that had not seen it, one of the two being this run's.
     pub(crate) ledger: Ledger,
     scratch: Vec<u8>,
@@ -154,8 +158,9 @@ impl Replica {
             refused: None,
             sweeping: None,
             tail_on: false,
-            reaped: Claims::default(),
+            reaped: Reaped::default(),
             collected: Collected::default(),
+            bound_for: Mark::default(),
             ledger: Ledger::default(),
             scratch: Vec::new(),
         }
@@ -284,15 +289,6 @@ impl Replica {
         })
     }
 
-    /// Notes that a record of this version is held from now on.
-    pub(crate) fn hold(&mut self, now: Mono, version: Version) -> Result<(), OriginsFull> {
-        if !self.origins.hold(version.origin, version.hlc, now) {
-            return Err(OriginsFull);
-        }
-        self.clock.observe(version.hlc);
-        Ok(())
-    }
-
     /// As [`take`](Self::take), for a counter, of which a part may be news and another not.
     fn take_counter(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
         let counter = Counter::of(record);
@@ -354,7 +350,7 @@ impl Replica {
     }
 
     /// Takes a record of a sweep that claims `claims`. It advances nothing until the sweep is whole.
-    pub(crate) fn swept(&mut self, now: Now, record: &Record<'_>, claims: &Claims) -> Result<(), OriginsFull> {
+    pub(crate) fn swept(&mut self, now: Now, record: &Record<'_>, claims: &Known) -> Result<(), OriginsFull> {
         let Version { hlc, origin } = record.version;
         let stands = self.store.get(record.key);
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
@@ -382,35 +378,6 @@ impl Replica {
             self.origins.sweep(origin, hlc);
         }
         Ok(())
-    }
-
-    /// A sweep with these claims begins: until its end, streams continue from what it will have brought.
-    pub(crate) fn begin_sweep(&mut self, now: Mono, mut claims: Claims) -> Result<(), OriginsFull> {
-        for (origin, _) in claims.iter() {
-            self.origins.open(*origin, now).ok_or(OriginsFull)?;
-        }
-        for origin in self.origins.iter() {
-            claims.raise(origin.id, origin.frontier);
-        }
-        self.sweeping = Some(claims);
-        Ok(())
-    }
-
-    /// The sweep is whole: everything that it and the streams beside it brought is claimed, and what is written next is
-    /// newer than anything that the sender ever knew.
-    pub(crate) fn end_sweep(&mut self, now: Mono, sender_clock: Hlc, reaped: &ClaimsView<'_>) {
-        for (origin, hlc) in reaped.iter() {
-            if hlc > self.origins.frontier(origin) {
-                self.collected.note_elsewhere(hlc);
-            }
-            self.reaped.raise(origin, hlc);
-        }
-        let Some(claims) = self.sweeping.take() else { return };
-        for (origin, hlc) in claims.iter() {
-            self.origins.claim(*origin, *hlc, now);
-            self.clock.observe(*hlc);
-        }
-        self.clock.observe(sender_clock);
     }
 
     /// The sweep was cut: what it brought is held, and not claimed.
@@ -461,26 +428,22 @@ impl Replica {
         matches!(self.exposure, Exposure::Returning(_))
     }
 
-    /// What was taken out, by origin.
-    pub(crate) fn reaped(&self) -> &Claims {
-        &self.reaped
-    }
-
     /// Takes out of `slot` what is without a value and `stable` covers; counts it.
-    pub(crate) fn collect(&mut self, slot: u16, stable: &Claims, count: &mut u64) -> Graves {
-        let Self { store, reaped, collected, .. } = self;
-        let is_stable = |version: Version| version.hlc <= stable.of(version.origin);
+    pub(crate) fn collect(&mut self, slot: u16, stable: &Known, count: &mut u64) -> Graves {
+        let Self { store, reaped, collected, origins, .. } = self;
+        let is_stable = |version: Version| stable.covers(version, origins.retired());
         store.collect(slot, is_stable, |record| {
             let version = record.version;
-            reaped.raise(version.origin, version.hlc);
+            reaped.note(version, origins.retired());
             collected.note(key_name(record.key), version.hlc);
             *count += 1;
         })
     }
 
     /// Takes out of `slot` what the sender of a sweep knew (`claims`) and no longer holds under any version.
-    pub(crate) fn reconcile(&mut self, slot: u16, claims: &Claims, held: &NamesView<'_>) -> usize {
-        let is_known = |version: Version| version.hlc <= claims.of(version.origin);
+    pub(crate) fn reconcile(&mut self, slot: u16, claims: &Known, held: &NamesView<'_>) -> usize {
+        let origins = std::mem::take(&mut self.origins);
+        let is_known = |version: Version| claims.covers(version, origins.retired());
         let mut mixed = Vec::new();
         let count = self.store.discard(slot, |record| {
             if held.contains(key_name(record.key)) {
@@ -493,6 +456,7 @@ impl Replica {
             is_known(record.version)
         });
         mixed.iter().for_each(|key| self.strip_counter(key, is_known));
+        self.origins = origins;
         count
     }
 
@@ -512,14 +476,12 @@ impl Replica {
 
     /// The sweep that a member which was forgotten waited for is whole: `claims` is what the cluster knows. Everything
     /// else in here only this node has, and is written anew as `fresh`, which nobody has seen.
-    pub(crate) fn returned(&mut self, now: Mono, claims: &Claims, fresh: OriginId) {
-        self.before = self.before.map(|before| Version { hlc: before.hlc.min(claims.of(before.origin)), ..before });
+    pub(crate) fn returned(&mut self, now: Mono, swept: &Swept, fresh: OriginId) {
+        self.take_up(now, swept);
+        self.before =
+            self.before.map(|before| Version { hlc: before.hlc.min(self.origins.frontier(before.origin)), ..before });
         self.before = self.before.filter(|before| before.hlc > Hlc::ZERO);
         self.exposure = Exposure::Returning(Return::Reissuing);
-        self.origins = Origins::default();
-        for (origin, hlc) in claims.iter() {
-            self.origins.claim(*origin, *hlc, now);
-        }
         self.write_as(now, fresh);
     }
 
@@ -532,10 +494,7 @@ impl Replica {
 
     /// The frontier as peers may see it.
     pub(crate) fn exposed(&self) -> impl Iterator<Item = (OriginId, Hlc)> + Clone + '_ {
-        self.origins
-            .iter()
-            .filter(|origin| origin.frontier > Hlc::ZERO && !self.is_hidden(origin.id))
-            .map(|origin| (origin.id, origin.frontier))
+        self.origins.iter().filter(|origin| self.states(origin)).map(|origin| (origin.id, origin.frontier))
     }
 
     /// An established member's clock reads `theirs`. If something hidden was stamped at or below it, everything hidden
@@ -644,7 +603,7 @@ impl Replica {
         }
     }
 
-    fn is_own(&self, origin: OriginId) -> bool {
+    pub(crate) fn is_own(&self, origin: OriginId) -> bool {
         origin == self.own || self.reissued == Some(origin)
     }
 

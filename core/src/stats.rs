@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::json::Json;
 use crate::repl::{Blocked, DialState, Replication, Role, Scrubbed};
 use crate::replica::Replica;
+use crate::retired::RETIRED_MAX;
 use crate::time::Now;
 
 /// What a node counts besides its data.
@@ -51,6 +52,9 @@ pub(crate) fn emit_stats(
     json.number("expired", store.husks());
     json.number("collected", repl.collected());
     emit_blockers(config, replica, repl, &mut json);
+    json.number("origins", replica.origins.len() as u64);
+    json.number("retired", u64::from(replica.origins.retired().len()));
+    json.number("retired_max", RETIRED_MAX as u64);
     let besides = replica.tail.memory_bytes() + replica.ledger.bytes() + replica.collected.memory_bytes();
     json.number("memory_bytes", store.memory_bytes() + besides as u64);
     json.string("digest", &format!("{digest:032x}"));

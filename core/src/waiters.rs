@@ -143,7 +143,7 @@ impl Waiters {
         if self.copies.is_empty() {
             return;
         }
-        let held = repl.copies(replica.own());
+        let held = repl.copies(replica);
         for (count, upto) in (1..).zip(&held) {
             while let Some((_, _, conn)) =
                 self.copies.range((count, Hlc::ZERO, ConnId(0))..=(count, *upto, LAST)).next()
@@ -162,7 +162,7 @@ impl Waiters {
             return;
         }
         self.stamp(replica);
-        let held = repl.copies(replica.own());
+        let held = repl.copies(replica);
         while let Some((deadline, conn)) = self.deadlines.first().copied()
             && deadline <= now.mono
         {
@@ -197,9 +197,11 @@ impl Waiters {
 
     /// Serves those for whom enough is here: one step for each origin that is both known and waited for.
     fn look_here(&mut self, replica: &Replica, effects: &mut Effects) {
-        if self.here.len() > replica.origins.len() {
-            for origin in replica.origins.iter() {
-                self.serve_here(origin.id, origin.frontier, replica, effects);
+        let retired = replica.origins.retired();
+        if self.here.len() > replica.origins.len() + retired.len() as usize {
+            let accounts = replica.origins.iter().map(|origin| (origin.id, origin.frontier));
+            for (origin, hlc) in retired.since(0).chain(accounts) {
+                self.serve_here(origin, hlc, replica, effects);
             }
             return;
         }
@@ -316,7 +318,7 @@ impl Asker {
     ) -> Flow {
         let reply = match waiting {
             Waiting::Copies { count: wanted, ms } => {
-                let count = count_held(&repl.copies(replica.own()), target(self.wrote, replica));
+                let count = count_held(&repl.copies(replica), target(self.wrote, replica));
                 if count < wanted {
                     let wanted = Wanted::Copies { count: wanted, wrote: self.wrote };
                     waiters.wait(self.now, self.conn, wanted, ms, replica);

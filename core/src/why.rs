@@ -49,8 +49,8 @@ fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: 
     json.number_or_null("ttl_ms", ttl_ms(now, record.deadline));
     let members = || repl.members.iter().map(|(name, _)| name);
     let holds = |name: &&str| match record.is_counter {
-        true => Counter::of(&record).versions().all(|version| repl.holds(name, version)),
-        false => repl.holds(name, record.version),
+        true => Counter::of(&record).versions().all(|version| repl.holds(name, version, &replica.origins)),
+        false => repl.holds(name, record.version, &replica.origins),
     };
     json.strings("held_by", members().filter(holds));
     json.strings("not_yet", members().filter(|name| !holds(name)));

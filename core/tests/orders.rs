@@ -168,8 +168,11 @@ impl Driver {
             Call::Rest => self.rest(),
         }
         let gauges = self.node.gauges();
-        let Gauges { ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers } = gauges;
-        for (held, most) in [ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers] {
+        let Gauges { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers } =
+            gauges;
+        for (held, most) in
+            [ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers]
+        {
             assert!(held <= most, "{gauges:?}");
         }
     }

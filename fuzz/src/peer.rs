@@ -145,6 +145,7 @@ impl Bench {
             ("ring bytes", gauges.ring_bytes),
             ("addresses", gauges.addresses),
             ("origins", gauges.origins),
+            ("retired", gauges.retired),
             ("links", gauges.links),
             ("staged bytes", gauges.staged_bytes),
             ("conflicts", gauges.conflicts),

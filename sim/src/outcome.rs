@@ -36,6 +36,8 @@ pub enum Oracle {
     Convergence,
     /// Digests at one cut are equal exactly when the live data is.
     Digest,
+    /// All members' ledgers of retired runs are beginnings of one; what is in them ended where they say.
+    Retirement,
     /// A key's version never decreases in a run; one version carries one value; every version was written by someone.
     Lww,
     /// What is listed as a conflict was written so by two runs, and neither had seen the other's write.
@@ -93,6 +95,10 @@ pub struct Stats {
     pub descents: u64,
     /// Entries that scrubbing put back.
     pub repaired: u64,
+    /// Origins retired, once for each ledger that came up with them.
+    pub retired: u64,
+    /// Ledgers of clusters that had come up apart and met.
+    pub forked: u64,
     /// From the heal until the survivors agreed.
     pub converged_ms: u64,
     /// Simulated time.
@@ -114,6 +120,8 @@ impl Stats {
         self.rotted += other.rotted;
         self.descents += other.descents;
         self.repaired += other.repaired;
+        self.retired += other.retired;
+        self.forked += other.forked;
         self.converged_ms = self.converged_ms.max(other.converged_ms);
         self.simulated_ms += other.simulated_ms;
     }
@@ -141,6 +149,8 @@ impl fmt::Display for Stats {
             rotted,
             descents,
             repaired,
+            retired,
+            forked,
             converged_ms,
             simulated_ms,
         } = self;
@@ -148,7 +158,8 @@ impl fmt::Display for Stats {
             f,
             "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} conflicts={conflicts} \
              lost={lost} collected={collected} added={added} rotted={rotted} descents={descents} \
-             repaired={repaired} converged_ms={converged_ms} simulated_ms={simulated_ms}"
+             repaired={repaired} retired={retired} forked={forked} converged_ms={converged_ms} \
+             simulated_ms={simulated_ms}"
         )
     }
 }

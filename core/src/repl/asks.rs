@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::repl::{Replication, Role};
 use crate::replica::Replica;
-use crate::version::{Hlc, OriginId};
+use crate::version::Hlc;
 
 /// Where a feeding link stands in asking its peer how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +49,13 @@ impl Asking {
 }
 
 impl Replication {
-    /// How far each linked member is known to have the stream of `own`, this run's origin, greatest first.
-    pub(crate) fn copies(&self, own: OriginId) -> Vec<Hlc> {
+    /// How far each linked member is known to have this run's stream, greatest first.
+    pub(crate) fn copies(&self, replica: &Replica) -> Vec<Hlc> {
         let mut by_name: BTreeMap<&str, Hlc> = BTreeMap::new();
         let peers = self.links.values().filter_map(|link| link.peer.as_ref());
         for peer in peers.filter(|peer| peer.stated) {
             let held = by_name.entry(&peer.name).or_default();
-            *held = (*held).max(peer.frontier.of(own));
+            *held = (*held).max(peer.holds(replica.own(), &replica.origins));
         }
         let mut copies: Vec<Hlc> = by_name.into_values().collect();
         copies.sort_unstable_by(|one, other| other.cmp(one));
@@ -66,7 +66,7 @@ impl Replication {
     pub(crate) fn ask_statuses(&mut self, upto: Hlc, replica: &Replica) {
         for link in self.links.values_mut() {
             let (Role::Feed(feed), Some(peer)) = (&mut link.role, &link.peer) else { continue };
-            if peer.frontier.of(replica.own()) < upto {
+            if peer.holds(replica.own(), &replica.origins) < upto {
                 feed.asking.want(upto);
                 feed.ask(replica, &mut link.staged);
             }

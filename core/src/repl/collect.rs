@@ -8,12 +8,13 @@
 //! Only statements of members that are linked at the moment count. One that is away holds collection up, by name, until
 //! it comes back or an operator lets the cluster forget it.
 
-use crate::origins::Claims;
+use crate::origins::{Claims, Known};
 use crate::repl::link::{Link, Role};
 use crate::repl::roster::Roster;
 use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
 use crate::repl::{Context, Links, Replication};
 use crate::replica::{Exposure, Replica};
+use crate::retired::Mark;
 use crate::store::SLOTS;
 use crate::time::{Mono, Now};
 use crate::version::Hlc;
@@ -21,10 +22,18 @@ use crate::version::Hlc;
 /// What a member stated, on its way to being counted on.
 #[derive(Debug, Default)]
 pub(crate) struct Vouch {
-    /// The roster under which it was stated, and what.
-    pending: Option<(u64, Claims)>,
+    pending: Option<Statement>,
     /// The newest statement that this node's own frontier covers.
-    stands: Option<(u64, Claims)>,
+    stands: Option<Statement>,
+}
+
+#[derive(Debug)]
+struct Statement {
+    /// The roster under which it was made.
+    roster: u64,
+    frontier: Claims,
+    /// The ledger, which is left out of the frontier.
+    retired: Mark,
 }
 
 /// Who holds up collection, and why.
@@ -48,29 +57,32 @@ pub(super) struct Collector {
 
 #[derive(Debug)]
 struct Round {
-    stable: Claims,
+    stable: Known,
     slot: u16,
     oldest: Option<Hlc>,
 }
 
 impl Vouch {
     /// Takes in a statement. One that is not covered yet is waited for: under steady writes the newest never is.
-    pub(super) fn state(&mut self, roster: u64, frontier: &Claims) {
-        if self.pending.as_ref().is_none_or(|(under, _)| *under != roster) {
-            self.pending = Some((roster, frontier.clone()));
+    pub(super) fn state(&mut self, roster: u64, frontier: &Claims, retired: Mark) {
+        if self.pending.as_ref().is_none_or(|pending| pending.roster != roster) {
+            self.pending = Some(Statement { roster, frontier: frontier.clone(), retired });
         }
     }
 
     /// Counts on what was stated, once this node's own frontier covers it.
     pub(super) fn settle(&mut self, replica: &Replica) {
-        let covered = |claims: &Claims| claims.iter().all(|(origin, hlc)| replica.origins.frontier(*origin) >= *hlc);
-        if self.pending.as_ref().is_some_and(|(_, claims)| covered(claims)) {
+        let covered = |said: &Statement| {
+            replica.origins.retired().continues(said.retired)
+                && said.frontier.iter().all(|(origin, hlc)| replica.origins.frontier(*origin) >= *hlc)
+        };
+        if self.pending.as_ref().is_some_and(covered) {
             self.stands = self.pending.take();
         }
     }
 
-    fn under(&self, roster: u64) -> Option<&Claims> {
-        self.stands.as_ref().filter(|(under, _)| *under == roster).map(|(_, claims)| claims)
+    fn under(&self, roster: u64) -> Option<&Statement> {
+        self.stands.as_ref().filter(|stands| stands.roster == roster)
     }
 }
 
@@ -159,30 +171,29 @@ impl Replication {
 }
 
 /// What every member of the roster has seen, and this node has seen with each; `None` while it cannot be told.
-fn stable(roster: &Roster, links: &Links, cx: &Context<'_>) -> Option<Claims> {
+fn stable(roster: &Roster, links: &Links, cx: &Context<'_>) -> Option<Known> {
     if cx.replica.exposure == Exposure::Hidden || cx.replica.is_reissuing() || !roster.has(&cx.config.name) {
         return None;
     }
     let hash = roster.hash();
-    let mut stable = Claims::default();
-    for origin in cx.replica.origins.iter() {
-        stable.raise(origin.id, origin.frontier);
-    }
+    let mut stable = Known { claims: Claims::default(), retired: cx.replica.mark().len };
+    stable.claims.raise_all(cx.replica.origins.iter().map(|origin| (origin.id, origin.frontier)));
     for name in roster.members().filter(|name| *name != cx.config.name) {
         let vouched = pulled_from(links, name)?.vouched(hash)?;
-        stable.lower_to(vouched);
+        stable.claims.lower_to(&vouched.frontier);
+        stable.retired = stable.retired.min(vouched.retired.len);
     }
     Some(stable)
 }
 
 /// The link over which this node pulls from `name`: its statements come behind all that it was sent by it.
-fn pulled_from<'a>(links: &'a Links, name: &str) -> Option<&'a Link> {
+pub(super) fn pulled_from<'a>(links: &'a Links, name: &str) -> Option<&'a Link> {
     links.values().find(|link| matches!(link.role, Role::Pull(_)) && link.name() == Some(name))
 }
 
 impl Link {
     /// What the peer stated under this roster, and this node covers.
-    fn vouched(&self, roster: u64) -> Option<&Claims> {
+    fn vouched(&self, roster: u64) -> Option<&Statement> {
         self.peer.as_ref()?.vouch.under(roster)
     }
 }

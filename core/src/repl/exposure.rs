@@ -5,7 +5,7 @@
 //! what turns out to be stamped too low. Clients are served meanwhile.
 
 use crate::boundary::Close;
-use crate::origins::Claims;
+use crate::origins::Swept;
 use crate::repl::leave::Leave;
 use crate::repl::link::{Peer, Role};
 use crate::repl::members::DialState;
@@ -64,7 +64,7 @@ impl Replication {
         let fresh = OriginId(self.rand.next_u64() | 1);
         let reissue = cx.replica.expose(now.mono, clock, fresh);
         if reissue {
-            self.writers.learn(std::iter::once((fresh, cx.config.name.as_str())), &cx.replica.origins);
+            self.writers.learn(std::iter::once((fresh, cx.config.name.as_str())), |origin| cx.replica.uses(origin));
             self.reissue = Reissue::default();
         }
         tracing::info!(reissue, "established: peers may see what this node writes");
@@ -112,9 +112,9 @@ impl Replication {
     }
 
     /// The sweep that a member which was forgotten waited for is whole.
-    pub(super) fn on_home_swept(&mut self, now: Now, claims: &Claims, cx: &mut Context<'_>) {
+    pub(super) fn on_home_swept(&mut self, now: Now, swept: &Swept, cx: &mut Context<'_>) {
         let fresh = OriginId(self.rand.next_u64() | 1);
-        cx.replica.returned(now.mono, claims, fresh);
+        cx.replica.returned(now.mono, swept, fresh);
         self.reissue = Reissue::default();
         self.soon(now.mono);
     }

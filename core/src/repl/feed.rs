@@ -5,16 +5,18 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use crate::counter::Counter;
-use crate::origins::Claims;
+use crate::origins::{Claims, Known};
 use crate::record::{Framed, Record, encode};
 use crate::repl::asks::Asking;
 use crate::repl::staged::Staged;
 use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
 use crate::replica::Replica;
+use crate::retired::Mark;
 use crate::store::SLOTS;
 use crate::tail::{Pos, Tail};
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{self, Place};
+use crate::wire::retired::ENTRIES_MAX;
 
 /// Tail bytes that one call looks through at most: on a fresh link most of them may be for others, and clients wait.
 const SCAN_BYTES_MAX: usize = 1 << 20;
@@ -53,7 +55,7 @@ enum Stream {
 struct SweepOut {
     id: u32,
     /// What the peer held when it asked.
-    known: Claims,
+    known: Known,
     /// The peer is told of each slot which keys are in it: it may hold what was deleted and forgotten since.
     reconciles: bool,
     /// The keys of slots that were gone through since that was last told, and the first of these slots.
@@ -87,7 +89,7 @@ impl Feed {
         }
         for (origin, hlc) in pull.known.iter() {
             // Only what we know of can be sent; a peer cannot make us remember more.
-            if replica.origins.find(origin).is_some() {
+            if replica.origins.has_heard_of(origin) {
                 self.known.raise(origin, hlc);
             }
         }
@@ -108,32 +110,37 @@ impl Feed {
     /// Starts a sweep and says what it will claim: our frontier now, or that of the sweep it continues. The stream
     /// beside it goes on from here, or from wherever it continues that older claim.
     pub(crate) fn sweep(&mut self, replica: &Replica, ask: &peer::SweepAsk<'_>, staged: &mut Staged) {
-        let mut known = Claims::default();
-        ask.known.read_into(&mut known);
+        let mut known = Known::default();
+        ask.known.read_into(&mut known.claims);
+        let mark = replica.mark();
+        let continues = |theirs: Mark| theirs.len <= mark.len && replica.origins.retired().continues(theirs);
+        if continues(ask.retired) {
+            known.retired = ask.retired.len;
+        }
         let mut claims = Claims::default();
-        for (origin, hlc) in replica.exposed() {
-            claims.raise(origin, hlc);
-        }
+        claims.raise_all(replica.exposed());
         let mut place = Place { slot: 0, after: None };
-        let reconciles = if ask.stored { name_of_reaped(replica.reaped(), &known) } else { 0 };
-        let mut resumed = Claims::default();
+        let reconciles = if ask.stored { name_of_reaped(replica, &known) } else { 0 };
         // What was said of a slot before the cut says nothing of what was collected in it since.
-        if let Some(resume) = ask.resume.as_ref().filter(|resume| resume.reconciles == reconciles) {
-            resume.claims.read_into(&mut resumed);
-            if claims.covers(&resumed) {
-                place = resume.place;
-                claims = resumed;
-                self.known = known.clone();
-                for (origin, hlc) in claims.iter() {
-                    self.known.raise(*origin, *hlc);
-                }
-                self.move_to(replica.tail.start());
+        let resumed = ask.resume.as_ref().filter(|resume| resume.reconciles == reconciles && continues(resume.retired));
+        let covers =
+            |(origin, hlc)| hlc <= claims.of(origin).max(replica.origins.retired().last_within(mark.len, origin));
+        let mut retired = mark;
+        if let Some(resume) = resumed.filter(|resume| resume.claims.iter().all(covers)) {
+            place = resume.place;
+            retired = resume.retired;
+            resume.claims.read_into(&mut claims);
+            self.known = known.claims.clone();
+            for (origin, hlc) in claims.iter() {
+                self.known.raise(*origin, *hlc);
             }
+            self.move_to(replica.tail.start());
         }
+        tell_retired(ask.id, known.retired, retired, replica, staged);
         if place == (Place { slot: 0, after: None }) {
             self.move_to(replica.tail.end());
         }
-        peer::emit_sweep_begin(ask.id, reconciles, &claims, staged.out());
+        peer::emit_sweep_begin(ask.id, reconciles, retired, &claims, staged.out());
         let reconciles = reconciles != 0;
         let threshold = if reconciles { Hlc::ZERO } else { sweep_threshold(replica, &known) };
         let (names, names_from) = (Vec::new(), place.slot);
@@ -252,7 +259,7 @@ impl Feed {
                     return staged.len() < SWEEP_STAGED_BYTES;
                 }
                 let version = record.version;
-                if version.hlc > sweep.known.of(version.origin) && !replica.is_hidden(version.origin) {
+                if !sweep.known.covers(version, replica.origins.retired()) && !replica.is_hidden(version.origin) {
                     let framed = Framed { stamp: version, prev: None, seen: Hlc::ZERO, record: *record };
                     encode(&framed, staged.out());
                 }
@@ -275,7 +282,9 @@ impl Feed {
             sweep.names_from = sweep.place.slot;
         }
         if sweep.place.slot == SLOTS {
-            peer::emit_sweep_end(sweep.id, replica.clock(), replica.reaped(), staged.out());
+            let reaped_retired = if replica.is_returning() { 0 } else { replica.reaped.retired };
+            let reaped = (reaped_retired, &replica.reaped.claims);
+            peer::emit_sweep_end(sweep.id, replica.clock(), reaped, staged.out());
             self.sweep = None;
         } else if sweep.place != begun {
             peer::emit_sweep_step(sweep.id, sweep.place, staged.out());
@@ -298,11 +307,11 @@ impl Feed {
 
 /// Stages a counter for a peer that holds `known`: whole if it lacks any of it, as a sum says nothing by halves; but
 /// for what nobody is to see.
-fn sweep_counter(replica: &Replica, record: &Record<'_>, known: &Claims, staged: &mut Staged) {
+fn sweep_counter(replica: &Replica, record: &Record<'_>, known: &Known, staged: &mut Staged) {
     let mut counter = Counter::of(record);
     counter.leave_out(|version| replica.is_hidden(version.origin));
     counter.base.take_if(|base| replica.is_hidden(base.version.origin));
-    if counter.versions().any(|version| version.hlc > known.of(version.origin))
+    if counter.versions().any(|version| !known.covers(version, replica.origins.retired()))
         && let Some(record) = counter.record(record.key, &mut Vec::new())
     {
         encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record }, staged.out());
@@ -311,10 +320,11 @@ fn sweep_counter(replica: &Replica, record: &Record<'_>, known: &Claims, staged:
 
 /// A name for what was collected here and may still be with a peer that holds `known`: the same as long as that is the
 /// same, and not 0 unless there is nothing.
-fn name_of_reaped(reaped: &Claims, known: &Claims) -> u64 {
+fn name_of_reaped(replica: &Replica, known: &Known) -> u64 {
     let mut hasher = SipHasher13::new();
-    let mut any = false;
-    for (origin, hlc) in known.lacking(reaped) {
+    let (mut any, claims) = replica.reaped.lacking(known, replica.origins.retired());
+    hasher.write(&u64::from(replica.reaped.retired).to_le_bytes());
+    for (origin, hlc) in claims {
         any = true;
         hasher.write(&origin.0.to_le_bytes());
         hasher.write(&hlc.0.to_le_bytes());
@@ -322,16 +332,21 @@ fn name_of_reaped(reaped: &Claims, known: &Claims) -> u64 {
     if any { hasher.finish() | 1 } else { 0 }
 }
 
+/// Stages the entries of the ledger that `mark` names, behind the first `from`.
+fn tell_retired(id: u32, from: u32, mark: Mark, replica: &Replica, staged: &mut Staged) {
+    for from in (from..mark.len).step_by(ENTRIES_MAX) {
+        let count = (mark.len - from) as usize;
+        peer::emit_sweep_retired(id, from, replica.origins.retired().since(from).take(count), staged.out());
+    }
+}
+
 /// A slot's newest record being at or below this, the peer that holds `known` can lack nothing in it: the least claim
 /// of the peer on an origin of which we hold more (PROTOCOL.md rule 8).
-fn sweep_threshold(replica: &Replica, known: &Claims) -> Hlc {
-    replica
-        .origins
-        .iter()
-        .filter(|origin| !replica.is_hidden(origin.id))
-        .map(|origin| (known.of(origin.id), origin.held))
-        .filter(|(known, held)| known < held)
-        .map(|(known, _)| known)
-        .min()
-        .unwrap_or(Hlc(u64::MAX))
+fn sweep_threshold(replica: &Replica, known: &Known) -> Hlc {
+    let retired = replica.origins.retired();
+    let accounts = replica.origins.iter().filter(|origin| !replica.is_hidden(origin.id));
+    let accounts = accounts.map(|origin| (known.of(origin.id, retired), origin.held));
+    let entries = retired.since(known.retired).map(|(origin, last)| (known.of(origin, retired), last));
+    let lacking = accounts.chain(entries).filter(|(known, held)| known < held);
+    lacking.map(|(known, _)| known).min().unwrap_or(Hlc(u64::MAX))
 }

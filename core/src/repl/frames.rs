@@ -7,14 +7,17 @@ use crate::repl::collect::Vouch;
 use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
 use crate::repl::members::{Admission, Member};
+use crate::repl::retire::{ask_retired, tell_retired};
 use crate::repl::scrub::Suspicion;
 use crate::repl::seats::tell_roster;
 use crate::repl::{Context, Replication, clocks, emit_status, intake};
 use crate::replica::{Exposure, Refused, Streamed};
+use crate::retired::Mark;
+use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
-use crate::version::{Hlc, Version};
-use crate::wire::peer::{self, ClaimsView, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
+use crate::version::Version;
+use crate::wire::peer::{self, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
 const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
@@ -132,7 +135,7 @@ impl Replication {
                 Ok(())
             }
             (Frame::Writers(view), _) => {
-                self.writers.learn(view.iter(), &cx.replica.origins);
+                self.writers.learn(view.iter(), |origin| cx.replica.uses(origin));
                 Ok(())
             }
             (Frame::Scrub(scrub), _) => self.on_scrub(now, conn, scrub, cx),
@@ -155,13 +158,21 @@ impl Replication {
                 }
                 Ok(())
             }
-            (Frame::SweepBegin { id, reconciles, claims }, Role::Pull(_)) => {
+            (Frame::RetiredAsk(mark), Role::Feed(_)) => {
+                tell_retired(mark, cx.replica, &mut link.staged);
+                Ok(())
+            }
+            (Frame::Retired(entries), Role::Pull(_)) => self.on_retired(now, conn, &entries, cx),
+            (Frame::SweepRetired { id, entries }, Role::Pull(_)) => {
+                self.intake.foretell(conn, id, &entries).then_some(()).ok_or(Stop::Close(Close::Malformed))
+            }
+            (Frame::SweepBegin { id, reconciles, retired, claims }, Role::Pull(_)) => {
                 let bound_ms = cx.config.timers.clock_ahead_ms_max;
                 let credible = |peer: &Peer| claims.iter().all(|(_, hlc)| is_credible(peer, hlc, bound_ms));
                 if !link.peer.as_ref().is_some_and(credible) {
                     return Err(Stop::Close(Close::Clock));
                 }
-                let taken = self.intake.begin(conn, id, (reconciles, &claims), cx.replica, now.mono);
+                let taken = self.intake.begin(conn, id, (reconciles, retired, &claims), cx.replica, now.mono);
                 if taken { Ok(()) } else { Err(Stop::Close(Close::Refused)) }
             }
             (Frame::SweepHeld { id, slots, names }, Role::Pull(_)) => {
@@ -176,12 +187,12 @@ impl Replication {
                 self.intake.step(conn, id, place);
                 Ok(())
             }
-            (Frame::SweepEnd { id, clock, reaped }, Role::Pull(_)) => {
-                self.on_sweep_end(now, conn, id, (clock, &reaped), cx)
+            (Frame::SweepEnd { id, clock, reaped_retired, reaped }, Role::Pull(_)) => {
+                self.on_sweep_end(now, conn, id, &SweepEnd { clock, reaped_retired, reaped }, cx)
             }
             (Frame::StatusAsk, Role::Pull(_)) => {
-                let established = cx.replica.exposure == Exposure::Exposed;
-                emit_status(link, clocks(now, cx.replica), established, self.roster.hash(), cx.replica);
+                let said = (self.roster.hash(), self.retirement.settled());
+                emit_status(link, clocks(now, cx.replica), said, cx.replica);
                 peer::emit_status_ask(link.staged.out());
                 Ok(())
             }
@@ -195,6 +206,9 @@ impl Replication {
                 | Frame::SweepBegin { .. }
                 | Frame::SweepStep { .. }
                 | Frame::SweepHeld { .. }
+                | Frame::SweepRetired { .. }
+                | Frame::RetiredAsk(_)
+                | Frame::Retired(_)
                 | Frame::SweepEnd { .. },
                 Role::Feed(_) | Role::Pull(_),
             ) => Err(Stop::Close(Close::Malformed)),
@@ -274,7 +288,7 @@ impl Replication {
             self.links.insert(conn, link);
             return Err(Stop::Refuse);
         }
-        self.writers.learn(std::iter::once((greeting.run, greeting.name)), &cx.replica.origins);
+        self.writers.learn(std::iter::once((greeting.run, greeting.name)), |origin| cx.replica.uses(origin));
         let mut peer = Peer {
             name: greeting.name.to_owned(),
             run: greeting.run,
@@ -283,6 +297,9 @@ impl Replication {
             clocks: greeting.clocks,
             ahead_ms: ms_ahead(greeting.clocks, now),
             frontier: crate::origins::Claims::default(),
+            retired: Mark::default(),
+            settled: Vec::new(),
+            foretold: None,
             drained: false,
             stated: false,
             roster: 0,
@@ -302,10 +319,10 @@ impl Replication {
         self.links.insert(conn, link);
         // Before anything is served to it, it is one of those who must have seen every delete.
         self.seat_all(now, cx);
-        let (hash, established) = (self.roster.hash(), cx.replica.exposure == Exposure::Exposed);
+        let hash = self.roster.hash();
         if let Some(link) = self.links.get_mut(&conn) {
             tell_roster(link, hash, &self.roster);
-            emit_status(link, clocks(now, cx.replica), established, hash, cx.replica);
+            emit_status(link, clocks(now, cx.replica), (hash, self.retirement.settled()), cx.replica);
         }
         cx.replica.keep_tail();
         self.soon(now.mono);
@@ -431,13 +448,13 @@ impl Replication {
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
         let Some(peer) = &mut link.peer else { return Err(Stop::Close(Close::Malformed)) };
         peer.update(now, status);
-        self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), &cx.replica.origins);
+        self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), |origin| cx.replica.uses(origin));
         let own = cx.replica.own();
-        self.held.insert(peer.name.clone(), Version { hlc: peer.frontier.of(own), origin: own });
+        self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         // Who merely dialed us is not asked for anything, and fills no table.
         let sources = matches!(link.role, Role::Pull(_)).then_some(&peer.frontier);
-        for (origin, _) in sources.into_iter().flat_map(|frontier| frontier.iter()) {
-            if cx.replica.origins.open(*origin, now.mono).is_none() {
+        for (origin, hlc) in sources.into_iter().flat_map(|frontier| frontier.iter()) {
+            if *hlc > cx.replica.origins.frontier(*origin) && cx.replica.origins.open(*origin, now.mono).is_none() {
                 return Err(Stop::Close(Close::Refused));
             }
         }
@@ -455,9 +472,11 @@ impl Replication {
 
     /// What a peer states, or stands by, may be what this node waited for.
     fn on_stated(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
-        let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return };
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let Some(peer) = &link.peer else { return };
         let (established, hlc) = (peer.established, peer.clocks.hlc);
         if !is_ahead(peer, cx.config.timers.clock_ahead_ms_max) {
+            ask_retired(link, cx.replica);
             self.meet(now, established, hlc, cx);
         }
         self.guard_clocks(now, cx);
@@ -470,20 +489,20 @@ impl Replication {
         now: Now,
         conn: ConnId,
         id: u32,
-        (clock, reaped): (Hlc, &ClaimsView<'_>),
+        end: &SweepEnd<'_>,
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
         let credible = self
             .links
             .get(&conn)
             .and_then(|link| link.peer.as_ref())
-            .is_some_and(|peer| is_credible(peer, clock, cx.config.timers.clock_ahead_ms_max));
+            .is_some_and(|peer| is_credible(peer, end.clock, cx.config.timers.clock_ahead_ms_max));
         if !credible {
             return Err(Stop::Close(Close::Clock));
         }
-        if let Some(claims) = self.intake.end(conn, id, (clock, reaped), cx.replica, now.mono) {
+        if let Some(swept) = self.intake.end(conn, id, end, cx.replica, now.mono) {
             if cx.replica.is_returning() {
-                self.on_home_swept(now, &claims, cx);
+                self.on_home_swept(now, &swept, cx);
             }
             self.intake.restart_dropped(&mut self.links, cx.replica);
             // Somebody may be waiting for this node to have come so far.

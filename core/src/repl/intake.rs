@@ -6,14 +6,17 @@
 
 use crate::boundary::ConnId;
 use crate::config::Timers;
-use crate::origins::Claims;
+use crate::origins::{Claims, Known, ORIGINS_MAX, Swept};
 use crate::repl::link::{Link, Peer, Pull, PullStage, Role};
 use crate::repl::{Links, link_mut};
 use crate::replica::{Exposure, Replica, Return};
+use crate::retired::{Mark, RETIRED_MAX};
+use crate::retiring::SweepEnd;
 use crate::store::SLOTS;
 use crate::time::Mono;
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{self, Place};
+use crate::wire::retired::EntriesView;
 
 /// The sweep this node takes part in as the one who asked.
 #[derive(Debug, Default)]
@@ -41,10 +44,15 @@ struct Sweep {
     /// The sender.
     run: OriginId,
     asked: Mono,
-    /// What we held when we asked.
+    /// What we held when we asked: a beginning of our ledger that the sender seemed to have, and what is not in that.
+    mark: Mark,
     known: Claims,
     /// What the sender claimed at the beginning, and how far it has come. Empty before it began.
-    claims: Claims,
+    swept: Swept,
+    /// All that in one.
+    claims: Known,
+    /// What the sender has told of its ledger since it was asked.
+    told: Swept,
     /// What it reconciles, as its beginning named it.
     reconciles: u64,
     place: Place,
@@ -83,7 +91,7 @@ impl Intake {
     }
 
     /// What the sweep under way over `conn` claims, if there is one: records without a place in a stream belong to it.
-    pub(crate) fn claims_swept(&self, conn: ConnId) -> Option<&Claims> {
+    pub(crate) fn claims_swept(&self, conn: ConnId) -> Option<&Known> {
         match &self.sweep {
             SweepIn::Running(sweep) if sweep.conn == conn => Some(&sweep.claims),
             SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => None,
@@ -95,26 +103,52 @@ impl Intake {
         &mut self,
         conn: ConnId,
         id: u32,
-        (reconciles, claims): (u64, &peer::ClaimsView<'_>),
+        (reconciles, retired, claims): (u64, Mark, &peer::ClaimsView<'_>),
         replica: &mut Replica,
         now: Mono,
     ) -> bool {
         match std::mem::take(&mut self.sweep) {
             SweepIn::Asked(mut sweep) if sweep.conn == conn && sweep.id == id => {
-                let resumed = std::mem::take(&mut sweep.claims);
-                claims.read_into(&mut sweep.claims);
-                if resumed != sweep.claims || sweep.reconciles != reconciles {
+                let mut swept = std::mem::take(&mut sweep.told);
+                claims.read_into(&mut swept.frontier);
+                swept.mark = retired;
+                if swept.told.is_empty() {
+                    swept.from = retired.len;
+                }
+                // All of its ledger that we lack, and the rest we have.
+                let is_whole = swept.from as usize + swept.told.len() == retired.len as usize;
+                if !is_whole || (swept.from > 0 && swept.from != sweep.mark.len) {
+                    return false;
+                }
+                if swept != sweep.swept || sweep.reconciles != reconciles {
                     sweep.place = SWEEP_START;
                 }
                 sweep.reconciles = reconciles;
-                if replica.begin_sweep(now, sweep.claims.clone()).is_err() {
+                if replica.begin_sweep(now, &swept).is_err() {
                     return false;
                 }
+                sweep.claims = swept.known();
+                sweep.swept = swept;
                 self.sweep = SweepIn::Running(sweep);
             }
             other => self.sweep = other,
         }
         true
+    }
+
+    /// The sender tells some of its ledger before it begins. False if it is not the next of it.
+    pub(crate) fn foretell(&mut self, conn: ConnId, id: u32, entries: &EntriesView<'_>) -> bool {
+        let SweepIn::Asked(sweep) = &mut self.sweep else { return true };
+        if sweep.conn != conn || sweep.id != id {
+            return true;
+        }
+        let told = &mut sweep.told;
+        if told.told.is_empty() {
+            told.from = entries.from;
+        }
+        let is_next = told.from as usize + told.told.len() == entries.from as usize;
+        told.told.extend(entries.iter());
+        is_next && told.told.len() <= RETIRED_MAX
     }
 
     /// The sender has come this far.
@@ -132,14 +166,14 @@ impl Intake {
         &mut self,
         conn: ConnId,
         id: u32,
-        (clock, reaped): (Hlc, &peer::ClaimsView<'_>),
+        end: &SweepEnd<'_>,
         replica: &mut Replica,
         now: Mono,
-    ) -> Option<Claims> {
+    ) -> Option<Swept> {
         match std::mem::take(&mut self.sweep) {
             SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
-                replica.end_sweep(now, clock, reaped);
-                Some(sweep.claims)
+                replica.end_sweep(now, &sweep.swept, end);
+                Some(sweep.swept)
             }
             other => {
                 self.sweep = other;
@@ -210,7 +244,7 @@ impl Intake {
     fn ask_sweep(&mut self, conn: ConnId, links: &mut Links, replica: &Replica, now: Mono) {
         let Some(link) = link_mut(links, conn) else { return };
         let Some(peer) = &link.peer else { return };
-        let run = peer.run;
+        let (run, theirs) = (peer.run, peer.retired);
         // What this node has deleted and forgotten, and the sender never saw deleted, it must hear of to delete it
         // again; and of each counter, how much of it the cluster knows.
         let shows_all = replica.is_returning();
@@ -218,19 +252,28 @@ impl Intake {
         let mut sweep = match std::mem::take(&mut self.sweep) {
             SweepIn::Cut(sweep) if sweep.run == run => sweep,
             SweepIn::Idle | SweepIn::Cut(_) | SweepIn::Asked(_) | SweepIn::Running(_) => {
-                let mut known = Claims::default();
-                for origin in replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO && !shows_all) {
-                    known.raise(origin.id, origin.frontier);
-                }
-                {
-                    let claims = Claims::default();
-                    Sweep { conn, id: 0, run, asked: now, known, claims, reconciles: 0, place: SWEEP_START }
+                let (mark, known) = if shows_all { Default::default() } else { known_to(replica, theirs) };
+                let (swept, told, claims) = Default::default();
+                Sweep {
+                    conn,
+                    id: 0,
+                    run,
+                    asked: now,
+                    mark,
+                    known,
+                    swept,
+                    claims,
+                    told,
+                    reconciles: 0,
+                    place: SWEEP_START,
                 }
             }
         };
-        (sweep.conn, sweep.id, sweep.asked) = (conn, self.last_id, now);
-        let resume = (sweep.place != SWEEP_START).then_some((sweep.place, sweep.reconciles, &sweep.claims));
-        peer::emit_sweep_ask(sweep.id, !replica.store.is_empty(), &sweep.known, resume, link.staged.out());
+        (sweep.conn, sweep.id, sweep.asked, sweep.told) = (conn, self.last_id, now, Swept::default());
+        let Sweep { place, reconciles, swept, .. } = &sweep;
+        let resume = (*place != SWEEP_START).then_some((*place, *reconciles, swept.mark, &swept.frontier));
+        let asks = (sweep.id, !replica.store.is_empty());
+        peer::emit_sweep_ask(asks, (sweep.mark, &sweep.known), resume, link.staged.out());
         if let Role::Pull(pull) = &mut link.role {
             pull.gap = false;
         }
@@ -276,6 +319,22 @@ impl Intake {
     }
 }
 
+/// What this node holds, told to one whose ledger was `theirs` when it last stated it: how much of the ledger, as far as
+/// the other seems to have it, and claims on the rest. To leave out some of what is held only costs time.
+fn known_to(replica: &Replica, theirs: Mark) -> (Mark, Claims) {
+    let retired = replica.origins.retired();
+    let mark = match retired.continues(theirs) {
+        true => theirs,
+        false if theirs.len > retired.len() => retired.mark(),
+        false => Mark::default(),
+    };
+    let mut known = Claims::default();
+    let accounts = replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO);
+    let room = ORIGINS_MAX.saturating_sub(replica.origins.len());
+    known.raise_all(accounts.map(|origin| (origin.id, origin.frontier)).chain(retired.since(mark.len).take(room)));
+    (mark, known)
+}
+
 /// Whether nothing came of an origin for so long that somebody else should be asked.
 fn is_stuck(replica: &Replica, origin: OriginId, timers: &Timers, now: Mono) -> bool {
     replica.origins.find(origin).is_some_and(|known| now.ms_since(known.progress) >= timers.relay_ms)
@@ -318,7 +377,8 @@ fn restart_behind(link: &mut Link, replica: &Replica) {
         return;
     }
     let lacks = |origin: OriginId| peer.frontier.of(origin) > replica.known(origin);
-    let behind = peer.drained && (lacks(peer.origin) || pull.relays.iter().any(|origin| lacks(*origin)));
+    let lacks_any = || lacks(peer.origin) || pull.relays.iter().any(|origin| lacks(*origin));
+    let behind = peer.drained && (lacks_any() || peer.has_retired_more(&replica.origins));
     if !behind {
         return;
     }
@@ -343,7 +403,10 @@ fn choose_home(links: &Links, replica: &Replica) -> Option<ConnId> {
     let established = links.values().filter_map(|link| link.source().map(|(_, peer)| (link, peer)));
     let established = established.filter(|(_, peer)| peer.established);
     established
-        .max_by_key(|(link, peer)| (peer.frontier.iter().count(), std::cmp::Reverse(link.conn)))
+        .max_by_key(|(link, peer)| {
+            let known = peer.frontier.iter().count() + peer.retired.len as usize;
+            (known, std::cmp::Reverse(link.conn))
+        })
         .map(|(link, _)| link.conn)
 }
 
@@ -352,7 +415,8 @@ fn choose_home(links: &Links, replica: &Replica) -> Option<ConnId> {
 fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
     let sources = || links.values().filter_map(|link| link.source().map(|source| (link, source)));
     let needed = |(_, (pull, peer)): (&Link, (&Pull, &Peer))| {
-        pull.gap && peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin))
+        let has_more = || peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin));
+        pull.gap && (has_more() || peer.has_retired_more(&replica.origins))
     };
     if replica.is_returning() || !sources().any(needed) {
         return None;
@@ -360,7 +424,8 @@ fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
     let greatest = |origin: OriginId| sources().map(|(_, (_, peer))| peer.frontier.of(origin)).max();
     let score = |pull: &Pull, peer: &Peer| {
         let ahead = |(origin, hlc): &&(OriginId, Hlc)| *hlc > replica.known(*origin) && Some(*hlc) == greatest(*origin);
-        (peer.frontier.iter().filter(ahead).count(), pull.gap)
+        let retired = usize::from(peer.has_retired_more(&replica.origins));
+        (peer.frontier.iter().filter(ahead).count() + retired, pull.gap)
     };
     sources()
         .max_by_key(|(link, (pull, peer))| (score(pull, peer), std::cmp::Reverse(link.conn)))

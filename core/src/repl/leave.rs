@@ -122,7 +122,10 @@ impl Replication {
         let mut pulled = self.links.values().filter(|link| matches!(link.role, Role::Pull(_))).peekable();
         let holds_all = |link: &crate::repl::Link| {
             let peer = link.peer.as_ref().filter(|peer| peer.stated);
-            peer.is_some_and(|peer| cx.replica.exposed().all(|(origin, hlc)| peer.frontier.of(origin) >= hlc))
+            peer.is_some_and(|peer| {
+                let mut exposed = cx.replica.exposed();
+                exposed.all(|(origin, hlc)| peer.holds(origin, &cx.replica.origins) >= hlc)
+            })
         };
         pulled.peek().is_some() && pulled.all(holds_all)
     }

@@ -2,15 +2,16 @@
 
 use crate::boundary::{AddrId, ConnId};
 use crate::config::Timers;
-use crate::origins::Claims;
+use crate::origins::{Claims, Origins};
 use crate::repl::collect::Vouch;
 use crate::repl::feed::Feed;
 use crate::repl::scrub::{Serving, Suspicion};
 use crate::repl::staged::Staged;
+use crate::retired::Mark;
 use crate::store::Root;
 use crate::tail::Tail;
 use crate::time::{Mono, Now};
-use crate::version::OriginId;
+use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{Clocks, Status};
 
 /// One connection between two members.
@@ -83,8 +84,14 @@ pub(crate) struct Peer {
     /// Its clocks as last stated, and how far its wall clock was ahead of ours then.
     pub(crate) clocks: Clocks,
     pub(crate) ahead_ms: i64,
-    /// Its frontier as last stated.
+    /// Its frontier as last stated, without what is in its ledger.
     pub(crate) frontier: Claims,
+    /// Its ledger as last stated.
+    pub(crate) retired: Mark,
+    /// Origins that it has settled, as last stated; ordered.
+    pub(crate) settled: Vec<OriginId>,
+    /// The first entry of its ledger that this node does not cover, if it was told one.
+    pub(crate) foretold: Option<(OriginId, Hlc)>,
     /// All of its tail that the link carries came before that statement.
     pub(crate) drained: bool,
     /// It has sent at least one statement: it did not turn us away.
@@ -157,13 +164,30 @@ impl Peer {
         self.root = Some(status.root);
         self.set_clocks(now, status.clocks);
         status.frontier.read_into(&mut self.frontier);
-        self.vouch.state(status.roster, &self.frontier);
+        self.retired = status.retired;
+        self.settled.clear();
+        self.settled.extend(status.settled.iter().map(|(origin, _)| origin));
+        self.vouch.state(status.roster, &self.frontier, self.retired);
+    }
+
+    /// Up to where it holds `origin`, as last stated; of what is retired, as far as its ledger is a beginning of ours.
+    pub(crate) fn holds(&self, origin: OriginId, origins: &Origins) -> Hlc {
+        let stated = self.frontier.of(origin);
+        match origins.retired().continues(self.retired) {
+            true => stated.max(origins.retired().last_within(self.retired.len, origin)),
+            false => stated,
+        }
+    }
+
+    /// Whether it has retired what this node does not cover.
+    pub(crate) fn has_retired_more(&self, origins: &Origins) -> bool {
+        self.foretold.is_some_and(|(origin, last)| last > origins.frontier(origin))
     }
 
     /// Takes in that nothing has changed since its last statement but its clocks.
     pub(crate) fn stands_by(&mut self, now: Now, clocks: Clocks) {
         self.set_clocks(now, clocks);
-        self.vouch.state(self.roster, &self.frontier);
+        self.vouch.state(self.roster, &self.frontier, self.retired);
     }
 
     pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {

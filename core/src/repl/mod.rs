@@ -15,6 +15,7 @@ mod leave;
 mod link;
 mod members;
 mod orphans;
+mod retire;
 mod roster;
 mod scrub;
 mod seats;
@@ -34,7 +35,8 @@ use crate::rand::Rand;
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
-use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL};
+use crate::wire::lists;
+use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL, Standing};
 pub(crate) use collect::Blocked;
 use collect::Collector;
 use feed::Feed;
@@ -46,6 +48,7 @@ pub(crate) use link::{Link, Role};
 use link::{Pull, PullStage};
 pub(crate) use members::{DialState, Members};
 use orphans::Orphans;
+use retire::{Retirement, is_settled};
 use roster::Roster;
 pub use scrub::Scrubbed;
 pub(crate) use scrub::Scrubber;
@@ -88,13 +91,14 @@ pub(crate) struct Replication {
     collector: Collector,
     leave: Leave,
     pub(crate) scrub: Scrubber,
+    retirement: Retirement,
     deadline: Mono,
 }
 
 impl Replication {
     pub(crate) fn new(config: &Config, run: OriginId, rand: Rand, now: Now) -> Self {
         let mut writers = Writers::default();
-        writers.learn(std::iter::once((run, config.name.as_str())), &Origins::default());
+        writers.learn(std::iter::once((run, config.name.as_str())), |_| true);
         Self {
             links: Links::new(),
             members: Members::new(&config.peers, now.mono),
@@ -113,6 +117,7 @@ impl Replication {
             collector: Collector::new(now.mono),
             leave: Leave::default(),
             scrub: Scrubber::default(),
+            retirement: Retirement::new(now.mono),
             deadline: now.mono,
         }
     }
@@ -213,8 +218,8 @@ impl Replication {
         if let Role::Feed(feed) = &mut link.role {
             feed.stream(cx.replica, full - out.len(), out);
             if feed.take_owed_status(&cx.replica.tail) {
-                let established = cx.replica.exposure == Exposure::Exposed;
-                emit_status(link, clocks(now, cx.replica), established, self.roster.hash(), cx.replica);
+                let said = (self.roster.hash(), self.retirement.settled());
+                emit_status(link, clocks(now, cx.replica), said, cx.replica);
                 link.staged.drain_to(full - out.len(), out);
             }
         }
@@ -237,6 +242,7 @@ impl Replication {
         self.seat_all(now, cx);
         self.forget_absent(now, cx);
         self.step_leave(now, cx);
+        self.step_retirement(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         let walking = self.step_walks(now, cx);
         self.check_scrub(now, &cx.config.timers);
@@ -266,9 +272,9 @@ impl Replication {
     }
 
     /// Whether `name` holds everything up to `version` of that origin, as it last stated.
-    pub(crate) fn holds(&self, name: &str, version: Version) -> bool {
+    pub(crate) fn holds(&self, name: &str, version: Version, origins: &Origins) -> bool {
         let mut peers = self.links.values().filter_map(|link| link.peer.as_ref()).filter(|peer| peer.name == name);
-        peers.any(|peer| peer.frontier.of(version.origin) >= version.hlc)
+        peers.any(|peer| peer.holds(version.origin, origins) >= version.hlc)
     }
 
     /// Bytes staged for the link that has most of them.
@@ -298,7 +304,6 @@ impl Replication {
 
     fn send_statuses(&mut self, now: Now, cx: &Context<'_>) {
         self.marks.mark(cx.replica);
-        let established = cx.replica.exposure == Exposure::Exposed;
         let clocks = clocks(now, cx.replica);
         let hash = self.roster.hash();
         for link in self.links.values_mut() {
@@ -308,9 +313,9 @@ impl Replication {
             link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
             link.serving.refill();
             tell_roster(link, hash, &self.roster);
-            emit_status(link, clocks, established, hash, cx.replica);
+            emit_status(link, clocks, (hash, self.retirement.settled()), cx.replica);
             if link.named < self.writers.newest() {
-                peer::emit_writers(self.writers.since(link.named), link.staged.out());
+                lists::emit_writers(self.writers.since(link.named), link.staged.out());
                 link.named = self.writers.newest();
             }
         }
@@ -324,9 +329,10 @@ impl Replication {
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced | Refused::Left) => false,
         };
+        let freeing = cx.replica.store.free_origins();
         self.settle_vouches(cx.replica);
         let collecting = self.collector.step(now, &self.roster, &self.links, cx);
-        reissuing | announcing | expiring | collecting
+        reissuing | announcing | expiring | freeing | collecting
     }
 
     fn plan_deadline(&mut self, now: Now, walking: bool, cx: &Context<'_>) {
@@ -371,8 +377,8 @@ impl Replication {
     /// Names the members. Only to who was let in: a stranger learns of nobody but the node it reached.
     fn introduce(&self, link: &mut Link) {
         let members = self.members.iter().map(|(name, member)| (name, member.advertise.as_str()));
-        peer::emit_members(members, link.staged.out());
-        peer::emit_writers(self.writers.since(0), link.staged.out());
+        lists::emit_members(members, link.staged.out());
+        lists::emit_writers(self.writers.since(0), link.staged.out());
         link.named = self.writers.newest();
     }
 
@@ -422,15 +428,17 @@ fn clocks(now: Now, replica: &Replica) -> Clocks {
     Clocks { wall: now.wall, hlc: replica.clock() }
 }
 
-fn emit_status(link: &mut Link, clocks: Clocks, established: bool, roster: u64, replica: &Replica) {
+fn emit_status(link: &mut Link, clocks: Clocks, (roster, settled): (u64, &[OriginId]), replica: &Replica) {
+    let established = replica.exposure == Exposure::Exposed;
     let drained = match &link.role {
         Role::Feed(feed) => feed.has_streamed(&replica.tail) && link.staged.is_empty(),
         Role::Pull(_) => false,
     };
     let out = link.staged.out();
-    let standing = (roster, replica.store.root());
+    let settled = settled.iter().copied().filter(|origin| is_settled(*origin, replica));
+    let standing = Standing { roster, root: replica.store.root(), retired: replica.mark() };
     let start = out.len();
-    peer::emit_status(clocks, replica.own(), (established, drained), standing, replica.exposed(), out);
+    peer::emit_status(clocks, replica.own(), (established, drained), standing, settled, replica.exposed(), out);
     // An idle cluster does not tell itself over and over how far everybody has come.
     let mut hasher = SipHasher13::new();
     hasher.write(peer::statement(&out[start..]));

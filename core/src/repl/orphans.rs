@@ -5,6 +5,7 @@
 use crate::counter::Counter;
 use crate::record::Record;
 use crate::repl::intake::Intake;
+use crate::repl::link::Peer;
 use crate::repl::walk::Walk;
 use crate::repl::{Context, Links, Members};
 use crate::replica::{Exposure, Replica};
@@ -54,10 +55,12 @@ impl Orphans {
 
 /// An origin with unclaimed records that no link and no peer can bring.
 fn next(now: Now, links: &Links, members: &Members, intake: &Intake, cx: &Context<'_>) -> Option<Round> {
-    if !intake.is_idle() {
+    let sources = || links.values().filter_map(|link| link.source());
+    // Of what a peer has retired and this node has not, a sweep from that peer brings the rest.
+    let lacks_retired = |peer: &Peer| peer.retired.len > cx.replica.origins.retired().len();
+    if !intake.is_idle() || sources().any(|(_, peer)| lacks_retired(peer)) {
         return None;
     }
-    let sources = || links.values().filter_map(|link| link.source());
     let orphaned = cx.replica.origins.iter().find(|origin| {
         let left_behind = origin.swept > origin.frontier && origin.swept > origin.announced;
         let silent = members.has_ended(origin.id) || now.mono.ms_since(origin.progress) >= cx.config.timers.orphan_ms;

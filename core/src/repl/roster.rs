@@ -21,7 +21,8 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use crate::version::{OriginId, Version};
-use crate::wire::peer::{SEATS_MAX, SeatView};
+use crate::wire::lists::SeatView;
+use crate::wire::peer::SEATS_MAX;
 
 /// A member's seat, or what is left of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::Now;
 use crate::version::{OriginId, Version};
-use crate::wire::peer::{self, RosterView};
+use crate::wire::lists::{self, RosterView};
 
 /// Why a member cannot be forgotten. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +157,6 @@ pub(super) fn tell_roster(link: &mut Link, hash: u64, roster: &Roster) {
     let Some(peer) = &mut link.peer else { return };
     if peer.roster != hash && peer.told_roster != hash && !roster.is_empty() {
         peer.told_roster = hash;
-        peer::emit_roster(roster.iter(), link.staged.out());
+        lists::emit_roster(roster.iter(), link.staged.out());
     }
 }

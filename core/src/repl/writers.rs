@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::origins::{ORIGINS_MAX, Origins};
+use crate::origins::ORIGINS_MAX;
 use crate::version::OriginId;
 
 /// Names by origin, ordered, at most [`ORIGINS_MAX`]: as many as there are accounts.
@@ -31,16 +31,20 @@ impl Writers {
         self.named.len()
     }
 
-    /// Takes in names; the first one heard of an origin stays. `known` are the accounts that stand: when there is no
-    /// more room, origins without one are forgotten, once for all of `heard`.
-    pub(crate) fn learn<'a>(&mut self, heard: impl Iterator<Item = (OriginId, &'a str)>, known: &Origins) {
+    /// Takes in names; the first one heard of an origin stays. When there is no more room, origins that are not in use
+    /// are forgotten, once for all of `heard`.
+    pub(crate) fn learn<'a>(
+        &mut self,
+        heard: impl Iterator<Item = (OriginId, &'a str)>,
+        is_in_use: impl Fn(OriginId) -> bool,
+    ) {
         let mut has_made_room = false;
         for (origin, name) in heard {
             if self.named.contains_key(&origin) {
                 continue;
             }
             if self.named.len() >= ORIGINS_MAX && !std::mem::replace(&mut has_made_room, true) {
-                self.named.retain(|origin, _| known.find(*origin).is_some());
+                self.named.retain(|origin, _| is_in_use(*origin));
             }
             if self.named.len() >= ORIGINS_MAX {
                 return;
@@ -65,20 +69,20 @@ impl Writers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Mono;
 
-    fn learn(writers: &mut Writers, origins: std::ops::Range<u64>, name: &str, known: &Origins) {
-        writers.learn(origins.map(|origin| (OriginId(origin), name)), known);
+    /// Origin 7 is in use.
+    fn learn(writers: &mut Writers, origins: std::ops::Range<u64>, name: &str) {
+        writers.learn(origins.map(|origin| (OriginId(origin), name)), |origin| origin == OriginId(7));
     }
 
     #[test]
     fn the_first_name_stays_and_only_news_are_handed_on() {
-        let (mut writers, known) = (Writers::default(), Origins::default());
-        learn(&mut writers, 2..3, "b", &known);
+        let mut writers = Writers::default();
+        learn(&mut writers, 2..3, "b");
         let told = writers.newest();
-        learn(&mut writers, 2..3, "c", &known);
+        learn(&mut writers, 2..3, "c");
         assert_eq!((writers.newest(), writers.name(OriginId(2))), (told, Some("b")));
-        learn(&mut writers, 1..2, "a", &known);
+        learn(&mut writers, 1..2, "a");
         assert_eq!(writers.since(told).collect::<Vec<_>>(), [(OriginId(1), "a")]);
         assert_eq!(writers.since(0).collect::<Vec<_>>(), [(OriginId(1), "a"), (OriginId(2), "b")]);
         assert_eq!(writers.name(OriginId(3)), None);
@@ -86,12 +90,11 @@ mod tests {
 
     #[test]
     fn a_full_table_makes_room_by_what_nobody_wrote_under() {
-        let (mut writers, mut known) = (Writers::default(), Origins::default());
+        let mut writers = Writers::default();
         let max = ORIGINS_MAX as u64;
-        learn(&mut writers, 1..max + 1, "old", &known);
+        learn(&mut writers, 1..max + 1, "old");
         assert_eq!(writers.len(), ORIGINS_MAX);
-        known.open(OriginId(7), Mono(0)).expect("there is room");
-        learn(&mut writers, max + 1..3 * max, "new", &known);
+        learn(&mut writers, max + 1..3 * max, "new");
         assert_eq!(writers.len(), ORIGINS_MAX);
         assert_eq!((writers.name(OriginId(7)), writers.name(OriginId(8))), (Some("old"), None));
         assert_eq!(writers.name(OriginId(max + 1)), Some("new"));

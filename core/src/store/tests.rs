@@ -471,3 +471,57 @@ fn an_overwrite_of_the_same_class_stays_in_place() {
     put(&mut store, b"key", 2, None);
     assert_eq!(store.get(b"key").unwrap().key.as_ptr(), before);
 }
+
+/// Runs without end write under a few keys; the names of those that are overwritten are used again.
+#[test]
+fn origins_of_which_nothing_is_left_make_room() {
+    const KEYS: u64 = 50;
+    let mut store = Store::new([1, 2]);
+    let write = |store: &mut Store, key: u64, origin: u64| {
+        let version = Version { hlc: Hlc(origin), origin: OriginId(origin) };
+        let key = format!("k{key}");
+        let record = Record { key: key.as_bytes(), value: Some(b"v"), is_counter: false, deadline: None, version };
+        store.merge(&record)
+    };
+    // One that stays, from before.
+    write(&mut store, KEYS, 1).unwrap();
+    let runs = 4 * ORIGINS_MAX as u64;
+    for origin in 2..=runs {
+        write(&mut store, origin % KEYS, origin).expect("there is room");
+        // A step now and then: most writes come between two looks, some within one.
+        if origin % 7 == 0 {
+            store.free_origins();
+        }
+    }
+    while store.free_origins() {}
+    for key in 0..=KEYS {
+        let newest =
+            if key == KEYS { 1 } else { (runs - KEYS + 1..=runs).find(|origin| origin % KEYS == key).unwrap() };
+        let held = store.get(format!("k{key}").as_bytes()).unwrap();
+        assert_eq!(held.version, Version { hlc: Hlc(newest), origin: OriginId(newest) });
+    }
+    assert!(store.has_written(OriginId(1)) && !store.has_written(OriginId(2)));
+}
+
+/// With all names in use a look frees none, and does not start over at once.
+#[test]
+fn origins_in_use_keep_their_names() {
+    let mut store = Store::new([1, 2]);
+    let write = |store: &mut Store, origin: u64| {
+        let version = Version { hlc: Hlc(origin), origin: OriginId(origin) };
+        let key = origin.to_le_bytes();
+        store.merge(&Record { key: &key, value: None, is_counter: false, deadline: None, version })
+    };
+    for origin in 1..=ORIGINS_MAX as u64 {
+        write(&mut store, origin).unwrap();
+    }
+    let mut steps = 0;
+    while store.free_origins() {
+        steps += 1;
+    }
+    assert!(steps > 0 && !store.free_origins());
+    assert_eq!(write(&mut store, u64::MAX), Err(OriginsFull));
+    for origin in 1..=ORIGINS_MAX as u64 {
+        assert_eq!(store.get(&origin.to_le_bytes()).unwrap().version.origin, OriginId(origin));
+    }
+}

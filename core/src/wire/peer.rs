@@ -3,10 +3,13 @@
 
 use crate::origins::{Claims, ORIGINS_MAX};
 use crate::record::{PREFIX_BYTES, begin_frame, end_frame};
+use crate::retired::{Mark, RETIRED_MAX};
 use crate::store::Root;
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
+use crate::wire::lists::{MembersView, RosterView, WritersView};
 use crate::wire::num::{Bytes, put_varint};
+use crate::wire::retired::{EntriesView, put_entries, put_mark};
 use crate::wire::scrub::{self, Scrub};
 
 /// First bytes of a peer's connection. No text client sends 0x93 first, a line end in it betrays a transport that
@@ -42,13 +45,16 @@ const KIND_SWEEP_ASK: u8 = 5;
 const KIND_SWEEP_BEGIN: u8 = 6;
 const KIND_SWEEP_STEP: u8 = 7;
 const KIND_SWEEP_END: u8 = 8;
-const KIND_MEMBERS: u8 = 9;
+pub(super) const KIND_MEMBERS: u8 = 9;
 const KIND_PULL_BEGIN: u8 = 10;
-const KIND_ROSTER: u8 = 11;
+pub(super) const KIND_ROSTER: u8 = 11;
 const KIND_SWEEP_HELD: u8 = 17;
 const KIND_STATUS_ASK: u8 = 13;
-const KIND_WRITERS: u8 = 18;
+pub(super) const KIND_WRITERS: u8 = 18;
 const KIND_ALIVE: u8 = 19;
+const KIND_RETIRED_ASK: u8 = 20;
+const KIND_RETIRED: u8 = 21;
+const KIND_SWEEP_RETIRED: u8 = 22;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +70,18 @@ pub(crate) enum Frame<'a> {
         id: u32,
     },
     SweepAsk(SweepAsk<'a>),
-    /// What the sender claims for the sweep: its frontier when the sweep began.
+    /// Some of the retired origins that the sender will claim and the asker does not have; in order, before the
+    /// beginning.
+    SweepRetired {
+        id: u32,
+        entries: EntriesView<'a>,
+    },
+    /// What the sender claims for the sweep: its frontier when the sweep began, and its ledger.
     /// `reconciles` names what the sender has collected that the asker may still hold; 0: nothing.
     SweepBegin {
         id: u32,
         reconciles: u64,
+        retired: Mark,
         claims: ClaimsView<'a>,
     },
     /// All keys that the sender holds in some slots, in a sweep that reconciles; their entries came before.
@@ -82,10 +95,12 @@ pub(crate) enum Frame<'a> {
         id: u32,
         place: Place,
     },
-    /// The sweep is whole; the sender's clock then, and what it has collected.
+    /// The sweep is whole; the sender's clock then, and what it has collected: by origin, and up to which number of
+    /// the ledger.
     SweepEnd {
         id: u32,
         clock: Hlc,
+        reaped_retired: u32,
         reaped: ClaimsView<'a>,
     },
     Members(MembersView<'a>),
@@ -96,6 +111,21 @@ pub(crate) enum Frame<'a> {
     StatusAsk,
     Writers(WritersView<'a>),
     Scrub(Scrub<'a>),
+    /// Asks for what the other side's ledger has behind this one.
+    RetiredAsk(Mark),
+    /// Some of the sender's ledger: behind what was asked for, or from its beginning if it does not continue that.
+    Retired(EntriesView<'a>),
+}
+
+/// What of a sender others compare with theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Names its roster.
+    pub(crate) roster: u64,
+    /// Of its data.
+    pub(crate) root: Root,
+    /// Of its ledger; what is in that is left out of the frontier.
+    pub(crate) retired: Mark,
 }
 
 /// Who speaks.
@@ -155,6 +185,10 @@ pub(crate) struct Status<'a> {
     pub(crate) roster: u64,
     /// Of the sender's data.
     pub(crate) root: Root,
+    /// Of the sender's ledger; what is in that is left out of the frontier.
+    pub(crate) retired: Mark,
+    /// Origins that the sender takes for ended and holds nothing of beyond its frontier, as claims of zero.
+    pub(crate) settled: ClaimsView<'a>,
     pub(crate) frontier: ClaimsView<'a>,
 }
 
@@ -176,6 +210,8 @@ pub(crate) struct SweepAsk<'a> {
     pub(crate) id: u32,
     /// The asker holds something, which may have been deleted and forgotten since.
     pub(crate) stored: bool,
+    /// A ledger that the asker covers.
+    pub(crate) retired: Mark,
     pub(crate) known: ClaimsView<'a>,
     /// Where an earlier sweep of the same run, with the same `known`, was cut.
     pub(crate) resume: Option<Resume<'a>>,
@@ -187,6 +223,7 @@ pub(crate) struct Resume<'a> {
     pub(crate) place: Place,
     /// What its beginning said.
     pub(crate) reconciles: u64,
+    pub(crate) retired: Mark,
     pub(crate) claims: ClaimsView<'a>,
 }
 
@@ -219,20 +256,6 @@ impl ClaimsView<'_> {
     }
 }
 
-/// A list of (member name, address) in a frame, whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MembersView<'a> {
-    count: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> MembersView<'a> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let mut bytes = Bytes(self.bytes);
-        (0..self.count).map_while(move |_| bytes.member())
-    }
-}
-
 /// A list of [names of keys](crate::store::key_name) in a frame, whole and sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NamesView<'a>(&'a [[u8; 8]]);
@@ -248,43 +271,6 @@ impl NamesView<'_> {
 
     pub(crate) fn contains(&self, name: u64) -> bool {
         self.0.binary_search_by_key(&name, |bytes| u64::from_le_bytes(*bytes)).is_ok()
-    }
-}
-
-/// One member's seat, as it travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SeatView<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) version: Version,
-    /// The run that lost the seat; `None`: the member has it.
-    pub(crate) gone: Option<OriginId>,
-}
-
-/// A list of seats in a frame, whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RosterView<'a> {
-    count: usize,
-    bytes: &'a [u8],
-}
-
-/// A list of (origin, name of the member whose run it is) in a frame, whole and strictly ordered by origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WritersView<'a> {
-    count: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> RosterView<'a> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = SeatView<'a>> {
-        let mut bytes = Bytes(self.bytes);
-        (0..self.count).map_while(move |_| bytes.seat())
-    }
-}
-
-impl<'a> WritersView<'a> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (OriginId, &'a str)> {
-        let mut bytes = Bytes(self.bytes);
-        (0..self.count).map_while(move |_| bytes.writer())
     }
 }
 
@@ -315,6 +301,8 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             drained: bytes.bool()?,
             roster: bytes.u64()?,
             root: Root { sum: bytes.u64()?, cut: WallMs(bytes.u64()?) },
+            retired: bytes.mark()?,
+            settled: bytes.claims()?,
             frontier: bytes.claims()?,
         }),
         KIND_ALIVE => Frame::Alive(bytes.clocks()?),
@@ -327,22 +315,36 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         KIND_SWEEP_ASK => Frame::SweepAsk(SweepAsk {
             id: bytes.u32()?,
             stored: bytes.bool()?,
+            retired: bytes.mark()?,
             known: bytes.claims()?,
             resume: match bytes.bool()? {
-                true => Some(Resume { place: bytes.place()?, reconciles: bytes.u64()?, claims: bytes.claims()? }),
+                true => Some(bytes.resume()?),
                 false => None,
             },
         }),
-        KIND_SWEEP_BEGIN => Frame::SweepBegin { id: bytes.u32()?, reconciles: bytes.u64()?, claims: bytes.claims()? },
+        KIND_SWEEP_RETIRED => Frame::SweepRetired { id: bytes.u32()?, entries: bytes.entries()? },
+        KIND_SWEEP_BEGIN => Frame::SweepBegin {
+            id: bytes.u32()?,
+            reconciles: bytes.u64()?,
+            retired: bytes.mark()?,
+            claims: bytes.claims()?,
+        },
         KIND_SWEEP_STEP => Frame::SweepStep { id: bytes.u32()?, place: bytes.place()? },
-        KIND_SWEEP_END => Frame::SweepEnd { id: bytes.u32()?, clock: Hlc(bytes.u64()?), reaped: bytes.claims()? },
-        KIND_SWEEP_HELD => Frame::SweepHeld { id: bytes.u32()?, slots: bytes.slots()?, names: names(&mut bytes)? },
+        KIND_SWEEP_END => Frame::SweepEnd {
+            id: bytes.u32()?,
+            clock: Hlc(bytes.u64()?),
+            reaped_retired: bytes.u32().filter(|number| *number as usize <= RETIRED_MAX)?,
+            reaped: bytes.claims()?,
+        },
+        KIND_SWEEP_HELD => Frame::SweepHeld { id: bytes.u32()?, slots: bytes.slots()?, names: bytes.names()? },
         KIND_ROSTER => Frame::Roster(bytes.roster()?),
         KIND_MEMBERS => Frame::Members(bytes.members()?),
         KIND_PULL_BEGIN => Frame::PullBegin { id: bytes.u32()? },
         KIND_STATUS_ASK => Frame::StatusAsk,
         KIND_WRITERS => Frame::Writers(bytes.writers()?),
         kind @ scrub::KIND_FIRST..=scrub::KIND_LAST => Frame::Scrub(scrub::parse(kind, &mut bytes)?),
+        KIND_RETIRED_ASK => Frame::RetiredAsk(bytes.mark()?),
+        KIND_RETIRED => Frame::Retired(bytes.entries()?),
         _ => return None,
     };
     bytes.0.is_empty().then_some(frame)
@@ -382,7 +384,8 @@ pub(crate) fn emit_status(
     clocks: Clocks,
     origin: OriginId,
     (established, drained): (bool, bool),
-    (roster, root): (u64, Root),
+    standing: Standing,
+    settled: impl Iterator<Item = OriginId> + Clone,
     frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
     out: &mut Vec<u8>,
 ) {
@@ -391,9 +394,11 @@ pub(crate) fn emit_status(
         put_u64(out, origin.0);
         out.push(established.into());
         out.push(drained.into());
-        put_u64(out, roster);
-        put_u64(out, root.sum);
-        put_u64(out, root.cut.0);
+        put_u64(out, standing.roster);
+        put_u64(out, standing.root.sum);
+        put_u64(out, standing.root.cut.0);
+        put_mark(out, standing.retired);
+        put_claims(out, settled.map(|origin| (origin, Hlc::ZERO)));
         put_claims(out, frontier);
     });
 }
@@ -430,29 +435,43 @@ pub(crate) fn emit_status_ask(out: &mut Vec<u8>) {
 }
 
 pub(crate) fn emit_sweep_ask(
-    id: u32,
-    stored: bool,
-    known: &Claims,
-    resume: Option<(Place, u64, &Claims)>,
+    (id, stored): (u32, bool),
+    (retired, known): (Mark, &Claims),
+    resume: Option<(Place, u64, Mark, &Claims)>,
     out: &mut Vec<u8>,
 ) {
     emit(KIND_SWEEP_ASK, out, |out| {
         put_u32(out, id);
         out.push(stored.into());
+        put_mark(out, retired);
         put_claims(out, known.iter().copied());
         out.push(resume.is_some().into());
-        if let Some((place, reconciles, claims)) = resume {
+        if let Some((place, reconciles, retired, claims)) = resume {
             put_place(out, place);
             put_u64(out, reconciles);
+            put_mark(out, retired);
             put_claims(out, claims.iter().copied());
         }
     });
 }
 
-pub(crate) fn emit_sweep_begin(id: u32, reconciles: u64, claims: &Claims, out: &mut Vec<u8>) {
+pub(crate) fn emit_sweep_retired(
+    id: u32,
+    from: u32,
+    entries: impl ExactSizeIterator<Item = (OriginId, Hlc)>,
+    out: &mut Vec<u8>,
+) {
+    emit(KIND_SWEEP_RETIRED, out, |out| {
+        put_u32(out, id);
+        put_entries(out, from, entries);
+    });
+}
+
+pub(crate) fn emit_sweep_begin(id: u32, reconciles: u64, retired: Mark, claims: &Claims, out: &mut Vec<u8>) {
     emit(KIND_SWEEP_BEGIN, out, |out| {
         put_u32(out, id);
         put_u64(out, reconciles);
+        put_mark(out, retired);
         put_claims(out, claims.iter().copied());
     });
 }
@@ -464,10 +483,11 @@ pub(crate) fn emit_sweep_step(id: u32, place: Place, out: &mut Vec<u8>) {
     });
 }
 
-pub(crate) fn emit_sweep_end(id: u32, clock: Hlc, reaped: &Claims, out: &mut Vec<u8>) {
+pub(crate) fn emit_sweep_end(id: u32, clock: Hlc, (reaped_retired, reaped): (u32, &Claims), out: &mut Vec<u8>) {
     emit(KIND_SWEEP_END, out, |out| {
         put_u32(out, id);
         put_u64(out, clock.0);
+        put_u32(out, reaped_retired);
         put_claims(out, reaped.iter().copied());
     });
 }
@@ -486,35 +506,12 @@ pub(crate) fn emit_sweep_held(id: u32, slots: (u16, u16), names: &[u64], out: &m
     });
 }
 
-pub(crate) fn emit_roster<'a>(seats: impl Iterator<Item = SeatView<'a>> + Clone, out: &mut Vec<u8>) {
-    emit(KIND_ROSTER, out, |out| {
-        put_varint(out, seats.clone().count() as u64);
-        for seat in seats {
-            put_text(out, seat.name);
-            put_version(out, seat.version);
-            put_u64(out, seat.gone.map_or(0, |run| run.0));
-        }
-    });
+pub(crate) fn emit_retired_ask(mark: Mark, out: &mut Vec<u8>) {
+    emit(KIND_RETIRED_ASK, out, |out| put_mark(out, mark));
 }
 
-pub(crate) fn emit_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)> + Clone, out: &mut Vec<u8>) {
-    emit(KIND_MEMBERS, out, |out| {
-        put_varint(out, members.clone().count() as u64);
-        for (name, address) in members {
-            put_text(out, name);
-            put_text(out, address);
-        }
-    });
-}
-
-pub(crate) fn emit_writers<'a>(writers: impl Iterator<Item = (OriginId, &'a str)> + Clone, out: &mut Vec<u8>) {
-    emit(KIND_WRITERS, out, |out| {
-        put_varint(out, writers.clone().count() as u64);
-        for (origin, name) in writers {
-            put_u64(out, origin.0);
-            put_text(out, name);
-        }
-    });
+pub(crate) fn emit_retired(from: u32, entries: impl ExactSizeIterator<Item = (OriginId, Hlc)>, out: &mut Vec<u8>) {
+    emit(KIND_RETIRED, out, |out| put_entries(out, from, entries));
 }
 
 pub(super) fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
@@ -542,7 +539,7 @@ pub(super) fn put_version(out: &mut Vec<u8>, version: Version) {
     put_u64(out, version.origin.0);
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -578,7 +575,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    fn origin(&mut self) -> Option<OriginId> {
+    pub(super) fn origin(&mut self) -> Option<OriginId> {
         self.u64().filter(|id| *id != 0).map(OriginId)
     }
 
@@ -586,12 +583,8 @@ impl<'a> Bytes<'a> {
         Some(Clocks { wall: WallMs(self.u64()?), hlc: Hlc(self.u64()?) })
     }
 
-    fn text(&mut self, bytes_max: usize) -> Option<&'a str> {
+    pub(super) fn text(&mut self, bytes_max: usize) -> Option<&'a str> {
         std::str::from_utf8(self.counted(bytes_max)?).ok().filter(|text| !text.chars().any(char::is_control))
-    }
-
-    fn member(&mut self) -> Option<(&'a str, &'a str)> {
-        Some((self.text(NAME_BYTES_MAX)?, self.text(ADDRESS_BYTES_MAX)?))
     }
 
     fn slot(&mut self) -> Option<u16> {
@@ -613,20 +606,10 @@ impl<'a> Bytes<'a> {
         })
     }
 
-    fn seat(&mut self) -> Option<SeatView<'a>> {
-        let name = self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?;
-        let version = self.version().filter(|version| version.origin.0 != 0)?;
-        let gone = self.u64()?;
-        Some(SeatView { name, version, gone: (gone != 0).then_some(OriginId(gone)) })
-    }
-
-    fn roster(&mut self) -> Option<RosterView<'a>> {
-        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= SEATS_MAX)?;
-        let bytes = self.0;
-        for _ in 0..count {
-            self.seat()?;
-        }
-        Some(RosterView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    fn names(&mut self) -> Option<NamesView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= self.0.len() / 8)?;
+        let (names, _) = self.take(count * 8)?.as_chunks::<8>();
+        names.is_sorted_by_key(|name| u64::from_le_bytes(*name)).then_some(NamesView(names))
     }
 
     fn place(&mut self) -> Option<Place> {
@@ -636,6 +619,10 @@ impl<'a> Bytes<'a> {
         Some(Place { slot, after: some.then_some(hash) })
     }
 
+    fn resume(&mut self) -> Option<Resume<'a>> {
+        Some(Resume { place: self.place()?, reconciles: self.u64()?, retired: self.mark()?, claims: self.claims()? })
+    }
+
     fn claims(&mut self) -> Option<ClaimsView<'a>> {
         let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ORIGINS_MAX)?;
         let view = ClaimsView { count, bytes: self.take(count * 16)? };
@@ -643,35 +630,14 @@ impl<'a> Bytes<'a> {
         let named = view.iter().next().is_none_or(|(origin, _)| origin.0 != 0);
         (ordered && named).then_some(view)
     }
-
-    fn members(&mut self) -> Option<MembersView<'a>> {
-        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= MEMBERS_MAX)?;
-        let bytes = self.0;
-        for _ in 0..count {
-            self.member()?;
-        }
-        Some(MembersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
-    }
-
-    fn writer(&mut self) -> Option<(OriginId, &'a str)> {
-        Some((self.origin()?, self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?))
-    }
-
-    fn writers(&mut self) -> Option<WritersView<'a>> {
-        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ORIGINS_MAX)?;
-        let bytes = self.0;
-        let mut last = OriginId(0);
-        for _ in 0..count {
-            let (origin, _) = self.writer().filter(|(origin, _)| *origin > last)?;
-            last = origin;
-        }
-        Some(WritersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    const STANDING: Standing =
+        Standing { roster: 9, root: Root { sum: 7, cut: WallMs(8) }, retired: Mark { len: 3, hash: 17 } };
 
     use super::*;
     use crate::record::next_frame;
@@ -715,12 +681,14 @@ mod tests {
                 clocks,
                 OriginId(3),
                 (true, drained),
-                (9, Root { sum: 7, cut: WallMs(8) }),
+                STANDING,
+                [OriginId(5)].into_iter(),
                 [(OriginId(3), Hlc(4))].into_iter(),
                 &mut out,
             );
             let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
-            assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, 9));
+            assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, STANDING.roster));
+            assert_eq!((status.root, status.retired), (STANDING.root, STANDING.retired));
             assert!(status.frontier.iter().eq([(OriginId(3), Hlc(4))]));
             out
         };
@@ -741,49 +709,59 @@ mod tests {
         let known = claims(&[(1, 10), (7, 3)]);
         let resumed = claims(&[(1, 12)]);
         let place = Place { slot: 9, after: Some(77) };
+        let (mine, theirs) = (Mark { len: 4, hash: 99 }, Mark { len: 6, hash: 98 });
         let mut out = Vec::new();
-        emit_sweep_ask(5, true, &known, Some((place, 8, &resumed)), &mut out);
+        emit_sweep_ask((5, true), (mine, &known), Some((place, 8, theirs, &resumed)), &mut out);
         let Some(Frame::SweepAsk(ask)) = parse(body(&out)) else { panic!("a sweep request") };
         let mut read = Claims::default();
         ask.known.read_into(&mut read);
-        assert_eq!((ask.id, ask.stored, read), (5, true, known));
+        assert_eq!((ask.id, ask.stored, ask.retired, read), (5, true, mine, known));
         let resume = ask.resume.unwrap();
         let mut read = Claims::default();
         resume.claims.read_into(&mut read);
-        assert_eq!((resume.place, resume.reconciles, read), (place, 8, resumed));
+        assert_eq!((resume.place, resume.reconciles, resume.retired, read), (place, 8, theirs, resumed));
     }
 
     #[test]
-    fn members_come_back_and_control_characters_do_not() {
+    fn a_status_comes_back_with_its_ledger() {
+        let clocks = Clocks { wall: WallMs(5), hlc: Hlc(6) };
+        let (settled, frontier) = (claims(&[(4, 0), (9, 0)]), claims(&[(4, 8), (9, 7), (11, 1)]));
         let mut out = Vec::new();
-        emit_members([("a", "a:1"), ("b", "b:2")].into_iter(), &mut out);
-        let Some(Frame::Members(view)) = parse(body(&out)) else { panic!("a member list") };
-        assert_eq!(view.iter().collect::<Vec<_>>(), [("a", "a:1"), ("b", "b:2")]);
-        let mut out = Vec::new();
-        emit_members([("a\x1b[2J", "a:1")].into_iter(), &mut out);
-        assert_eq!(parse(body(&out)), None);
-    }
-
-    #[test]
-    fn writers_come_back_and_only_in_order_and_with_a_name() {
-        let check = |list: &[(u64, &str)]| {
-            let mut out = Vec::new();
-            emit_writers(list.iter().map(|(origin, name)| (OriginId(*origin), *name)), &mut out);
-            match parse(body(&out)) {
-                Some(Frame::Writers(view)) => {
-                    view.iter().map(|(origin, name)| (origin.0, name)).eq(list.iter().copied())
-                }
-                _ => false,
-            }
+        let ids = settled.iter().map(|(origin, _)| *origin);
+        emit_status(clocks, OriginId(2), (true, false), STANDING, ids, frontier.iter().copied(), &mut out);
+        let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
+        let read = |view: ClaimsView<'_>| {
+            let mut read = Claims::default();
+            view.read_into(&mut read);
+            read
         };
-        for list in [&[][..], &[(3, "a")], &[(3, "b"), (4, "b"), (u64::MAX, "a")]] {
-            assert!(check(list), "{list:?}");
-        }
-        for list in [&[(0, "a")][..], &[(4, "a"), (3, "b")], &[(3, "a"), (3, "b")], &[(3, "")], &[(3, "\x1b[2J")]] {
-            assert!(!check(list), "{list:?}");
-        }
-        let many: Vec<(u64, &str)> = (1..=ORIGINS_MAX as u64 + 1).map(|origin| (origin, "a")).collect();
-        assert!(check(&many[1..]) && !check(&many));
+        assert_eq!((read(status.settled), read(status.frontier)), (settled, frontier));
+        assert_eq!((status.retired, status.root, status.origin), (STANDING.retired, STANDING.root, OriginId(2)));
+    }
+
+    #[test]
+    fn what_is_said_of_ledgers_comes_back() {
+        let mark = Mark { len: 3, hash: 17 };
+        let entries = [(OriginId(9), Hlc(4)), (OriginId(2), Hlc(5))];
+        let mut out = Vec::new();
+        emit_retired_ask(mark, &mut out);
+        assert_eq!(parse(body(&out)), Some(Frame::RetiredAsk(mark)));
+        let mut out = Vec::new();
+        emit_retired(7, entries.into_iter(), &mut out);
+        let Some(Frame::Retired(view)) = parse(body(&out)) else { panic!("entries") };
+        assert_eq!((view.from, view.iter().collect::<Vec<_>>()), (7, entries.to_vec()));
+        let mut out = Vec::new();
+        emit_sweep_retired(5, 1, entries.into_iter(), &mut out);
+        let Some(Frame::SweepRetired { id, entries: view }) = parse(body(&out)) else { panic!("entries") };
+        assert_eq!((id, view.from, view.iter().collect::<Vec<_>>()), (5, 1, entries.to_vec()));
+        let mut out = Vec::new();
+        emit_sweep_begin(5, 6, mark, &Claims::default(), &mut out);
+        assert!(
+            matches!(parse(body(&out)), Some(Frame::SweepBegin { id: 5, reconciles: 6, retired, .. }) if retired == mark)
+        );
+        let mut out = Vec::new();
+        emit_sweep_end(5, Hlc(6), (7, &Claims::default()), &mut out);
+        assert!(matches!(parse(body(&out)), Some(Frame::SweepEnd { id: 5, reaped_retired: 7, .. })));
     }
 
     proptest! {

@@ -26,6 +26,7 @@ pub(crate) struct Cluster {
     /// By node and connection: the other end.
     ends: Vec<Vec<Option<(usize, ConnId)>>>,
     cuts: Vec<(usize, usize)>,
+    restarts: u64,
     now: Now,
     pub(crate) replies: Vec<u8>,
     /// What nodes have sent to each other.
@@ -41,6 +42,7 @@ impl Cluster {
             names: nodes.iter().map(|(name, _)| format!("{name}:1")).collect(),
             ends: vec![vec![None]; nodes.len()],
             cuts: Vec::new(),
+            restarts: 0,
             now: START,
             replies: Vec::with_capacity(64 << 10),
             sent_bytes: 0,
@@ -84,6 +86,20 @@ impl Cluster {
     /// Everybody can reach everybody again.
     pub(crate) fn heal(&mut self) {
         self.cuts.clear();
+    }
+
+    /// Ends the run of `node` with all that it holds, and starts another.
+    pub(crate) fn restart(&mut self, node: usize, peers: &[&str]) {
+        for (other, end) in std::mem::replace(&mut self.ends[node], vec![None]).into_iter().flatten() {
+            self.ends[other][end.0 as usize] = None;
+            self.turns[other].begin(self.now);
+            self.turns[other].event(Event::Closed { conn: end });
+        }
+        self.restarts += 1;
+        let name = self.names[node].trim_end_matches(":1").to_owned();
+        let config = Config { seed: [9, 9, self.restarts, 9], ..config(&name, peers) };
+        self.turns[node] = Turn::new(config, self.now);
+        self.turns[node].event(Event::Opened { conn: CLIENT });
     }
 
     /// Opens another client's connection to `node`.

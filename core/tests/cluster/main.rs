@@ -6,6 +6,7 @@ mod catch_up;
 mod conflicts;
 mod harness;
 mod relay;
+mod retire;
 mod scrub;
 mod strangers;
 mod waiting;

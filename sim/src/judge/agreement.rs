@@ -78,6 +78,7 @@ impl Judge {
         let miscounted = self.miscounted(nodes, latest);
         miscounted
             .or_else(|| self.unrest(nodes))
+            .or_else(|| self.unretired(nodes))
             .or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
     }
 

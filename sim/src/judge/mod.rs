@@ -14,6 +14,7 @@ mod burials;
 mod conflicts;
 mod counts;
 mod leaving;
+mod retirement;
 mod rot;
 mod sessions;
 mod versions;
@@ -28,6 +29,7 @@ use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
 
 use burials::Burials;
 use counts::Counts;
+use retirement::Log;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
 use versions::{Entry, Written};
@@ -67,6 +69,8 @@ pub struct Judge {
     /// By node: the least and greatest that its clock was ahead of the true time.
     leads_ms: Vec<(i64, i64)>,
     burials: Burials,
+    /// Every ledger of retired origins ever seen.
+    logs: Vec<Log>,
     /// By node: whether the cluster may have been told to forget it, or it came back because others were. What it then
     /// writes anew may be anybody's.
     forgotten: Vec<bool>,
@@ -111,6 +115,8 @@ struct Run {
     rotten: BTreeMap<u64, Version>,
     /// What scrubbing had done when last looked at.
     scrubbed: Scrubbed,
+    /// Its ledger of retired origins when last looked at: its length and its hash.
+    retired: (u32, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +161,7 @@ impl Judge {
             overwritten: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
             burials: Burials::default(),
+            logs: Vec::new(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
             gone: 0,
             leaves: vec![false; size(plan.setting.nodes)],
@@ -217,6 +224,7 @@ impl Judge {
             conflicts: 0,
             rotten: BTreeMap::new(),
             scrubbed: Scrubbed::default(),
+            retired: (0, 0),
         });
         self.stats.runs += 1;
         self.recount();
@@ -258,6 +266,7 @@ impl Judge {
             }
         }
         self.look_at_origin(run, node.origin());
+        self.look_at_ledger(run, node);
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
         let expected = self.replay(run, session, now, &replies);
         let newest_before = self.run(run).newest;
@@ -271,12 +280,13 @@ impl Judge {
 
     /// Holds a node's gauges against their limits.
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
-        let Gauges { ring_bytes, addresses, origins, links, staged_bytes, conflicts, conflict_bytes, writers } =
+        let Gauges { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers } =
             *gauges;
         let named = [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),
             ("origins", origins),
+            ("retired", retired),
             ("links", links),
             ("staged_bytes", staged_bytes),
             ("conflicts", conflicts),

@@ -185,7 +185,8 @@ impl Judge {
     /// claim, though the run may never have seen it: what it writes next must be newer than that, too.
     pub(super) fn look_at_claims(&mut self, run: RunId, node: &Node) {
         let mut claimed = self.run(run).claimed;
-        node.frontier(&mut |_, hlc| claimed = claimed.max(hlc));
+        node.accounts(&mut |_, frontier, _| claimed = claimed.max(frontier));
+        node.retired(0, &mut |_, last| claimed = claimed.max(last));
         self.run_mut(run).claimed = claimed;
     }
 

@@ -1,0 +1,183 @@
+//! Lists that peers send each other: who the members are and where they are reached, who has a seat in the roster, and
+//! whose runs origins were.
+
+use crate::origins::ORIGINS_MAX;
+use crate::version::{OriginId, Version};
+use crate::wire::num::{Bytes, put_varint};
+use crate::wire::peer::{
+    ADDRESS_BYTES_MAX, KIND_MEMBERS, KIND_ROSTER, KIND_WRITERS, MEMBERS_MAX, NAME_BYTES_MAX, SEATS_MAX, emit, put_text,
+    put_u64, put_version,
+};
+
+/// A list of (member name, address) in a frame, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MembersView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> MembersView<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.member())
+    }
+}
+
+/// One member's seat, as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeatView<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: Version,
+    /// The run that lost the seat; `None`: the member has it.
+    pub(crate) gone: Option<OriginId>,
+}
+
+/// A list of seats in a frame, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RosterView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+/// A list of (origin, name of the member whose run it is) in a frame, whole and strictly ordered by origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WritersView<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> RosterView<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SeatView<'a>> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.seat())
+    }
+}
+
+impl<'a> WritersView<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OriginId, &'a str)> {
+        let mut bytes = Bytes(self.bytes);
+        (0..self.count).map_while(move |_| bytes.writer())
+    }
+}
+
+pub(crate) fn emit_roster<'a>(seats: impl Iterator<Item = SeatView<'a>> + Clone, out: &mut Vec<u8>) {
+    emit(KIND_ROSTER, out, |out| {
+        put_varint(out, seats.clone().count() as u64);
+        for seat in seats {
+            put_text(out, seat.name);
+            put_version(out, seat.version);
+            put_u64(out, seat.gone.map_or(0, |run| run.0));
+        }
+    });
+}
+
+pub(crate) fn emit_members<'a>(members: impl Iterator<Item = (&'a str, &'a str)> + Clone, out: &mut Vec<u8>) {
+    emit(KIND_MEMBERS, out, |out| {
+        put_varint(out, members.clone().count() as u64);
+        for (name, address) in members {
+            put_text(out, name);
+            put_text(out, address);
+        }
+    });
+}
+
+pub(crate) fn emit_writers<'a>(writers: impl Iterator<Item = (OriginId, &'a str)> + Clone, out: &mut Vec<u8>) {
+    emit(KIND_WRITERS, out, |out| {
+        put_varint(out, writers.clone().count() as u64);
+        for (origin, name) in writers {
+            put_u64(out, origin.0);
+            put_text(out, name);
+        }
+    });
+}
+
+/// The lists' fields.
+impl<'a> Bytes<'a> {
+    fn member(&mut self) -> Option<(&'a str, &'a str)> {
+        Some((self.text(NAME_BYTES_MAX)?, self.text(ADDRESS_BYTES_MAX)?))
+    }
+
+    fn seat(&mut self) -> Option<SeatView<'a>> {
+        let name = self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?;
+        let version = self.version().filter(|version| version.origin.0 != 0)?;
+        let gone = self.u64()?;
+        Some(SeatView { name, version, gone: (gone != 0).then_some(OriginId(gone)) })
+    }
+
+    pub(super) fn roster(&mut self) -> Option<RosterView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= SEATS_MAX)?;
+        let bytes = self.0;
+        for _ in 0..count {
+            self.seat()?;
+        }
+        Some(RosterView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    }
+
+    pub(super) fn members(&mut self) -> Option<MembersView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= MEMBERS_MAX)?;
+        let bytes = self.0;
+        for _ in 0..count {
+            self.member()?;
+        }
+        Some(MembersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    }
+
+    fn writer(&mut self) -> Option<(OriginId, &'a str)> {
+        Some((self.origin()?, self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?))
+    }
+
+    pub(super) fn writers(&mut self) -> Option<WritersView<'a>> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ORIGINS_MAX)?;
+        let bytes = self.0;
+        let mut last = OriginId(0);
+        for _ in 0..count {
+            let (origin, _) = self.writer().filter(|(origin, _)| *origin > last)?;
+            last = origin;
+        }
+        Some(WritersView { count, bytes: &bytes[..bytes.len() - self.0.len()] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::next_frame;
+    use crate::wire::peer::{Frame, parse};
+
+    fn body(out: &[u8]) -> &[u8] {
+        next_frame(out, 1 << 20).unwrap().unwrap()
+    }
+
+    #[test]
+    fn members_come_back_and_control_characters_do_not() {
+        let mut out = Vec::new();
+        emit_members([("a", "a:1"), ("b", "b:2")].into_iter(), &mut out);
+        let Some(Frame::Members(view)) = parse(body(&out)) else { panic!("a member list") };
+        assert_eq!(view.iter().collect::<Vec<_>>(), [("a", "a:1"), ("b", "b:2")]);
+        let mut out = Vec::new();
+        emit_members([("a\x1b[2J", "a:1")].into_iter(), &mut out);
+        assert_eq!(parse(body(&out)), None);
+    }
+
+    #[test]
+    fn writers_come_back_and_only_in_order_and_with_a_name() {
+        let check = |list: &[(u64, &str)]| {
+            let mut out = Vec::new();
+            emit_writers(list.iter().map(|(origin, name)| (OriginId(*origin), *name)), &mut out);
+            match parse(body(&out)) {
+                Some(Frame::Writers(view)) => {
+                    view.iter().map(|(origin, name)| (origin.0, name)).eq(list.iter().copied())
+                }
+                _ => false,
+            }
+        };
+        for list in [&[][..], &[(3, "a")], &[(3, "b"), (4, "b"), (u64::MAX, "a")]] {
+            assert!(check(list), "{list:?}");
+        }
+        for list in [&[(0, "a")][..], &[(4, "a"), (3, "b")], &[(3, "a"), (3, "b")], &[(3, "")], &[(3, "\x1b[2J")]] {
+            assert!(!check(list), "{list:?}");
+        }
+        let many: Vec<(u64, &str)> = (1..=ORIGINS_MAX as u64 + 1).map(|origin| (origin, "a")).collect();
+        assert!(check(&many[1..]) && !check(&many));
+    }
+}

@@ -1,0 +1,122 @@
+//! Retirement: the ledgers of runs that ended.
+//!
+//! Every ledger that a node comes up with is kept as a log. A node's ledger must be a beginning of one of them or go on
+//! from the end of one. Clusters that came up apart, or whose halves were told to forget each other, have logs of their
+//! own; others do not.
+
+use std::collections::BTreeMap;
+
+use kv_core::{Hlc, Node, OriginId};
+
+use super::versions::Entry;
+use super::{Judge, Run, RunId, Standing};
+use crate::outcome::Oracle;
+use crate::plan::size;
+
+/// A ledger, as far as any node has had it.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: Vec<(OriginId, Hlc)>,
+    /// The hash by length.
+    hashes: BTreeMap<u32, u64>,
+}
+
+impl Judge {
+    /// Looks at a node's ledger, if it is another than before.
+    pub(super) fn look_at_ledger(&mut self, run: RunId, node: &Node) {
+        let mark = node.retired_mark();
+        if self.run(run).retired == mark {
+            return;
+        }
+        self.run_mut(run).retired = mark;
+        let is_known = |log: &Log| log.hashes.get(&mark.0) == Some(&mark.1);
+        if mark.0 == 0 || self.logs.iter().any(is_known) {
+            return;
+        }
+        let mut entries = Vec::new();
+        node.retired(0, &mut |origin, last| entries.push((origin, last)));
+        let common = |log: &Log| log.entries.iter().zip(&entries).take_while(|(one, other)| one == other).count();
+        let longest = self.logs.iter().enumerate().map(|(at, log)| (common(log), at)).max();
+        match longest {
+            Some((count, at)) if count == self.logs[at].entries.len() || count == entries.len() => {
+                let log = &mut self.logs[at];
+                log.hashes.insert(mark.0, mark.1);
+                let news = entries.split_off(log.entries.len().min(entries.len()));
+                log.entries.extend(&news);
+                self.check_retired(run, &news);
+            }
+            _ => {
+                let common = longest.map_or(0, |(count, _)| count);
+                if common > 0 && !self.forgotten.iter().any(|forgotten| *forgotten) {
+                    self.fail(Oracle::Retirement, || {
+                        format!("run {}: its ledger {entries:?} goes with another one's for {common} entries", run.0)
+                    });
+                }
+                self.stats.forked += u64::from(longest.is_some());
+                self.check_retired(run, &entries[common..]);
+                self.logs.push(Log { entries, hashes: BTreeMap::from([mark]) });
+            }
+        }
+    }
+
+    /// What a run has retired must have ended, and nobody may hold more of it.
+    fn check_retired(&mut self, by: RunId, news: &[(OriginId, Hlc)]) {
+        for (origin, last) in news {
+            self.stats.retired += 1;
+            let Some(writer) = self.origins.get(origin).copied() else {
+                self.fail(Oracle::Retirement, || format!("run {}: retired {origin}, which nobody writes as", by.0));
+                continue;
+            };
+            let (node, standing) = (size(self.run(writer).node), self.run(writer).standing);
+            let is_out = self.forgotten[node] || self.leaves[node];
+            if standing == Standing::Current && self.run(writer).origin == *origin && !is_out {
+                self.fail(Oracle::Retirement, || {
+                    format!("run {}: retired {origin} of run {}, which is up", by.0, writer.0)
+                });
+            }
+            let is_behind = |entry: &&Entry| entry.version.origin == *origin && entry.version.hlc > *last;
+            let holds = |run: &&Run| {
+                run.standing == Standing::Current && run.entries.iter().flatten().any(|entry| is_behind(&entry))
+            };
+            let holder = self.runs.iter().find(holds).map(|run| run.node);
+            if let Some(node) = holder.filter(|_| !is_out) {
+                self.fail(Oracle::Retirement, || {
+                    format!("run {}: retired {origin} at {last}, and n{node} holds what comes behind", by.0)
+                });
+            }
+        }
+    }
+
+    /// An account that a node keeps of a run that has ended, though all members are up and hold the same of it.
+    pub(super) fn unretired(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
+        let mut is_blocked = false;
+        for (_, node) in nodes {
+            node.blocked_by(&mut |_| is_blocked = true);
+        }
+        if is_blocked {
+            return None;
+        }
+        let marks: Vec<_> = nodes.iter().map(|(_, node)| node.retired_mark()).collect();
+        if marks.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Some(format!("ledgers of retired runs: {marks:?}"));
+        }
+        // What left orphans behind is not known to be whole.
+        let mut orphaned = Vec::new();
+        for (_, node) in nodes {
+            node.accounts(&mut |origin, frontier, held| orphaned.extend((held > frontier).then_some(origin)));
+        }
+        for (run, node) in nodes {
+            let mut kept = None;
+            node.accounts(&mut |origin, frontier, _| {
+                let writes = nodes.iter().any(|(other, _)| self.run(*other).origin == origin);
+                if !writes && !orphaned.contains(&origin) {
+                    kept = Some((origin, frontier));
+                }
+            });
+            if let Some((origin, frontier)) = kept {
+                return Some(format!("run {}: {origin} has ended at {frontier} and is not retired", run.0));
+            }
+        }
+        None
+    }
+}
