@@ -55,15 +55,8 @@ impl Story {
             let (node, ms) = (self.nodes, at_ms[join]);
             items.push((0, Item::Fault(Fault::Kill { node, ms, silent: false, alone: false })));
         }
-        for (index, (step, _)) in self.steps.iter().enumerate() {
-            let until = |ends: &dyn Fn(Step) -> bool| {
-                let mut later = self.steps.iter().zip(&at_ms).skip(index + 1);
-                let end = later.find(|((step, _), _)| ends(*step)).map(|(_, at_ms)| *at_ms);
-                end.unwrap_or(end_ms) - at_ms[index]
-            };
-            if let Some(item) = item(*step, index as u64, &setting, &until) {
-                items.push((at_ms[index] * 1_000, item));
-            }
+        for index in 0..self.steps.len() {
+            items.extend(self.item(index, &at_ms, &setting).map(|item| (at_ms[index] * 1_000, item)));
         }
         Plan { seed, setting, items }.sorted()
     }
@@ -98,36 +91,41 @@ impl Story {
             ..Setting::calm(nodes)
         }
     }
+
+    /// What a step is in a plan, if it is not the end of an earlier one; `at_ms` is when each comes, and the end.
+    fn item(&self, index: usize, at_ms: &[u64], setting: &Setting) -> Option<Item> {
+        let until = |ends: &dyn Fn(Step) -> bool| {
+            let mut later = self.steps.iter().zip(at_ms).skip(index + 1);
+            let end = later.find(|((step, _), _)| ends(*step)).map(|(_, at_ms)| at_ms).or(at_ms.last());
+            end.copied().unwrap_or(START_MS) - at_ms[index]
+        };
+        let ask = |client, ask| Some(Item::Ask { client, ask });
+        let fault = match self.steps[index].0 {
+            Step::Set { key, node } => {
+                return ask(node, Ask::Set { key, token: 10 + index as u64, pad: 0, ttl_ms: 0 });
+            }
+            Step::Del { key, node } => return ask(node, Ask::Del { key }),
+            Step::Forget { node, at } => return ask(at, Ask::Forget { node }),
+            Step::Leave { node } => return ask(setting.nodes + node, Ask::Leave),
+            Step::Heal | Step::Thaw { .. } | Step::Join => return None,
+            Step::Cut { node } => Fault::Partition { side: 1 << node, ms: until(&|step| step == Step::Heal) },
+            Step::Kill { node } => {
+                let ms = until(&|step| step == Step::Restart { node });
+                Fault::Kill { node, ms, silent: false, alone: false }
+            }
+            // Where one was killed it is the end of that; who has left is stopped first.
+            Step::Restart { node } => Fault::Kill { node, ms: 1, silent: false, alone: false },
+            Step::Pause { node } => Fault::Pause { node, ms: until(&|step| step == Step::Thaw { node }) },
+            Step::Twin { node } => Fault::Supersede { node, ms: until(&|step| step == Step::Thaw { node }) },
+        };
+        Some(Item::Fault(fault))
+    }
 }
 
 /// From a single flight of a packet to a few heartbeats, each order of magnitude as often.
 fn rush_ms(seed: u64, index: u64) -> u64 {
     let most = 1 << scale(keyed(seed, &[3, index]), u64::from(RUSH_MS_MAX.ilog2()) + 1);
     1 + scale(keyed(seed, &[4, index]), most)
-}
-
-/// What a step is in a plan, if it is not the end of an earlier one. `until` is how long it lasts.
-fn item(step: Step, index: u64, setting: &Setting, until: &dyn Fn(&dyn Fn(Step) -> bool) -> u64) -> Option<Item> {
-    let fault = match step {
-        Step::Set { key, node } => {
-            let ask = Ask::Set { key, token: 10 + index, pad: 0, ttl_ms: 0 };
-            return Some(Item::Ask { client: node, ask });
-        }
-        Step::Del { key, node } => return Some(Item::Ask { client: node, ask: Ask::Del { key } }),
-        Step::Forget { node, at } => return Some(Item::Ask { client: at, ask: Ask::Forget { node } }),
-        Step::Leave { node } => return Some(Item::Ask { client: setting.nodes + node, ask: Ask::Leave }),
-        Step::Heal | Step::Thaw { .. } | Step::Join => return None,
-        Step::Cut { node } => Fault::Partition { side: 1 << node, ms: until(&|step| step == Step::Heal) },
-        Step::Kill { node } => {
-            let ms = until(&|step| step == Step::Restart { node });
-            Fault::Kill { node, ms, silent: false, alone: false }
-        }
-        // Where one was killed it is the end of that; who has left is stopped first.
-        Step::Restart { node } => Fault::Kill { node, ms: 1, silent: false, alone: false },
-        Step::Pause { node } => Fault::Pause { node, ms: until(&|step| step == Step::Thaw { node }) },
-        Step::Twin { node } => Fault::Supersede { node, ms: until(&|step| step == Step::Thaw { node }) },
-    };
-    Some(Item::Fault(fault))
 }
 
 impl fmt::Display for Story {
