@@ -7,7 +7,8 @@ use sim::world::scale::{Scale, measure};
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// How many nodes they have.
-    #[arg(long, value_delimiter = ',', default_value = "3,5,10,20,30", value_parser = clap::value_parser!(u64).range(2..=60))]
+    #[arg(long, value_delimiter = ',', default_value = "3,5,10,20,30")]
+    #[arg(value_parser = clap::value_parser!(u64).range(2..=60))]
     nodes: Vec<u64>,
 }
 

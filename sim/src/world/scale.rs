@@ -1,8 +1,8 @@
 //! What clusters of many nodes cost and how fast they are: measured, not judged.
 //!
-//! The nodes have the timers of production and name one member when they start. They find each other, each takes a write
-//! (who never wrote is in no frontier), they stand idle, one takes another write, and then they are cut into two halves
-//! for a minute in which both go on writing.
+//! The nodes have the timers of production and name one member when they start. They find each other, each takes a
+//! write (who never wrote is in no frontier), they stand idle, one takes another write, and then they are cut into two
+//! halves for a minute in which both go on writing.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
