@@ -13,8 +13,8 @@
 //!
 //! One case is known by name and not mended by the rules: where nodes that all began without memory meet each other
 //! while every member that is older is cut off or stands still, they found a cluster of their own, and may forget
-//! deletes that the older ones never saw. `cut n1; pause n0; pause n1; twin n2; settle; set k0 at n2; heal; settle; del k0 at n2;
-//! settle; join; settle` is such a story: of seven steps, so no shorter exploration meets it.
+//! deletes that the older ones never saw. `cut n1; pause n0; pause n1; twin n2; settle; set k0 at n2; heal; settle;
+//! del k0 at n2; settle; join; settle` is such a story; no shorter one was met.
 //!
 //! How long a rush is, how big the ring is and what the network does in detail is drawn from the story itself and a
 //! number of the caller's, so that a story always has the same plan, and another number tells all of them anew.
