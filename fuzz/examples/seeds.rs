@@ -37,12 +37,14 @@ impl Outside for Side {
 
 fn main() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    conversation(&seeds, "stream", false);
-    conversation(&seeds, "sweep", true);
+    conversation(&seeds, "stream", false, 5);
+    conversation(&seeds, "sweep", true, 5);
+    conversation(&seeds, "scrub", true, 12);
 }
 
 /// A node pulls from another, which was written to before (then only a sweep brings all of it) or only while it pulls.
-fn conversation(seeds: &Path, name: &str, before: bool) {
+/// After five rounds, if there are more, it loses an entry.
+fn conversation(seeds: &Path, name: &str, before: bool, rounds: u32) {
     let mut now = START;
     let mut feeder = Turn::new(config("feeder", &[]), now);
     let mut puller = Turn::new(config("puller", &["feeder:1"]), now);
@@ -50,8 +52,11 @@ fn conversation(seeds: &Path, name: &str, before: bool) {
     feeder.event(Event::Opened { conn: CLIENT });
     feeder.event(Event::Opened { conn: LINK });
     let (mut to_accepted, mut to_dialed) = (Vec::new(), Vec::new());
-    for round in 0..5 {
-        if before || round == 3 {
+    for round in 0..rounds {
+        if round == 5 {
+            puller.rot(b"k3", None);
+        }
+        if (before && round < 5) || round == 3 {
             feeder.begin(now);
             feeder.input(CLIENT, b"SET k1 one\nSET k2 two EX 100\nDEL k1\nSET k3 three\nSET k2 again\n");
         }

@@ -1,4 +1,4 @@
-//! The frames of scrubbing: one question at a time, and its answer. See [`repl::scrub`](crate::repl::scrub).
+//! The frames of scrubbing: one question at a time, and its answer. What they are for is told in `repl/scrub/mod.rs`.
 
 use crate::store::{FANOUT, Listed, SLOTS, What};
 use crate::time::WallMs;
