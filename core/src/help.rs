@@ -183,6 +183,8 @@ pub(crate) static MANUAL: [Manual; 20] = [
                  \x20                 tombstones do\n\
                  \x20 collected       deletions and expired keys that were taken out since the start\n\
                  \x20 gc_blocked_by   who keeps deletions from being forgotten, and which command ends that\n\
+                 \x20 origins         runs of nodes that every heartbeat names\n\
+                 \x20 retired         runs that ended and are known everywhere; no more than retired_max\n\
                  \x20 memory_bytes    memory that the data takes\n\
                  \x20 digest          a sum over the live data\n\
                  \x20 digest_at       the time, in ms, at which the digest takes keys to expire: two nodes with the \

@@ -16,8 +16,8 @@ use crate::retired::Mark;
 use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
-use crate::version::Version;
-use crate::wire::peer::{self, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
+use crate::version::{Hlc, Version};
+use crate::wire::peer::{self, ClaimsView, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
 const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
@@ -167,13 +167,7 @@ impl Replication {
                 self.intake.foretell(conn, id, &entries).then_some(()).ok_or(Stop::Close(Close::Malformed))
             }
             (Frame::SweepBegin { id, reconciles, retired, claims }, Role::Pull(_)) => {
-                let bound_ms = cx.config.timers.clock_ahead_ms_max;
-                let credible = |peer: &Peer| claims.iter().all(|(_, hlc)| is_credible(peer, hlc, bound_ms));
-                if !link.peer.as_ref().is_some_and(credible) {
-                    return Err(Stop::Close(Close::Clock));
-                }
-                let taken = self.intake.begin(conn, id, (reconciles, retired, &claims), cx.replica, now.mono);
-                if taken { Ok(()) } else { Err(Stop::Close(Close::Refused)) }
+                self.on_sweep_begin(now, conn, id, (reconciles, retired, &claims), cx)
             }
             (Frame::SweepHeld { id, slots, names }, Role::Pull(_)) => {
                 let dropped = self.intake.reconcile(conn, id, (slots, &names), cx.replica);
@@ -482,6 +476,24 @@ impl Replication {
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         self.compare_roots(now, conn, cx);
+    }
+
+    fn on_sweep_begin(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        id: u32,
+        (reconciles, retired, claims): (u64, Mark, &ClaimsView<'_>),
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return Err(Stop::Closed) };
+        let bound_ms = cx.config.timers.clock_ahead_ms_max;
+        let credible = |(_, hlc): (_, Hlc)| is_credible(peer, hlc, bound_ms);
+        if !claims.iter().chain(self.intake.foretold()).all(credible) {
+            return Err(Stop::Close(Close::Clock));
+        }
+        let taken = self.intake.begin(conn, id, (reconciles, retired, claims), cx.replica, now.mono);
+        if taken { Ok(()) } else { Err(Stop::Close(Close::Refused)) }
     }
 
     fn on_sweep_end(

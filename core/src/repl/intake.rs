@@ -151,6 +151,12 @@ impl Intake {
         is_next && told.told.len() <= RETIRED_MAX
     }
 
+    /// What the sender of the sweep that was asked for has told of its ledger.
+    pub(crate) fn foretold(&self) -> impl Iterator<Item = (OriginId, Hlc)> + '_ {
+        let told = if let SweepIn::Asked(sweep) = &self.sweep { &sweep.told.told[..] } else { &[] };
+        told.iter().copied()
+    }
+
     /// The sender has come this far.
     pub(crate) fn step(&mut self, conn: ConnId, id: u32, place: Place) {
         if let SweepIn::Running(sweep) = &mut self.sweep
