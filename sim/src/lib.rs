@@ -14,6 +14,7 @@ pub mod plan;
 mod plan_text;
 pub mod quiet;
 pub mod rng;
+mod stories;
 pub mod swarm;
 pub mod trace;
 pub mod turmoil;

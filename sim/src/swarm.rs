@@ -3,6 +3,7 @@
 
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
+use crate::stories::draw_story;
 
 /// Streams of draws, so that a change in one part does not change the others' plans.
 const SETTING: u64 = 1;
@@ -33,25 +34,26 @@ const CLASSES: u64 = 10;
 #[must_use]
 pub fn draw(seed: u64) -> Plan {
     let mut setting = draw_setting(&mut Rng::new(seed, SETTING));
-    let mut story = Rng::new(seed, STORY);
-    if setting.nodes > 2 && story.chance(1, 8) {
-        let mut items = draw_lost_heir(&mut setting, &mut story);
-        draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
-        draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
-        draw_rot(&setting, &mut Rng::new(seed, ROT), &mut items);
-        return Plan { seed, setting, items }.sorted();
-    }
-    let mut items = draw_work(&setting, &mut Rng::new(seed, WORK));
-    draw_waits(&setting, &mut Rng::new(seed, WAITS), &mut items);
+    let mut items = match draw_story(&mut setting, &mut Rng::new(seed, STORY)) {
+        Some(items) => items,
+        None => draw_mixed(seed, &setting),
+    };
     draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
-    let mut rng = Rng::new(seed, FAULTS);
-    // One plan in ten has no fault at all.
-    if !rng.chance(1, 10) {
-        draw_faults(&setting, &mut rng, &mut items);
-    }
     draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
     draw_rot(&setting, &mut Rng::new(seed, ROT), &mut items);
     Plan { seed, setting, items }.sorted()
+}
+
+/// Clients at work, and whatever may go wrong.
+fn draw_mixed(seed: u64, setting: &Setting) -> Vec<(u64, Item)> {
+    let mut items = draw_work(setting, &mut Rng::new(seed, WORK));
+    draw_waits(setting, &mut Rng::new(seed, WAITS), &mut items);
+    let mut rng = Rng::new(seed, FAULTS);
+    // One plan in ten has no fault at all.
+    if !rng.chance(1, 10) {
+        draw_faults(setting, &mut rng, &mut items);
+    }
+    items
 }
 
 /// In one plan of ten memories lose entries. In all others there is nothing for scrubbing to find.
@@ -226,47 +228,6 @@ fn draw_counts(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)
             _ => Ask::Add { counter, amount: rng.pick(&[1, 1, -1, 3, -5]) },
         };
         items.push((at_us, Item::Ask { client, ask }));
-    }
-}
-
-/// A node writes on its own, more than its ring holds, and dies while the others begin to catch up: what it leaves
-/// behind is with some and not with others, and nobody lives who could tell. Chance alone seldom gets so far.
-fn draw_lost_heir(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
-    setting.keys = 40;
-    setting.ring_bytes = rng.log_range(256, 1_024);
-    setting.bandwidth_bytes_per_s = rng.log_range(16 << 10, 512 << 10);
-    setting.load_ms = setting.load_ms.max(20 * setting.heartbeat_ms);
-    let node = rng.below(setting.nodes);
-    let apart_ms = setting.load_ms / 2;
-    let mut items = vec![(0, Item::Fault(Fault::Partition { side: 1 << node, ms: apart_ms }))];
-    for token in 1..=rng.range(20, 80) {
-        let at_us = rng.below(apart_ms * 1_000);
-        // Most of the writes are the lonely node's.
-        let client = if rng.chance(9, 10) { node } else { rng.below(setting.clients) };
-        let (key, pad) = (rng.below(setting.keys), rng.below(300));
-        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad, ttl_ms: 0 } }));
-    }
-    let dies_ms = apart_ms + rng.log_range(1, 4 * setting.heartbeat_ms);
-    let (ms, silent) = (rng.log_range(1, setting.load_ms), rng.chance(1, 2));
-    items.push((dies_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent, alone: false })));
-    if rng.chance(1, 2) {
-        draw_late_writes(setting, rng, dies_ms, &mut items);
-    }
-    items
-}
-
-/// Those who are left write again while what was left behind is still being announced, one of them by a clock that is
-/// behind: what it is told of was stamped later than it is for this node.
-fn draw_late_writes(setting: &Setting, story: &mut Rng, from_ms: u64, items: &mut Vec<(u64, Item)>) {
-    let (node, behind_ms) = (story.below(setting.nodes), story.log_range(1, setting.clock_ahead_ms_max));
-    let step_ms = -behind_ms.cast_signed();
-    items.push((0, Item::Fault(Fault::Clock { node, step_ms, drift_ppm: 0 })));
-    let first = items.len() as u64;
-    for token in first..first + story.range(4, 60) {
-        let at_us = from_ms * 1_000 + story.below(setting.load_ms * 500);
-        let (key, client) =
-            (story.below(setting.keys), if story.chance(1, 2) { node } else { story.below(setting.clients) });
-        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad: story.below(40), ttl_ms: 0 } }));
     }
 }
 

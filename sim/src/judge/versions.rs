@@ -181,8 +181,8 @@ impl Judge {
         }
     }
 
-    /// Remembers up to where a run claims to hold what others wrote. What was deleted and forgotten is covered by such a
-    /// claim, though the run may never have seen it: what it writes next must be newer than that, too.
+    /// Remembers up to where a run claims to hold what others wrote. What was deleted and forgotten is covered by such
+    /// a claim, though the run may never have seen it: what it writes next must be newer than that, too.
     pub(super) fn look_at_claims(&mut self, run: RunId, node: &Node) {
         let mut claimed = self.run(run).claimed;
         node.accounts(&mut |_, frontier, _| claimed = claimed.max(frontier));

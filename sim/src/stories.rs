@@ -1,0 +1,132 @@
+//! Plans that tell a story: rare turns of events, each of which a rule of the protocol is there for.
+
+use crate::plan::{Ask, Fault, Item, Setting};
+use crate::rng::Rng;
+
+/// What chance alone seldom brings about, told on purpose in some plans.
+pub(crate) fn draw_story(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(u64, Item)>> {
+    if setting.nodes > 2 && rng.chance(1, 8) {
+        return Some(draw_lost_heir(setting, rng));
+    }
+    if setting.nodes != 3 {
+        return None;
+    }
+    match rng.below(16) {
+        0 => Some(draw_inherited_grave(setting, rng)),
+        1 => Some(draw_hasty_forget(setting, rng)),
+        _ => None,
+    }
+}
+
+/// One node is cut off and forgotten, and what it holds is deleted and collected. Then the second one starts anew and
+/// has all that it knows from the first, which dies; so when the third comes back, the second alone can tell it what
+/// was deleted: it must know of graves that it never saw.
+fn draw_inherited_grave(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
+    setting.keys = rng.range(1, 8);
+    setting.load_ms = setting.load_ms.max(20 * setting.silence_ms);
+    let tenth_ms = setting.load_ms / 10;
+    let away = rng.below(3);
+    let (first, second) = ((away + 1) % 3, (away + 2) % 3);
+    let mut items = Vec::new();
+    for token in 1..=rng.range(4, 20) {
+        let (key, client) = (rng.below(setting.keys), rng.below(3));
+        let at_us = rng.below(tenth_ms * 1_000);
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad: rng.below(40), ttl_ms: 0 } }));
+    }
+    items.push((2 * tenth_ms * 1_000, Item::Fault(Fault::Partition { side: 1 << away, ms: 6 * tenth_ms })));
+    items.push((4 * tenth_ms * 1_000, Item::Ask { client: first, ask: Ask::Forget { node: away } }));
+    for key in 0..setting.keys {
+        let at_us = 4 * tenth_ms * 1_000 + rng.below(tenth_ms * 100);
+        items.push((at_us, Item::Ask { client: first, ask: Ask::Del { key } }));
+    }
+    for (at_ms, node, ms) in [(6 * tenth_ms, second, 1), (15 * tenth_ms / 2, first, 2 * tenth_ms)] {
+        items.push((at_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent: rng.chance(1, 2), alone: false })));
+    }
+    items
+}
+
+/// A node is forgotten by one that cannot reach it, while the third still takes its writes, which are long under way.
+/// What the first deletes, and the third has seen deleted, must not be collected by a roster that the third has not
+/// heard of.
+fn draw_hasty_forget(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
+    setting.keys = rng.range(1, 3);
+    setting.collect_ms = (setting.heartbeat_ms / 10).max(1);
+    setting.latency_us_min = 20;
+    setting.latency_us_mean = rng.log_range(50, 1_000);
+    setting.bandwidth_bytes_per_s = 64 << 20;
+    setting.window_bytes = 64 << 10;
+    setting.load_ms = setting.load_ms.max(12 * setting.silence_ms);
+    let away = rng.below(3);
+    let (first, second) = ((away + 1) % 3, (away + 2) % 3);
+    let mut items = Vec::new();
+    let apart_ms = setting.load_ms;
+    for (from, to) in [(first, away), (away, first)] {
+        items.push((setting.load_ms * 100, Item::Fault(Fault::Cut { from, to, ms: apart_ms })));
+    }
+    // It takes some heartbeats from the one that is forgotten to the third.
+    let late_us = setting.heartbeat_ms * 1_000 * rng.range(3, 12);
+    let factor = late_us / (setting.latency_us_min + setting.latency_us_mean);
+    items.push((
+        setting.load_ms * 300,
+        Item::Fault(Fault::Slow { from: away, to: second, ms: setting.load_ms, factor }),
+    ));
+    let at_us = setting.load_ms * 600;
+    let mut token = 0;
+    let mut set = |at_us, client, key| {
+        token += 1;
+        (at_us, Item::Ask { client, ask: Ask::Set { key, token, pad: 0, ttl_ms: 0 } })
+    };
+    for key in 0..setting.keys {
+        items.push(set(at_us - 3 * late_us / 2, first, key));
+    }
+    for _ in 0..rng.range(20, 100) {
+        items.push(set(at_us - rng.below(late_us), away, rng.below(setting.keys)));
+    }
+    for key in 0..setting.keys {
+        items.push((at_us, Item::Ask { client: first, ask: Ask::Del { key } }));
+    }
+    let forgets_us = at_us + rng.below(late_us);
+    items.push((forgets_us, Item::Ask { client: first, ask: Ask::Forget { node: away } }));
+    items
+}
+
+/// A node writes on its own, more than its ring holds, and dies while the others begin to catch up: what it leaves
+/// behind is with some and not with others, and nobody lives who could tell. Chance alone seldom gets so far.
+fn draw_lost_heir(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
+    setting.keys = 40;
+    setting.ring_bytes = rng.log_range(256, 1_024);
+    setting.bandwidth_bytes_per_s = rng.log_range(16 << 10, 512 << 10);
+    setting.load_ms = setting.load_ms.max(20 * setting.heartbeat_ms);
+    let node = rng.below(setting.nodes);
+    let apart_ms = setting.load_ms / 2;
+    let mut items = vec![(0, Item::Fault(Fault::Partition { side: 1 << node, ms: apart_ms }))];
+    for token in 1..=rng.range(20, 80) {
+        let at_us = rng.below(apart_ms * 1_000);
+        // Most of the writes are the lonely node's.
+        let client = if rng.chance(9, 10) { node } else { rng.below(setting.clients) };
+        let (key, pad) = (rng.below(setting.keys), rng.below(300));
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad, ttl_ms: 0 } }));
+    }
+    let dies_ms = apart_ms + rng.log_range(1, 4 * setting.heartbeat_ms);
+    let (ms, silent) = (rng.log_range(1, setting.load_ms), rng.chance(1, 2));
+    items.push((dies_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent, alone: false })));
+    if rng.chance(1, 2) {
+        draw_late_writes(setting, rng, dies_ms, &mut items);
+    }
+    items
+}
+
+/// Those who are left write again while what was left behind is still being announced, one of them by a clock that is
+/// behind: what it is told of was stamped later than it is for this node.
+fn draw_late_writes(setting: &Setting, story: &mut Rng, from_ms: u64, items: &mut Vec<(u64, Item)>) {
+    let (node, behind_ms) = (story.below(setting.nodes), story.log_range(1, setting.clock_ahead_ms_max));
+    let step_ms = -behind_ms.cast_signed();
+    items.push((0, Item::Fault(Fault::Clock { node, step_ms, drift_ppm: 0 })));
+    let first = items.len() as u64;
+    for token in first..first + story.range(4, 60) {
+        let at_us = from_ms * 1_000 + story.below(setting.load_ms * 500);
+        let (key, client) =
+            (story.below(setting.keys), if story.chance(1, 2) { node } else { story.below(setting.clients) });
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad: story.below(40), ttl_ms: 0 } }));
+    }
+}
