@@ -159,7 +159,7 @@ impl Origins {
         true
     }
 
-    /// Closes the accounts that say nothing: of what was only heard of, and of what is retired, those that are not `kept`.
+    /// Closes the accounts that say nothing: of what was only heard of, and of what is retired, unless they are `kept`.
     pub(crate) fn close_empty(&mut self, kept: impl Fn(&Origin) -> bool) {
         let retired = &self.retired;
         self.accounts.retain(|account| account.held > retired.last_of(account.id) || kept(account));

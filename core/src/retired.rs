@@ -14,8 +14,8 @@
 //! - `LEAVE` and `FORGET` make a newer roster; the first of what is left goes on. One who was forgotten and went on
 //!   alone is told so when it returns, keeps its ledger to itself, and takes up the cluster's with its sweep.
 //! - Two clusters that have grown apart and meet, or two halves that were told to forget each other, have two logs. Of
-//!   two of which neither is the beginning of the other the one with the greater [`Mark`] stays. The other *lapses*: its
-//!   origins get accounts again, which lose nothing, and are retired once more.
+//!   two of which neither is the beginning of the other the one with the greater [`Mark`] stays. The other *lapses*:
+//!   its origins get accounts again, which lose nothing, and are retired once more.
 //! - A run that all took for ended and that goes on has its account opened again on top of its entry, and gets another
 //!   entry when it has come to rest; the newer one counts.
 //!

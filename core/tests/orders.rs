@@ -168,8 +168,8 @@ impl Driver {
             Call::Rest => self.rest(),
         }
         let gauges = self.node.gauges();
-        let Gauges { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers } =
-            gauges;
+        let Gauges { ring_bytes, addresses, origins, retired, links, .. } = gauges;
+        let Gauges { staged_bytes, conflicts, conflict_bytes, writers, .. } = gauges;
         for (held, most) in
             [ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers]
         {

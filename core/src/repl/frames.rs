@@ -170,10 +170,7 @@ impl Replication {
                 self.on_sweep_begin(now, conn, id, (reconciles, retired, &claims), cx)
             }
             (Frame::SweepHeld { id, slots, names }, Role::Pull(_)) => {
-                let dropped = self.intake.reconcile(conn, id, (slots, &names), cx.replica);
-                if dropped > 0 {
-                    tracing::debug!(dropped, "dropped what was deleted while this node was away");
-                }
+                self.intake.reconcile(conn, id, (slots, &names), cx.replica);
                 Ok(())
             }
             (Frame::Roster(view), _) => self.on_roster(now, conn, &view, cx),

@@ -195,12 +195,14 @@ impl Intake {
         id: u32,
         ((from, to), held): ((u16, u16), &peer::NamesView<'_>),
         replica: &mut Replica,
-    ) -> usize {
-        match &self.sweep {
-            SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
-                (from..to).map(|slot| replica.reconcile(slot, &sweep.claims, held)).sum()
-            }
-            SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => 0,
+    ) {
+        let SweepIn::Running(sweep) = &self.sweep else { return };
+        if sweep.conn != conn || sweep.id != id {
+            return;
+        }
+        let dropped: usize = (from..to).map(|slot| replica.reconcile(slot, &sweep.claims, held)).sum();
+        if dropped > 0 {
+            tracing::debug!(dropped, "dropped what was deleted while this node was away");
         }
     }
 
@@ -325,8 +327,8 @@ impl Intake {
     }
 }
 
-/// What this node holds, told to one whose ledger was `theirs` when it last stated it: how much of the ledger, as far as
-/// the other seems to have it, and claims on the rest. To leave out some of what is held only costs time.
+/// What this node holds, told to one whose ledger was `theirs` when it last stated it: how much of the ledger, as far
+/// as the other seems to have it, and claims on the rest. To leave out some of what is held only costs time.
 fn known_to(replica: &Replica, theirs: Mark) -> (Mark, Claims) {
     let retired = replica.origins.retired();
     let mark = match retired.continues(theirs) {

@@ -46,9 +46,9 @@ pub(crate) const KEY_BYTES_MAX: usize = 1 << 16;
 /// Longest value, in bytes: an entry's header has 29 bits left for it.
 pub(crate) const VALUE_BYTES_MAX: usize = (1 << 29) - 1;
 
-/// Most origins a store may hold records of at a time: 30 nodes that restart daily take a year and a half to get here, if
-/// of each run something stays for so long. An entry's header has room for twice as many; but whoever gets here restarts
-/// in a loop, and a table without end would only hide it.
+/// Most origins a store may hold records of at a time: 30 nodes that restart daily take a year and a half to get here,
+/// if of each run something stays for so long. An entry's header has room for twice as many; but whoever gets here
+/// restarts in a loop, and a table without end would only hide it.
 pub(crate) const ORIGINS_MAX: usize = 16_384;
 
 /// What a merge did.

@@ -756,9 +756,9 @@ mod tests {
         assert_eq!((id, view.from, view.iter().collect::<Vec<_>>()), (5, 1, entries.to_vec()));
         let mut out = Vec::new();
         emit_sweep_begin(5, 6, mark, &Claims::default(), &mut out);
-        assert!(
-            matches!(parse(body(&out)), Some(Frame::SweepBegin { id: 5, reconciles: 6, retired, .. }) if retired == mark)
-        );
+        let begins =
+            |frame| matches!(frame, Frame::SweepBegin { id: 5, reconciles: 6, retired, .. } if retired == mark);
+        assert!(parse(body(&out)).is_some_and(begins));
         let mut out = Vec::new();
         emit_sweep_end(5, Hlc(6), (7, &Claims::default()), &mut out);
         assert!(matches!(parse(body(&out)), Some(Frame::SweepEnd { id: 5, reaped_retired: 7, .. })));

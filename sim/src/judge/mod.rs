@@ -280,8 +280,8 @@ impl Judge {
 
     /// Holds a node's gauges against their limits.
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
-        let Gauges { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers } =
-            *gauges;
+        let Gauges { ring_bytes, addresses, origins, retired, links, .. } = *gauges;
+        let Gauges { staged_bytes, conflicts, conflict_bytes, writers, .. } = *gauges;
         let named = [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),

@@ -35,6 +35,7 @@ impl Judge {
         }
         let mut entries = Vec::new();
         node.retired(0, &mut |origin, last| entries.push((origin, last)));
+        self.forget_lost(run);
         let common = |log: &Log| log.entries.iter().zip(&entries).take_while(|(one, other)| one == other).count();
         let longest = self.logs.iter().enumerate().map(|(at, log)| (common(log), at)).max();
         match longest {
@@ -57,6 +58,20 @@ impl Judge {
                 self.logs.push(Log { entries, hashes: BTreeMap::from([mark]) });
             }
         }
+    }
+
+    /// What only runs had retired whose memory is gone, nobody else has acted upon; what comes after it may be another.
+    fn forget_lost(&mut self, but: RunId) {
+        let runs =
+            self.runs.iter().enumerate().filter(|(at, run)| *at as u64 != but.0 && run.standing != Standing::Stopped);
+        let held: Vec<(u32, u64)> = runs.map(|(_, run)| run.retired).collect();
+        for log in &mut self.logs {
+            let is_of_it = |mark: &&(u32, u64)| log.hashes.get(&mark.0) == Some(&mark.1);
+            let len = held.iter().filter(is_of_it).map(|mark| mark.0).max().unwrap_or(0);
+            log.entries.truncate(len as usize);
+            log.hashes.retain(|known, _| *known <= len);
+        }
+        self.logs.retain(|log| !log.entries.is_empty());
     }
 
     /// What a run has retired must have ended, and nobody may hold more of it.
