@@ -71,8 +71,9 @@ pub(crate) struct Options {
     #[arg(value_parser = parse_value_size)]
     pub(crate) max_value_size: usize,
 
-    /// Seconds of absence after which a member is forgotten as by FORGET, so that deletes no longer wait for it; 0: never
-    #[arg(long, value_name = "SECONDS", env = "SIMPLEKV_FORGET_AFTER", default_value_t = 0, value_parser = parse_absence)]
+    /// Absence after which a member is forgotten as by FORGET, so that deletes no longer wait for it; 0: never
+    #[arg(long, value_name = "SECONDS", env = "SIMPLEKV_FORGET_AFTER", default_value_t = 0)]
+    #[arg(value_parser = parse_absence)]
     pub(crate) forget_after: u64,
 
     /// Least severe lines to log

@@ -7,7 +7,8 @@ use tracing_subscriber::fmt;
 use crate::cli::{LogFormat, Options};
 use crate::stderr::Stderr;
 
-/// Starts logging as the options say. Colour only on a terminal and without `NO_COLOR` (<https://no-color.org>).
+/// Starts logging as the options say. Colour only on a terminal that has some, and without `NO_COLOR`
+/// (<https://no-color.org>).
 pub(crate) fn start(options: &Options, log: Stderr) {
     // A log line that nobody can take is lost: the alternative of tracing is to panic while saying so.
     let builder =
@@ -16,7 +17,8 @@ pub(crate) fn start(options: &Options, log: Stderr) {
         LogFormat::Json => builder.json().init(),
         LogFormat::Human => {
             let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder.with_target(false).with_ansi(wants_colour && stderr().is_terminal()).init();
+            let has_colour = stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+            builder.with_target(false).with_ansi(wants_colour && has_colour).init();
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
+use crate::wire::lists::MembersView;
 use crate::wire::peer::{self, ClaimsView, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
@@ -128,10 +129,7 @@ impl Replication {
             (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
             (Frame::Alive(clocks), _) => self.on_alive(now, conn, clocks, cx),
             (Frame::Members(view), _) => {
-                for (name, address) in view.iter().filter(|(name, _)| *name != cx.config.name) {
-                    self.members.learn(name, address, now.mono);
-                }
-                self.soon(now.mono);
+                self.on_members(now, &view, cx);
                 Ok(())
             }
             (Frame::Writers(view), _) => {
@@ -204,6 +202,13 @@ impl Replication {
                 Role::Feed(_) | Role::Pull(_),
             ) => Err(Stop::Close(Close::Malformed)),
         }
+    }
+
+    fn on_members(&mut self, now: Now, view: &MembersView<'_>, cx: &Context<'_>) {
+        for (name, address) in view.iter().filter(|(name, _)| *name != cx.config.name) {
+            self.members.learn(name, address, now.mono);
+        }
+        self.soon(now.mono);
     }
 
     fn on_record(

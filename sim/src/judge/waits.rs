@@ -249,7 +249,8 @@ fn is_written(replies: &[Reply], key: u64) -> bool {
 
 impl Need {
     fn is_met(&self, judge: &Judge, run: &super::Run) -> bool {
-        // What is gone was deleted later, by somebody, and that was forgotten; or a memory lost it before others had it.
+        // What is gone was deleted later, by somebody, and that was forgotten; or a memory lost it before others had
+        // it.
         let is_lost = self.may_go || judge.is_rotten(self.key);
         let may_be_gone = || is_lost || judge.is_forgotten(self.key, Some(self.version));
         run.entries[size(self.key)].map_or_else(may_be_gone, |entry| entry.version >= self.version)
