@@ -44,7 +44,7 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// The value is the cell of a counter: see [`counter`](crate::counter).
+    /// The value is the cell of a counter: its base and its parts.
     pub is_counter: bool,
     /// From this time on, by the reader's own wall clock, the key reads as absent.
     pub deadline: Option<WallMs>,
