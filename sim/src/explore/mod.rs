@@ -8,7 +8,7 @@
 //!
 //! It begins with a cluster that is at rest, and `k0` written by `n0` on all nodes; `k1` was never written. So the keys
 //! are two different ones, and all nodes but `n0` are alike: they are named in the order in which they first act.
-//! Steps that do nothing are left out, as far as [`Scene`] can tell: it follows who is up, who reaches whom, and who
+//! Steps that do nothing are left out, as far as `scene.rs` can tell: it follows who is up, who reaches whom, and who
 //! holds what.
 //!
 //! One case is known by name and not mended by the rules: where nodes that all began without memory meet each other
