@@ -360,6 +360,12 @@ impl Node {
         self.repl.has_left() == Some(Ok(()))
     }
 
+    /// Whether this run has given up its seat, though others may not know it yet.
+    #[must_use]
+    pub fn gave_up_seat(&self) -> bool {
+        self.repl.gave_up_seat()
+    }
+
     /// Tombstones and husks held.
     #[must_use]
     pub fn graves(&self) -> u64 {

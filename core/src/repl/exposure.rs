@@ -64,11 +64,17 @@ impl Replication {
         let fresh = OriginId(self.rand.next_u64() | 1);
         let reissue = cx.replica.expose(now.mono, clock, fresh);
         if reissue {
-            self.writers.learn(std::iter::once((fresh, cx.config.name.as_str())), |origin| cx.replica.uses(origin));
+            self.name_own(cx);
             self.reissue = Reissue::default();
         }
         tracing::info!(reissue, "established: peers may see what this node writes");
         self.exposed(now, cx);
+    }
+
+    /// What this run writes from now on it writes under an origin that nobody has heard of: it is this node's.
+    fn name_own(&mut self, cx: &Context<'_>) {
+        let own = std::iter::once((cx.replica.own(), cx.config.name.as_str()));
+        self.writers.learn(own, |origin| cx.replica.uses(origin));
     }
 
     /// Peers may see what this run writes, and it has a say in the roster.
@@ -107,6 +113,7 @@ impl Replication {
             cx.replica.refused = None;
         }
         cx.replica.forgotten(now.mono, self.run);
+        self.name_own(cx);
         self.members.dial_soon(now.mono);
         self.soon(now.mono);
     }
@@ -115,6 +122,7 @@ impl Replication {
     pub(super) fn on_home_swept(&mut self, now: Now, swept: &Swept, cx: &mut Context<'_>) {
         let fresh = OriginId(self.rand.next_u64() | 1);
         cx.replica.returned(now.mono, swept, fresh);
+        self.name_own(cx);
         self.reissue = Reissue::default();
         self.soon(now.mono);
     }

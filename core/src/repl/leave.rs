@@ -77,6 +77,11 @@ impl Replication {
         }
     }
 
+    /// Whether this run has no seat any more because it leaves.
+    pub(crate) const fn gave_up_seat(&self) -> bool {
+        self.leave.is_over()
+    }
+
     /// Whether this run is out of its cluster for good, and dials nobody.
     pub(super) fn is_out(&self, cx: &Context<'_>) -> bool {
         self.leave == Leave::Done || cx.replica.refused == Some(Refused::Fenced)

@@ -74,7 +74,7 @@ pub struct Judge {
     /// By node: whether the cluster may have been told to forget it, or it came back because others were. What it then
     /// writes anew may be anybody's.
     forgotten: Vec<bool>,
-    /// How often a member was forgotten or has left.
+    /// How often a member was forgotten, or gave up its seat.
     gone: u64,
     /// By node: whether it was ever asked to leave.
     leaves: Vec<bool>,
@@ -98,6 +98,8 @@ struct Token {
 struct Run {
     node: u64,
     standing: Standing,
+    /// It has given up its seat.
+    is_unseated: bool,
     origin: OriginId,
     /// By key: what it held when last looked at.
     entries: Vec<Option<Entry>>,
@@ -215,6 +217,7 @@ impl Judge {
         self.runs.push(Run {
             node,
             standing: Standing::Current,
+            is_unseated: false,
             origin: OriginId(0),
             entries: vec![None; self.keys.len()],
             newest: None,
@@ -252,9 +255,13 @@ impl Judge {
     /// Looks at a node after something was done with it; `replies` are those of that step.
     pub fn observe(&mut self, run: RunId, node: &Node, now: Now, replies: Option<(SessionId, Vec<Reply>)>) {
         self.look_at_clock(run, now);
+        // From here on its member has lost its seat, also if it is killed before it has left, or superseded: what runs
+        // in its stead is told so.
+        if node.gave_up_seat() && !std::mem::replace(&mut self.run_mut(run).is_unseated, true) {
+            self.gone += 1;
+        }
         if node.has_left() && self.run(run).standing == Standing::Current {
             self.run_mut(run).standing = Standing::Left;
-            self.gone += 1;
             self.look_at_heritage(run);
             self.recount();
         }
