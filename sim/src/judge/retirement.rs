@@ -104,6 +104,11 @@ impl Judge {
 
     /// An account that a node keeps of a run that has ended, though all members are up and hold the same of it.
     pub(super) fn unretired(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
+        // Who was forgotten has no say until somebody takes it in again, and here nobody is left for that. It shows no
+        // ledger meanwhile, and has no roster that could say whom it waits for.
+        if matches!(nodes, [(_, node)] if node.is_returning()) {
+            return None;
+        }
         let mut is_blocked = false;
         for (_, node) in nodes {
             node.blocked_by(&mut |_| is_blocked = true);
