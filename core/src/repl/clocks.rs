@@ -1,6 +1,7 @@
 //! The guard against bad clocks. It is on the link, not on the record: a peer too far ahead is not read, so that
 //! nothing of it is skipped and one bad clock infects nobody; a node that is itself ahead of most refuses client
-//! writes.
+//! writes. The roster counts as read: its seats carry stamps (`sim/regressions/a-roster-told-by-a-clock-far-ahead` had
+//! a newcomer stamp its first write by them, and turn away the members whose clocks were right).
 
 use crate::boundary::{Close, ConnId};
 use crate::repl::link::{Link, Peer, PullStage, Role};

@@ -140,6 +140,10 @@ impl Replication {
             (Frame::Pull(pull), Role::Feed(feed)) => {
                 feed.pull(cx.replica, &pull, &mut link.staged);
                 link.stated = 0;
+                if let Some(peer) = link.peer.as_mut().filter(|_| pull.restart) {
+                    // As long as it held this node's clock for bad, it did not listen to what it was told.
+                    peer.told_roster = 0;
+                }
                 Ok(())
             }
             (Frame::SweepAsk(ask), Role::Feed(feed)) => {

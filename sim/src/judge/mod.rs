@@ -113,7 +113,7 @@ struct Run {
     buried: BTreeSet<Version>,
     /// The number of the newest conflict that it listed when last looked at.
     conflicts: u64,
-    /// By key: what its memory lost last.
+    /// By key: the newest that its memory lost.
     rotten: BTreeMap<u64, Version>,
     /// What scrubbing had done when last looked at.
     scrubbed: Scrubbed,

@@ -1,6 +1,6 @@
 //! Rot: entries that memories lost, and what scrubbing makes of it.
 
-use kv_core::{Node, Scrubbed};
+use kv_core::{Node, Scrubbed, Version};
 
 use super::{Judge, RunId};
 use crate::outcome::Oracle;
@@ -11,7 +11,8 @@ impl Judge {
     pub fn rotted(&mut self, run: RunId, key: u64) {
         let state = self.run_mut(run);
         let Some(lost) = state.entries[size(key)].take() else { return };
-        state.rotten.insert(key, lost.version);
+        let newest = state.rotten.entry(key).or_insert(lost.version);
+        *newest = lost.version.max(*newest);
         self.stats.rotted += 1;
         self.recount();
     }
@@ -20,6 +21,11 @@ impl Judge {
     /// drop it.
     pub(super) fn is_rotten(&self, key: u64) -> bool {
         self.runs.iter().any(|run| run.rotten.contains_key(&key))
+    }
+
+    /// Whether a memory has lost this version of `key`, or a newer one.
+    pub(super) fn has_rotted(&self, key: u64, version: Version) -> bool {
+        self.runs.iter().any(|run| run.rotten.get(&key).is_some_and(|lost| *lost >= version))
     }
 
     /// Looks at what scrubbing has found. Where nothing rots there is nothing to be found; and where a delete is lost,

@@ -251,9 +251,15 @@ impl Need {
     fn is_met(&self, judge: &Judge, run: &super::Run) -> bool {
         // What is gone was deleted later, by somebody, and that was forgotten; or a memory lost it before others had
         // it.
-        let is_lost = self.may_go || judge.is_rotten(self.key);
-        let may_be_gone = || is_lost || judge.is_forgotten(self.key, Some(self.version));
-        run.entries[size(self.key)].map_or_else(may_be_gone, |entry| entry.version >= self.version)
+        let is_forgotten = || judge.is_forgotten(self.key, Some(self.version));
+        let Some(entry) = run.entries[size(self.key)] else {
+            return self.may_go || judge.is_rotten(self.key) || is_forgotten();
+        };
+        // Where it is gone, something older may have taken its place that had never met it: what the others held when
+        // a memory lost it, or what a member alone had written when it came back. The latter is not what was deleted:
+        // its writer had not seen it, nor had any delete taken its place.
+        let is_buried = || judge.runs.iter().any(|run| run.buried.contains(&entry.version));
+        entry.version >= self.version || judge.has_rotted(self.key, self.version) || (is_forgotten() && !is_buried())
     }
 }
 
