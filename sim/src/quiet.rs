@@ -29,12 +29,16 @@ impl Quiet {
         let (heartbeat_us, load_us, lingers) =
             (setting.heartbeat_ms * 1_000, setting.load_ms * 1_000, setting.linger == 1);
         let is_late = now_us > load_us + bound_us;
+        // At a new cut of the digests nodes differ for a moment.
+        let is_apart = self.agreed_last_us == 0 || now_us > self.agreed_last_us + 6 * heartbeat_us;
         if difference.is_none() {
             self.agreed_last_us = now_us;
             if self.agreed_us.is_none() {
                 self.agreed_us = Some(now_us);
                 self.sends_when_agreed = sends;
-                judge.stats.converged_ms = (now_us - load_us) / 1_000;
+                if is_apart {
+                    judge.stats.converged_ms = (now_us - load_us) / 1_000;
+                }
             }
             // Long enough for whatever is still under way to show.
             let agreed_us = now_us - self.agreed_us.unwrap_or(now_us);
@@ -45,8 +49,7 @@ impl Quiet {
             return over;
         }
         self.agreed_us = None;
-        // At a new cut of the digests nodes differ for a moment.
-        if is_late && now_us > self.agreed_last_us + 6 * heartbeat_us {
+        if is_late && is_apart {
             judge.fail(Oracle::Convergence, || difference.unwrap_or_default());
         }
         false
