@@ -18,6 +18,11 @@ pub(crate) struct Reaped {
 }
 
 impl Reaped {
+    /// Whether anything was.
+    pub(crate) fn is_any(&self) -> bool {
+        self.retired > 0 || self.claims.iter().next().is_some()
+    }
+
     /// Notes that `version` was taken out.
     pub(crate) fn note(&mut self, version: Version, retired: &Retired) {
         match retired.number_of(version.origin) {

@@ -11,7 +11,7 @@ use crate::repl::retire::{ask_retired, tell_retired};
 use crate::repl::scrub::Suspicion;
 use crate::repl::seats::tell_roster;
 use crate::repl::{Context, Replication, clocks, emit_status, intake};
-use crate::replica::{Exposure, Refused, Streamed};
+use crate::replica::{Refused, Streamed};
 use crate::retired::Mark;
 use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -28,6 +28,9 @@ const FIELDS_BYTES_MAX: usize = 256 << 10;
 
 /// Staged frames besides a record. A good peer asks one thing at a time; a dozen full frontiers fit.
 const STAGED_FRAMES_BYTES_MAX: usize = 1 << 20;
+
+/// What a member is told that has lost its seat.
+const FORGOTTEN: &str = "the cluster was told to forget this member: it comes back as a new run";
 
 /// What stops the reading of a link.
 pub(super) enum Stop {
@@ -286,7 +289,8 @@ impl Replication {
             }
             peer::emit_refused(&Refusal { reason, run: self.run, name: &cx.config.name, text }, out);
             self.links.insert(conn, link);
-            return Err(Stop::Refuse);
+            // It may know of a later decision, and this node may know no way to it: it is heard before it hangs up.
+            return if accepted && forgotten { Ok(()) } else { Err(Stop::Refuse) };
         }
         self.writers.learn(std::iter::once((greeting.run, greeting.name)), |origin| cx.replica.uses(origin));
         let mut peer = Peer {
@@ -370,12 +374,10 @@ impl Replication {
             tracing::error!(name, "another node has this node's name: give each its own --name");
             return refused("this name is the other node's: give each node its own --name");
         }
-        // A newcomer has not heard of everybody yet.
-        let has_say = cx.replica.exposure == Exposure::Exposed || self.roster.has_lost(name);
-        let forgotten = self.roster.forgotten(&cx.config.name, name, run, greeting.established);
+        let has_say = self.has_say(name, cx);
+        let forgotten = self.is_forgotten((name, run), greeting.established, cx);
         if let Some(version) = forgotten.filter(|_| has_say) {
-            let text = "the cluster was told to forget this member: it comes back as a new run";
-            return Some((Reason::Forgotten(version), text));
+            return Some((Reason::Forgotten(version), FORGOTTEN));
         }
         if name.is_empty() || greeting.advertise.is_empty() {
             return refused("a name and an address are needed");
@@ -421,6 +423,7 @@ impl Replication {
         if !self.links.contains_key(&conn) {
             return Err(Stop::Closed);
         }
+        let has_say = self.has_say(name, cx);
         match refusal.reason {
             Reason::Other => tracing::warn!(peer = name, reason = refusal.text, "turned away"),
             Reason::Fenced if cx.replica.refused == Some(Refused::Fenced) => {}
@@ -434,10 +437,20 @@ impl Replication {
             Reason::Forgotten(_) if self.leave.is_over() => {}
             Reason::Forgotten(version) => {
                 // Where each was told to forget the other, the later decision stands.
-                let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
+                let theirs = self.is_forgotten((name, refusal.run), true, cx);
                 if theirs.is_none_or(|theirs| theirs < version) {
                     self.come_back(now, cx);
                     return Err(Stop::Closed);
+                }
+                // Who turned this node away may have no address of it, and hear of the later decision here only.
+                if let Some(later) = theirs.filter(|_| has_say)
+                    && let Some(link) = self.links.get_mut(&conn)
+                    && matches!(link.role, Role::Pull(_))
+                {
+                    let (reason, name) = (Reason::Forgotten(later), cx.config.name.as_str());
+                    let answer = Refusal { reason, run: self.run, name, text: FORGOTTEN };
+                    peer::emit_refused(&answer, link.staged.out());
+                    return Err(Stop::Refuse);
                 }
             }
         }

@@ -28,6 +28,24 @@ pub(crate) enum NotForgotten {
 const NO_RUN: OriginId = OriginId(u64::MAX);
 
 impl Replication {
+    /// When it was decided here without this run of `name` that it is to come back, if it was: it lost its seat, or it
+    /// is `established` by others and was never asked about deletes that were forgotten here.
+    pub(super) fn is_forgotten(
+        &self,
+        (name, run): (&str, OriginId),
+        established: bool,
+        cx: &Context<'_>,
+    ) -> Option<Version> {
+        let lost = self.roster.forgotten(&cx.config.name, name, run, established);
+        let is_stranger = established && !self.roster.has(name) && self.roster.has(&cx.config.name);
+        lost.or_else(|| self.roster.newest().filter(|_| is_stranger && cx.replica.reaped.is_any()))
+    }
+
+    /// Whether it is for this node to tell `name` that it was forgotten: a newcomer has not heard of everybody yet.
+    pub(super) fn has_say(&self, name: &str, cx: &Context<'_>) -> bool {
+        cx.replica.exposure == Exposure::Exposed || self.roster.has_lost(name)
+    }
+
     /// Gives a seat to this node and to all whom it is linked with, as far as they have none.
     pub(super) fn seat_all(&mut self, now: Now, cx: &mut Context<'_>) {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
@@ -106,12 +124,17 @@ impl Replication {
             return Err(Stop::Close(Close::Clock));
         }
         let mut news = false;
+        let mut taken_for_members = Vec::new();
         for seat in view.iter() {
             cx.replica.observe(seat.version);
+            let had = self.roster.has(seat.name);
             if !self.roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone }) {
                 continue;
             }
             news = true;
+            if had && seat.gone.is_some() {
+                taken_for_members.push((seat.name.to_owned(), Seat { version: seat.version, gone: seat.gone }));
+            }
             if let Some(run) = seat.gone
                 && self.members.run_of(seat.name) == Some(run)
             {
@@ -126,8 +149,13 @@ impl Replication {
         let established = cx.replica.exposure == Exposure::Exposed;
         let own = &cx.config.name;
         let is_gone = self.roster.forgotten(own, own, self.run, established).is_some();
-        if is_gone && !self.leave.is_over() {
+        taken_for_members.retain(|(_, gone)| self.roster.seated(own).is_some_and(|seated| gone.version < seated));
+        if (is_gone || !taken_for_members.is_empty()) && !self.leave.is_over() {
             self.come_back(now, cx);
+            // Of these it is not to take anything again.
+            for (name, gone) in taken_for_members {
+                self.roster.merge(&name, gone);
+            }
             return Err(Stop::Closed);
         }
         let is_forgotten = |peer: &Peer| {

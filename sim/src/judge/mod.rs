@@ -268,8 +268,8 @@ impl Judge {
         if node.is_returning() {
             let member = size(self.run(run).node);
             self.forgotten[member] = true;
-            if self.gone == 0 && self.plan.setting.absence_ms == 0 {
-                self.fail(Oracle::Lww, || format!("run {} comes back, and nobody was forgotten or has left", run.0));
+            if self.gone == 0 && self.stats.collected == 0 && self.plan.setting.absence_ms == 0 {
+                self.fail(Oracle::Lww, || format!("run {} comes back, and nobody and nothing was forgotten", run.0));
             }
         }
         self.look_at_origin(run, node.origin());
