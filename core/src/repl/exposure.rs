@@ -54,7 +54,12 @@ impl Replication {
                 DialState::Waiting(_) | DialState::Dialing => target.tried || self.is_linked(target.member.as_deref()),
             }
         });
-        let waits = matches!(cx.replica.exposure, Exposure::Hidden | Exposure::Returning(Return::Unswept));
+        let waits = match cx.replica.exposure {
+            Exposure::Hidden => true,
+            // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
+            Exposure::Returning(Return::Unswept) => self.intake.is_idle() && !self.is_linked_with_established(),
+            Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
+        };
         if waits && self.progress.met_fresh && tried {
             self.expose(now, Hlc::ZERO, cx);
         }
@@ -136,6 +141,10 @@ impl Replication {
             self.exposed(now, cx);
         }
         more
+    }
+
+    fn is_linked_with_established(&self) -> bool {
+        self.links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.established)
     }
 
     fn is_linked(&self, name: Option<&str>) -> bool {
