@@ -19,7 +19,8 @@
 //! a slot.
 //!
 //! **Not compared** are: cuts that differ or are being moved (it is a matter of moments, or of clocks far apart); nodes
-//! that hide what they hold; slots of more than 16,384 entries, which somebody must have filled on purpose; and records
+//! that hide what they hold; peers that have yet to hear of what was collected here, whom a sweep has drop what that
+//! had deleted (rule 11); slots of more than 16,384 entries, which somebody must have filled on purpose; and records
 //! above every frontier, such as those that were announced again in envelopes.
 //!
 //! A hostile peer can send us on descents that find nothing; it can have us put back what it invents, below our
@@ -37,7 +38,7 @@ use crate::config::Timers;
 use crate::mending::Lack;
 use crate::record;
 use crate::repl::frames::{Stop, check_lengths};
-use crate::repl::link::{Link, PullStage, Role};
+use crate::repl::link::{Link, Peer, PullStage, Role};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::store::{FANOUT, Listed, SLOTS, key_name};
@@ -278,6 +279,10 @@ impl Replication {
         if pull.stage != PullStage::Streaming || !peer.established || mine.cut != theirs.cut {
             return;
         }
+        if !has_heard_of_reaped(peer, cx.replica) {
+            peer.suspicion = Suspicion::default();
+            return;
+        }
         self.scrub.done.compared += 1;
         if mine.sum == theirs.sum {
             peer.suspicion = Suspicion::default();
@@ -467,6 +472,14 @@ impl Scrubber {
             }
         }
     }
+}
+
+/// Whether the peer covers all that was taken out here. What it holds besides may be below deletes that it has yet to
+/// hear of: a run that has just begun takes a stream before the sweep that has it drop that.
+fn has_heard_of_reaped(peer: &Peer, replica: &Replica) -> bool {
+    let reaped = &replica.reaped;
+    peer.retired.len >= reaped.retired
+        && reaped.claims.iter().all(|(origin, hlc)| peer.holds(*origin, &replica.origins) >= *hlc)
 }
 
 /// Whether peers may see all that this node holds.
