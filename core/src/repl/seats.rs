@@ -124,17 +124,12 @@ impl Replication {
             return Err(Stop::Close(Close::Clock));
         }
         let mut news = false;
-        let mut taken_for_members = Vec::new();
         for seat in view.iter() {
             cx.replica.observe(seat.version);
-            let had = self.roster.has(seat.name);
             if !self.roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone }) {
                 continue;
             }
             news = true;
-            if had && seat.gone.is_some() {
-                taken_for_members.push((seat.name.to_owned(), Seat { version: seat.version, gone: seat.gone }));
-            }
             if let Some(run) = seat.gone
                 && self.members.run_of(seat.name) == Some(run)
             {
@@ -149,13 +144,8 @@ impl Replication {
         let established = cx.replica.exposure == Exposure::Exposed;
         let own = &cx.config.name;
         let is_gone = self.roster.forgotten(own, own, self.run, established).is_some();
-        taken_for_members.retain(|(_, gone)| self.roster.seated(own).is_some_and(|seated| gone.version < seated));
-        if (is_gone || !taken_for_members.is_empty()) && !self.leave.is_over() {
+        if is_gone && !self.leave.is_over() {
             self.come_back(now, cx);
-            // Of these it is not to take anything again.
-            for (name, gone) in taken_for_members {
-                self.roster.merge(&name, gone);
-            }
             return Err(Stop::Closed);
         }
         let is_forgotten = |peer: &Peer| {
