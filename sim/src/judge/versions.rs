@@ -105,7 +105,12 @@ impl Judge {
         let first = *self.versions.entry(version).or_insert(written);
         // A sweep may bring the tombstone that a node made of a value after its deadline.
         let freed = first.key == key && token.is_none() && first.deadline.is_some();
-        if first != written && !freed {
+        // Who writes a value anew after its deadline may free it in the same step; others are sent all of it.
+        let whole = first == Written { token: None, ..written } && deadline.is_some();
+        if whole {
+            self.versions.insert(version, written);
+        }
+        if first != written && !freed && !whole {
             self.fail(Oracle::Lww, || format!("run {}: {version:?} is {written:?} and was {first:?}", run.0));
         }
         let setting = &self.plan.setting;
@@ -162,7 +167,9 @@ impl Judge {
         let reissued = old.map_or(came_back && entry.token.is_none(), |old| {
             let (token, deadline, origin) = (entry.token, entry.deadline, old.version.origin);
             let was_own = origin != self.run(run).origin && self.origins.get(&origin) == Some(&run);
-            (was_own || came_back) && (old.token, old.deadline) == (token, deadline)
+            // Its deadline may have passed meanwhile, and its value be freed in the same step; a delete has no deadline.
+            let is_freed = token.is_none() && deadline.is_some();
+            (was_own || came_back) && old.deadline == deadline && (old.token == token || is_freed)
         });
         match want {
             None if own && !reissued => {
