@@ -153,14 +153,8 @@ impl Replication {
                 feed.sweep(cx.replica, &ask, &mut link.staged);
                 Ok(())
             }
-            (Frame::PullBegin { id }, Role::Pull(pull)) => {
-                if pull.stage == PullStage::Asked(id) {
-                    pull.stage = PullStage::Streaming;
-                    if let Some(peer) = &mut link.peer {
-                        // What it stated so far was of the stream before.
-                        peer.drained = false;
-                    }
-                }
+            (Frame::PullBegin { id }, Role::Pull(_)) => {
+                link.begin_pull(id);
                 Ok(())
             }
             (Frame::RetiredAsk(mark), Role::Feed(_)) => {

@@ -110,6 +110,18 @@ pub(crate) struct Peer {
 const GREETING_SILENCES: u64 = 2;
 
 impl Link {
+    /// The stream that was asked for last begins.
+    pub(super) fn begin_pull(&mut self, id: u32) {
+        let Role::Pull(pull) = &mut self.role else { return };
+        if pull.stage == PullStage::Asked(id) {
+            pull.stage = PullStage::Streaming;
+            if let Some(peer) = &mut self.peer {
+                // What it stated so far was of the stream before.
+                peer.drained = false;
+            }
+        }
+    }
+
     pub(crate) fn new(conn: ConnId, role: Role, now: Mono) -> Self {
         Self {
             conn,

@@ -12,9 +12,9 @@
 //! and that member gives it a seat first and tells the others at once; where nobody has ever lost a seat, nobody is
 //! suspected of knowing less. Where each was told to forget the other, the later decision stands.
 //!
-//! Two clusters that grew apart may meet without anybody having lost a seat. Nobody asked the one about the deletes that
-//! the other has forgotten; so once anything was collected here, whoever is established and has no seat comes back too,
-//! as of the newest change of the roster: that is one for all members, so of two clusters one stays as it is.
+//! Two clusters that grew apart may meet without anybody having lost a seat. Nobody asked the one about the deletes
+//! that the other has forgotten; so once anything was collected here, whoever is established and has no seat comes back
+//! too, as of the newest change of the roster: that is one for all members, so of two clusters one stays as it is.
 //!
 //! The later decision must reach whom it concerns. Who was forgotten and turned away may be the only one with a way to
 //! the other, which dropped the address along with the seat; so it is listened to, and if its decision is the later one

@@ -167,7 +167,7 @@ impl Judge {
         let reissued = old.map_or(came_back && entry.token.is_none(), |old| {
             let (token, deadline, origin) = (entry.token, entry.deadline, old.version.origin);
             let was_own = origin != self.run(run).origin && self.origins.get(&origin) == Some(&run);
-            // Its deadline may have passed meanwhile, and its value be freed in the same step; a delete has no deadline.
+            // Its deadline may have passed meanwhile, and its value be freed in the same step; a delete has none.
             let is_freed = token.is_none() && deadline.is_some();
             (was_own || came_back) && old.deadline == deadline && (old.token == token || is_freed)
         });
