@@ -102,6 +102,25 @@ impl Replica {
         Ok(())
     }
 
+    /// Of a key the cluster, which knows what `claims` say, holds the counter in `record`. What it knew of it and has no
+    /// more, it has reset, and forgotten that: lets go of it.
+    pub(crate) fn forgo_reset(&mut self, record: &Record<'_>, claims: &Known) {
+        let Some(stands) = self.store.get(record.key) else { return };
+        let cell = stands.value.map(<[u8]>::to_vec);
+        let mut mine = Counter::of(&Record { key: record.key, value: cell.as_deref(), ..stands });
+        let theirs = Counter::of(record);
+        let is_claimed = |version: Version| claims.covers(version, self.origins.retired());
+        let is_reset =
+            |part: &Part| is_claimed(part.version()) && theirs.parts.iter().all(|of| of.origin != part.origin);
+        let parts = mine.parts.len();
+        mine.parts.retain(|part| !is_reset(part));
+        let newest = theirs.base.map(|base| base.version);
+        let base = mine.base.take_if(|base| is_claimed(base.version) && newest < Some(base.version));
+        if base.is_some() || mine.parts.len() < parts {
+            self.replace_counter(record.key, &mine);
+        }
+    }
+
     /// Leaves out of the counter at `key` what `is_known` to the cluster, which has the key no more.
     pub(crate) fn strip_counter(&mut self, key: &[u8], is_known: impl Fn(Version) -> bool) {
         let Some(stands) = self.store.get(key) else { return };

@@ -64,8 +64,8 @@ impl Node {
         let mut rand = Rand::new(config.seed);
         let run = OriginId(rand.next_u64() | 1);
         let hash_key = [rand.next_u64(), rand.next_u64()];
-        // Who names no peers founds a cluster; whoever names some asks them first what time it is there.
-        let exposure = if config.peers.is_empty() { Exposure::Exposed } else { Exposure::Hidden };
+        // Who names peers asks them first what time it is there; who names none asks whoever comes.
+        let exposure = if config.peers.is_empty() { Exposure::Alone } else { Exposure::Hidden };
         let mut replica = Replica::new(run, hash_key, config.limits.ring_bytes, exposure, now.mono);
         if !config.peers.is_empty() {
             replica.keep_tail();
@@ -342,10 +342,10 @@ impl Node {
         }
     }
 
-    /// Whether this run has found its cluster, and peers may see what it writes.
+    /// Whether this run has found its cluster, and peers may see what it writes; or has none to find.
     #[must_use]
     pub fn is_established(&self) -> bool {
-        self.replica.exposure == Exposure::Exposed
+        matches!(self.replica.exposure, Exposure::Alone | Exposure::Exposed)
     }
 
     /// Whether this run was told that it was forgotten, and is on its way back.

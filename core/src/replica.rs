@@ -78,6 +78,9 @@ pub(crate) enum Streamed {
 /// Whether peers may see what this run wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposure {
+    /// There is nobody: the run was started without naming a peer, and none has come. What it holds is all there is.
+    /// Whoever comes first may be of a cluster that knew this member before, so until then this is no cluster's either.
+    Alone,
     /// Not yet: the run began without memory, and its stamps may be below what the cluster has forgotten.
     Hidden,
     /// Nor may they see anything else that it holds: the cluster went on without this member, and has deleted and
@@ -349,8 +352,13 @@ impl Replica {
         Ok(Streamed::Taken)
     }
 
-    /// Takes a record of a sweep that claims `claims`. It advances nothing until the sweep is whole.
-    pub(crate) fn swept(&mut self, now: Now, record: &Record<'_>, claims: &Known) -> Result<(), OriginsFull> {
+    /// Takes a record of a sweep that claims `claims`, and may reconcile. It advances nothing until the sweep is whole.
+    pub(crate) fn swept(
+        &mut self,
+        now: Now,
+        record: &Record<'_>,
+        (claims, reconciles): (&Known, bool),
+    ) -> Result<(), OriginsFull> {
         let Version { hlc, origin } = record.version;
         let stands = self.store.get(record.key);
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
@@ -364,6 +372,9 @@ impl Replica {
         }
         if self.is_returning() && (record.is_counter || stands.is_some_and(|stands| stands.is_counter)) {
             return self.meet_counter(now, record, claims);
+        }
+        if reconciles && record.is_counter {
+            self.forgo_reset(record, claims);
         }
         if !self.is_news(record) || (self.is_own(origin) && !record.is_counter) {
             return Ok(());
@@ -418,7 +429,7 @@ impl Replica {
     pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
         match self.exposure {
             Exposure::Exposed => self.reissued == Some(origin),
-            Exposure::Hidden => origin == self.own,
+            Exposure::Alone | Exposure::Hidden => origin == self.own,
             Exposure::Returning(_) => true,
         }
     }
@@ -507,6 +518,8 @@ impl Replica {
             return false;
         }
         self.reissued = Some(self.own);
+        // Of what was collected nobody else had anything.
+        self.reaped.claims.remove(self.own);
         self.write_as(now, fresh);
         true
     }
@@ -562,7 +575,7 @@ impl Replica {
     /// to be written anew, up to the last record that was. None while this is not known.
     pub(crate) fn shown(&self, wrote: Version) -> Option<Version> {
         if wrote.origin == self.own {
-            return (self.exposure == Exposure::Exposed).then_some(wrote);
+            return matches!(self.exposure, Exposure::Alone | Exposure::Exposed).then_some(wrote);
         }
         // The cluster may know it by that stamp, from before it forgot this node.
         if !self.is_returning() && self.reissued.is_none() && wrote.hlc <= self.origins.frontier(wrote.origin) {
@@ -580,7 +593,7 @@ impl Replica {
             Exposure::Returning(_) => Err(Unshown),
             Exposure::Hidden if self.own_last > Hlc::ZERO => Err(Unshown),
             Exposure::Exposed if self.own_last == Hlc::ZERO => Ok(self.before),
-            Exposure::Hidden | Exposure::Exposed => Ok((self.own_last > Hlc::ZERO).then_some(newest)),
+            Exposure::Alone | Exposure::Hidden | Exposure::Exposed => Ok((self.own_last > Hlc::ZERO).then_some(newest)),
         }
     }
 

@@ -172,12 +172,18 @@ impl Replication {
 
 /// What every member of the roster has seen, and this node has seen with each; `None` while it cannot be told.
 fn stable(roster: &Roster, links: &Links, cx: &Context<'_>) -> Option<Known> {
-    if cx.replica.exposure == Exposure::Hidden || cx.replica.is_reissuing() || !roster.has(&cx.config.name) {
+    let mut stable = Known { claims: Claims::default(), retired: cx.replica.mark().len };
+    stable.claims.raise_all(cx.replica.origins.iter().map(|origin| (origin.id, origin.frontier)));
+    match cx.replica.exposure {
+        // Nobody has seen anything, nor will before this is no longer so.
+        Exposure::Alone => return links.is_empty().then_some(stable),
+        Exposure::Hidden => return None,
+        Exposure::Returning(_) | Exposure::Exposed => {}
+    }
+    if cx.replica.is_reissuing() || !roster.has(&cx.config.name) || !roster.is_sealed() {
         return None;
     }
     let hash = roster.hash();
-    let mut stable = Known { claims: Claims::default(), retired: cx.replica.mark().len };
-    stable.claims.raise_all(cx.replica.origins.iter().map(|origin| (origin.id, origin.frontier)));
     for name in roster.members().filter(|name| *name != cx.config.name) {
         let vouched = pulled_from(links, name)?.vouched(hash)?;
         stable.claims.lower_to(&vouched.frontier);

@@ -3,6 +3,11 @@
 //! A run that begins without memory may stamp its first writes below what the cluster has forgotten since. So it keeps
 //! them to itself until an established member has greeted it, and writes anew, under an origin that nobody has seen,
 //! what turns out to be stamped too low. Clients are served meanwhile.
+//!
+//! That a run names no peers does not make it the first of its cluster: it may be a member restarted by itself, found
+//! again by those who know it. So it is *alone* until somebody comes, and then begins as any other. (Taken for
+//! established, it showed writes stamped below deletes that its cluster had forgotten:
+//! `sim/regressions/restarted-without-naming-a-peer`.)
 
 use crate::boundary::Close;
 use crate::origins::Swept;
@@ -35,12 +40,18 @@ impl Replication {
             return;
         }
         if established {
-            // Who was forgotten needs more than a clock.
+            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as the roster that came
+            // before this tells, no stamp is too low.
             if !cx.replica.is_returning() {
-                self.expose(now, peer_clock, cx);
+                let forgotten = if self.roster.is_sealed() { peer_clock } else { Hlc::ZERO };
+                cx.replica.clock.observe(peer_clock);
+                self.expose(now, forgotten, cx);
             }
         } else {
             self.progress.met_fresh = true;
+            if cx.replica.exposure == Exposure::Alone {
+                cx.replica.exposure = Exposure::Hidden;
+            }
         }
     }
 
@@ -58,16 +69,17 @@ impl Replication {
             Exposure::Hidden => true,
             // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
             Exposure::Returning(Return::Unswept) => self.intake.is_idle() && !self.is_linked_with_established(),
-            Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
+            Exposure::Alone | Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
         };
         if waits && self.progress.met_fresh && tried {
             self.expose(now, Hlc::ZERO, cx);
         }
     }
 
-    fn expose(&mut self, now: Now, clock: Hlc, cx: &mut Context<'_>) {
+    /// Shows what was written; anew, where it is stamped at or below what may have been `forgotten`.
+    fn expose(&mut self, now: Now, forgotten: Hlc, cx: &mut Context<'_>) {
         let fresh = OriginId(self.rand.next_u64() | 1);
-        let reissue = cx.replica.expose(now.mono, clock, fresh);
+        let reissue = cx.replica.expose(now.mono, forgotten, fresh);
         if reissue {
             self.name_own(cx);
             self.reissue = Reissue::default();

@@ -255,7 +255,7 @@ impl Feed {
             let last = replica.store.walk(sweep.place.slot, sweep.place.after, entries, &mut |record| {
                 entries = entries.saturating_sub(1);
                 if record.is_counter {
-                    sweep_counter(replica, record, &sweep.known, staged);
+                    sweep_counter(replica, record, (&sweep.known, sweep.reconciles), staged);
                     return staged.len() < SWEEP_STAGED_BYTES;
                 }
                 let version = record.version;
@@ -305,13 +305,13 @@ impl Feed {
     }
 }
 
-/// Stages a counter for a peer that holds `known`: whole if it lacks any of it, as a sum says nothing by halves; but
-/// for what nobody is to see.
-fn sweep_counter(replica: &Replica, record: &Record<'_>, known: &Known, staged: &mut Staged) {
+/// Stages a counter for a peer that holds `known`: whole if it lacks any of it, as a sum says nothing by halves, or if
+/// the sweep reconciles, as the peer may hold a base or a part that was reset; but for what nobody is to see.
+fn sweep_counter(replica: &Replica, record: &Record<'_>, (known, reconciles): (&Known, bool), staged: &mut Staged) {
     let mut counter = Counter::of(record);
     counter.leave_out(|version| replica.is_hidden(version.origin));
     counter.base.take_if(|base| replica.is_hidden(base.version.origin));
-    if counter.versions().any(|version| !known.covers(version, replica.origins.retired()))
+    if (reconciles || counter.versions().any(|version| !known.covers(version, replica.origins.retired())))
         && let Some(record) = counter.record(record.key, &mut Vec::new())
     {
         encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record }, staged.out());

@@ -231,8 +231,8 @@ impl Replication {
         check_lengths(&framed.record)?;
         let full = |_| Stop::Close(Close::Refused);
         let Some(prev) = framed.prev else {
-            if let Some(claims) = self.intake.claims_swept(conn) {
-                cx.replica.swept(now, &framed.record, claims).map_err(full)?;
+            if let Some(swept) = self.intake.claims_swept(conn) {
+                cx.replica.swept(now, &framed.record, swept).map_err(full)?;
             }
             return Ok(());
         };
@@ -369,7 +369,7 @@ impl Replication {
             return refused("this name is the other node's: give each node its own --name");
         }
         let has_say = self.has_say(name, cx);
-        let forgotten = self.is_forgotten((name, run), greeting.established, cx);
+        let forgotten = self.roster.forgotten(&cx.config.name, name, run, greeting.established);
         if let Some(version) = forgotten.filter(|_| has_say) {
             return Some((Reason::Forgotten(version), FORGOTTEN));
         }
@@ -431,7 +431,7 @@ impl Replication {
             Reason::Forgotten(_) if self.leave.is_over() => {}
             Reason::Forgotten(version) => {
                 // Where each was told to forget the other, the later decision stands.
-                let theirs = self.is_forgotten((name, refusal.run), true, cx);
+                let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
                 if theirs.is_none_or(|theirs| theirs < version) {
                     self.come_back(now, cx);
                     return Err(Stop::Closed);

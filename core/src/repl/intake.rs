@@ -90,10 +90,11 @@ impl Intake {
         matches!(&self.sweep, SweepIn::Asked(sweep) | SweepIn::Running(sweep) if sweep.conn == conn)
     }
 
-    /// What the sweep under way over `conn` claims, if there is one: records without a place in a stream belong to it.
-    pub(crate) fn claims_swept(&self, conn: ConnId) -> Option<&Known> {
+    /// What the sweep under way over `conn` claims, if there is one, and whether it reconciles: records without a place
+    /// in a stream belong to it.
+    pub(crate) fn claims_swept(&self, conn: ConnId) -> Option<(&Known, bool)> {
         match &self.sweep {
-            SweepIn::Running(sweep) if sweep.conn == conn => Some(&sweep.claims),
+            SweepIn::Running(sweep) if sweep.conn == conn => Some((&sweep.claims, sweep.reconciles != 0)),
             SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => None,
         }
     }

@@ -55,6 +55,9 @@ impl Replication {
         if cx.replica.refused == Some(Refused::Fenced) {
             return Err(NotLeft::Fenced);
         }
+        if cx.replica.exposure == Exposure::Alone {
+            return Err(NotLeft::Alone);
+        }
         if cx.replica.exposure != Exposure::Exposed || cx.replica.is_reissuing() {
             return Err(NotLeft::NotJoined);
         }

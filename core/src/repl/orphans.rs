@@ -37,7 +37,7 @@ impl Orphans {
         intake: &Intake,
         cx: &mut Context<'_>,
     ) -> bool {
-        if cx.replica.exposure == Exposure::Hidden || cx.replica.is_reissuing() {
+        if matches!(cx.replica.exposure, Exposure::Alone | Exposure::Hidden) || cx.replica.is_reissuing() {
             return false;
         }
         if self.round.is_none() {

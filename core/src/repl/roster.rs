@@ -12,9 +12,11 @@
 //! and that member gives it a seat first and tells the others at once; where nobody has ever lost a seat, nobody is
 //! suspected of knowing less. Where each was told to forget the other, the later decision stands.
 //!
-//! Two clusters that grew apart may meet without anybody having lost a seat. Nobody asked the one about the deletes
-//! that the other has forgotten; so once anything was collected here, whoever is established and has no seat comes back
-//! too, as of the newest change of the roster: that is one for all members, so of two clusters one stays as it is.
+//! Two clusters that grew apart may meet without anybody having lost a seat. As long as neither has forgotten any
+//! delete they become one. So before its first collection a cluster *seals* its roster, with a seat that was nobody's
+//! and is lost: nothing is collected before all members have stated that they have it, and from then on whoever is
+//! established and has no seat comes back. (As long as each member went by what it had itself collected, one that had
+//! not yet gave a seat to those whom another could not take in: `sim/regressions/seated-by-who-had-not-collected-yet`.)
 //!
 //! The later decision must reach whom it concerns. Who was forgotten and turned away may be the only one with a way to
 //! the other, which dropped the address along with the seat; so it is listened to, and if its decision is the later one
@@ -33,6 +35,9 @@ use crate::version::{OriginId, Version};
 use crate::wire::lists::SeatView;
 use crate::wire::peer::SEATS_MAX;
 
+/// What is forgotten by name only: nobody has met its run, or there is none.
+pub(crate) const NO_RUN: OriginId = OriginId(u64::MAX);
+
 /// A member's seat, or what is left of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seat {
@@ -48,6 +53,9 @@ impl Seat {
         self.gone.map(|_| self.version)
     }
 }
+
+/// Whose seat the seal is: no member's name is empty.
+const NOBODY: &str = "";
 
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
@@ -94,9 +102,14 @@ impl Roster {
         }
     }
 
-    /// When the newest change was made, the same for all who have this roster.
-    pub(crate) fn newest(&self) -> Option<Version> {
-        self.seats.values().map(|seat| seat.version).max()
+    /// Notes that from now on deletes may be forgotten under this roster.
+    pub(crate) fn seal(&mut self, version: Version) {
+        self.merge(NOBODY, Seat { version, gone: Some(NO_RUN) });
+    }
+
+    /// Whether deletes may have been forgotten under this roster.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.seats.contains_key(NOBODY)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -108,7 +121,8 @@ impl Roster {
         self.seats.iter().map(|(name, seat)| SeatView { name, version: seat.version, gone: seat.gone })
     }
 
-    /// Takes in a change; false if it is no news. The roster is bounded: of those who have gone, the last are kept.
+    /// Takes in a change; false if it is no news. The roster is bounded: of those who have gone, the last are kept, and
+    /// the seal.
     pub(crate) fn merge(&mut self, name: &str, seat: Seat) -> bool {
         if self.seats.get(name).is_some_and(|held| held.version >= seat.version) {
             return false;
@@ -117,8 +131,9 @@ impl Roster {
         if self.seats.len() <= SEATS_MAX {
             return true;
         }
-        let gone = self.seats.iter().filter(|(_, seat)| seat.gone.is_some());
-        let first = gone.min_by_key(|(_, seat)| seat.version).or_else(|| self.seats.iter().next());
+        let gone = self.seats.iter().filter(|(name, seat)| seat.gone.is_some() && *name != NOBODY);
+        let members = || self.seats.iter().find(|(name, _)| *name != NOBODY);
+        let first = gone.min_by_key(|(_, seat)| seat.version).or_else(members);
         let Some(first) = first.map(|(name, _)| name.clone()) else { return true };
         self.seats.remove(&first);
         first != name

@@ -4,7 +4,7 @@ use crate::boundary::{Close, ConnId};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::frames::Stop;
 use crate::repl::link::{Link, Peer};
-use crate::repl::roster::{Roster, Seat};
+use crate::repl::roster::{NO_RUN, Roster, Seat};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::Now;
@@ -24,29 +24,14 @@ pub(crate) enum NotForgotten {
     NotJoined,
 }
 
-/// A run that nobody has met: what is forgotten is only the name.
-const NO_RUN: OriginId = OriginId(u64::MAX);
-
 impl Replication {
-    /// When it was decided here without this run of `name` that it is to come back, if it was: it lost its seat, or it
-    /// is `established` by others and was never asked about deletes that were forgotten here.
-    pub(super) fn is_forgotten(
-        &self,
-        (name, run): (&str, OriginId),
-        established: bool,
-        cx: &Context<'_>,
-    ) -> Option<Version> {
-        let lost = self.roster.forgotten(&cx.config.name, name, run, established);
-        let is_stranger = established && !self.roster.has(name) && self.roster.has(&cx.config.name);
-        lost.or_else(|| self.roster.newest().filter(|_| is_stranger && cx.replica.reaped.is_any()))
-    }
-
     /// Whether it is for this node to tell `name` that it was forgotten: a newcomer has not heard of everybody yet.
     pub(super) fn has_say(&self, name: &str, cx: &Context<'_>) -> bool {
         cx.replica.exposure == Exposure::Exposed || self.roster.has_lost(name)
     }
 
-    /// Gives a seat to this node and to all whom it is linked with, as far as they have none.
+    /// Gives a seat to this node and to all whom it is linked with, as far as they have none; and seals the roster when
+    /// there is something to collect.
     pub(super) fn seat_all(&mut self, now: Now, cx: &mut Context<'_>) {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
             return;
@@ -61,6 +46,14 @@ impl Replication {
             self.roster.merge(&name, seat);
             self.collector.abort();
         }
+        let is_first = || self.roster.members().next() == Some(&cx.config.name);
+        let collects = || cx.replica.store.graves() > 0 && is_first();
+        // What was collected by who was alone was collected under no roster.
+        if !self.roster.is_sealed() && (cx.replica.reaped.is_any() || collects()) {
+            self.links.values_mut().for_each(|link| link.status_at = now.mono);
+            self.roster.seal(cx.replica.stamp(now));
+            self.collector.abort();
+        }
     }
 
     /// Takes `name` off the roster: nobody waits for it any more. Should its run come back, it is told so.
@@ -68,11 +61,10 @@ impl Replication {
         if name == cx.config.name {
             return Err(NotForgotten::Own);
         }
-        if cx.replica.exposure != Exposure::Exposed {
-            return Err(NotForgotten::NotJoined);
-        }
-        if !self.roster.has(name) {
-            return Err(NotForgotten::Unknown);
+        match cx.replica.exposure {
+            Exposure::Exposed if self.roster.has(name) => {}
+            Exposure::Alone | Exposure::Exposed => return Err(NotForgotten::Unknown),
+            Exposure::Hidden | Exposure::Returning(_) => return Err(NotForgotten::NotJoined),
         }
         if self.links.values().any(|link| link.name() == Some(name)) {
             return Err(NotForgotten::Up);

@@ -23,7 +23,7 @@ impl<'a> MembersView<'a> {
     }
 }
 
-/// One member's seat, as it travels.
+/// One member's seat, as it travels; without a name, the seal of a roster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SeatView<'a> {
     pub(crate) name: &'a str,
@@ -98,9 +98,13 @@ impl<'a> Bytes<'a> {
     }
 
     fn seat(&mut self) -> Option<SeatView<'a>> {
-        let name = self.text(NAME_BYTES_MAX).filter(|name| !name.is_empty())?;
+        let name = self.text(NAME_BYTES_MAX)?;
         let version = self.version().filter(|version| version.origin.0 != 0)?;
         let gone = self.u64()?;
+        // Nobody's seat is lost, if it is there at all.
+        if name.is_empty() && gone == 0 {
+            return None;
+        }
         Some(SeatView { name, version, gone: (gone != 0).then_some(OriginId(gone)) })
     }
 

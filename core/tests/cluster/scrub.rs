@@ -250,6 +250,7 @@ const BYTES_MAX: usize = 16 << 10;
 #[test]
 fn one_differing_key_among_a_million_costs_little() {
     let mut cluster = Cluster::new(&[("a", &[]), ("bb", &["a:1"])]);
+    beat(&mut cluster, 4);
     let mut commands = String::new();
     for from in (0..KEYS).step_by(1_000) {
         commands.clear();

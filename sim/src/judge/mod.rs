@@ -268,10 +268,11 @@ impl Judge {
         if node.is_returning() {
             let member = size(self.run(run).node);
             self.forgotten[member] = true;
-            // Of deletes of counters nobody counts how many were collected.
-            let forgets = self.stats.collected > 0 || !self.counters.is_empty() || self.plan.setting.absence_ms > 0;
-            if self.gone == 0 && !forgets {
-                self.fail(Oracle::Lww, || format!("run {} comes back, and nobody and nothing was forgotten", run.0));
+            // The roster is sealed when there is something to collect, be it of a counter.
+            let is_grave = |written: &Written| written.token.is_none() || written.deadline.is_some();
+            let forgets = !self.counters.is_empty() || self.versions.values().any(is_grave);
+            if self.gone == 0 && self.plan.setting.absence_ms == 0 && !forgets {
+                self.fail(Oracle::Lww, || format!("run {} comes back, and there is nothing to forget", run.0));
             }
         }
         self.look_at_origin(run, node.origin());
