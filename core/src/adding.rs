@@ -102,8 +102,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Of a key the cluster, which knows what `claims` say, holds the counter in `record`. What it knew of it and has no
-    /// more, it has reset, and forgotten that: lets go of it.
+    /// The cluster knows what `claims` say, and holds the counter in `record`. What it knew of the key and has no more,
+    /// it has reset, and forgotten that: lets go of it.
     pub(crate) fn forgo_reset(&mut self, record: &Record<'_>, claims: &Known) {
         let Some(stands) = self.store.get(record.key) else { return };
         let cell = stands.value.map(<[u8]>::to_vec);

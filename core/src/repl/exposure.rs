@@ -19,14 +19,19 @@ use crate::repl::roster::Roster;
 use crate::repl::walk::Walk;
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica, Return};
-use crate::time::Now;
-use crate::version::{Hlc, OriginId};
+use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId, Version};
+
+/// How many times the silence that ends a link a member that comes back waits for those who decided that it must.
+const HOME_SILENCES: u64 = 10;
 
 /// What was learnt on the way to being established.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// A member was met that is as fresh as this run.
     met_fresh: bool,
+    /// The decision by which this node comes back, and when it heard of it.
+    told: Option<(Version, Mono)>,
 }
 
 /// The walk that writes hidden records anew.
@@ -68,7 +73,9 @@ impl Replication {
         let waits = match cx.replica.exposure {
             Exposure::Hidden => true,
             // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
-            Exposure::Returning(Return::Unswept) => self.intake.is_idle() && !self.is_linked_with_established(),
+            Exposure::Returning(Return::Unswept) => {
+                self.leads_home(None, now, cx) && self.intake.is_idle() && !self.is_linked_with_established()
+            }
             Exposure::Alone | Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
         };
         if waits && self.progress.met_fresh && tried {
@@ -96,6 +103,7 @@ impl Replication {
 
     /// Peers may see what this run writes, and it has a say in the roster.
     fn exposed(&mut self, now: Now, cx: &mut Context<'_>) {
+        self.progress.told = None;
         for link in self.links.values_mut() {
             if let Role::Feed(feed) = &mut link.role {
                 feed.rewind(&cx.replica.tail);
@@ -107,8 +115,9 @@ impl Replication {
     }
 
     /// The cluster went on without this run, which is told so. It comes back as a new one: it takes up the cluster's
-    /// roster, has a sweep tell it what is obsolete, and then writes anew what only it has.
-    pub(super) fn come_back(&mut self, now: Now, cx: &mut Context<'_>) {
+    /// roster, has a sweep tell it what is obsolete, and then writes anew what only it has; all from those who made
+    /// the decision it was `told` of, as others may know neither what was deleted nor that this node is to come back.
+    pub(super) fn come_back(&mut self, now: Now, told: Version, cx: &mut Context<'_>) {
         tracing::warn!(
             "this node was forgotten by its cluster: it comes back as a new run, drops what was deleted meanwhile, and \
              writes anew what only it has"
@@ -123,7 +132,7 @@ impl Replication {
         self.intake.reset();
         self.collector.abort();
         self.orphans = Orphans::default();
-        self.progress = Progress::default();
+        self.progress = Progress { met_fresh: false, told: Some((told, now.mono)) };
         if cx.replica.refused == Some(Refused::Left) {
             // What it holds is nobody's but its own as yet: it has to come back before it can leave.
             self.leave = Leave::No;
@@ -153,6 +162,18 @@ impl Replication {
             self.exposed(now, cx);
         }
         more
+    }
+
+    /// Whether who knows of a decision as late as `decided` may say what this node comes back to: whoever made the one
+    /// that it was told of knows of that. If nobody does for long, anybody may.
+    pub(super) fn leads_home(&self, decided: Option<Version>, now: Now, cx: &Context<'_>) -> bool {
+        let waits = |since: Mono| now.mono.ms_since(since) < HOME_SILENCES * cx.config.timers.silence_ms;
+        self.progress.told.is_none_or(|(told, since)| decided >= Some(told) || !waits(since))
+    }
+
+    /// Notes from whom a member that comes back may hear what is obsolete.
+    pub(super) fn look_for_home(&mut self, now: Now, cx: &Context<'_>) {
+        self.intake.home = (!self.leads_home(None, now, cx)).then(|| self.roster.hash());
     }
 
     fn is_linked_with_established(&self) -> bool {

@@ -433,7 +433,7 @@ impl Replication {
                 // Where each was told to forget the other, the later decision stands.
                 let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
                 if theirs.is_none_or(|theirs| theirs < version) {
-                    self.come_back(now, cx);
+                    self.come_back(now, version, cx);
                     return Err(Stop::Closed);
                 }
                 // Who turned this node away may have no address of it, and hear of the later decision here only.

@@ -23,6 +23,8 @@ use crate::wire::retired::EntriesView;
 pub(crate) struct Intake {
     sweep: SweepIn,
     last_id: u32,
+    /// The roster of those from whom a member that comes back may hear what is obsolete; anybody's if there is none.
+    pub(super) home: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -235,7 +237,7 @@ impl Intake {
         }
         self.plan_relays(links, replica, timers, now);
         if self.is_idle()
-            && let Some(conn) = choose_sender(links, replica).or_else(|| choose_home(links, replica))
+            && let Some(conn) = choose_sender(links, replica).or_else(|| choose_home(links, replica, self.home))
         {
             self.ask_sweep(conn, links, replica, now);
         }
@@ -404,13 +406,15 @@ fn has_own_link(links: &Links, origin: OriginId, replica: &Replica) -> bool {
     origin == replica.own() || links.values().any(own)
 }
 
-/// Whom a member that was forgotten asks what of its own is obsolete: whoever has a say, and knows most.
-fn choose_home(links: &Links, replica: &Replica) -> Option<ConnId> {
+/// Whom a member that was forgotten asks what of its own is obsolete: whoever has a say, and this `roster` if one is
+/// given, and knows most.
+fn choose_home(links: &Links, replica: &Replica, roster: Option<u64>) -> Option<ConnId> {
     if replica.exposure != Exposure::Returning(Return::Unswept) {
         return None;
     }
     let established = links.values().filter_map(|link| link.source().map(|(_, peer)| (link, peer)));
-    let established = established.filter(|(_, peer)| peer.established);
+    let established =
+        established.filter(|(_, peer)| peer.established && roster.is_none_or(|roster| peer.roster == roster));
     established
         .max_by_key(|(link, peer)| {
             let known = peer.frontier.iter().count() + peer.retired.len as usize;

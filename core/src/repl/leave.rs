@@ -1,11 +1,13 @@
 //! `LEAVE`: a member goes on purpose. It takes no more writes, waits until all whom it is linked with hold everything
-//! that it holds, gives up its seat, and is gone for the others once they know.
+//! that it held then, gives up its seat, and is gone for the others once they know. What other members write meanwhile
+//! is theirs to hand on; only what nobody else streams must be with everybody whenever it came.
 
 use crate::boundary::Close;
-use crate::repl::link::Role;
+use crate::repl::link::{Link, Role};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused};
 use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId};
 
 /// How long peers may take to hold everything: a gigabyte over a fast network, and longer than anybody watches.
 const DRAIN_MS_MAX: u64 = 60_000;
@@ -67,6 +69,8 @@ impl Replication {
         tracing::info!("leaving the cluster: no more writes are taken, and what is here goes to the others");
         cx.replica.refused = Some(Refused::Left);
         self.leave = Leave::Draining { until: now.mono.plus_ms(DRAIN_MS_MAX) };
+        self.held_at_leave.clear();
+        self.held_at_leave.raise_all(cx.replica.exposed());
         self.soon(now.mono);
         Ok(())
     }
@@ -103,7 +107,7 @@ impl Replication {
                     link.status_at = now.mono;
                 }
             }
-            Leave::Draining { until } if until <= now.mono => {
+            Leave::Draining { until } if until <= now.mono || self.roster.members().count() == 1 => {
                 tracing::warn!("the others did not take everything in time: this node stays, and takes writes again");
                 self.leave = Leave::No;
                 cx.replica.refused = None;
@@ -125,14 +129,20 @@ impl Replication {
         }
     }
 
-    /// Whether every linked peer holds all that is here, and there is one.
+    /// Whether every linked peer holds all that it has to, and there is one.
     fn is_drained(&self, cx: &Context<'_>) -> bool {
         let mut pulled = self.links.values().filter(|link| matches!(link.role, Role::Pull(_))).peekable();
-        let holds_all = |link: &crate::repl::Link| {
+        let is_streamed =
+            |origin: OriginId| self.links.values().filter_map(Link::source).any(|(_, peer)| peer.origin == origin);
+        let owed = |(origin, hlc): (OriginId, Hlc)| match is_streamed(origin) {
+            true => (origin, hlc.min(self.held_at_leave.of(origin))),
+            false => (origin, hlc),
+        };
+        let holds_all = |link: &Link| {
             let peer = link.peer.as_ref().filter(|peer| peer.stated);
             peer.is_some_and(|peer| {
-                let mut exposed = cx.replica.exposed();
-                exposed.all(|(origin, hlc)| peer.holds(origin, &cx.replica.origins) >= hlc)
+                let mut owed = cx.replica.exposed().map(owed);
+                owed.all(|(origin, hlc)| peer.holds(origin, &cx.replica.origins) >= hlc)
             })
         };
         pulled.peek().is_some() && pulled.all(holds_all)

@@ -30,7 +30,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects};
 use crate::config::Config;
-use crate::origins::Origins;
+use crate::origins::{Claims, Origins};
 use crate::rand::Rand;
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
@@ -90,6 +90,8 @@ pub(crate) struct Replication {
     roster: Roster,
     collector: Collector,
     leave: Leave,
+    /// What was here when this node was asked to leave.
+    held_at_leave: Claims,
     pub(crate) scrub: Scrubber,
     retirement: Retirement,
     deadline: Mono,
@@ -116,6 +118,7 @@ impl Replication {
             roster: Roster::default(),
             collector: Collector::new(now.mono),
             leave: Leave::default(),
+            held_at_leave: Claims::default(),
             scrub: Scrubber::default(),
             retirement: Retirement::new(now.mono),
             deadline: now.mono,
@@ -238,6 +241,7 @@ impl Replication {
         self.guard_clocks(now, cx);
         cx.replica.ledger.age(now.mono);
         self.dial_due(now, cx);
+        self.look_for_home(now, cx);
         self.check_exposure(now, cx);
         self.seat_all(now, cx);
         self.forget_absent(now, cx);

@@ -22,9 +22,15 @@
 //! the other, which dropped the address along with the seat; so it is listened to, and if its decision is the later one
 //! it answers with that on the very link on which it was turned away.
 //!
+//! A newcomer may meet both sides at once, and be given a seat by each before it has heard of what divides them. If it
+//! hears that somebody whom it took for a member had lost its seat before it was given its own, it holds what those who
+//! forgot may have deleted and collected before they reckoned with it: it comes back to them. Who had a seat when it
+//! was decided needs no such thing: nothing was collected without its word.
+//!
 //! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
-//! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did
-//! `two-clusters-that-never-met` and `forgotten-by-each-other-and-only-one-knows-the-way` for the other two.)
+//! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the other three,
+//! `two-clusters-that-never-met`, `forgotten-by-each-other-and-only-one-knows-the-way` and
+//! `a-newcomer-between-one-that-was-forgotten-and-one-that-forgot-it`.)
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
@@ -83,6 +89,11 @@ impl Roster {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.seats.get(name).is_some_and(|seat| seat.gone.is_none())
+    }
+
+    /// When `name` was given its seat, if it has one.
+    pub(crate) fn seated(&self, name: &str) -> Option<Version> {
+        self.seats.get(name).filter(|seat| seat.gone.is_none()).map(|seat| seat.version)
     }
 
     /// Whether `name` had a seat once, and has none now.

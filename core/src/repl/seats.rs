@@ -3,7 +3,7 @@
 use crate::boundary::{Close, ConnId};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::frames::Stop;
-use crate::repl::link::{Link, Peer};
+use crate::repl::link::{Link, Peer, Role};
 use crate::repl::roster::{NO_RUN, Roster, Seat};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
@@ -115,13 +115,24 @@ impl Replication {
         if !view.iter().all(|seat| is_credible(peer, seat.version.hlc, bound_ms)) {
             return Err(Stop::Close(Close::Clock));
         }
+        let decided = view.iter().filter(|seat| seat.gone.is_some()).map(|seat| seat.version).max();
+        if !self.leads_home(decided, now, cx) {
+            // It is not of those whom this node comes back to. It tells again when it is asked for its stream again.
+            if let Some(Role::Pull(pull)) = self.links.get_mut(&conn).map(|link| &mut link.role) {
+                pull.dropped = true;
+            }
+            return Ok(());
+        }
         let mut news = false;
+        let mut taken_for_member = None;
         for seat in view.iter() {
             cx.replica.observe(seat.version);
+            let lost = seat.gone.filter(|_| self.roster.has(seat.name)).map(|_| seat.version);
             if !self.roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone }) {
                 continue;
             }
             news = true;
+            taken_for_member = taken_for_member.max(lost);
             if let Some(run) = seat.gone
                 && self.members.run_of(seat.name) == Some(run)
             {
@@ -135,11 +146,14 @@ impl Replication {
         self.soon(now.mono);
         let established = cx.replica.exposure == Exposure::Exposed;
         let own = &cx.config.name;
-        let is_gone = self.roster.forgotten(own, own, self.run, established).is_some();
-        if is_gone && !self.leave.is_over() {
-            self.come_back(now, cx);
+        let seated_later = |lost: &Version| self.roster.seated(own).is_some_and(|seated| *lost < seated);
+        let gone = self.roster.forgotten(own, own, self.run, established);
+        let gone = gone.or(taken_for_member.filter(seated_later));
+        if let Some(told) = gone.filter(|_| !self.leave.is_over()) {
+            self.come_back(now, told, cx);
             return Err(Stop::Closed);
         }
+        self.look_for_home(now, cx);
         let is_forgotten = |peer: &Peer| {
             let Peer { name, run, established, .. } = peer;
             self.roster.has_lost(name) && self.roster.forgotten(own, name, *run, *established).is_some()
