@@ -342,6 +342,12 @@ impl Node {
         }
     }
 
+    /// Whether this run named no peers, and has met nobody yet.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.replica.exposure == Exposure::Alone
+    }
+
     /// Whether this run has found its cluster, and peers may see what it writes; or has none to find.
     #[must_use]
     pub fn is_established(&self) -> bool {

@@ -575,7 +575,7 @@ impl Replica {
     /// to be written anew, up to the last record that was. None while this is not known.
     pub(crate) fn shown(&self, wrote: Version) -> Option<Version> {
         if wrote.origin == self.own {
-            return matches!(self.exposure, Exposure::Alone | Exposure::Exposed).then_some(wrote);
+            return (self.exposure == Exposure::Exposed).then_some(wrote);
         }
         // The cluster may know it by that stamp, from before it forgot this node.
         if !self.is_returning() && self.reissued.is_none() && wrote.hlc <= self.origins.frontier(wrote.origin) {

@@ -12,7 +12,7 @@ use crate::boundary::{Action, ConnId, Effects};
 use crate::command::Reply;
 use crate::execute::Flow;
 use crate::repl::{NotLeft, Replication};
-use crate::replica::{Replica, Unshown};
+use crate::replica::{Exposure, Replica, Unshown};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::line;
@@ -340,6 +340,8 @@ impl Asker {
 
     fn token(&self, replica: &Replica) -> Reply<'static> {
         let version = match self.wrote {
+            // Nobody may ever come.
+            Some(wrote) if replica.exposure == Exposure::Alone => Ok(Some(wrote)),
             Some(wrote) => replica.shown(wrote).map(Some).ok_or(Unshown),
             None => replica.newest_own(),
         };

@@ -67,11 +67,26 @@ impl Judge {
                 }
             }
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
-            if let Some(base) = &state.base {
+            if node.is_alone() {
+                self.reset_alone(run, counter, state.base.as_ref());
+            } else if let Some(base) = &state.base {
                 let newest = self.counts.bases.entry((run, counter)).or_insert_with(|| Reset::of(base));
                 *newest = (*newest).max(Reset::of(base));
             }
             self.note_added(run, counter, &state, replies);
+        }
+    }
+
+    /// Who is alone collects its deletes at once: nobody has seen anything. What others wrote before and show it later
+    /// did not know of them, nor does it any more.
+    fn reset_alone(&mut self, run: RunId, counter: u64, base: Option<&Base<'_>>) {
+        let Counts { added, bases, .. } = &mut self.counts;
+        match base.map(Reset::of) {
+            None => _ = bases.remove(&(run, counter)),
+            Some(reset) => {
+                bases.insert((run, counter), reset);
+                added.retain(|of| of.run != run || of.counter != counter || of.since > reset.version);
+            }
         }
     }
 
