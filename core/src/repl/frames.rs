@@ -299,6 +299,7 @@ impl Replication {
             settled: Vec::new(),
             foretold: None,
             drained: false,
+            leaves: false,
             stated: false,
             roster: 0,
             told_roster: 0,

@@ -3,7 +3,7 @@
 //! is theirs to hand on; only what nobody else streams must be with everybody whenever it came.
 
 use crate::boundary::Close;
-use crate::repl::link::{Link, Role};
+use crate::repl::link::{Link, Peer, Role};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused};
 use crate::time::{Mono, Now};
@@ -63,7 +63,7 @@ impl Replication {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.is_reissuing() {
             return Err(NotLeft::NotJoined);
         }
-        if !self.links.values().any(|link| link.peer.as_ref().is_some_and(|peer| peer.stated && peer.established)) {
+        if !self.links.values().filter_map(|link| link.peer.as_ref()).any(takes_over) {
             return Err(NotLeft::Alone);
         }
         tracing::info!("leaving the cluster: no more writes are taken, and what is here goes to the others");
@@ -129,9 +129,10 @@ impl Replication {
         }
     }
 
-    /// Whether every linked peer holds all that it has to, and there is one.
+    /// Whether every linked peer holds all that it has to, and one of them stays.
     fn is_drained(&self, cx: &Context<'_>) -> bool {
-        let mut pulled = self.links.values().filter(|link| matches!(link.role, Role::Pull(_))).peekable();
+        let mut pulled = self.links.values().filter(|link| matches!(link.role, Role::Pull(_)));
+        let stays = pulled.clone().filter_map(|link| link.peer.as_ref()).any(takes_over);
         let is_streamed =
             |origin: OriginId| self.links.values().filter_map(Link::source).any(|(_, peer)| peer.origin == origin);
         let owed = |(origin, hlc): (OriginId, Hlc)| match is_streamed(origin) {
@@ -145,6 +146,11 @@ impl Replication {
                 owed.all(|(origin, hlc)| peer.holds(origin, &cx.replica.origins) >= hlc)
             })
         };
-        pulled.peek().is_some() && pulled.all(holds_all)
+        stays && pulled.all(holds_all)
     }
+}
+
+/// Whether what is handed to this peer is in a member's hands: two that leave at once would leave it to each other.
+fn takes_over(peer: &Peer) -> bool {
+    peer.stated && peer.established && !peer.leaves
 }

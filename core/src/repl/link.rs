@@ -94,6 +94,8 @@ pub(crate) struct Peer {
     pub(crate) foretold: Option<(OriginId, Hlc)>,
     /// All of its tail that the link carries came before that statement.
     pub(crate) drained: bool,
+    /// It was asked to leave its cluster.
+    pub(crate) leaves: bool,
     /// It has sent at least one statement: it did not turn us away.
     pub(crate) stated: bool,
     /// The hash of its roster as last stated, and that of ours that it was last told.
@@ -171,6 +173,7 @@ impl Peer {
         self.origin = status.origin;
         self.established = status.established;
         self.drained = status.drained;
+        self.leaves = status.leaves;
         self.stated = true;
         self.roster = status.roster;
         self.root = Some(status.root);

@@ -440,7 +440,8 @@ fn emit_status(link: &mut Link, clocks: Clocks, (roster, settled): (u64, &[Origi
     };
     let out = link.staged.out();
     let settled = settled.iter().copied().filter(|origin| is_settled(*origin, replica));
-    let standing = Standing { roster, root: replica.store.root(), retired: replica.mark() };
+    let leaves = replica.refused == Some(Refused::Left);
+    let standing = Standing { leaves, roster, root: replica.store.root(), retired: replica.mark() };
     let start = out.len();
     peer::emit_status(clocks, replica.own(), (established, drained), standing, settled, replica.exposed(), out);
     // An idle cluster does not tell itself over and over how far everybody has come.

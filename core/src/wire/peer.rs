@@ -120,6 +120,8 @@ pub(crate) enum Frame<'a> {
 /// What of a sender others compare with theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
+    /// It was asked to leave its cluster.
+    pub(crate) leaves: bool,
     /// Names its roster.
     pub(crate) roster: u64,
     /// Of its data.
@@ -181,6 +183,8 @@ pub(crate) struct Status<'a> {
     pub(crate) established: bool,
     /// Everything the link is to carry from the sender's tail went before this frame.
     pub(crate) drained: bool,
+    /// The sender was asked to leave its cluster.
+    pub(crate) leaves: bool,
     /// Of the sender's roster.
     pub(crate) roster: u64,
     /// Of the sender's data.
@@ -299,6 +303,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             origin: bytes.origin()?,
             established: bytes.bool()?,
             drained: bytes.bool()?,
+            leaves: bytes.bool()?,
             roster: bytes.u64()?,
             root: Root { sum: bytes.u64()?, cut: WallMs(bytes.u64()?) },
             retired: bytes.mark()?,
@@ -394,6 +399,7 @@ pub(crate) fn emit_status(
         put_u64(out, origin.0);
         out.push(established.into());
         out.push(drained.into());
+        out.push(standing.leaves.into());
         put_u64(out, standing.roster);
         put_u64(out, standing.root.sum);
         put_u64(out, standing.root.cut.0);
@@ -637,7 +643,7 @@ mod tests {
     use proptest::prelude::*;
 
     const STANDING: Standing =
-        Standing { roster: 9, root: Root { sum: 7, cut: WallMs(8) }, retired: Mark { len: 3, hash: 17 } };
+        Standing { leaves: true, roster: 9, root: Root { sum: 7, cut: WallMs(8) }, retired: Mark { len: 3, hash: 17 } };
 
     use super::*;
     use crate::record::next_frame;
@@ -688,7 +694,7 @@ mod tests {
             );
             let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
             assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, STANDING.roster));
-            assert_eq!((status.root, status.retired), (STANDING.root, STANDING.retired));
+            assert_eq!((status.root, status.retired, status.leaves), (STANDING.root, STANDING.retired, true));
             assert!(status.frontier.iter().eq([(OriginId(3), Hlc(4))]));
             out
         };

@@ -1,6 +1,6 @@
 //! A cluster in one memory.
 
-use kv_core::{AddrId, Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{AddrId, Close, Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
 
 pub(crate) const START: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
 
@@ -170,7 +170,15 @@ impl Cluster {
                 }
                 turn.sent(conn, count);
             }
-            assert_eq!(self.turns[node].finished(conn), None, "nobody ends a connection here");
+            if let Some(why) = self.turns[node].finished(conn) {
+                assert_eq!(why, Close::Replaced, "nobody ends a connection here but who leaves");
+                self.turns[node].gone(conn);
+                if let Some((other, end)) = self.ends[node][conn.0 as usize].take() {
+                    self.ends[other][end.0 as usize] = None;
+                    self.turns[other].begin(self.now);
+                    self.turns[other].event(Event::Closed { conn: end });
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod alloc;
 mod catch_up;
 mod conflicts;
 mod harness;
+mod leaving;
 mod relay;
 mod retire;
 mod scrub;
