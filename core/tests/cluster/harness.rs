@@ -171,7 +171,7 @@ impl Cluster {
                 turn.sent(conn, count);
             }
             if let Some(why) = self.turns[node].finished(conn) {
-                assert_eq!(why, Close::Replaced, "nobody ends a connection here but who leaves");
+                assert!(matches!(why, Close::Replaced | Close::Refused), "only who leaves ends connections: {why:?}");
                 self.turns[node].gone(conn);
                 if let Some((other, end)) = self.ends[node][conn.0 as usize].take() {
                     self.ends[other][end.0 as usize] = None;
