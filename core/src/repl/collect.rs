@@ -115,6 +115,11 @@ impl Collector {
         false
     }
 
+    /// Whether the next walk is to begin.
+    pub(super) fn is_due(&self, now: Mono) -> bool {
+        self.round.is_none() && self.next <= now
+    }
+
     /// What is no longer so: a walk under way took it for granted.
     pub(super) fn abort(&mut self) {
         self.round = None;

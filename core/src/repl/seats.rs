@@ -46,8 +46,7 @@ impl Replication {
             self.roster.merge(&name, seat);
             self.collector.abort();
         }
-        let is_first = || self.roster.members().next() == Some(&cx.config.name);
-        let collects = || cx.replica.store.graves() > 0 && is_first();
+        let collects = || cx.replica.store.graves() > 0 && self.collector.is_due(now.mono);
         // What was collected by who was alone was collected under no roster.
         if !self.roster.is_sealed() && (cx.replica.reaped.is_any() || collects()) {
             self.links.values_mut().for_each(|link| link.status_at = now.mono);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kv_core::{Node, Version, WallMs};
 
+use super::versions::Entry;
 use super::{Judge, RunId, Standing};
 use crate::outcome::Oracle;
 
@@ -49,6 +50,9 @@ impl Judge {
             for (run, _) in nodes {
                 let entry = self.run(*run).entries[key];
                 let gone = entry.is_none_or(|entry| entry.token.is_none()) && self.is_forgotten(key as u64, held);
+                if self.is_lost_for_good(key as u64, [entry, None], held, latest) {
+                    continue;
+                }
                 if !gone && entry.map(|entry| entry.version) < held {
                     return Some(format!("{name}: run {} has {entry:?}, {held:?} was held", run.0));
                 }
@@ -58,6 +62,10 @@ impl Judge {
                 let right = self.run(*run).entries[key];
                 // One may have forgotten a delete that the other still remembers.
                 if [left, right].iter().flatten().all(|entry| entry.token.is_none()) {
+                    continue;
+                }
+                let newest = [left, right].iter().flatten().map(|entry| entry.version).max();
+                if self.is_lost_for_good(key as u64, [left, right], newest, latest) {
                     continue;
                 }
                 let both = left.zip(right);
@@ -80,6 +88,14 @@ impl Judge {
             .or_else(|| self.unrest(nodes))
             .or_else(|| self.unretired(nodes))
             .or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
+    }
+
+    /// Whether one of two entries is missing because a memory lost it, after the deadline of `newest`, which it was:
+    /// that counts for nobody any more, and nobody puts it back.
+    fn is_lost_for_good(&self, key: u64, entries: [Option<Entry>; 2], newest: Option<Version>, latest: WallMs) -> bool {
+        let written = newest.and_then(|newest| self.versions.get(&newest));
+        let has_ended = written.is_some_and(|written| written.deadline.is_some_and(|deadline| deadline <= latest));
+        has_ended && entries.contains(&None) && self.is_rotten(key)
     }
 
     /// Those that have not left their cluster.
