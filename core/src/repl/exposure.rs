@@ -71,7 +71,8 @@ impl Replication {
             }
         });
         let waits = match cx.replica.exposure {
-            Exposure::Hidden => true,
+            // Who is established and not listened to, as its clock seems far ahead, is there all the same.
+            Exposure::Hidden => !self.is_linked_with_established(),
             // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
             Exposure::Returning(Return::Unswept) => {
                 self.leads_home(None, now, cx) && self.intake.is_idle() && !self.is_linked_with_established()
