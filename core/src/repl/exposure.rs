@@ -21,6 +21,7 @@ use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica, Return};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
+use crate::wire::lists::{RosterView, SeatView};
 
 /// How many times the silence that ends a link a member that comes back waits for those who decided that it must.
 const HOME_SILENCES: u64 = 10;
@@ -75,7 +76,7 @@ impl Replication {
             Exposure::Hidden => !self.is_linked_with_established(),
             // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
             Exposure::Returning(Return::Unswept) => {
-                self.leads_home(None, now, cx) && self.intake.is_idle() && !self.is_linked_with_established()
+                self.leads_home(now, None, cx) && self.intake.is_idle() && !self.is_linked_with_established()
             }
             Exposure::Alone | Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
         };
@@ -165,16 +166,20 @@ impl Replication {
         more
     }
 
-    /// Whether who knows of a decision as late as `decided` may say what this node comes back to: whoever made the one
-    /// that it was told of knows of that. If nobody does for long, anybody may.
-    pub(super) fn leads_home(&self, decided: Option<Version>, now: Now, cx: &Context<'_>) -> bool {
-        let waits = |since: Mono| now.mono.ms_since(since) < HOME_SILENCES * cx.config.timers.silence_ms;
-        self.progress.told.is_none_or(|(told, since)| decided >= Some(told) || !waits(since))
+    /// Whether who has this roster may say what this node comes back to: who knows of the decision that it was told of,
+    /// or has given it a seat since. If nobody does for long, anybody may.
+    pub(super) fn leads_home(&self, now: Now, roster: Option<&RosterView<'_>>, cx: &Context<'_>) -> bool {
+        let Some((told, since)) = self.progress.told else { return true };
+        let knows = |seat: SeatView<'_>| {
+            seat.version == told || (seat.version > told && (seat.gone.is_some() || seat.name == cx.config.name))
+        };
+        roster.is_some_and(|roster| roster.iter().any(knows))
+            || now.mono.ms_since(since) >= HOME_SILENCES * cx.config.timers.silence_ms
     }
 
     /// Notes from whom a member that comes back may hear what is obsolete.
     pub(super) fn look_for_home(&mut self, now: Now, cx: &Context<'_>) {
-        self.intake.home = (!self.leads_home(None, now, cx)).then(|| self.roster.hash());
+        self.intake.home = (!self.leads_home(now, None, cx)).then(|| self.roster.hash());
     }
 
     fn is_linked_with_established(&self) -> bool {

@@ -296,7 +296,7 @@ impl Replication {
             ahead_ms: ms_ahead(greeting.clocks, now),
             frontier: crate::origins::Claims::default(),
             retired: Mark::default(),
-            settled: Vec::new(),
+            settled: crate::origins::Claims::default(),
             foretold: None,
             drained: false,
             leaves: false,

@@ -230,7 +230,7 @@ impl Intake {
     /// Looks at what peers have and this node has not, and asks for it. Called whenever that may have changed.
     pub(crate) fn plan(&mut self, links: &mut Links, replica: &Replica, timers: &Timers, now: Mono) {
         // What is asked for before a sweep begins would be dropped, and is asked for once it has.
-        if !self.drops_streams() {
+        if !self.drops_streams() && !replica.is_returning() {
             for link in links.values_mut() {
                 restart_behind(link, replica);
             }

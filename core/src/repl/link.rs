@@ -88,8 +88,8 @@ pub(crate) struct Peer {
     pub(crate) frontier: Claims,
     /// Its ledger as last stated.
     pub(crate) retired: Mark,
-    /// Origins that it has settled, as last stated; ordered.
-    pub(crate) settled: Vec<OriginId>,
+    /// Origins that it has settled, and the newest record of each that it holds, as last stated.
+    pub(crate) settled: Claims,
     /// The first entry of its ledger that this node does not cover, if it was told one.
     pub(crate) foretold: Option<(OriginId, Hlc)>,
     /// All of its tail that the link carries came before that statement.
@@ -180,8 +180,7 @@ impl Peer {
         self.set_clocks(now, status.clocks);
         status.frontier.read_into(&mut self.frontier);
         self.retired = status.retired;
-        self.settled.clear();
-        self.settled.extend(status.settled.iter().map(|(origin, _)| origin));
+        status.settled.read_into(&mut self.settled);
         self.vouch.state(status.roster, &self.frontier, self.retired);
     }
 

@@ -439,7 +439,8 @@ fn emit_status(link: &mut Link, clocks: Clocks, (roster, settled): (u64, &[Origi
         Role::Pull(_) => false,
     };
     let out = link.staged.out();
-    let settled = settled.iter().copied().filter(|origin| is_settled(*origin, replica));
+    let settled = settled.iter().filter(|origin| is_settled(**origin, replica));
+    let settled = settled.filter_map(|origin| replica.origins.find(*origin)).map(|account| (account.id, account.held));
     let leaves = replica.refused == Some(Refused::Left);
     let standing = Standing { leaves, roster, root: replica.store.root(), retired: replica.mark() };
     let start = out.len();

@@ -1,8 +1,15 @@
 //! Retiring runs that have ended: when that may be said of one, who says it, and how the others hear of it. What the
 //! ledger is, and why one member may append to it, is told in [`retired`](crate::retired).
+//!
+//! A run may leave *orphans*, records above every frontier, which those who have them announce in envelopes (see
+//! [`orphans`](crate::repl::orphans)). Nobody has heard of anything behind them, so once everybody has everybody's, all
+//! have all of that run: it is retired up to the newest that any member holds. That takes two rounds: each member has
+//! stated that it has announced what it had, and what this node then held each has stated to hold too. Who was not
+//! among them takes a sweep from who has that entry. (Until then neither such an account nor a tombstone among the
+//! orphans ever went: `sim/regressions/a-delete-that-a-dead-run-left-behind`.)
 
 use crate::boundary::{Close, ConnId};
-use crate::origins::Origin;
+use crate::origins::{Claims, Origin};
 use crate::repl::collect::pulled_from;
 use crate::repl::frames::Stop;
 use crate::repl::leave::Leave;
@@ -12,7 +19,7 @@ use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::retired::Mark;
 use crate::time::{Mono, Now};
-use crate::version::OriginId;
+use crate::version::{Hlc, OriginId};
 use crate::wire::peer;
 use crate::wire::retired::EntriesView;
 
@@ -29,11 +36,24 @@ pub(super) struct Retirement {
     bound: Mono,
     /// That nothing more can be retired was said in the log.
     told_full: bool,
+    /// The run with orphans that is about to be retired.
+    closing: Option<Closing>,
+}
+
+/// A run with orphans, which all members have announced.
+#[derive(Debug)]
+struct Closing {
+    origin: OriginId,
+    /// Under which roster and with which ledger that was stated.
+    roster: u64,
+    mark: Mark,
+    /// What is to be with every member before it is retired: what this node held when all had stated that.
+    upto: Claims,
 }
 
 impl Retirement {
     pub(super) fn new(now: Mono) -> Self {
-        Self { settled: Vec::new(), next: now, bound: now, told_full: false }
+        Self { settled: Vec::new(), next: now, bound: now, told_full: false, closing: None }
     }
 
     /// Origins that no member has a link with, as of the last look.
@@ -65,11 +85,13 @@ impl Replication {
             }
             return;
         }
-        let agreed: Vec<OriginId> =
-            self.retirement.settled.iter().copied().filter(|id| self.is_agreed(*id, cx)).collect();
-        for origin in &agreed {
-            let last = cx.replica.origins.frontier(*origin);
-            if cx.replica.retire(*origin, last) {
+        let settled = self.retirement.settled.iter();
+        let agreed: Vec<_> = settled.filter_map(|id| Some((*id, self.agreed(*id, cx)?))).collect();
+        let (mut agreed, orphaned): (Vec<_>, Vec<_>) =
+            agreed.into_iter().partition(|(origin, held)| *held == cx.replica.origins.frontier(*origin));
+        agreed.extend(self.close_orphaned(&orphaned, cx));
+        for (origin, last) in &agreed {
+            if cx.replica.retire(*origin, *last) {
                 tracing::info!(%origin, "a run that ended is known everywhere, and retired");
             }
         }
@@ -120,17 +142,48 @@ impl Replication {
         self.retirement.settled.extend(ended);
     }
 
-    /// Whether all members have said of an origin what this node says.
-    fn is_agreed(&self, origin: OriginId, cx: &Context<'_>) -> bool {
-        let (roster, mark, last) = (self.roster.hash(), cx.replica.mark(), cx.replica.origins.frontier(origin));
-        let agrees = |peer: &Peer| {
-            peer.roster == roster
+    /// The newest record of an origin that any member holds, if all have said of it what this node says.
+    fn agreed(&self, origin: OriginId, cx: &Context<'_>) -> Option<Hlc> {
+        let (roster, mark) = (self.roster.hash(), cx.replica.mark());
+        let account = cx.replica.origins.find(origin)?;
+        let held = |peer: &Peer| {
+            let agrees = peer.roster == roster
                 && peer.retired == mark
-                && peer.frontier.of(origin) == last
-                && peer.settled.binary_search(&origin).is_ok()
+                && peer.holds(origin, &cx.replica.origins) == account.frontier;
+            Some(peer.settled.of(origin)).filter(|held| agrees && *held > Hlc::ZERO)
         };
-        let mut others = self.roster.members().filter(|name| *name != cx.config.name);
-        others.all(|name| pulled_from(&self.links, name).and_then(Link::source).is_some_and(|(_, peer)| agrees(peer)))
+        self.others(cx).try_fold(account.held, |newest, peer| Some(newest.max(held(peer?)?)))
+    }
+
+    /// The peers of all other members, if they are linked.
+    fn others<'a>(&'a self, cx: &'a Context<'_>) -> impl Iterator<Item = Option<&'a Peer>> {
+        let others = self.roster.members().filter(|name| *name != cx.config.name);
+        others.map(|name| pulled_from(&self.links, name).and_then(Link::source).map(|(_, peer)| peer))
+    }
+
+    /// One of the `orphaned` runs of which every member holds by now what any of them has announced.
+    fn close_orphaned(&mut self, orphaned: &[(OriginId, Hlc)], cx: &Context<'_>) -> Option<(OriginId, Hlc)> {
+        let (roster, mark) = (self.roster.hash(), cx.replica.mark());
+        let stands = |closing: &Closing| (closing.roster, closing.mark) == (roster, mark);
+        let closing = self.retirement.closing.take().filter(stands);
+        let origins = &cx.replica.origins;
+        let known = |closing: Closing| Some((*orphaned.iter().find(|(origin, _)| *origin == closing.origin)?, closing));
+        if let Some((agreed, closing)) = closing.and_then(known) {
+            let holds_all = |peer: &Peer| closing.upto.iter().all(|(origin, hlc)| peer.holds(*origin, origins) >= *hlc);
+            if self.others(cx).all(|peer| peer.is_some_and(holds_all)) {
+                return Some(agreed);
+            }
+            self.retirement.closing = Some(closing);
+            return None;
+        }
+        let (origin, _) = *orphaned.first()?;
+        let is_covered = |peer: &Peer| peer.frontier.iter().all(|(origin, hlc)| origins.frontier(*origin) >= *hlc);
+        if self.others(cx).all(|peer| peer.is_some_and(is_covered)) {
+            let mut upto = Claims::default();
+            upto.raise_all(cx.replica.exposed());
+            self.retirement.closing = Some(Closing { origin, roster, mark, upto });
+        }
+        None
     }
 
     /// A peer has told some of its ledger: takes in what this node covers of it.
@@ -193,11 +246,12 @@ impl Replication {
     }
 }
 
-/// Whether this node holds nothing of `origin` but what it claims of it, has an account of it, and does not write so.
+/// Whether this node has an account of `origin`, claims or has announced all that it holds of it, and does not write so.
 pub(super) fn is_settled(origin: OriginId, replica: &Replica) -> bool {
     let Some(account) = replica.origins.find(origin) else { return false };
-    let is_whole = account.held == account.frontier && replica.sweeping.is_none();
-    is_whole && replica.states(account) && !replica.is_own(origin)
+    let is_announced = account.swept <= account.frontier.max(account.announced);
+    let is_news = account.held > replica.origins.retired().last_of(origin);
+    is_announced && is_news && replica.sweeping.is_none() && !replica.is_own(origin) && !replica.is_hidden(origin)
 }
 
 /// Asks the peer, if this node pulls from it, for what its ledger has and this one has not.

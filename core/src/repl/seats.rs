@@ -114,8 +114,7 @@ impl Replication {
         if !view.iter().all(|seat| is_credible(peer, seat.version.hlc, bound_ms)) {
             return Err(Stop::Close(Close::Clock));
         }
-        let decided = view.iter().filter(|seat| seat.gone.is_some()).map(|seat| seat.version).max();
-        if !self.leads_home(decided, now, cx) {
+        if !self.leads_home(now, Some(view), cx) {
             // It is not of those whom this node comes back to. It tells again when it is asked for its stream again.
             if let Some(Role::Pull(pull)) = self.links.get_mut(&conn).map(|link| &mut link.role) {
                 pull.dropped = true;

@@ -191,7 +191,8 @@ pub(crate) struct Status<'a> {
     pub(crate) root: Root,
     /// Of the sender's ledger; what is in that is left out of the frontier.
     pub(crate) retired: Mark,
-    /// Origins that the sender takes for ended and holds nothing of beyond its frontier, as claims of zero.
+    /// Origins that the sender takes for ended, and of which it has announced what its frontier does not cover; and the
+    /// newest record of each that it holds.
     pub(crate) settled: ClaimsView<'a>,
     pub(crate) frontier: ClaimsView<'a>,
 }
@@ -390,7 +391,7 @@ pub(crate) fn emit_status(
     origin: OriginId,
     (established, drained): (bool, bool),
     standing: Standing,
-    settled: impl Iterator<Item = OriginId> + Clone,
+    settled: impl Iterator<Item = (OriginId, Hlc)> + Clone,
     frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
     out: &mut Vec<u8>,
 ) {
@@ -404,7 +405,7 @@ pub(crate) fn emit_status(
         put_u64(out, standing.root.sum);
         put_u64(out, standing.root.cut.0);
         put_mark(out, standing.retired);
-        put_claims(out, settled.map(|origin| (origin, Hlc::ZERO)));
+        put_claims(out, settled);
         put_claims(out, frontier);
     });
 }
@@ -688,7 +689,7 @@ mod tests {
                 OriginId(3),
                 (true, drained),
                 STANDING,
-                [OriginId(5)].into_iter(),
+                [(OriginId(5), Hlc(6))].into_iter(),
                 [(OriginId(3), Hlc(4))].into_iter(),
                 &mut out,
             );
@@ -731,9 +732,9 @@ mod tests {
     #[test]
     fn a_status_comes_back_with_its_ledger() {
         let clocks = Clocks { wall: WallMs(5), hlc: Hlc(6) };
-        let (settled, frontier) = (claims(&[(4, 0), (9, 0)]), claims(&[(4, 8), (9, 7), (11, 1)]));
+        let (settled, frontier) = (claims(&[(4, 9), (9, 7)]), claims(&[(4, 8), (9, 7), (11, 1)]));
         let mut out = Vec::new();
-        let ids = settled.iter().map(|(origin, _)| *origin);
+        let ids = settled.iter().copied();
         emit_status(clocks, OriginId(2), (true, false), STANDING, ids, frontier.iter().copied(), &mut out);
         let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
         let read = |view: ClaimsView<'_>| {

@@ -202,6 +202,9 @@ impl Judge {
         // A base that is not there any more was a delete or had ended, and was collected.
         let newest = nodes.iter().filter_map(|(run, _)| self.counts.bases.get(&(*run, counter))).max();
         let leaves = |since| newest.is_none_or(|newest| newest.leaves(since, latest));
+        // Those that held a delete and forgot it may all have lost their memory since.
+        let gone = self.counts.bases.iter().filter(|((_, of), _)| *of == counter).map(|(_, reset)| reset).max();
+        let may_be_reset = |since| gone.is_some_and(|gone| !gone.leaves(since, latest));
         let begin = match state.base.filter(|base| base.deadline.is_none_or(|deadline| deadline > latest)) {
             Some(Base { value: BaseValue::Integer(integer), .. }) => i128::from(integer),
             Some(_) | None => 0,
@@ -212,11 +215,11 @@ impl Judge {
             let stays = run.standing == Standing::Current;
             // What a run had to write anew it wrote on top of bases that it had not been newer than.
             let anew = run.origin != added.since.origin;
-            if stays && leaves(added.since) {
+            if stays && leaves(added.since) && !may_be_reset(added.since) {
                 sure += added.amount;
                 least += added.amount;
                 most += added.amount;
-            } else if !stays || anew {
+            } else if !stays || anew || leaves(added.since) {
                 least += added.amount.min(0);
                 most += added.amount.max(0);
             }

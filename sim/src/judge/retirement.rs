@@ -120,16 +120,11 @@ impl Judge {
         if marks.windows(2).any(|pair| pair[0] != pair[1]) {
             return Some(format!("ledgers of retired runs: {marks:?}"));
         }
-        // What left orphans behind is not known to be whole.
-        let mut orphaned = Vec::new();
-        for (_, node) in nodes {
-            node.accounts(&mut |origin, frontier, held| orphaned.extend((held > frontier).then_some(origin)));
-        }
         for (run, node) in nodes {
             let mut kept = None;
             node.accounts(&mut |origin, frontier, _| {
                 let writes = nodes.iter().any(|(other, _)| self.run(*other).origin == origin);
-                if !writes && !orphaned.contains(&origin) {
+                if !writes {
                     kept = Some((origin, frontier));
                 }
             });
