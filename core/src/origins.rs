@@ -218,7 +218,12 @@ impl Claims {
 
     /// The claim on `id`; zero where there is none.
     pub(crate) fn of(&self, id: OriginId) -> Hlc {
-        self.0.binary_search_by_key(&id, |(origin, _)| *origin).map_or(Hlc::ZERO, |at| self.0[at].1)
+        self.get(id).unwrap_or(Hlc::ZERO)
+    }
+
+    /// The claim on `id`, which may be one of zero.
+    pub(crate) fn get(&self, id: OriginId) -> Option<Hlc> {
+        self.0.binary_search_by_key(&id, |(origin, _)| *origin).ok().map(|at| self.0[at].1)
     }
 
     /// Takes the claim on `id` back.

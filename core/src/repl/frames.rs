@@ -460,8 +460,8 @@ impl Replication {
         let own = cx.replica.own();
         self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         // Who merely dialed us is not asked for anything, and fills no table.
-        let sources = matches!(link.role, Role::Pull(_)).then_some(&peer.frontier);
-        for (origin, hlc) in sources.into_iter().flat_map(|frontier| frontier.iter()) {
+        let sources = matches!(link.role, Role::Pull(_)).then_some([&peer.frontier, &peer.settled]);
+        for (origin, hlc) in sources.into_iter().flatten().flat_map(|claims| claims.iter()) {
             if *hlc > cx.replica.origins.frontier(*origin) && cx.replica.origins.open(*origin, now.mono).is_none() {
                 return Err(Stop::Close(Close::Refused));
             }

@@ -121,7 +121,7 @@ impl Replication {
             let links = &self.links;
             let is_heard_of = |account: &Origin| {
                 let mut peers = links.values().filter_map(|link| link.peer.as_ref());
-                peers.any(|peer| peer.frontier.of(account.id) > account.frontier)
+                peers.any(|peer| peer.frontier.of(account.id).max(peer.settled.of(account.id)) > account.frontier)
             };
             cx.replica.close_empty(is_heard_of);
         }
@@ -150,7 +150,7 @@ impl Replication {
             let agrees = peer.roster == roster
                 && peer.retired == mark
                 && peer.holds(origin, &cx.replica.origins) == account.frontier;
-            Some(peer.settled.of(origin)).filter(|held| agrees && *held > Hlc::ZERO)
+            peer.settled.get(origin).filter(|_| agrees)
         };
         self.others(cx).try_fold(account.held, |newest, peer| Some(newest.max(held(peer?)?)))
     }
@@ -246,11 +246,13 @@ impl Replication {
     }
 }
 
-/// Whether this node has an account of `origin`, claims or has announced all that it holds of it, and does not write so.
+/// Whether this node has an account of `origin`, claims or has announced all that it holds of it, and writes otherwise.
 pub(super) fn is_settled(origin: OriginId, replica: &Replica) -> bool {
     let Some(account) = replica.origins.find(origin) else { return false };
     let is_announced = account.swept <= account.frontier.max(account.announced);
-    let is_news = account.held > replica.origins.retired().last_of(origin);
+    // All that there is of it may be orphans that this node never held.
+    let last = replica.origins.retired().last_of(origin);
+    let is_news = account.held > last || last == Hlc::ZERO;
     is_announced && is_news && replica.sweeping.is_none() && !replica.is_own(origin) && !replica.is_hidden(origin)
 }
 

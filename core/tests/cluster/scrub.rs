@@ -173,7 +173,7 @@ fn what_was_deleted_and_forgotten_is_named_and_does_not_come_back() {
     cluster.write(b"SET k one\nSET other one\n");
     let old = keep(&cluster, 1, "k");
     cluster.write(b"DEL k\n");
-    beat(&mut cluster, 24);
+    beat(&mut cluster, 60);
     assert!(cluster.turns.iter().all(|turn| turn.node().peek(b"k").is_none()), "the delete is forgotten");
     // A disk that was thought lost, say.
     age(&mut cluster, 1, &old);
