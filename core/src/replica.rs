@@ -123,6 +123,8 @@ pub(crate) struct Replica {
     /// those, so who waits for what was hidden waits for what took its place: that is announced.
     superseded: Option<Hlc>,
     pub(crate) exposure: Exposure,
+    /// It holds what its cluster held when it became a member.
+    pub(crate) is_whole: bool,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
     /// While a sweep is under way: what will be claimed at its end.
@@ -158,6 +160,7 @@ impl Replica {
             reissued_upto: Hlc::ZERO,
             superseded: None,
             exposure,
+            is_whole: true,
             refused: None,
             sweeping: None,
             tail_on: false,

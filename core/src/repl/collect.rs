@@ -81,6 +81,11 @@ impl Vouch {
         }
     }
 
+    /// Whether this node has covered any statement of the peer's.
+    pub(super) fn has_stood(&self) -> bool {
+        self.stands.is_some()
+    }
+
     fn under(&self, roster: u64) -> Option<&Statement> {
         self.stands.as_ref().filter(|stands| stands.roster == roster)
     }

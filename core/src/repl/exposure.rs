@@ -23,7 +23,8 @@ use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::lists::{RosterView, SeatView};
 
-/// How many times the silence that ends a link a member that comes back waits for those who decided that it must.
+/// How many times the silence that ends a link a member that comes back waits for those who decided that it must; and a
+/// newcomer for somebody who has all of what its cluster holds.
 const HOME_SILENCES: u64 = 10;
 
 /// What was learnt on the way to being established.
@@ -33,6 +34,8 @@ pub(super) struct Progress {
     met_fresh: bool,
     /// The decision by which this node comes back, and when it heard of it.
     told: Option<(Version, Mono)>,
+    /// When somebody was last linked from whom this node may yet get all of what its cluster holds.
+    lacking: Option<Mono>,
 }
 
 /// The walk that writes hidden records anew.
@@ -51,6 +54,9 @@ impl Replication {
             if !cx.replica.is_returning() {
                 let forgotten = if self.roster.is_sealed() { peer_clock } else { Hlc::ZERO };
                 cx.replica.clock.observe(peer_clock);
+                // Nobody is to come back to it before it has caught up.
+                cx.replica.is_whole = false;
+                self.progress.lacking = Some(now.mono);
                 self.expose(now, forgotten, cx);
             }
         } else {
@@ -134,7 +140,8 @@ impl Replication {
         self.intake.reset();
         self.collector.abort();
         self.orphans = Orphans::default();
-        self.progress = Progress { met_fresh: false, told: Some((told, now.mono)) };
+        self.progress = Progress { told: Some((told, now.mono)), ..Progress::default() };
+        cx.replica.is_whole = true;
         if cx.replica.refused == Some(Refused::Left) {
             // What it holds is nobody's but its own as yet: it has to come back before it can leave.
             self.leave = Leave::No;
@@ -180,6 +187,21 @@ impl Replication {
     /// Notes from whom a member that comes back may hear what is obsolete.
     pub(super) fn look_for_home(&mut self, now: Now, cx: &Context<'_>) {
         self.intake.home = (!self.leads_home(now, None, cx)).then(|| self.roster.hash());
+    }
+
+    /// Looks whether this node has caught up with somebody who had, or whether nobody is left who has.
+    pub(super) fn look_for_lacks(&mut self, now: Now, cx: &mut Context<'_>) {
+        if cx.replica.is_whole {
+            return;
+        }
+        let peers = self.links.values().filter_map(|link| link.peer.as_ref());
+        let mut whole = peers.filter(|peer| peer.established && peer.whole).peekable();
+        if whole.peek().is_some() {
+            self.progress.lacking = Some(now.mono);
+        }
+        let waits = |since| now.mono.ms_since(since) < HOME_SILENCES * cx.config.timers.silence_ms;
+        let waited = !self.progress.lacking.is_some_and(waits);
+        cx.replica.is_whole = waited || whole.any(|peer| peer.vouch.has_stood());
     }
 
     fn is_linked_with_established(&self) -> bool {

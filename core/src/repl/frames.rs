@@ -300,6 +300,7 @@ impl Replication {
             foretold: None,
             drained: false,
             leaves: false,
+            whole: false,
             stated: false,
             roster: 0,
             told_roster: 0,

@@ -406,15 +406,15 @@ fn has_own_link(links: &Links, origin: OriginId, replica: &Replica) -> bool {
     origin == replica.own() || links.values().any(own)
 }
 
-/// Whom a member that was forgotten asks what of its own is obsolete: whoever has a say, and this `roster` if one is
-/// given, and knows most.
+/// Whom a member that was forgotten asks what of its own is obsolete: whoever has a say, and this `roster` and all data
+/// if one is given, and knows most.
 fn choose_home(links: &Links, replica: &Replica, roster: Option<u64>) -> Option<ConnId> {
     if replica.exposure != Exposure::Returning(Return::Unswept) {
         return None;
     }
     let established = links.values().filter_map(|link| link.source().map(|(_, peer)| (link, peer)));
-    let established =
-        established.filter(|(_, peer)| peer.established && roster.is_none_or(|roster| peer.roster == roster));
+    let established = established
+        .filter(|(_, peer)| peer.established && roster.is_none_or(|roster| peer.whole && peer.roster == roster));
     established
         .max_by_key(|(link, peer)| {
             let known = peer.frontier.iter().count() + peer.retired.len as usize;

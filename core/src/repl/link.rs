@@ -96,6 +96,8 @@ pub(crate) struct Peer {
     pub(crate) drained: bool,
     /// It was asked to leave its cluster.
     pub(crate) leaves: bool,
+    /// It holds what its cluster held when it became a member.
+    pub(crate) whole: bool,
     /// It has sent at least one statement: it did not turn us away.
     pub(crate) stated: bool,
     /// The hash of its roster as last stated, and that of ours that it was last told.
@@ -174,6 +176,7 @@ impl Peer {
         self.established = status.established;
         self.drained = status.drained;
         self.leaves = status.leaves;
+        self.whole = status.whole;
         self.stated = true;
         self.roster = status.roster;
         self.root = Some(status.root);

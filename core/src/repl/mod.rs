@@ -242,6 +242,7 @@ impl Replication {
         cx.replica.ledger.age(now.mono);
         self.dial_due(now, cx);
         self.look_for_home(now, cx);
+        self.look_for_lacks(now, cx);
         self.check_exposure(now, cx);
         self.seat_all(now, cx);
         self.forget_absent(now, cx);
@@ -442,7 +443,8 @@ fn emit_status(link: &mut Link, clocks: Clocks, (roster, settled): (u64, &[Origi
     let settled = settled.iter().filter(|origin| is_settled(**origin, replica));
     let settled = settled.filter_map(|origin| replica.origins.find(*origin)).map(|account| (account.id, account.held));
     let leaves = replica.refused == Some(Refused::Left);
-    let standing = Standing { leaves, roster, root: replica.store.root(), retired: replica.mark() };
+    let (root, retired) = (replica.store.root(), replica.mark());
+    let standing = Standing { leaves, whole: replica.is_whole, roster, root, retired };
     let start = out.len();
     peer::emit_status(clocks, replica.own(), (established, drained), standing, settled, replica.exposed(), out);
     // An idle cluster does not tell itself over and over how far everybody has come.

@@ -122,6 +122,8 @@ pub(crate) enum Frame<'a> {
 pub(crate) struct Standing {
     /// It was asked to leave its cluster.
     pub(crate) leaves: bool,
+    /// It holds what its cluster held when it became a member.
+    pub(crate) whole: bool,
     /// Names its roster.
     pub(crate) roster: u64,
     /// Of its data.
@@ -185,6 +187,8 @@ pub(crate) struct Status<'a> {
     pub(crate) drained: bool,
     /// The sender was asked to leave its cluster.
     pub(crate) leaves: bool,
+    /// The sender holds what its cluster held when it became a member.
+    pub(crate) whole: bool,
     /// Of the sender's roster.
     pub(crate) roster: u64,
     /// Of the sender's data.
@@ -305,6 +309,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             established: bytes.bool()?,
             drained: bytes.bool()?,
             leaves: bytes.bool()?,
+            whole: bytes.bool()?,
             roster: bytes.u64()?,
             root: Root { sum: bytes.u64()?, cut: WallMs(bytes.u64()?) },
             retired: bytes.mark()?,
@@ -401,6 +406,7 @@ pub(crate) fn emit_status(
         out.push(established.into());
         out.push(drained.into());
         out.push(standing.leaves.into());
+        out.push(standing.whole.into());
         put_u64(out, standing.roster);
         put_u64(out, standing.root.sum);
         put_u64(out, standing.root.cut.0);
@@ -643,8 +649,13 @@ impl<'a> Bytes<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    const STANDING: Standing =
-        Standing { leaves: true, roster: 9, root: Root { sum: 7, cut: WallMs(8) }, retired: Mark { len: 3, hash: 17 } };
+    const STANDING: Standing = Standing {
+        leaves: true,
+        whole: false,
+        roster: 9,
+        root: Root { sum: 7, cut: WallMs(8) },
+        retired: Mark { len: 3, hash: 17 },
+    };
 
     use super::*;
     use crate::record::next_frame;
@@ -695,7 +706,8 @@ mod tests {
             );
             let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
             assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, STANDING.roster));
-            assert_eq!((status.root, status.retired, status.leaves), (STANDING.root, STANDING.retired, true));
+            assert_eq!((status.root, status.retired), (STANDING.root, STANDING.retired));
+            assert_eq!((status.leaves, status.whole), (STANDING.leaves, STANDING.whole));
             assert!(status.frontier.iter().eq([(OriginId(3), Hlc(4))]));
             out
         };
