@@ -195,6 +195,10 @@ impl Replica {
             self.origins.claim(*origin, *hlc, now);
         }
         self.reaped.lapse(&gone, self.origins.retired());
+        // What it has taken out, and the cluster never knew, nobody has to drop on its word.
+        let mut known = Claims::default();
+        known.raise_all(self.origins.iter().map(|origin| (origin.id, origin.frontier)));
+        self.reaped.claims.lower_to(&known);
         // What the sender has taken out of these it has said in terms of its ledger, which was not this node's yet.
         self.reaped.retired = self.origins.retired().len();
     }

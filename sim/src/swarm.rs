@@ -81,6 +81,11 @@ fn draw_forgets(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item
         let at_ms = rng.below(setting.load_ms);
         items.push((at_ms * 1_000, Item::Ask { client, ask: Ask::Leave }));
         let (node, ms) = (setting.home(client), rng.log_range(1, setting.load_ms));
+        // Nobody finds the others through who has left.
+        let rest = Setting { survivors: setting.survivors & !(1 << node), ..*setting };
+        if !rest.survivors_meet(0) {
+            setting.topology = 0;
+        }
         if rng.chance(1, 2) {
             let at_ms = at_ms + rng.log_range(1, 10 * setting.heartbeat_ms);
             items.push((at_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent: false, alone: false })));

@@ -43,16 +43,23 @@ pub(super) struct Progress {
 pub(super) struct Reissue(Walk);
 
 impl Replication {
-    /// A peer has stated whether it is established, and its clock.
-    pub(super) fn meet(&mut self, now: Now, established: bool, peer_clock: Hlc, cx: &mut Context<'_>) {
+    /// A peer has stated whether it is established, its clock, and its roster.
+    pub(super) fn meet(
+        &mut self,
+        now: Now,
+        established: bool,
+        (peer_clock, peer_roster): (Hlc, u64),
+        cx: &mut Context<'_>,
+    ) {
         if cx.replica.exposure == Exposure::Exposed {
             return;
         }
         if established {
-            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as the roster that came
-            // before this tells, no stamp is too low.
+            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as that roster tells if it has
+            // come, no stamp is too low.
             if !cx.replica.is_returning() {
-                let forgotten = if self.roster.is_sealed() { peer_clock } else { Hlc::ZERO };
+                let forgets = self.roster.is_sealed() || self.roster.hash() != peer_roster;
+                let forgotten = if forgets { peer_clock } else { Hlc::ZERO };
                 cx.replica.clock.observe(peer_clock);
                 // Nobody is to come back to it before it has caught up.
                 cx.replica.is_whole = false;

@@ -439,18 +439,23 @@ impl Replication {
                     return Err(Stop::Closed);
                 }
                 // Who turned this node away may have no address of it, and hear of the later decision here only.
-                if let Some(later) = theirs.filter(|_| has_say)
-                    && let Some(link) = self.links.get_mut(&conn)
-                    && matches!(link.role, Role::Pull(_))
-                {
-                    let (reason, name) = (Reason::Forgotten(later), cx.config.name.as_str());
-                    let answer = Refusal { reason, run: self.run, name, text: FORGOTTEN };
-                    peer::emit_refused(&answer, link.staged.out());
-                    return Err(Stop::Refuse);
+                let pulls = self.links.get(&conn).is_some_and(|link| matches!(link.role, Role::Pull(_)));
+                if let Some(later) = theirs.filter(|_| has_say && pulls) {
+                    return self.turn_away(conn, later, cx);
                 }
             }
         }
         Err(Stop::Close(Close::Refused))
+    }
+
+    /// Tells a peer that it is to come back, by a decision of this version.
+    pub(super) fn turn_away(&mut self, conn: ConnId, version: Version, cx: &Context<'_>) -> Result<(), Stop> {
+        if let Some(link) = self.links.get_mut(&conn) {
+            let (reason, name) = (Reason::Forgotten(version), cx.config.name.as_str());
+            let refusal = Refusal { reason, run: self.run, name, text: FORGOTTEN };
+            peer::emit_refused(&refusal, link.staged.out());
+        }
+        Err(Stop::Refuse)
     }
 
     fn on_status(&mut self, now: Now, conn: ConnId, status: &Status<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
@@ -483,10 +488,10 @@ impl Replication {
     fn on_stated(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         let Some(peer) = &link.peer else { return };
-        let (established, hlc) = (peer.established, peer.clocks.hlc);
+        let (established, hlc, roster) = (peer.established, peer.clocks.hlc, peer.roster);
         if !is_ahead(peer, cx.config.timers.clock_ahead_ms_max) {
             ask_retired(link, cx.replica);
-            self.meet(now, established, hlc, cx);
+            self.meet(now, established, (hlc, roster), cx);
         }
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);

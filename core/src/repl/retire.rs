@@ -134,9 +134,9 @@ impl Replication {
         {
             return;
         }
-        let writes_as = |peer: &Peer, origin: OriginId| peer.origin == origin || peer.run == origin;
+        // A run that had to write anew never writes again as it did at first.
         let is_linked =
-            |origin| self.links.values().filter_map(|link| link.peer.as_ref()).any(|peer| writes_as(peer, origin));
+            |origin| self.links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.origin == origin);
         let accounts = cx.replica.origins.iter().map(|origin| origin.id);
         let ended = accounts.filter(|origin| is_settled(*origin, cx.replica) && !is_linked(*origin));
         self.retirement.settled.extend(ended);

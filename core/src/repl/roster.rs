@@ -27,9 +27,13 @@
 //! forgot may have deleted and collected before they reckoned with it: it comes back to them. Who had a seat when it
 //! was decided needs no such thing: nothing was collected without its word.
 //!
+//! A seat is a name's, and so a cluster may have a seat for a member whose newest run was established by strangers. But
+//! rosters of one cluster have seats in common, given by one and the same change. Of two that have none, whichever has
+//! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side.
+//!
 //! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
-//! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the other three,
-//! `two-clusters-that-never-met`, `forgotten-by-each-other-and-only-one-knows-the-way` and
+//! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the others,
+//! `two-clusters-that-never-met`, `established-by-strangers-in-a-member-s-name`, `forgotten-by-each-other-and-only-one-knows-the-way` and
 //! `a-newcomer-between-one-that-was-forgotten-and-one-that-forgot-it`.)
 
 use std::collections::BTreeMap;
@@ -108,9 +112,20 @@ impl Roster {
             Some(Seat { gone: None, .. }) => None,
             Some(Seat { version, gone: Some(gone) }) => (*gone == run || established).then_some(*version),
             // It may have joined through members that were forgotten here.
-            None if established && self.has(own) => self.seats.values().filter_map(Seat::lost).max(),
+            None if established && self.has(own) => self.newest_lost(),
             None => None,
         }
+    }
+
+    /// The newest decision by which somebody comes back.
+    pub(crate) fn newest_lost(&self) -> Option<Version> {
+        self.seats.values().filter_map(Seat::lost).max()
+    }
+
+    /// Whether this and another roster are of clusters that came up apart: they have no seat in common.
+    pub(crate) fn is_apart<'a>(&self, mut other: impl Iterator<Item = SeatView<'a>>) -> bool {
+        let is_common = |seat: SeatView<'_>| self.seats.get(seat.name).is_some_and(|held| held.version == seat.version);
+        !self.seats.is_empty() && !other.any(is_common)
     }
 
     /// Notes that from now on deletes may be forgotten under this roster.

@@ -121,6 +121,20 @@ impl Replication {
             }
             return Ok(());
         }
+        if self.roster.is_apart(view.iter()) {
+            let theirs = view.iter().filter(|seat| seat.gone.is_some()).map(|seat| seat.version).max();
+            let mine = self.roster.newest_lost();
+            if let Some(theirs) = theirs.filter(|theirs| mine < Some(*theirs)) {
+                if self.leave.is_over() {
+                    return Err(Stop::Close(Close::Refused));
+                }
+                self.come_back(now, theirs, cx);
+                return Err(Stop::Closed);
+            }
+            if let Some(mine) = mine {
+                return self.turn_away(conn, mine, cx);
+            }
+        }
         let mut news = false;
         let mut taken_for_member = None;
         for seat in view.iter() {

@@ -109,9 +109,8 @@ impl Judge {
             let holds = |held: &Run| {
                 held.node == node && held.entries[size(key)].is_some_and(|held| held.version >= entry.version)
             };
-            // Who has forgotten a delete has seen it; so did a memory that lost it.
-            let is_rotten = |held: &Run| held.node == node && held.rotten.contains_key(&key);
-            let may_be_gone = self.is_forgotten(key, Some(entry.version)) || self.runs.iter().any(is_rotten);
+            // Who has forgotten a delete has seen it; so did a memory that lost it, and who was swept by that.
+            let may_be_gone = self.is_forgotten(key, Some(entry.version)) || self.is_rotten(key);
             if is_said && !may_be_gone && !self.runs.iter().any(holds) {
                 return Err(format!("n{node} holds nothing of it"));
             }

@@ -122,14 +122,17 @@ impl Judge {
         }
         for (run, node) in nodes {
             let mut kept = None;
-            node.accounts(&mut |origin, frontier, _| {
+            node.accounts(&mut |origin, frontier, held| {
                 let writes = nodes.iter().any(|(other, _)| self.run(*other).origin == origin);
                 if !writes {
-                    kept = Some((origin, frontier));
+                    kept = Some((origin, frontier, held));
                 }
             });
-            if let Some((origin, frontier)) = kept {
-                return Some(format!("run {}: {origin} has ended at {frontier} and is not retired", run.0));
+            if let Some((origin, frontier, held)) = kept {
+                return Some(format!(
+                    "run {}: {origin} has ended at {frontier}, {held} is held, and not retired",
+                    run.0
+                ));
             }
         }
         None
