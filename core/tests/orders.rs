@@ -96,7 +96,7 @@ fn talk() -> Vec<Vec<u8>> {
         puller.handle(START, Event::Dialed { conn: link, addr: AddrId(0) }, &mut effects);
         let mut now = START;
         let mut held = [Vec::new(), Vec::new()];
-        for round in 0..40 {
+        for round in 0..80 {
             if round % 10 == 9 {
                 feeder.receive(now, client, b"SET m 1\nSET n 2\nWAIT 1 90\n", &mut Vec::new(), &mut effects);
                 now = Now { mono: now.mono.plus_ms(500), wall: now.wall.plus_ms(500) };
