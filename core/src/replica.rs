@@ -123,7 +123,7 @@ pub(crate) struct Replica {
     /// those, so who waits for what was hidden waits for what took its place: that is announced.
     superseded: Option<Hlc>,
     pub(crate) exposure: Exposure,
-    /// It holds what its cluster held when it became a member.
+    /// It holds what its cluster held when it became a member; or has none yet, and does not come back to one.
     pub(crate) is_whole: bool,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,

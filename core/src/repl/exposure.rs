@@ -55,8 +55,8 @@ impl Replication {
             return;
         }
         if established {
-            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as that roster tells if it has
-            // come, no stamp is too low.
+            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as that roster tells if it
+            // has come, no stamp is too low.
             if !cx.replica.is_returning() {
                 let forgets = self.roster.is_sealed() || self.roster.hash() != peer_roster;
                 let forgotten = if forgets { peer_clock } else { Hlc::ZERO };
@@ -86,7 +86,7 @@ impl Replication {
         });
         let waits = match cx.replica.exposure {
             // Who is established and not listened to, as its clock seems far ahead, is there all the same.
-            Exposure::Hidden => !self.is_linked_with_established(),
+            Exposure::Hidden => !self.is_linked_with_established() && !self.is_linked_with_founder(cx),
             // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
             Exposure::Returning(Return::Unswept) => {
                 self.leads_home(now, None, cx) && self.intake.is_idle() && !self.is_linked_with_established()
@@ -118,7 +118,7 @@ impl Replication {
 
     /// Peers may see what this run writes, and it has a say in the roster.
     fn exposed(&mut self, now: Now, cx: &mut Context<'_>) {
-        self.progress.told = None;
+        cx.replica.is_whole |= self.progress.told.take().is_some();
         for link in self.links.values_mut() {
             if let Role::Feed(feed) = &mut link.role {
                 feed.rewind(&cx.replica.tail);
@@ -148,7 +148,7 @@ impl Replication {
         self.collector.abort();
         self.orphans = Orphans::default();
         self.progress = Progress { told: Some((told, now.mono)), ..Progress::default() };
-        cx.replica.is_whole = true;
+        cx.replica.is_whole = false;
         if cx.replica.refused == Some(Refused::Left) {
             // What it holds is nobody's but its own as yet: it has to come back before it can leave.
             self.leave = Leave::No;
@@ -198,7 +198,7 @@ impl Replication {
 
     /// Looks whether this node has caught up with somebody who had, or whether nobody is left who has.
     pub(super) fn look_for_lacks(&mut self, now: Now, cx: &mut Context<'_>) {
-        if cx.replica.is_whole {
+        if cx.replica.is_whole || cx.replica.is_returning() {
             return;
         }
         let peers = self.links.values().filter_map(|link| link.peer.as_ref());
@@ -213,6 +213,14 @@ impl Replication {
 
     fn is_linked_with_established(&self) -> bool {
         self.links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.established)
+    }
+
+    /// Whether another one founds the cluster: of those who are fresh the one whose name comes first. If each did, they
+    /// would give each other seats that have nothing in common, as if they had come up apart.
+    fn is_linked_with_founder(&self, cx: &Context<'_>) -> bool {
+        let founds = |peer: &&Peer| !peer.stated || (!peer.established && peer.whole);
+        let mut peers = self.links.values().filter_map(|link| link.peer.as_ref()).filter(founds);
+        peers.any(|peer| peer.name < cx.config.name)
     }
 
     fn is_linked(&self, name: Option<&str>) -> bool {

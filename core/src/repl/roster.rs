@@ -33,7 +33,8 @@
 //!
 //! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
 //! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the others,
-//! `two-clusters-that-never-met`, `established-by-strangers-in-a-member-s-name`, `forgotten-by-each-other-and-only-one-knows-the-way` and
+//! `two-clusters-that-never-met`, `established-by-strangers-in-a-member-s-name`,
+//! `forgotten-by-each-other-and-only-one-knows-the-way` and
 //! `a-newcomer-between-one-that-was-forgotten-and-one-that-forgot-it`.)
 
 use std::collections::BTreeMap;
