@@ -250,10 +250,8 @@ impl Replication {
 pub(super) fn is_settled(origin: OriginId, replica: &Replica) -> bool {
     let Some(account) = replica.origins.find(origin) else { return false };
     let is_announced = account.swept <= account.frontier.max(account.announced);
-    // All that there is of it may be orphans that this node never held.
-    let last = replica.origins.retired().last_of(origin);
-    let is_news = account.held > last || last == Hlc::ZERO;
-    is_announced && is_news && replica.sweeping.is_none() && !replica.is_own(origin) && !replica.is_hidden(origin)
+    // All that there is behind its entry in the ledger may be orphans that this node never held.
+    is_announced && replica.sweeping.is_none() && !replica.is_own(origin) && !replica.is_hidden(origin)
 }
 
 /// Asks the peer, if this node pulls from it, for what its ledger has and this one has not.
