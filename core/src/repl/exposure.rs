@@ -30,8 +30,6 @@ const HOME_SILENCES: u64 = 10;
 /// What was learnt on the way to being established.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// A member was met that is as fresh as this run.
-    met_fresh: bool,
     /// The decision by which this node comes back, and when it heard of it.
     told: Option<(Version, Mono)>,
     /// When somebody was last linked from whom this node may yet get all of what its cluster holds.
@@ -66,11 +64,8 @@ impl Replication {
                 self.progress.lacking = Some(now.mono);
                 self.expose(now, forgotten, cx);
             }
-        } else {
-            self.progress.met_fresh = true;
-            if cx.replica.exposure == Exposure::Alone {
-                cx.replica.exposure = Exposure::Hidden;
-            }
+        } else if cx.replica.exposure == Exposure::Alone {
+            cx.replica.exposure = Exposure::Hidden;
         }
     }
 
@@ -93,8 +88,12 @@ impl Replication {
             }
             Exposure::Alone | Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
         };
-        if waits && self.progress.met_fresh && tried {
-            self.expose(now, Hlc::ZERO, cx);
+        // Whoever was linked once and is cut off may have founded one with others since.
+        let is_fresh = |peer: &Peer| peer.stated && !peer.established;
+        if waits && tried && self.links.values().filter_map(|link| link.peer.as_ref()).any(is_fresh) {
+            // Of those whose roster it has heard, deletes may have been forgotten up to now.
+            let forgotten = if self.roster.is_sealed() { cx.replica.clock() } else { Hlc::ZERO };
+            self.expose(now, forgotten, cx);
         }
     }
 
