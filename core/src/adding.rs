@@ -61,12 +61,11 @@ impl Replica {
 
     /// The cluster that this node returns to, and which knows what `claims` say, holds the key as `record` says, and
     /// one of the two is a counter. What the cluster knew and has no more, it has reset. What of a part only this node
-    /// knows is kept as this run's, which adds up to the same. What the sender holds and does not claim comes later,
-    /// by another way; taken now, it would look as if nobody had it.
+    /// knows is kept as this run's, which adds up to the same.
     pub(crate) fn meet_counter(&mut self, now: Now, record: &Record<'_>, claims: &Known) -> Result<(), OriginsFull> {
         let key = record.key;
         let own = self.own();
-        let mut theirs = Counter::of(record);
+        let theirs = Counter::of(record);
         let retired = self.origins.retired();
         let is_claimed = |version: Version| claims.covers(version, retired);
         let stands = self.store.get(key);
@@ -89,10 +88,9 @@ impl Replica {
         });
         let newest = theirs.base.map(|base| base.version);
         counter.base.take_if(|base| newest >= Some(base.version) || is_claimed(base.version));
-        theirs.leave_out(|version| !is_claimed(version));
-        theirs.base.take_if(|base| !is_claimed(base.version));
         for version in theirs.versions() {
             self.hold(now.mono, version)?;
+            self.note_home(version, claims);
         }
         counter.join(theirs);
         self.replace_counter(key, &counter);

@@ -125,6 +125,9 @@ pub(crate) struct Replica {
     pub(crate) exposure: Exposure,
     /// It holds what its cluster held when it became a member; or has none yet, and does not come back to one.
     pub(crate) is_whole: bool,
+    /// While it comes back: what the sender of the sweep holds and does not claim, by origin the newest. Others hold it
+    /// too, and it is announced again instead of written anew.
+    home: Claims,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
     /// While a sweep is under way: what will be claimed at its end.
@@ -161,6 +164,7 @@ impl Replica {
             superseded: None,
             exposure,
             is_whole: true,
+            home: Claims::default(),
             refused: None,
             sweeping: None,
             tail_on: false,
@@ -384,6 +388,9 @@ impl Replica {
         }
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(merged);
+        if self.is_returning() {
+            self.note_home(record.version, claims);
+        }
         if record.is_counter {
             for version in Counter::of(record).versions() {
                 self.origins.sweep(version.origin, version.hlc);
@@ -392,6 +399,13 @@ impl Replica {
             self.origins.sweep(origin, hlc);
         }
         Ok(())
+    }
+
+    /// Notes what a member that comes back is brought of by a sweep with these claims.
+    pub(crate) fn note_home(&mut self, version: Version, claims: &Known) {
+        if !claims.covers(version, self.origins.retired()) {
+            self.home.raise(version.origin, version.hlc);
+        }
     }
 
     /// The sweep was cut: what it brought is held, and not claimed.
@@ -478,6 +492,7 @@ impl Replica {
     /// what of it is obsolete; what it writes from now on it writes as `fresh`.
     pub(crate) fn forgotten(&mut self, now: Mono, fresh: OriginId) {
         self.exposure = Exposure::Returning(Return::Unswept);
+        self.home.clear();
         self.sweeping = None;
         self.reissued = None;
         self.superseded = None;
@@ -492,6 +507,10 @@ impl Replica {
     /// else in here only this node has, and is written anew as `fresh`, which nobody has seen.
     pub(crate) fn returned(&mut self, now: Mono, swept: &Swept, fresh: OriginId) {
         self.take_up(now, swept);
+        for (origin, hlc) in self.home.iter() {
+            self.origins.hold(*origin, *hlc, now);
+            self.origins.sweep(*origin, *hlc);
+        }
         self.before =
             self.before.map(|before| Version { hlc: before.hlc.min(self.origins.frontier(before.origin)), ..before });
         self.before = self.before.filter(|before| before.hlc > Hlc::ZERO);
@@ -552,7 +571,10 @@ impl Replica {
 
     /// Whether peers will see what is now `version` under another one only.
     pub(crate) fn is_to_rewrite(&self, version: Version) -> bool {
-        if self.is_returning() { !self.covers(version) } else { self.reissued == Some(version.origin) }
+        match self.is_returning() {
+            true => !self.covers(version) && version.hlc > self.home.of(version.origin),
+            false => self.reissued == Some(version.origin),
+        }
     }
 
     pub(crate) fn covers(&self, version: Version) -> bool {
@@ -610,6 +632,7 @@ impl Replica {
         if self.is_returning() {
             self.exposure = Exposure::Exposed;
             self.reissued_upto = self.own_last;
+            self.home.clear();
         }
         let Some(hidden) = self.reissued.take() else { return };
         self.origins.remove(hidden);
