@@ -1,0 +1,216 @@
+//! What peers may not see as it stands, and how it comes to be seen: what a run without memory wrote before an
+//! established member had a say, and what a member holds that its cluster forgot and that comes back. *When* that
+//! changes is told in [`exposure`](crate::repl).
+
+use super::Replica;
+use crate::counter::Counter;
+use crate::origins::{Known, Swept};
+use crate::record::Record;
+use crate::store::Merged;
+use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId, Version};
+
+/// Whether peers may see what this run wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// There is nobody: the run was started without naming a peer, and none has come. What it holds is all there is.
+    /// Whoever comes first may be of a cluster that knew this member before, so until then this is no cluster's either.
+    Alone,
+    /// Not yet: the run began without memory, and its stamps may be below what the cluster has forgotten.
+    Hidden,
+    /// Nor may they see anything else that it holds: the cluster went on without this member, and has deleted and
+    /// forgotten since. It ends with a sweep from an established member, and then with writing anew what only this
+    /// node has.
+    Returning(Return),
+    Exposed,
+}
+
+/// How far a member that was forgotten has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// A sweep has yet to say what the cluster knows.
+    Unswept,
+    /// What the frontier does not cover is being written anew.
+    Reissuing,
+}
+
+/// What was written may have to be written anew before peers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unshown;
+
+impl Replica {
+    /// Whether peers must not see records of `origin`.
+    pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
+        match self.exposure {
+            Exposure::Exposed => self.reissued == Some(origin),
+            Exposure::Alone | Exposure::Hidden => origin == self.own,
+            Exposure::Returning(_) => true,
+        }
+    }
+
+    /// Whether streams are dropped, because only what a sweep brings can be told apart from what is obsolete.
+    pub(crate) fn is_returning(&self) -> bool {
+        matches!(self.exposure, Exposure::Returning(_))
+    }
+
+    /// Notes what a member that comes back is brought of by a sweep with these claims.
+    pub(crate) fn note_home(&mut self, version: Version, claims: &Known) {
+        if !claims.covers(version, self.origins.retired()) {
+            self.home.raise(version.origin, version.hlc);
+        }
+    }
+
+    /// The cluster went on without this run. What it holds stays readable and is shown to nobody until a sweep has told
+    /// what of it is obsolete; what it writes from now on it writes as `fresh`.
+    pub(crate) fn forgotten(&mut self, now: Mono, fresh: OriginId) {
+        self.exposure = Exposure::Returning(Return::Unswept);
+        self.home.clear();
+        self.sweeping = None;
+        self.reissued = None;
+        self.superseded = None;
+        self.tail.clear();
+        if self.own_last > Hlc::ZERO {
+            self.before = Some(Version { hlc: self.own_last, origin: self.own });
+        }
+        self.write_as(now, fresh);
+    }
+
+    /// The sweep that a member which was forgotten waited for is whole: `claims` is what the cluster knows. Everything
+    /// else in here only this node has, and is written anew as `fresh`, which nobody has seen.
+    pub(crate) fn returned(&mut self, now: Mono, swept: &Swept, fresh: OriginId) {
+        self.take_up(now, swept);
+        for (origin, hlc) in self.home.iter() {
+            self.origins.hold(*origin, *hlc, now);
+            self.origins.sweep(*origin, *hlc);
+        }
+        self.before =
+            self.before.map(|before| Version { hlc: before.hlc.min(self.origins.frontier(before.origin)), ..before });
+        self.before = self.before.filter(|before| before.hlc > Hlc::ZERO);
+        self.exposure = Exposure::Returning(Return::Reissuing);
+        self.write_as(now, fresh);
+    }
+
+    fn write_as(&mut self, now: Mono, fresh: OriginId) {
+        self.own = fresh;
+        self.own_last = Hlc::ZERO;
+        self.own_first = None;
+        self.origins.open_own(fresh, now);
+    }
+
+    /// The frontier as peers may see it.
+    pub(crate) fn exposed(&self) -> impl Iterator<Item = (OriginId, Hlc)> + Clone + '_ {
+        self.origins.iter().filter(|origin| self.states(origin)).map(|origin| (origin.id, origin.frontier))
+    }
+
+    /// An established member's clock reads `theirs`. If something hidden was stamped at or below it, everything hidden
+    /// is to be written anew, under `fresh`, an origin that nobody has seen. True if so.
+    pub(crate) fn expose(&mut self, now: Mono, theirs: Hlc, fresh: OriginId) -> bool {
+        debug_assert!(self.exposure != Exposure::Exposed, "a run is exposed once");
+        self.exposure = Exposure::Exposed;
+        self.clock.observe(theirs);
+        if self.own_first.is_none_or(|first| first > theirs) {
+            return false;
+        }
+        self.reissued = Some(self.own);
+        // Of what was collected nobody else had anything.
+        self.reaped.claims.remove(self.own);
+        self.write_as(now, fresh);
+        true
+    }
+
+    pub(super) fn note_superseded(&mut self, merged: Merged) {
+        if let Merged::Won { over: Some(over) } = merged
+            && self.is_hidden(over.origin)
+            && !self.is_returning()
+        {
+            self.superseded = Some(self.superseded.map_or(over.hlc, |first| first.min(over.hlc)));
+        }
+    }
+
+    /// Whether a record is to be written anew, or may have taken the place of one that was.
+    pub(crate) fn is_to_reissue(&self, record: &Record<'_>) -> bool {
+        let is_in_its_stead = |version: Version| {
+            version.origin != self.own
+                && self.superseded.is_some_and(|first| version.hlc >= first)
+                && !self.is_returning()
+        };
+        let is_due = |version| self.is_to_rewrite(version) || is_in_its_stead(version);
+        match record.is_counter {
+            true => Counter::of(record).versions().any(is_due),
+            false => is_due(record.version),
+        }
+    }
+
+    /// Whether peers will see what is now `version` under another one only.
+    pub(crate) fn is_to_rewrite(&self, version: Version) -> bool {
+        match self.is_returning() {
+            true => !self.covers(version) && version.hlc > self.home.of(version.origin),
+            false => self.reissued == Some(version.origin),
+        }
+    }
+
+    /// Writes the record of `key` anew if it is one of those hidden for good, or announces what took its place.
+    pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
+        let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record)) else { return };
+        if record.is_counter && Counter::of(&record).versions().any(|version| self.is_to_rewrite(version)) {
+            return self.reissue_counter(now, key);
+        }
+        if !self.is_to_rewrite(record.version) {
+            return self.announce(now, key);
+        }
+        // A copy: the store overwrites the entry that the record borrows from.
+        let (value, deadline) = (record.value.map(<[u8]>::to_vec), record.deadline);
+        let version = Version { hlc: Hlc::ZERO, origin: self.own };
+        self.stamp_and_take(now, &Record { key, value: value.as_deref(), is_counter: false, deadline, version });
+    }
+
+    /// Up to where a peer must hold this run's stream to hold what was stamped `wrote`: up to that stamp or, if it had
+    /// to be written anew, up to the last record that was. None while this is not known.
+    pub(crate) fn shown(&self, wrote: Version) -> Option<Version> {
+        if wrote.origin == self.own {
+            return (self.exposure == Exposure::Exposed).then_some(wrote);
+        }
+        // The cluster may know it by that stamp, from before it forgot this node.
+        if !self.is_returning() && self.reissued.is_none() && wrote.hlc <= self.origins.frontier(wrote.origin) {
+            return Some(wrote);
+        }
+        let anew = Version { hlc: self.reissued_upto, origin: self.own };
+        (self.reissued.is_none() && !self.is_returning()).then_some(anew)
+    }
+
+    /// The newest write of this run; none while it may still have to be written anew, which `Err` says.
+    pub(crate) fn newest_own(&self) -> Result<Option<Version>, Unshown> {
+        let newest = Version { hlc: self.own_last, origin: self.own };
+        match self.exposure {
+            _ if self.reissued.is_some() => Err(Unshown),
+            Exposure::Returning(_) => Err(Unshown),
+            Exposure::Hidden if self.own_last > Hlc::ZERO => Err(Unshown),
+            Exposure::Exposed if self.own_last == Hlc::ZERO => Ok(self.before),
+            Exposure::Alone | Exposure::Hidden | Exposure::Exposed => Ok((self.own_last > Hlc::ZERO).then_some(newest)),
+        }
+    }
+
+    /// Whether there are records to be written anew.
+    pub(crate) fn is_reissuing(&self) -> bool {
+        self.reissued.is_some() || self.exposure == Exposure::Returning(Return::Reissuing)
+    }
+
+    /// All of them have been.
+    pub(crate) fn end_reissue(&mut self) {
+        if self.is_returning() {
+            self.exposure = Exposure::Exposed;
+            self.reissued_upto = self.own_last;
+            self.home.clear();
+        }
+        let Some(hidden) = self.reissued.take() else { return };
+        self.origins.remove(hidden);
+        self.reissued_upto = self.own_last;
+        if let Some(claims) = &mut self.sweeping {
+            claims.remove(hidden);
+        }
+    }
+
+    pub(crate) fn is_own(&self, origin: OriginId) -> bool {
+        origin == self.own || self.reissued == Some(origin)
+    }
+}
