@@ -11,8 +11,9 @@
 
 use crate::boundary::Close;
 use crate::origins::Swept;
+use crate::repl::intake::ask_stream;
 use crate::repl::leave::Leave;
-use crate::repl::link::{Peer, Role};
+use crate::repl::link::{Link, Peer, Role};
 use crate::repl::members::DialState;
 use crate::repl::orphans::Orphans;
 use crate::repl::roster::Roster;
@@ -30,10 +31,19 @@ const HOME_SILENCES: u64 = 10;
 /// What was learnt on the way to being established.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The decision by which this node comes back, and when it heard of it.
-    told: Option<(Version, Mono)>,
+    /// The decision by which this node comes back, if it does.
+    told: Option<Told>,
     /// When somebody was last linked from whom this node may yet get all of what its cluster holds.
     lacking: Option<Mono>,
+}
+
+/// A decision by which a node comes back.
+#[derive(Debug)]
+struct Told {
+    version: Version,
+    /// The member that told of it, and when.
+    by: String,
+    at: Mono,
 }
 
 /// The walk that writes hidden records anew.
@@ -41,23 +51,16 @@ pub(super) struct Progress {
 pub(super) struct Reissue(Walk);
 
 impl Replication {
-    /// A peer has stated whether it is established, its clock, and its roster.
-    pub(super) fn meet(
-        &mut self,
-        now: Now,
-        established: bool,
-        (peer_clock, peer_roster): (Hlc, u64),
-        cx: &mut Context<'_>,
-    ) {
+    /// A peer has stated whether it is established, and its clock; if it is, its roster was taken in before.
+    pub(super) fn meet(&mut self, now: Now, established: bool, peer_clock: Hlc, cx: &mut Context<'_>) {
         if cx.replica.exposure == Exposure::Exposed {
             return;
         }
         if established {
-            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as that roster tells if it
-            // has come, no stamp is too low.
+            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as that roster tells, no
+            // stamp is too low.
             if !cx.replica.is_returning() {
-                let forgets = self.roster.is_sealed() || self.roster.hash() != peer_roster;
-                let forgotten = if forgets { peer_clock } else { Hlc::ZERO };
+                let forgotten = if self.roster.is_sealed() { peer_clock } else { Hlc::ZERO };
                 cx.replica.clock.observe(peer_clock);
                 // Nobody is to come back to it before it has caught up.
                 cx.replica.is_whole = false;
@@ -118,6 +121,8 @@ impl Replication {
     /// Peers may see what this run writes, and it has a say in the roster.
     fn exposed(&mut self, now: Now, cx: &mut Context<'_>) {
         cx.replica.is_whole |= self.progress.told.take().is_some();
+        // Only now it has a say in who is away.
+        self.members.miss_from(now.mono);
         for link in self.links.values_mut() {
             if let Role::Feed(feed) = &mut link.role {
                 feed.rewind(&cx.replica.tail);
@@ -131,7 +136,8 @@ impl Replication {
     /// The cluster went on without this run, which is told so. It comes back as a new one: it takes up the cluster's
     /// roster, has a sweep tell it what is obsolete, and then writes anew what only it has; all from those who made
     /// the decision it was `told` of, as others may know neither what was deleted nor that this node is to come back.
-    pub(super) fn come_back(&mut self, now: Now, told: Version, cx: &mut Context<'_>) {
+    pub(super) fn come_back(&mut self, now: Now, (version, by): (Version, &str), cx: &mut Context<'_>) {
+        let told = Told { version, by: by.to_owned(), at: now.mono };
         tracing::warn!(
             "this node was forgotten by its cluster: it comes back as a new run, drops what was deleted meanwhile, and \
              writes anew what only it has"
@@ -146,7 +152,7 @@ impl Replication {
         self.intake.reset();
         self.collector.abort();
         self.orphans = Orphans::default();
-        self.progress = Progress { told: Some((told, now.mono)), ..Progress::default() };
+        self.progress = Progress { told: Some(told), ..Progress::default() };
         cx.replica.is_whole = false;
         if cx.replica.refused == Some(Refused::Left) {
             // What it holds is nobody's but its own as yet: it has to come back before it can leave.
@@ -179,20 +185,25 @@ impl Replication {
         more
     }
 
-    /// Whether who has this roster may say what this node comes back to: who knows of the decision that it was told of,
-    /// or has given it a seat since. If nobody does for long, anybody may.
-    pub(super) fn leads_home(&self, now: Now, roster: Option<&RosterView<'_>>, cx: &Context<'_>) -> bool {
-        let Some((told, since)) = self.progress.told else { return true };
-        let knows = |seat: SeatView<'_>| {
-            seat.version == told || (seat.version > told && (seat.gone.is_some() || seat.name == cx.config.name))
-        };
-        roster.is_some_and(|roster| roster.iter().any(knows))
-            || now.mono.ms_since(since) >= HOME_SILENCES * cx.config.timers.silence_ms
+    /// Whether the member that states this roster may say what this node comes back to: who told it of the decision,
+    /// though a seat that it has given since hides that, or knows of it. If nobody does for long, anybody may.
+    pub(super) fn leads_home(&self, now: Now, by: Option<(&str, &RosterView<'_>)>, cx: &Context<'_>) -> bool {
+        let Some(told) = &self.progress.told else { return true };
+        let knows =
+            |seat: SeatView<'_>| seat.version == told.version || (seat.version > told.version && seat.gone.is_some());
+        by.is_some_and(|(name, roster)| name == told.by || roster.iter().any(knows))
+            || now.mono.ms_since(told.at) >= HOME_SILENCES * cx.config.timers.silence_ms
     }
 
     /// Notes from whom a member that comes back may hear what is obsolete.
     pub(super) fn look_for_home(&mut self, now: Now, cx: &Context<'_>) {
-        self.intake.home = (!self.leads_home(now, None, cx)).then(|| self.roster.hash());
+        let home = (!self.leads_home(now, None, cx)).then(|| self.roster.hash());
+        let waited = std::mem::replace(&mut self.intake.home, home).is_some() && home.is_none();
+        if waited && cx.replica.is_returning() {
+            // Rosters that were not listened to are told again.
+            let untaken = |link: &&mut Link| link.peer.as_ref().is_some_and(|peer| peer.stated && !peer.took_roster);
+            self.links.values_mut().filter(untaken).for_each(|link| ask_stream(link, cx.replica, true));
+        }
     }
 
     /// Looks whether this node has caught up with somebody who had, or whether nobody is left who has.

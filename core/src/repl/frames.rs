@@ -300,10 +300,12 @@ impl Replication {
             foretold: None,
             drained: false,
             leaves: false,
+            knows_leaving: false,
             whole: false,
             stated: false,
             roster: 0,
             told_roster: 0,
+            took_roster: false,
             vouch: Vouch::default(),
             root: None,
             suspicion: Suspicion::default(),
@@ -435,7 +437,7 @@ impl Replication {
                 // Where each was told to forget the other, the later decision stands.
                 let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
                 if theirs.is_none_or(|theirs| theirs < version) {
-                    self.come_back(now, version, cx);
+                    self.come_back(now, (version, name), cx);
                     return Err(Stop::Closed);
                 }
                 // Who turned this node away may have no address of it, and hear of the later decision here only.
@@ -461,7 +463,12 @@ impl Replication {
     fn on_status(&mut self, now: Now, conn: ConnId, status: &Status<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
         let Some(peer) = &mut link.peer else { return Err(Stop::Close(Close::Malformed)) };
+        let left = peer.leaves;
         peer.update(now, status);
+        if peer.leaves && !left {
+            // It waits to hear that this is known.
+            link.status_at = now.mono;
+        }
         self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), |origin| cx.replica.uses(origin));
         let own = cx.replica.own();
         self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
@@ -486,12 +493,17 @@ impl Replication {
 
     /// What a peer states, or stands by, may be what this node waited for.
     fn on_stated(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) {
+        let hash = self.roster.hash();
         let Some(link) = self.links.get_mut(&conn) else { return };
-        let Some(peer) = &link.peer else { return };
-        let (established, hlc, roster) = (peer.established, peer.clocks.hlc, peer.roster);
+        let Some(peer) = &mut link.peer else { return };
+        // It need not be told what is known here from others.
+        peer.took_roster |= peer.roster == hash;
+        let (established, hlc, took_roster) = (peer.established, peer.clocks.hlc, peer.took_roster);
         if !is_ahead(peer, cx.config.timers.clock_ahead_ms_max) {
             ask_retired(link, cx.replica);
-            self.meet(now, established, (hlc, roster), cx);
+            if took_roster || !established {
+                self.meet(now, established, hlc, cx);
+            }
         }
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);

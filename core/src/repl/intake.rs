@@ -412,9 +412,9 @@ fn choose_home(links: &Links, replica: &Replica, roster: Option<u64>) -> Option<
     if replica.exposure != Exposure::Returning(Return::Unswept) {
         return None;
     }
+    let is_home = |peer: &Peer| roster.is_none_or(|roster| peer.whole && peer.roster == roster);
     let established = links.values().filter_map(|link| link.source().map(|(_, peer)| (link, peer)));
-    let established = established
-        .filter(|(_, peer)| peer.established && roster.is_none_or(|roster| peer.whole && peer.roster == roster));
+    let established = established.filter(|(_, peer)| peer.established && peer.took_roster && is_home(peer));
     established
         .max_by_key(|(link, peer)| {
             let known = peer.frontier.iter().count() + peer.retired.len as usize;

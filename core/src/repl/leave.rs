@@ -63,12 +63,13 @@ impl Replication {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.is_reissuing() {
             return Err(NotLeft::NotJoined);
         }
-        if !self.links.values().filter_map(|link| link.peer.as_ref()).any(takes_over) {
+        if !self.links.values().filter_map(|link| link.peer.as_ref()).any(stays) {
             return Err(NotLeft::Alone);
         }
         tracing::info!("leaving the cluster: no more writes are taken, and what is here goes to the others");
         cx.replica.refused = Some(Refused::Left);
         self.leave = Leave::Draining { until: now.mono.plus_ms(DRAIN_MS_MAX) };
+        self.links.values_mut().for_each(|link| link.status_at = now.mono);
         self.held_at_leave.clear();
         self.held_at_leave.raise_all(cx.replica.exposed());
         self.soon(now.mono);
@@ -132,7 +133,7 @@ impl Replication {
     /// Whether every linked peer holds all that it has to, and one of them stays.
     fn is_drained(&self, cx: &Context<'_>) -> bool {
         let mut pulled = self.links.values().filter(|link| matches!(link.role, Role::Pull(_)));
-        let stays = pulled.clone().filter_map(|link| link.peer.as_ref()).any(takes_over);
+        let takes_over = pulled.clone().filter_map(|link| link.peer.as_ref()).any(takes_over);
         let is_streamed =
             |origin: OriginId| self.links.values().filter_map(Link::source).any(|(_, peer)| peer.origin == origin);
         let owed = |(origin, hlc): (OriginId, Hlc)| match is_streamed(origin) {
@@ -146,11 +147,16 @@ impl Replication {
                 owed.all(|(origin, hlc)| peer.holds(origin, &cx.replica.origins) >= hlc)
             })
         };
-        stays && pulled.all(holds_all)
+        takes_over && pulled.all(holds_all)
     }
 }
 
-/// Whether what is handed to this peer is in a member's hands: two that leave at once would leave it to each other.
-fn takes_over(peer: &Peer) -> bool {
+fn stays(peer: &Peer) -> bool {
     peer.stated && peer.established && !peer.leaves
+}
+
+/// Whether what is handed to this peer is in a member's hands. Two that leave at once would leave it to each other; so
+/// it has to have said that it stays when it knew that this node leaves. Of two, not both can have said that.
+fn takes_over(peer: &Peer) -> bool {
+    stays(peer) && peer.knows_leaving
 }

@@ -96,6 +96,8 @@ pub(crate) struct Peer {
     pub(crate) drained: bool,
     /// It was asked to leave its cluster.
     pub(crate) leaves: bool,
+    /// It knows that this node was asked to leave.
+    pub(crate) knows_leaving: bool,
     /// It holds what its cluster held when it became a member.
     pub(crate) whole: bool,
     /// It has sent at least one statement: it did not turn us away.
@@ -103,6 +105,8 @@ pub(crate) struct Peer {
     /// The hash of its roster as last stated, and that of ours that it was last told.
     pub(crate) roster: u64,
     pub(crate) told_roster: u64,
+    /// Its roster was taken in; one that came while its clock seemed too far ahead was not.
+    pub(crate) took_roster: bool,
     /// What of its statements counts for collection.
     pub(crate) vouch: Vouch,
     /// The root of its data as last stated, and what such roots have shown.
@@ -176,6 +180,7 @@ impl Peer {
         self.established = status.established;
         self.drained = status.drained;
         self.leaves = status.leaves;
+        self.knows_leaving = status.knows_leaving;
         self.whole = status.whole;
         self.stated = true;
         self.roster = status.roster;

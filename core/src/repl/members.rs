@@ -251,6 +251,11 @@ impl Members {
         }
     }
 
+    /// All are missed from now on only.
+    pub(crate) fn miss_from(&mut self, now: Mono) {
+        self.members.values_mut().for_each(|member| member.met = now);
+    }
+
     /// Whether no link with `name` stood for `ms`; one that this node never met is not gone.
     pub(crate) fn is_gone(&self, name: &str, ms: u64, now: Mono) -> bool {
         self.members.get(name).is_some_and(|member| now.ms_since(member.met) >= ms)

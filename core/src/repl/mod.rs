@@ -88,6 +88,8 @@ pub(crate) struct Replication {
     pub(crate) writers: Writers,
     progress: exposure::Progress,
     roster: Roster,
+    /// When members were last looked for that are away for too long.
+    looked_for_absent: Mono,
     collector: Collector,
     leave: Leave,
     /// What was here when this node was asked to leave.
@@ -116,6 +118,7 @@ impl Replication {
             writers,
             progress: exposure::Progress::default(),
             roster: Roster::default(),
+            looked_for_absent: now.mono,
             collector: Collector::new(now.mono),
             leave: Leave::default(),
             held_at_leave: Claims::default(),
@@ -444,7 +447,8 @@ fn emit_status(link: &mut Link, clocks: Clocks, (roster, settled): (u64, &[Origi
     let settled = settled.filter_map(|origin| replica.origins.find(*origin)).map(|account| (account.id, account.held));
     let leaves = replica.refused == Some(Refused::Left);
     let (root, retired) = (replica.store.root(), replica.mark());
-    let standing = Standing { leaves, whole: replica.is_whole, roster, root, retired };
+    let knows_leaving = link.peer.as_ref().is_some_and(|peer| peer.leaves);
+    let standing = Standing { leaves, knows_leaving, whole: replica.is_whole, roster, root, retired };
     let start = out.len();
     peer::emit_status(clocks, replica.own(), (established, drained), standing, settled, replica.exposed(), out);
     // An idle cluster does not tell itself over and over how far everybody has come.

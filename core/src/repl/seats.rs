@@ -5,7 +5,7 @@ use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::frames::Stop;
 use crate::repl::link::{Link, Peer, Role};
 use crate::repl::roster::{NO_RUN, Roster, Seat};
-use crate::repl::{Context, Replication};
+use crate::repl::{Context, IDLE_MS_MAX, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::Now;
 use crate::version::{OriginId, Version};
@@ -82,6 +82,11 @@ impl Replication {
         if absence_ms == 0 {
             return;
         }
+        // Whoever stood still has nobody to blame but itself.
+        let looked = std::mem::replace(&mut self.looked_for_absent, now.mono);
+        if now.mono.ms_since(looked) >= cx.config.timers.silence_ms.max(IDLE_MS_MAX + 1) {
+            self.members.miss_from(now.mono);
+        }
         for link in self.links.values() {
             if let Some(name) = link.name() {
                 self.members.seen(name, now.mono);
@@ -114,7 +119,8 @@ impl Replication {
         if !view.iter().all(|seat| is_credible(peer, seat.version.hlc, bound_ms)) {
             return Err(Stop::Close(Close::Clock));
         }
-        if !self.leads_home(now, Some(view), cx) {
+        let by = peer.name.clone();
+        if !self.leads_home(now, Some((&by, view)), cx) {
             // It is not of those whom this node comes back to. It tells again when it is asked for its stream again.
             if let Some(Role::Pull(pull)) = self.links.get_mut(&conn).map(|link| &mut link.role) {
                 pull.dropped = true;
@@ -128,12 +134,15 @@ impl Replication {
                 if self.leave.is_over() {
                     return Err(Stop::Close(Close::Refused));
                 }
-                self.come_back(now, theirs, cx);
+                self.come_back(now, (theirs, &by), cx);
                 return Err(Stop::Closed);
             }
             if let Some(mine) = mine {
                 return self.turn_away(conn, mine, cx);
             }
+        }
+        if let Some(peer) = self.links.get_mut(&conn).and_then(|link| link.peer.as_mut()) {
+            peer.took_roster = true;
         }
         let mut news = false;
         let mut taken_for_member = None;
@@ -162,7 +171,7 @@ impl Replication {
         let gone = self.roster.forgotten(own, own, self.run, established);
         let gone = gone.or(taken_for_member.filter(seated_later));
         if let Some(told) = gone.filter(|_| !self.leave.is_over()) {
-            self.come_back(now, told, cx);
+            self.come_back(now, (told, &by), cx);
             return Err(Stop::Closed);
         }
         self.look_for_home(now, cx);

@@ -122,6 +122,8 @@ pub(crate) enum Frame<'a> {
 pub(crate) struct Standing {
     /// It was asked to leave its cluster.
     pub(crate) leaves: bool,
+    /// It knows that who is told this was asked to leave.
+    pub(crate) knows_leaving: bool,
     /// It holds what its cluster held when it became a member.
     pub(crate) whole: bool,
     /// Names its roster.
@@ -187,6 +189,8 @@ pub(crate) struct Status<'a> {
     pub(crate) drained: bool,
     /// The sender was asked to leave its cluster.
     pub(crate) leaves: bool,
+    /// The sender knows that the receiver was asked to leave.
+    pub(crate) knows_leaving: bool,
     /// The sender holds what its cluster held when it became a member.
     pub(crate) whole: bool,
     /// Of the sender's roster.
@@ -309,6 +313,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             established: bytes.bool()?,
             drained: bytes.bool()?,
             leaves: bytes.bool()?,
+            knows_leaving: bytes.bool()?,
             whole: bytes.bool()?,
             roster: bytes.u64()?,
             root: Root { sum: bytes.u64()?, cut: WallMs(bytes.u64()?) },
@@ -406,6 +411,7 @@ pub(crate) fn emit_status(
         out.push(established.into());
         out.push(drained.into());
         out.push(standing.leaves.into());
+        out.push(standing.knows_leaving.into());
         out.push(standing.whole.into());
         put_u64(out, standing.roster);
         put_u64(out, standing.root.sum);
@@ -651,7 +657,8 @@ mod tests {
 
     const STANDING: Standing = Standing {
         leaves: true,
-        whole: false,
+        knows_leaving: false,
+        whole: true,
         roster: 9,
         root: Root { sum: 7, cut: WallMs(8) },
         retired: Mark { len: 3, hash: 17 },
@@ -707,7 +714,8 @@ mod tests {
             let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
             assert_eq!((status.clocks, status.drained, status.roster), (clocks, drained, STANDING.roster));
             assert_eq!((status.root, status.retired), (STANDING.root, STANDING.retired));
-            assert_eq!((status.leaves, status.whole), (STANDING.leaves, STANDING.whole));
+            assert_eq!((status.leaves, status.knows_leaving), (STANDING.leaves, STANDING.knows_leaving));
+            assert_eq!(status.whole, STANDING.whole);
             assert!(status.frontier.iter().eq([(OriginId(3), Hlc(4))]));
             out
         };
