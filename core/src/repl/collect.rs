@@ -5,6 +5,11 @@
 //! tombstone then lies below this node's frontier, so no stream and no sweep brings it any more; and each member that
 //! served it could only have sent it before its statement, over a link that keeps the order.
 //!
+//! That is so of members. A run that has ended may have left records on their way to one of them, who takes them after
+//! it has made its statement, and hands them on to who has collected. So nothing is stable before every member has
+//! stated too, of each run that ended, that nothing of it can come any more: the same list by which such runs are
+//! retired. (`sim/regressions/what-a-dead-run-had-sent-came-after-the-statement`)
+//!
 //! Only statements of members that are linked at the moment count. One that is away holds collection up, by name, until
 //! it comes back or an operator lets the cluster forget it.
 
@@ -17,7 +22,7 @@ use crate::replica::{Exposure, Replica};
 use crate::retired::Mark;
 use crate::store::SLOTS;
 use crate::time::{Mono, Now};
-use crate::version::Hlc;
+use crate::version::{Hlc, OriginId};
 
 /// What a member stated, on its way to being counted on.
 #[derive(Debug, Default)]
@@ -34,6 +39,8 @@ struct Statement {
     frontier: Claims,
     /// The ledger, which is left out of the frontier.
     retired: Mark,
+    /// Runs that ended, of which nothing can come to it any more.
+    settled: Claims,
 }
 
 /// Who holds up collection, and why.
@@ -64,9 +71,10 @@ struct Round {
 
 impl Vouch {
     /// Takes in a statement. One that is not covered yet is waited for: under steady writes the newest never is.
-    pub(super) fn state(&mut self, roster: u64, frontier: &Claims, retired: Mark) {
+    pub(super) fn state(&mut self, roster: u64, frontier: &Claims, retired: Mark, settled: &Claims) {
         if self.pending.as_ref().is_none_or(|pending| pending.roster != roster) {
-            self.pending = Some(Statement { roster, frontier: frontier.clone(), retired });
+            let (frontier, settled) = (frontier.clone(), settled.clone());
+            self.pending = Some(Statement { roster, frontier, retired, settled });
         }
     }
 
@@ -97,7 +105,12 @@ impl Collector {
     }
 
     /// Takes some more out. True while there is more to look at now.
-    pub(super) fn step(&mut self, now: Now, roster: &Roster, links: &Links, cx: &mut Context<'_>) -> bool {
+    pub(super) fn step(
+        &mut self,
+        now: Now,
+        (roster, links, settled): (&Roster, &Links, &[OriginId]),
+        cx: &mut Context<'_>,
+    ) -> bool {
         if self.round.is_none() {
             if now.mono < self.next {
                 return false;
@@ -107,7 +120,7 @@ impl Collector {
                 self.oldest = None;
                 return false;
             }
-            let stable = stable(roster, links, cx).unwrap_or_default();
+            let stable = stable(roster, links, settled, cx).unwrap_or_default();
             self.round = Some(Round { stable, slot: 0, oldest: None });
         }
         let Some(round) = &mut self.round else { return false };
@@ -180,8 +193,9 @@ impl Replication {
     }
 }
 
-/// What every member of the roster has seen, and this node has seen with each; `None` while it cannot be told.
-fn stable(roster: &Roster, links: &Links, cx: &Context<'_>) -> Option<Known> {
+/// What every member of the roster has seen, and this node, which has `settled` these runs, has seen with each; `None`
+/// while it cannot be told.
+fn stable(roster: &Roster, links: &Links, settled: &[OriginId], cx: &Context<'_>) -> Option<Known> {
     let mut stable = Known { claims: Claims::default(), retired: cx.replica.mark().len };
     stable.claims.raise_all(cx.replica.origins.iter().map(|origin| (origin.id, origin.frontier)));
     match cx.replica.exposure {
@@ -193,9 +207,18 @@ fn stable(roster: &Roster, links: &Links, cx: &Context<'_>) -> Option<Known> {
     if cx.replica.is_reissuing() || !roster.has(&cx.config.name) || !roster.is_sealed() {
         return None;
     }
+    let writes = |origin| links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.origin == origin);
+    let accounts = cx.replica.origins.iter().map(|account| account.id);
+    let ended: Vec<_> = accounts.filter(|origin| !cx.replica.is_own(*origin) && !writes(*origin)).collect();
+    if !ended.iter().all(|origin| settled.contains(origin)) {
+        return None;
+    }
     let hash = roster.hash();
     for name in roster.members().filter(|name| *name != cx.config.name) {
         let vouched = pulled_from(links, name)?.vouched(hash)?;
+        if !ended.iter().all(|origin| vouched.settled.get(*origin).is_some()) {
+            return None;
+        }
         stable.claims.lower_to(&vouched.frontier);
         stable.retired = stable.retired.min(vouched.retired.len);
     }

@@ -189,7 +189,7 @@ impl Peer {
         status.frontier.read_into(&mut self.frontier);
         self.retired = status.retired;
         status.settled.read_into(&mut self.settled);
-        self.vouch.state(status.roster, &self.frontier, self.retired);
+        self.vouch.state(status.roster, &self.frontier, self.retired, &self.settled);
     }
 
     /// Up to where it holds `origin`, as last stated; of what is retired, as far as its ledger is a beginning of ours.
@@ -209,7 +209,7 @@ impl Peer {
     /// Takes in that nothing has changed since its last statement but its clocks.
     pub(crate) fn stands_by(&mut self, now: Now, clocks: Clocks) {
         self.set_clocks(now, clocks);
-        self.vouch.state(self.roster, &self.frontier, self.retired);
+        self.vouch.state(self.roster, &self.frontier, self.retired, &self.settled);
     }
 
     pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {

@@ -339,7 +339,7 @@ impl Replication {
         };
         let freeing = cx.replica.store.free_origins();
         self.settle_vouches(cx.replica);
-        let collecting = self.collector.step(now, &self.roster, &self.links, cx);
+        let collecting = self.collector.step(now, (&self.roster, &self.links, self.retirement.settled()), cx);
         reissuing | announcing | expiring | freeing | collecting
     }
 
