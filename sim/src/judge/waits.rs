@@ -195,7 +195,8 @@ impl Judge {
             }
             Wrote::Nothing | Wrote::Unknown => {}
         }
-        if version.hlc > Hlc::ZERO && version.origin != self.run(run).origin {
+        // Who came back, and has written nothing since, names what it wrote before.
+        if version.hlc > Hlc::ZERO && self.origins.get(&version.origin) != Some(&run) {
             return Err(format!("the origin {}", self.run(run).origin));
         }
         self.told.push(Told { client, text: line.to_owned(), needs });
