@@ -1,9 +1,10 @@
 //! Adding to counters.
 
-use crate::counter::{Count, Counter, Part};
+use crate::counter::{Count, Counter, Fold, Part};
 use crate::origins::Known;
 use crate::record::Record;
 use crate::replica::{Refused, Replica};
+use crate::retiring::entry_of;
 use crate::store::OriginsFull;
 use crate::time::Now;
 use crate::version::Version;
@@ -44,14 +45,19 @@ impl Replica {
         let cell = record.value.map(<[u8]>::to_vec);
         let mut counter = Counter::of(&Record { key, value: cell.as_deref(), ..record });
         // What a cluster that this node returns to knew the beginning of, and has no more, it has reset.
-        let was_reset = |part: &Part| self.is_returning() && self.covers(Version { hlc: part.since, ..part.version() });
-        let hidden = counter.parts.iter().filter(|part| self.is_to_rewrite(part.version()) && !was_reset(part));
-        let amount = hidden.map(|part| part.total).reduce(i128::wrapping_add);
+        let was_reset = |oldest: Version| self.is_returning() && self.covers(oldest);
+        let parts = counter.parts.iter().filter(|part| self.is_to_rewrite(part.version()));
+        let parts = parts.map(|part| (part.oldest(), part.total));
+        let folds = counter.folds.iter().filter(|fold| self.is_to_unfold(fold));
+        let hidden = parts.chain(folds.map(|fold| (fold.oldest, fold.total)));
+        let hidden = hidden.filter(|(oldest, _)| !was_reset(*oldest)).map(|(_, total)| total);
+        let amount = hidden.reduce(i128::wrapping_add);
         counter.parts.retain(|part| !self.is_to_rewrite(part.version()));
+        counter.folds.retain(|fold| !self.is_to_unfold(fold));
         let base = counter.base.take_if(|base| self.is_to_rewrite(base.version));
         self.replace_counter(key, &counter);
         if base.is_some() {
-            let anew = Counter { base, parts: Vec::new() };
+            let anew = Counter { base, ..Counter::default() };
             anew.record(key, &mut Vec::new()).inspect(|record| self.stamp_and_take(now, record));
         }
         if let Some(amount) = amount {
@@ -60,8 +66,8 @@ impl Replica {
     }
 
     /// The cluster that this node returns to, and which knows what `claims` say, holds the key as `record` says, and
-    /// one of the two is a counter. What the cluster knew and has no more, it has reset. What of a part only this node
-    /// knows is kept as this run's, which adds up to the same.
+    /// one of the two is a counter. What the cluster knew and has no more, it has reset. What of a part, or of a fold,
+    /// only this node knows is kept as this run's, which adds up to the same.
     pub(crate) fn meet_counter(&mut self, now: Now, record: &Record<'_>, claims: &Known) -> Result<(), OriginsFull> {
         let key = record.key;
         let own = self.own();
@@ -77,22 +83,33 @@ impl Replica {
             if mine.origin == own {
                 return true;
             }
-            let since = Version { hlc: mine.since, origin: mine.origin };
             let more = match theirs.parts.iter().find(|part| part.origin == mine.origin) {
                 Some(part) if part.hlc >= mine.hlc => None,
                 Some(part) if part.since == mine.since => Some(mine.total.wrapping_sub(part.total)),
-                Some(_) | None => (!is_claimed(since)).then_some(mine.total),
+                Some(_) | None => (!is_claimed(mine.oldest())).then_some(mine.total),
             };
             surplus = more.map(|more| surplus.unwrap_or(0).wrapping_add(more)).or(surplus);
             false
         });
+        for fold in std::mem::take(&mut counter.folds) {
+            if self.is_claimed_fold(&fold) {
+                continue;
+            }
+            // Of what is added up in there the cluster knows that much, from before it went on without this node.
+            let is_in = |part: &&Part| {
+                part.oldest() >= fold.oldest && retired.folds(part.origin).is_some_and(|entry| fold.has(entry))
+            };
+            let known = theirs.parts.iter().filter(is_in).map(|part| part.total).fold(0, i128::wrapping_add);
+            surplus = Some(surplus.unwrap_or(0).wrapping_add(fold.total.wrapping_sub(known)));
+        }
         let newest = theirs.base.map(|base| base.version);
         counter.base.take_if(|base| newest >= Some(base.version) || is_claimed(base.version));
         for version in theirs.versions() {
             self.hold(now.mono, version)?;
             self.note_home(version, claims);
         }
-        counter.join(theirs);
+        // All that is left here is this run's own.
+        counter.join(theirs, |_| None);
         self.replace_counter(key, &counter);
         if let Some(surplus) = surplus {
             self.put_part(now, key, surplus);
@@ -108,24 +125,37 @@ impl Replica {
         let mut mine = Counter::of(&Record { key: record.key, value: cell.as_deref(), ..stands });
         let theirs = Counter::of(record);
         let is_claimed = |version: Version| claims.covers(version, self.origins.retired());
-        let is_reset =
-            |part: &Part| is_claimed(part.version()) && theirs.parts.iter().all(|of| of.origin != part.origin);
-        let parts = mine.parts.len();
+        let entry = |origin| entry_of(&self.origins, self.foretold.as_ref(), origin);
+        let is_folded =
+            |part: &Part| entry(part.origin).is_some_and(|entry| theirs.folds.iter().any(|fold| fold.has(entry)));
+        let is_reset = |part: &Part| {
+            let is_there = theirs.parts.iter().any(|of| of.origin == part.origin);
+            is_claimed(part.version()) && !is_there && !is_folded(part)
+        };
+        let is_fold_reset = |fold: &Fold| {
+            let is_in = |part: &Part| entry(part.origin).is_some_and(|entry| fold.has(entry));
+            let is_there = theirs.folds.iter().any(|of| of.era == fold.era) || theirs.parts.iter().any(is_in);
+            self.is_claimed_fold(fold) && !is_there
+        };
+        let before = mine.parts.len() + mine.folds.len();
         mine.parts.retain(|part| !is_reset(part));
+        mine.folds.retain(|fold| !is_fold_reset(fold));
         let newest = theirs.base.map(|base| base.version);
         let base = mine.base.take_if(|base| is_claimed(base.version) && newest < Some(base.version));
-        if base.is_some() || mine.parts.len() < parts {
+        if base.is_some() || mine.parts.len() + mine.folds.len() < before {
             self.replace_counter(record.key, &mine);
         }
     }
 
-    /// Leaves out of the counter at `key` what `is_known` to the cluster, which has the key no more.
-    pub(crate) fn strip_counter(&mut self, key: &[u8], is_known: impl Fn(Version) -> bool) {
+    /// Leaves out of the counter at `key` what the cluster knows, which has the key no more.
+    pub(crate) fn strip_counter(&mut self, key: &[u8], claims: &Known) {
         let Some(stands) = self.store.get(key) else { return };
         let cell = stands.value.map(<[u8]>::to_vec);
         let mut counter = Counter::of(&Record { key, value: cell.as_deref(), ..stands });
-        counter.leave_out(&is_known);
+        let is_known = |version: Version| claims.covers(version, self.origins.retired());
+        counter.leave_out(is_known);
         counter.base.take_if(|base| is_known(base.version));
+        counter.folds.retain(|fold| !self.is_claimed_fold(fold));
         self.replace_counter(key, &counter);
     }
 
@@ -146,7 +176,7 @@ impl Replica {
         let part = Part { origin, hlc, since, total: total.wrapping_add(amount) };
         let mut cell = Vec::new();
         let version = part.version();
-        let written = Counter { base: counter.base, parts: vec![part] };
+        let written = Counter { base: counter.base, parts: vec![part], ..Counter::default() };
         let deadline = written.base.and_then(|base| base.deadline);
         written.put_cell(&mut cell);
         self.take_stamped(now, &Record { key, value: Some(&cell), is_counter: true, deadline, version });

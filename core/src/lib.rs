@@ -33,7 +33,7 @@ mod wire;
 pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 pub use config::{Config, Limits, Timers};
 pub use conflicts::Conflict;
-pub use counter::{Base, BaseValue, Count, Counter, Part};
+pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};
 pub use node::{Gauges, Node};
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};
 pub use repl::Scrubbed;

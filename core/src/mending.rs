@@ -24,12 +24,11 @@
 //! **Counters** are compared by what they add to the digest. If all that a peer's cell is made of is covered, and
 //! joining it would change that, a part is missing. A cell with news in it says nothing until the news have come.
 
-use crate::counter::Counter;
+use crate::counter::{Counter, Part};
 use crate::record::Record;
 use crate::replica::Replica;
 use crate::store::{Listed, What, key_name};
 use crate::time::Now;
-use crate::version::Version;
 
 /// What an entry of a peer is to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +77,12 @@ impl Replica {
         let lack = self.lacks_of(record);
         if lack == Lack::Missing {
             // As one part is told from another by the join alone: what the frontier says of them proved wrong.
-            let merged = if record.is_counter { self.store.merge(record) } else { self.take(now.mono, record, None) };
+            let merged = if record.is_counter {
+                let Self { store, origins, .. } = self;
+                store.merge_counter(record, Counter::of(record), |origin| origins.retired().folds(origin))
+            } else {
+                self.take(now.mono, record, None)
+            };
             debug_assert!(merged.is_ok(), "what is covered is of an origin that has an account");
         }
         lack
@@ -92,13 +96,14 @@ impl Replica {
         }
         let mut joined = mine.as_ref().map(Counter::of).unwrap_or_default();
         let theirs = Counter::of(record);
-        if !theirs.versions().all(|version| self.covers(version)) {
+        let is_covered = theirs.versions().all(|version| self.covers(version));
+        if !is_covered || !theirs.folds.iter().all(|fold| self.covers_fold(fold)) {
             return Lack::None;
         }
         // What deleted a part was newer than its first increment.
-        let since = theirs.parts.iter().map(|part| Version { hlc: part.since, ..part.version() });
-        let first = since.chain(theirs.base.iter().map(|base| base.version)).map(|version| version.hlc).min();
-        joined.join(theirs);
+        let oldest = theirs.parts.iter().map(Part::oldest).chain(theirs.folds.iter().map(|fold| fold.oldest));
+        let first = oldest.chain(theirs.base.iter().map(|base| base.version)).map(|version| version.hlc).min();
+        joined.join(theirs, |origin| self.origins.retired().folds(origin));
         let mut text = Vec::new();
         let after = joined.record(record.key, &mut text).map_or(0, |joined| self.store.print(&joined));
         if after == mine.map_or(0, |mine| self.store.print(&mine)) {
@@ -117,7 +122,7 @@ mod tests {
     use crate::replica::Exposure;
     use crate::store::SLOTS;
     use crate::time::{Mono, WallMs};
-    use crate::version::{Hlc, OriginId};
+    use crate::version::{Hlc, OriginId, Version};
 
     const NOW: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
 
@@ -193,14 +198,14 @@ mod tests {
 
     /// A counter of these parts: origin, last stamp, first stamp, total.
     fn cell(parts: &[(u64, u64, u64, i128)]) -> Vec<u8> {
-        let part = |(origin, hlc, since, total): &(u64, u64, u64, i128)| crate::Part {
+        let part = |(origin, hlc, since, total): &(u64, u64, u64, i128)| Part {
             origin: OriginId(*origin),
             hlc: Hlc(*hlc),
             since: Hlc(*since),
             total: *total,
         };
         let mut cell = Vec::new();
-        Counter { base: None, parts: parts.iter().map(part).collect() }.put_cell(&mut cell);
+        Counter { parts: parts.iter().map(part).collect(), ..Counter::default() }.put_cell(&mut cell);
         cell
     }
 

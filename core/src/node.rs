@@ -400,9 +400,21 @@ impl Node {
 
     /// Visits the ledger behind its first `len` entries: each origin, and where its records end.
     pub fn retired(&self, len: u32, visit: &mut dyn FnMut(OriginId, Hlc)) {
-        for (origin, last) in self.replica.origins.retired().since(len) {
-            visit(origin, last);
+        for entry in self.replica.origins.retired().since(len) {
+            visit(entry.origin, entry.last);
         }
+    }
+
+    /// Whether what `origin` added to counters is folded once all members have its entry of the ledger.
+    #[must_use]
+    pub fn is_folded(&self, origin: OriginId) -> bool {
+        self.replica.origins.retired().folds(origin).is_some()
+    }
+
+    /// Parts of counters that were folded so far.
+    #[must_use]
+    pub fn parts_folded(&self) -> u64 {
+        self.repl.parts_folded()
     }
 
     /// Visits the conflicts listed, newest first, each with its number, which grows with each that is found; until

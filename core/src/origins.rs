@@ -1,6 +1,7 @@
 //! What this node holds of every origin: the frontier it claims, and the newest record it has at all.
 
-use crate::retired::{Mark, Retired};
+use crate::counter::Fold;
+use crate::retired::{Entry, Mark, Retired};
 use crate::time::Mono;
 use crate::version::{Hlc, OriginId, Version};
 
@@ -126,10 +127,11 @@ impl Origins {
         }
     }
 
-    /// Retires `id`, of which everything is held up to `last` and nothing comes behind it. Its account goes, unless it
-    /// says more, or `keeps` it. False if the ledger has no room.
-    pub(crate) fn retire(&mut self, id: OriginId, last: Hlc, keeps: bool) -> bool {
-        if !self.retired.append(id, last) {
+    /// Appends `entry` to the ledger: of its origin everything is held up to there, and nothing comes behind it. Its
+    /// account goes, unless it says more, or `keeps` it. False if the ledger has no room.
+    pub(crate) fn retire(&mut self, entry: Entry, keeps: bool) -> bool {
+        let Entry { origin: id, last, .. } = entry;
+        if !self.retired.append(entry) {
             return false;
         }
         if let Ok(at) = self.index(id) {
@@ -146,11 +148,11 @@ impl Origins {
     /// Gives all that are retired accounts again, with an empty ledger. False, and nothing is changed, if there is no
     /// room.
     pub(crate) fn lapse(&mut self, now: Mono) -> bool {
-        let lacking = self.retired.since(0).filter(|(id, _)| self.find(*id).is_none());
+        let lacking = self.retired.since(0).filter(|entry| self.find(entry.origin).is_none());
         if self.len() + lacking.count() > ORIGINS_MAX - OWN_ORIGINS_MAX {
             return false;
         }
-        let retired = self.retired.since(0).map(|(id, _)| id).collect::<Vec<_>>();
+        let retired = self.retired.since(0).map(|entry| entry.origin).collect::<Vec<_>>();
         for id in retired {
             let opened = self.open(id, now);
             debug_assert!(opened.is_some(), "there is room");
@@ -273,6 +275,11 @@ impl Known {
     pub(crate) fn covers(&self, version: Version, retired: &Retired) -> bool {
         version.hlc <= self.of(version.origin, retired)
     }
+
+    /// Whether all that is in a fold of this node's ledger is held.
+    pub(crate) fn covers_fold(&self, fold: &Fold) -> bool {
+        fold.number <= self.retired
+    }
 }
 
 /// What the sender of a sweep claims.
@@ -284,14 +291,19 @@ pub(crate) struct Swept {
     pub(crate) mark: Mark,
     /// How many of that ledger's entries the asker has, or will not hear of, and those behind them.
     pub(crate) from: u32,
-    pub(crate) told: Vec<(OriginId, Hlc)>,
+    pub(crate) told: Vec<Entry>,
 }
 
 impl Swept {
     /// All of it in one.
     pub(crate) fn known(&self) -> Known {
         let mut known = Known { claims: self.frontier.clone(), retired: self.from };
-        known.claims.raise_all(self.told.iter().copied());
+        known.claims.raise_all(self.told.iter().map(|entry| (entry.origin, entry.last)));
         known
+    }
+
+    /// The sender's ledger, where `own` has the beginning that it did not tell.
+    pub(crate) fn ledger(&self, own: &Retired) -> Retired {
+        own.extended(self.from, &self.told)
     }
 }

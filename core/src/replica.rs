@@ -9,9 +9,9 @@ use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
 use crate::origins::{Claims, Known, Origins};
 use crate::record::{Framed, Record, encode};
-use crate::retired::Mark;
-use crate::retiring::Reaped;
-use crate::store::{Graves, Merged, OriginsFull, Store, key_name};
+use crate::retired::{Mark, Retired};
+use crate::retiring::{Reaped, entry_of};
+use crate::store::{Folding, Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
@@ -108,6 +108,10 @@ pub(crate) struct Replica {
     pub(crate) refused: Option<Refused>,
     /// While a sweep is under way: what will be claimed at its end.
     pub(crate) sweeping: Option<Claims>,
+    /// The ledger that its sender has told, if it told any; kept until a sweep is whole, for what it has folded.
+    pub(crate) foretold: Option<Retired>,
+    /// How long the sender's ledger is.
+    pub(crate) swept_len: u32,
     /// Off until the first peer is known: a node on its own pays nothing for a tail.
     tail_on: bool,
     /// What was taken out, here or by who swept this node.
@@ -143,6 +147,8 @@ impl Replica {
             home: Claims::default(),
             refused: None,
             sweeping: None,
+            foretold: None,
+            swept_len: 0,
             tail_on: false,
             reaped: Reaped::default(),
             collected: Collected::default(),
@@ -275,23 +281,28 @@ impl Replica {
         })
     }
 
-    /// As [`take`](Self::take), for a counter, of which a part may be news and another not.
+    /// As [`take`](Self::take), for a counter, of which a part may be news and another not. Of what is known nothing is
+    /// taken: it was merged before, and what is not here any more of it was deleted and collected since.
     fn take_counter(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
-        let counter = Counter::of(record);
-        for version in counter.versions() {
+        let mut news = Counter::of(record);
+        for version in news.versions() {
             self.hold(now, version)?;
         }
-        let Self { store, origins, .. } = self;
-        let is_known = |version: Version| version.hlc <= origins.frontier(version.origin);
-        store.merge_counter(record, is_known)
+        news.leave_out(|version| self.covers(version));
+        // A fold of entries that nobody has told comes again with the sweep that tells them.
+        news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
+        let Self { store, origins, foretold, .. } = self;
+        store.merge_counter(record, news, |origin| entry_of(origins, foretold.as_ref(), origin))
     }
 
     /// Whether there is something in `record` that this node's frontier does not cover.
     fn is_news(&self, record: &Record<'_>) -> bool {
-        match record.is_counter {
-            true => Counter::of(record).versions().any(|version| !self.covers(version)),
-            false => !self.covers(record.version),
+        if !record.is_counter {
+            return !self.covers(record.version);
         }
+        let counter = Counter::of(record);
+        let has_news = counter.versions().any(|version| !self.covers(version));
+        has_news || counter.folds.iter().any(|fold| !self.covers_fold(fold))
     }
 
     /// Takes a record of a stream, whose encoding is `bytes`.
@@ -423,23 +434,34 @@ impl Replica {
         })
     }
 
+    /// Folds what ended runs, of which `stable` says that all members hold everything, added to the counters of `slot`.
+    pub(crate) fn fold(&mut self, slot: u16, stable: &Known) -> Folding {
+        let Self { store, origins, .. } = self;
+        let retired = origins.retired();
+        store.fold(slot, |part| {
+            let is_stable = part.hlc <= retired.last_within(stable.retired, part.origin);
+            retired.folds(part.origin).filter(|entry| is_stable && entry.number <= stable.retired)
+        })
+    }
+
     /// Takes out of `slot` what the sender of a sweep knew (`claims`) and no longer holds under any version.
     pub(crate) fn reconcile(&mut self, slot: u16, claims: &Known, held: &NamesView<'_>) -> usize {
-        let origins = std::mem::take(&mut self.origins);
-        let is_known = |version: Version| claims.covers(version, origins.retired());
-        let mut mixed = Vec::new();
-        let count = self.store.discard(slot, |record| {
+        let Self { store, origins, .. } = self;
+        let mut counters = Vec::new();
+        let mut count = store.discard(slot, |record| {
             if held.contains(key_name(record.key)) {
                 return false;
             }
             if record.is_counter {
-                mixed.push(record.key.to_vec());
-                return Counter::of(record).versions().all(is_known);
+                counters.push(record.key.to_vec());
+                return false;
             }
-            is_known(record.version)
+            claims.covers(record.version, origins.retired())
         });
-        mixed.iter().for_each(|key| self.strip_counter(key, is_known));
-        self.origins = origins;
+        for key in counters {
+            self.strip_counter(&key, claims);
+            count += usize::from(self.store.get(&key).is_none());
+        }
         count
     }
 

@@ -21,6 +21,14 @@
 //!
 //! So nothing is lost where members disagree: an entry is only ever taken by who covers it. What the agreement is for
 //! is that an entry's number means the same to all.
+//!
+//! What retired runs added to a counter is *folded* into one number (see [`counter`](crate::counter)), an *era* at a
+//! time: the entries one after another that were appended under one roster. Who is forgotten and returns compares what
+//! it has with what the cluster has, and nothing that was folded can be taken apart again; but whoever parts changes
+//! its roster first, so an era is in the part of the log that both have or is one side's alone, never half of each. A
+//! run that may still be up somewhere, and come back with more of it than the cluster knows, is in no era: its parts
+//! stay. One is in an era if another run of its member answers at its address; should it be up all the same, it is told
+//! that it is over.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
@@ -42,18 +50,37 @@ pub(crate) struct Mark {
 
 #[derive(Debug, Default)]
 pub(crate) struct Retired {
-    entries: Vec<Entry>,
+    entries: Vec<Numbered>,
     /// By origin: the number of its newest entry.
     numbers: BTreeMap<OriginId, u32>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    origin: OriginId,
+/// What is said of a run that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) origin: OriginId,
     /// The stamp of its newest record.
-    last: Hlc,
+    pub(crate) last: Hlc,
+    /// A name of the roster under which it was retired; 0 if what it added to counters stays as it is.
+    pub(crate) roster: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    entry: Entry,
     /// Of all entries up to this one.
     hash: u64,
+    /// The number of the first entry of its era; 0 if it is in none.
+    era: u32,
+}
+
+/// Where in the ledger a run is that belongs to an era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Folds {
+    /// The ledger up to the era's first entry: no other log has this era.
+    pub(crate) era: Mark,
+    /// The number of the run's entry.
+    pub(crate) number: u32,
 }
 
 impl Retired {
@@ -66,14 +93,14 @@ impl Retired {
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        Mark { len: self.len(), hash: self.entries.last().map_or(0, |entry| entry.hash) }
+        Mark { len: self.len(), hash: self.entries.last().map_or(0, |of| of.hash) }
     }
 
     /// Whether this is the ledger that `mark` names, or continues it.
     pub(crate) fn continues(&self, mark: Mark) -> bool {
         match mark.len.checked_sub(1) {
             None => mark.hash == 0,
-            Some(at) => self.entries.get(at as usize).is_some_and(|entry| entry.hash == mark.hash),
+            Some(at) => self.entries.get(at as usize).is_some_and(|of| of.hash == mark.hash),
         }
     }
 
@@ -90,40 +117,65 @@ impl Retired {
     /// As [`last_of`](Self::last_of), by the first `len` entries only.
     pub(crate) fn last_within(&self, len: u32, origin: OriginId) -> Hlc {
         match self.number_of(origin) {
-            Some(number) if number <= len => self.entries[number as usize - 1].last,
+            Some(number) if number <= len => self.entries[number as usize - 1].entry.last,
             // Of an origin with two entries the older one may count; that is rare enough to go without an index.
             Some(_) if self.numbers.len() < self.entries.len() => {
-                let within = self.entries.iter().take(len as usize).rev();
-                within.into_iter().find(|entry| entry.origin == origin).map_or(Hlc::ZERO, |entry| entry.last)
+                let mut within = self.entries.iter().take(len as usize).rev().map(|of| of.entry);
+                within.find(|entry| entry.origin == origin).map_or(Hlc::ZERO, |entry| entry.last)
             }
             Some(_) | None => Hlc::ZERO,
         }
     }
 
     /// Appends an entry. False if there is no room, or if the origin is retired up to there.
-    pub(crate) fn append(&mut self, origin: OriginId, last: Hlc) -> bool {
+    pub(crate) fn append(&mut self, entry: Entry) -> bool {
+        let Entry { origin, last, roster } = entry;
         if self.is_full() || last <= self.last_of(origin) {
             return false;
         }
         let mut hasher = SipHasher13::new();
-        for word in [self.mark().hash, origin.0, last.0] {
+        for word in [self.mark().hash, origin.0, last.0, roster.into()] {
             hasher.write(&word.to_le_bytes());
         }
+        let before = self.entries.last().filter(|before| before.entry.roster == roster);
+        let era = if roster == 0 { 0 } else { before.map_or(self.len() + 1, |before| before.era) };
         // 0 is the hash of the empty ledger.
-        self.entries.push(Entry { origin, last, hash: hasher.finish() | 1 });
+        self.entries.push(Numbered { entry, hash: hasher.finish() | 1, era });
         self.numbers.insert(origin, self.len());
         true
     }
 
     /// The entries behind the first `len`.
-    pub(crate) fn since(&self, len: u32) -> impl ExactSizeIterator<Item = (OriginId, Hlc)> + Clone + '_ {
+    pub(crate) fn since(&self, len: u32) -> impl ExactSizeIterator<Item = Entry> + Clone + '_ {
         let from = (len as usize).min(self.entries.len());
-        self.entries[from..].iter().map(|entry| (entry.origin, entry.last))
+        self.entries[from..].iter().map(|of| of.entry)
     }
 
     /// Whether this ledger and one that has `entries` behind its first `len`, which both have, can be one log.
-    pub(crate) fn agrees(&self, len: u32, entries: &[(OriginId, Hlc)]) -> bool {
+    pub(crate) fn agrees(&self, len: u32, entries: &[Entry]) -> bool {
         self.since(len).zip(entries).all(|(mine, theirs)| mine == *theirs)
+    }
+
+    /// Where `origin` is, if what it added to counters is folded.
+    pub(crate) fn folds(&self, origin: OriginId) -> Option<Folds> {
+        let number = self.number_of(origin)?;
+        let first = self.entries[number as usize - 1].era;
+        let at = first.checked_sub(1)?;
+        Some(Folds { era: Mark { len: first, hash: self.entries[at as usize].hash }, number })
+    }
+
+    /// Whether this ledger says all that was folded there.
+    pub(crate) fn holds(&self, folded: Folds) -> bool {
+        folded.number <= self.len() && self.continues(folded.era)
+    }
+
+    /// The ledger that has `entries` behind the first `len` of this one.
+    pub(crate) fn extended(&self, len: u32, entries: &[Entry]) -> Self {
+        let mut extended = Self::default();
+        for entry in self.since(0).take(len as usize).chain(entries.iter().copied()) {
+            extended.append(entry);
+        }
+        extended
     }
 }
 
@@ -131,10 +183,14 @@ impl Retired {
 mod tests {
     use super::*;
 
+    fn entry(origin: u64, last: u64, roster: u32) -> Entry {
+        Entry { origin: OriginId(origin), last: Hlc(last), roster }
+    }
+
     fn ledger(entries: &[(u64, u64)]) -> Retired {
         let mut retired = Retired::default();
         for (origin, last) in entries {
-            assert!(retired.append(OriginId(*origin), Hlc(*last)));
+            assert!(retired.append(entry(*origin, *last, 1)));
         }
         retired
     }
@@ -148,7 +204,7 @@ mod tests {
         assert_eq!((one.last_of(OriginId(3)), one.last_of(OriginId(4))), (Hlc(20), Hlc::ZERO));
         assert_eq!((one.last_within(1, OriginId(7)), one.last_within(1, OriginId(3))), (Hlc(10), Hlc::ZERO));
         assert_ne!(one.mark(), other.mark());
-        assert_eq!(one.since(1).collect::<Vec<_>>(), [(OriginId(3), Hlc(20))]);
+        assert_eq!(one.since(1).collect::<Vec<_>>(), [entry(3, 20, 1)]);
         assert_eq!(one.since(9).len(), 0);
     }
 
@@ -158,16 +214,16 @@ mod tests {
         assert!(long.continues(short.mark()) && long.continues(long.mark()) && long.continues(Mark::default()));
         assert!(!short.continues(long.mark()) && !long.continues(other.mark()));
         assert!(!long.continues(Mark { len: 0, hash: 9 }));
-        assert!(short.agrees(0, &[(OriginId(1), Hlc(5)), (OriginId(2), Hlc(6))]));
-        assert!(long.agrees(1, &[(OriginId(2), Hlc(6)), (OriginId(9), Hlc(6))]) && long.agrees(0, &[]));
-        assert!(!long.agrees(1, &[(OriginId(2), Hlc(7))]));
+        assert!(short.agrees(0, &[entry(1, 5, 1), entry(2, 6, 1)]));
+        assert!(long.agrees(1, &[entry(2, 6, 1), entry(9, 6, 1)]) && long.agrees(0, &[]));
+        assert!(!long.agrees(1, &[entry(2, 7, 1)]));
     }
 
     #[test]
     fn who_goes_on_gets_another_entry() {
         let mut retired = ledger(&[(1, 5), (2, 6)]);
-        assert!(!retired.append(OriginId(1), Hlc(5)));
-        assert!(retired.append(OriginId(1), Hlc(8)));
+        assert!(!retired.append(entry(1, 5, 1)));
+        assert!(retired.append(entry(1, 8, 1)));
         assert_eq!((retired.number_of(OriginId(1)), retired.last_of(OriginId(1))), (Some(3), Hlc(8)));
         assert_eq!(retired.last_within(2, OriginId(1)), Hlc(5));
         assert_eq!(retired.last_within(0, OriginId(1)), Hlc::ZERO);
@@ -177,10 +233,29 @@ mod tests {
     fn a_full_ledger_stays_as_it_is() {
         let mut retired = Retired::default();
         for origin in 1..=RETIRED_MAX as u64 {
-            assert!(retired.append(OriginId(origin), Hlc(1)));
+            assert!(retired.append(entry(origin, 1, 0)));
         }
         let mark = retired.mark();
-        assert!(retired.is_full() && !retired.append(OriginId(u64::MAX), Hlc(1)));
+        assert!(retired.is_full() && !retired.append(entry(u64::MAX, 1, 0)));
         assert_eq!((retired.mark(), retired.len() as usize), (mark, RETIRED_MAX));
+    }
+
+    #[test]
+    fn an_era_is_what_was_retired_under_one_roster() {
+        let mut retired = Retired::default();
+        for (origin, roster) in [(1, 7), (2, 7), (3, 8), (4, 0), (5, 8), (6, 8)] {
+            assert!(retired.append(entry(origin, 10, roster)));
+        }
+        let era = |origin| retired.folds(OriginId(origin)).map(|folds| (folds.era.len, folds.number));
+        assert_eq!([1, 2, 3, 4, 5, 6, 9].map(era), {
+            [Some((1, 1)), Some((1, 2)), Some((3, 3)), None, Some((5, 5)), Some((5, 6)), None]
+        });
+        let (short, other) = (retired.extended(5, &[]), retired.extended(4, &[entry(6, 10, 8)]));
+        let [five, six] = [5, 6].map(|origin| retired.folds(OriginId(origin)).unwrap());
+        assert!(retired.holds(six) && short.holds(five) && !short.holds(six));
+        assert!(!other.holds(five), "of another log");
+        // Who goes on may bring more than was folded.
+        assert!(retired.append(entry(1, 11, 0)));
+        assert_eq!(retired.folds(OriginId(1)), None);
     }
 }

@@ -1,8 +1,9 @@
 //! What retired origins are to a node's data: sweeps that bring some, and what was taken out of theirs.
 
-use crate::origins::{Claims, Known, Origin, Swept};
+use crate::counter::Fold;
+use crate::origins::{Claims, Known, Origin, Origins, Swept};
 use crate::replica::Replica;
-use crate::retired::{Mark, Retired};
+use crate::retired::{Entry, Folds, Mark, Retired};
 use crate::store::OriginsFull;
 use crate::time::Mono;
 use crate::version::{Hlc, OriginId, Version};
@@ -53,7 +54,7 @@ impl Reaped {
     /// `gone` is this node's ledger no more, `stands` is.
     fn lapse(&mut self, gone: &Retired, stands: &Retired) {
         let reaped = gone.since(0).take(std::mem::take(&mut self.retired) as usize);
-        for (origin, last) in reaped {
+        for Entry { origin, last, .. } in reaped {
             self.note(Version { hlc: last, origin }, stands);
         }
     }
@@ -84,14 +85,30 @@ impl Replica {
         self.origins.find(origin).is_some() || self.store.has_written(origin)
     }
 
-    /// Retires `origin`, which is held up to `last`. False if it was, or if there is no room.
-    pub(crate) fn retire(&mut self, origin: OriginId, last: Hlc) -> bool {
-        let keeps = self.is_own(origin);
-        let is_news = self.origins.retire(origin, last, keeps);
+    /// Takes `entry`, which is held, into the ledger. False if it was there, or if there is no room.
+    pub(crate) fn retire(&mut self, entry: Entry) -> bool {
+        let keeps = self.is_own(entry.origin);
+        let is_news = self.origins.retire(entry, keeps);
         if is_news {
-            self.reaped.retire(origin, self.origins.retired());
+            self.reaped.retire(entry.origin, self.origins.retired());
         }
         is_news
+    }
+
+    /// Whether all that is in `fold` is held: it adds nothing to what the ledger says.
+    pub(crate) fn covers_fold(&self, fold: &Fold) -> bool {
+        self.origins.retired().holds(fold.folds())
+    }
+
+    /// Whether the sender of a sweep has told all that is in `fold`.
+    pub(crate) fn is_foretold(&self, fold: &Fold) -> bool {
+        self.foretold.as_ref().is_some_and(|ledger| ledger.holds(fold.folds()))
+    }
+
+    /// Whether the sender of the sweep under way holds all that is in `fold`.
+    pub(crate) fn is_claimed_fold(&self, fold: &Fold) -> bool {
+        let is_one_log = !self.is_returning() && self.covers_fold(fold);
+        fold.number <= self.swept_len && (is_one_log || self.is_foretold(fold))
     }
 
     /// Closes the accounts that say nothing, but for this run's own and those that are `kept`.
@@ -106,8 +123,8 @@ impl Replica {
         if !self.origins.lapse(now) {
             return false;
         }
-        for (origin, hlc) in gone.into_iter().take(std::mem::take(&mut self.reaped.retired) as usize) {
-            self.reaped.claims.raise(origin, hlc);
+        for entry in gone.into_iter().take(std::mem::take(&mut self.reaped.retired) as usize) {
+            self.reaped.claims.raise(entry.origin, entry.last);
         }
         true
     }
@@ -132,9 +149,18 @@ impl Replica {
     pub(crate) fn begin_sweep(&mut self, now: Mono, swept: &Swept) -> Result<(), OriginsFull> {
         // Where the ledgers fork, what the other one has retired gets accounts here.
         let told: &[_] = if self.forks(swept) { &swept.told } else { &[] };
-        for (origin, hlc) in swept.frontier.iter().chain(told) {
-            if *hlc > self.origins.frontier(*origin) {
-                self.origins.open(*origin, now).ok_or(OriginsFull)?;
+        let told = told.iter().map(|entry| (entry.origin, entry.last));
+        for (origin, hlc) in swept.frontier.iter().copied().chain(told) {
+            if hlc > self.origins.frontier(origin) {
+                self.origins.open(origin, now).ok_or(OriginsFull)?;
+            }
+        }
+        self.swept_len = swept.mark.len;
+        if !swept.told.is_empty() {
+            let ledger = swept.ledger(self.origins.retired());
+            // What a sweep that was cut has brought may be folded by more of the log than this one tells.
+            if !self.foretold.as_ref().is_some_and(|foretold| foretold.continues(ledger.mark())) {
+                self.foretold = Some(ledger);
             }
         }
         let mut claims = swept.known().claims;
@@ -154,6 +180,7 @@ impl Replica {
             // A member that comes back takes up the claims and nothing else: see `take_up`.
             if !self.is_returning() {
                 self.adopt(swept);
+                self.foretold = None;
                 for (origin, hlc) in claims.iter() {
                     self.origins.claim(*origin, *hlc, now);
                 }
@@ -168,8 +195,8 @@ impl Replica {
         }
         if self.forks(swept) {
             let reaped = swept.told.iter().take(end.reaped_retired.saturating_sub(swept.from) as usize);
-            for (origin, hlc) in reaped {
-                self.reaped.note(Version { hlc: *hlc, origin: *origin }, self.origins.retired());
+            for Entry { origin, last, .. } in reaped {
+                self.reaped.note(Version { hlc: *last, origin: *origin }, self.origins.retired());
             }
         } else {
             // Perhaps more than is retired here: it was taken out all the same.
@@ -179,8 +206,8 @@ impl Replica {
 
     /// Notes what the sender of a sweep has collected and this node never held; before it claims that.
     fn note_elsewhere(&mut self, swept: &Swept, end: &SweepEnd<'_>) {
-        let told = swept.told.iter().take(end.reaped_retired.saturating_sub(swept.from) as usize).copied();
-        for (origin, hlc) in told.chain(end.reaped.iter()) {
+        let told = swept.told.iter().take(end.reaped_retired.saturating_sub(swept.from) as usize);
+        for (origin, hlc) in told.map(|entry| (entry.origin, entry.last)).chain(end.reaped.iter()) {
             if hlc > self.origins.frontier(origin) {
                 self.collected.note_elsewhere(hlc);
             }
@@ -191,6 +218,7 @@ impl Replica {
     pub(crate) fn take_up(&mut self, now: Mono, swept: &Swept) {
         let gone = self.origins.clear();
         self.adopt(swept);
+        self.foretold = None;
         for (origin, hlc) in swept.frontier.iter() {
             self.origins.claim(*origin, *hlc, now);
         }
@@ -209,8 +237,8 @@ impl Replica {
             return;
         }
         let has = (self.origins.retired().len() - swept.from) as usize;
-        for (origin, last) in swept.told.iter().skip(has) {
-            self.retire(*origin, *last);
+        for entry in swept.told.iter().skip(has) {
+            self.retire(*entry);
         }
     }
 
@@ -220,4 +248,9 @@ impl Replica {
         let is_given_up = swept.mark > retired.mark() && swept.mark < self.bound_for;
         is_given_up || retired.len() < swept.from || !retired.agrees(swept.from, &swept.told)
     }
+}
+
+/// What the ledger says of an origin that is folded, or will say once the sweep is whole whose sender `foretold` it.
+pub(crate) fn entry_of(origins: &Origins, foretold: Option<&Retired>, origin: OriginId) -> Option<Folds> {
+    origins.retired().folds(origin).or_else(|| foretold?.folds(origin))
 }

@@ -51,6 +51,7 @@ pub(crate) fn emit_stats(
     json.number("oldest_tombstone_ms", oldest.map_or(0, |hlc| now.wall.0.saturating_sub(hlc.ms())));
     json.number("expired", store.husks());
     json.number("collected", repl.collected());
+    json.number("folded", repl.parts_folded());
     emit_blockers(config, replica, repl, &mut json);
     json.number("origins", replica.origins.len() as u64);
     json.number("retired", u64::from(replica.origins.retired().len()));

@@ -200,7 +200,7 @@ impl Waiters {
         let retired = replica.origins.retired();
         if self.here.len() > replica.origins.len() + retired.len() as usize {
             let accounts = replica.origins.iter().map(|origin| (origin.id, origin.frontier));
-            for (origin, hlc) in retired.since(0).chain(accounts) {
+            for (origin, hlc) in retired.since(0).map(|entry| (entry.origin, entry.last)).chain(accounts) {
                 self.serve_here(origin, hlc, replica, effects);
             }
             return;

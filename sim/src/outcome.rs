@@ -89,6 +89,8 @@ pub struct Stats {
     pub collected: u64,
     /// Amounts added to counters.
     pub added: u64,
+    /// Parts of counters that the survivors folded.
+    pub folded: u64,
     /// Entries that memories lost.
     pub rotted: u64,
     /// Descents of scrubbing.
@@ -117,6 +119,7 @@ impl Stats {
         self.lost += other.lost;
         self.collected += other.collected;
         self.added += other.added;
+        self.folded += other.folded;
         self.rotted += other.rotted;
         self.descents += other.descents;
         self.repaired += other.repaired;
@@ -146,6 +149,7 @@ impl fmt::Display for Stats {
             lost,
             collected,
             added,
+            folded,
             rotted,
             descents,
             repaired,
@@ -157,7 +161,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "turns={turns} bytes={bytes} answers={answers} refusals={refusals} runs={runs} conflicts={conflicts} \
-             lost={lost} collected={collected} added={added} rotted={rotted} descents={descents} \
+             lost={lost} collected={collected} added={added} folded={folded} rotted={rotted} descents={descents} \
              repaired={repaired} retired={retired} forked={forked} converged_ms={converged_ms} \
              simulated_ms={simulated_ms}"
         )

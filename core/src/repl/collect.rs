@@ -10,6 +10,9 @@
 //! stated too, of each run that ended, that nothing of it can come any more: the same list by which such runs are
 //! retired. (`sim/regressions/what-a-dead-run-had-sent-came-after-the-statement`)
 //!
+//! What runs that ended had added to counters is *folded* on the same walk and under the same condition (see
+//! [`counter`](crate::counter)), as far as all members have stated to have their entries of the ledger.
+//!
 //! Only statements of members that are linked at the moment count. One that is away holds collection up, by name, until
 //! it comes back or an operator lets the cluster forget it.
 
@@ -60,6 +63,12 @@ pub(super) struct Collector {
     /// The oldest tombstone that the last walk left.
     oldest: Option<Hlc>,
     collected: u64,
+    /// How many entries of the ledger were folded by the last whole walk that folded.
+    folded: u32,
+    /// When to walk for them again: something could not be folded yet.
+    refold: Option<Mono>,
+    /// Parts of counters that were folded.
+    parts_folded: u64,
 }
 
 #[derive(Debug)]
@@ -67,7 +76,15 @@ struct Round {
     stable: Known,
     slot: u16,
     oldest: Option<Hlc>,
+    /// Whether it folds, too.
+    folds: bool,
+    /// Whether something could not be folded.
+    left: bool,
+    parts_folded: u64,
 }
+
+/// How long what could not be folded waits: until the deadline of a base has passed, mostly, and that for a minute.
+const REFOLD_MS: u64 = 60_000;
 
 impl Vouch {
     /// Takes in a statement. One that is not covered yet is waited for: under steady writes the newest never is.
@@ -101,7 +118,7 @@ impl Vouch {
 
 impl Collector {
     pub(super) fn new(now: Mono) -> Self {
-        Self { round: None, next: now, oldest: None, collected: 0 }
+        Self { round: None, next: now, oldest: None, collected: 0, folded: 0, refold: None, parts_folded: 0 }
     }
 
     /// Takes some more out. True while there is more to look at now.
@@ -116,12 +133,19 @@ impl Collector {
                 return false;
             }
             self.next = now.mono.plus_ms(cx.config.timers.collect_ms);
-            if cx.replica.store.graves() == 0 {
+            let refolds = self.refold.is_some_and(|refold| refold <= now.mono);
+            let has_graves = cx.replica.store.graves() > 0;
+            if !has_graves && !refolds && !self.may_fold(cx.replica) {
                 self.oldest = None;
                 return false;
             }
             let stable = stable(roster, links, settled, cx).unwrap_or_default();
-            self.round = Some(Round { stable, slot: 0, oldest: None });
+            let folds = stable.retired > if refolds { 0 } else { self.folded };
+            if !has_graves && !folds {
+                self.oldest = None;
+                return false;
+            }
+            self.round = Some(Round { stable, slot: 0, oldest: None, folds, left: false, parts_folded: 0 });
         }
         let Some(round) = &mut self.round else { return false };
         self.collected += round.step(cx.replica);
@@ -129,8 +153,18 @@ impl Collector {
             return true;
         }
         self.oldest = round.oldest;
+        self.parts_folded += round.parts_folded;
+        if round.folds {
+            self.folded = round.stable.retired;
+            self.refold = round.left.then(|| now.mono.plus_ms(REFOLD_MS));
+        }
         self.round = None;
         false
+    }
+
+    /// Whether there are entries of the ledger that no walk has folded, and something that they may be about.
+    pub(super) fn may_fold(&self, replica: &Replica) -> bool {
+        replica.store.counters() > 0 && replica.mark().len > self.folded
     }
 
     /// Whether the next walk is to begin.
@@ -141,6 +175,7 @@ impl Collector {
     /// What is no longer so: a walk under way took it for granted.
     pub(super) fn abort(&mut self) {
         self.round = None;
+        self.folded = 0;
     }
 
     /// The oldest tombstone, as of the last walk.
@@ -152,6 +187,11 @@ impl Collector {
     pub(super) fn collected(&self) -> u64 {
         self.collected
     }
+
+    /// Parts of counters folded so far.
+    pub(super) fn parts_folded(&self) -> u64 {
+        self.parts_folded
+    }
 }
 
 impl Round {
@@ -161,6 +201,12 @@ impl Round {
             slots -= 1;
             let graves = replica.collect(self.slot, &self.stable, &mut count);
             entries = entries.saturating_sub(graves.looked_at);
+            if self.folds {
+                let folding = replica.fold(self.slot, &self.stable);
+                entries = entries.saturating_sub(folding.looked_at);
+                self.parts_folded += folding.folded as u64;
+                self.left |= folding.left;
+            }
             self.oldest = self.oldest.into_iter().chain(graves.oldest).min();
             self.slot += 1;
         }
@@ -177,6 +223,11 @@ impl Replication {
     /// Tombstones and husks taken out so far.
     pub(crate) fn collected(&self) -> u64 {
         self.collector.collected()
+    }
+
+    /// Parts of counters folded so far.
+    pub(crate) fn parts_folded(&self) -> u64 {
+        self.collector.parts_folded()
     }
 
     /// Members that hold up collection, by name.

@@ -11,7 +11,7 @@ use crate::repl::asks::Asking;
 use crate::repl::staged::Staged;
 use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
 use crate::replica::Replica;
-use crate::retired::Mark;
+use crate::retired::{Entry, Mark};
 use crate::store::SLOTS;
 use crate::tail::{Pos, Tail};
 use crate::version::{Hlc, OriginId};
@@ -311,7 +311,12 @@ fn sweep_counter(replica: &Replica, record: &Record<'_>, (known, reconciles): (&
     let mut counter = Counter::of(record);
     counter.leave_out(|version| replica.is_hidden(version.origin));
     counter.base.take_if(|base| replica.is_hidden(base.version.origin));
-    if (reconciles || counter.versions().any(|version| !known.covers(version, replica.origins.retired())))
+    if replica.is_returning() {
+        counter.folds.clear();
+    }
+    let lacks = counter.versions().any(|version| !known.covers(version, replica.origins.retired()))
+        || counter.folds.iter().any(|fold| !known.covers_fold(fold));
+    if (reconciles || lacks)
         && let Some(record) = counter.record(record.key, &mut Vec::new())
     {
         encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record }, staged.out());
@@ -346,7 +351,8 @@ fn sweep_threshold(replica: &Replica, known: &Known) -> Hlc {
     let retired = replica.origins.retired();
     let accounts = replica.origins.iter().filter(|origin| !replica.is_hidden(origin.id));
     let accounts = accounts.map(|origin| (known.of(origin.id, retired), origin.held));
-    let entries = retired.since(known.retired).map(|(origin, last)| (known.of(origin, retired), last));
+    let entries = retired.since(known.retired);
+    let entries = entries.map(|Entry { origin, last, .. }| (known.of(origin, retired), last));
     let lacking = accounts.chain(entries).filter(|(known, held)| known < held);
     lacking.map(|(known, _)| known).min().unwrap_or(Hlc(u64::MAX))
 }

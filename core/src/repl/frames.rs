@@ -29,6 +29,9 @@ const FIELDS_BYTES_MAX: usize = 256 << 10;
 /// Staged frames besides a record. A good peer asks one thing at a time; a dozen full frontiers fit.
 const STAGED_FRAMES_BYTES_MAX: usize = 1 << 20;
 
+/// What a run is told that is over.
+const FENCED: &str = "a newer run has taken this one's place";
+
 /// What a member is told that has lost its seat.
 const FORGOTTEN: &str = "the cluster was told to forget this member: it comes back as a new run";
 
@@ -181,7 +184,7 @@ impl Replication {
                 self.on_sweep_end(now, conn, id, &SweepEnd { clock, reaped_retired, reaped }, cx)
             }
             (Frame::StatusAsk, Role::Pull(_)) => {
-                let said = (self.roster.hash(), self.retirement.settled());
+                let said = (self.roster.hash(), &self.retirement);
                 emit_status(link, clocks(now, cx.replica), said, cx.replica);
                 peer::emit_status_ask(link.staged.out());
                 Ok(())
@@ -297,6 +300,7 @@ impl Replication {
             frontier: crate::origins::Claims::default(),
             retired: Mark::default(),
             settled: crate::origins::Claims::default(),
+            replaced: crate::origins::Claims::default(),
             foretold: None,
             drained: false,
             leaves: false,
@@ -324,7 +328,7 @@ impl Replication {
         let hash = self.roster.hash();
         if let Some(link) = self.links.get_mut(&conn) {
             tell_roster(link, hash, &self.roster);
-            emit_status(link, clocks(now, cx.replica), (hash, self.retirement.settled()), cx.replica);
+            emit_status(link, clocks(now, cx.replica), (hash, &self.retirement), cx.replica);
         }
         cx.replica.keep_tail();
         self.soon(now.mono);
@@ -393,7 +397,7 @@ impl Replication {
                 }
                 refused("another run of this member is linked: it may have ended and not been missed yet")
             }
-            Admission::Fenced => Some((Reason::Fenced, "a newer run has taken this one's place")),
+            Admission::Fenced => Some((Reason::Fenced, FENCED)),
             Admission::Full => refused("the cluster has no room for another member"),
         }
     }
@@ -470,6 +474,13 @@ impl Replication {
             link.status_at = now.mono;
         }
         self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), |origin| cx.replica.uses(origin));
+        self.members.writes_as(peer.run, status.origin);
+        if !cx.replica.is_returning() && cx.replica.origins.retired().folds(status.origin).is_some() {
+            // What it added is folded, and what it adds to that would be told from it by nobody.
+            let (reason, name) = (Reason::Fenced, cx.config.name.as_str());
+            peer::emit_refused(&Refusal { reason, run: self.run, name, text: FENCED }, link.staged.out());
+            return Err(Stop::Refuse);
+        }
         let own = cx.replica.own();
         self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         // Who merely dialed us is not asked for anything, and fills no table.

@@ -157,7 +157,7 @@ impl Intake {
     /// What the sender of the sweep that was asked for has told of its ledger.
     pub(crate) fn foretold(&self) -> impl Iterator<Item = (OriginId, Hlc)> + '_ {
         let told = if let SweepIn::Asked(sweep) = &self.sweep { &sweep.told.told[..] } else { &[] };
-        told.iter().copied()
+        told.iter().map(|entry| (entry.origin, entry.last))
     }
 
     /// The sender has come this far.
@@ -342,7 +342,8 @@ fn known_to(replica: &Replica, theirs: Mark) -> (Mark, Claims) {
     let mut known = Claims::default();
     let accounts = replica.origins.iter().filter(|origin| origin.frontier > Hlc::ZERO);
     let room = ORIGINS_MAX.saturating_sub(replica.origins.len());
-    known.raise_all(accounts.map(|origin| (origin.id, origin.frontier)).chain(retired.since(mark.len).take(room)));
+    let entries = retired.since(mark.len).take(room).map(|entry| (entry.origin, entry.last));
+    known.raise_all(accounts.map(|origin| (origin.id, origin.frontier)).chain(entries));
     (mark, known)
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct Peer {
     pub(crate) retired: Mark,
     /// Origins that it has settled, and the newest record of each that it holds, as last stated.
     pub(crate) settled: Claims,
+    /// Those of them in whose place it has found another run.
+    pub(crate) replaced: Claims,
     /// The first entry of its ledger that this node does not cover, if it was told one.
     pub(crate) foretold: Option<(OriginId, Hlc)>,
     /// All of its tail that the link carries came before that statement.
@@ -189,6 +191,7 @@ impl Peer {
         status.frontier.read_into(&mut self.frontier);
         self.retired = status.retired;
         status.settled.read_into(&mut self.settled);
+        status.replaced.read_into(&mut self.replaced);
         self.vouch.state(status.roster, &self.frontier, self.retired, &self.settled);
     }
 

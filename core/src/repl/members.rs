@@ -37,8 +37,8 @@ pub(crate) struct Target {
     named: bool,
     /// Whom it led to, or leads to by a peer's word.
     pub(crate) member: Option<String>,
-    /// The run that answered last.
-    run: Option<OriginId>,
+    /// Who answered last.
+    answered: Option<Answered>,
     pub(crate) state: DialState,
     backoff_ms: u64,
     /// The link over it was not turned away, or the last one was not.
@@ -46,6 +46,14 @@ pub(crate) struct Target {
     /// A dial of it has come to an end, one way or the other.
     pub(crate) tried: bool,
     reached: Mono,
+}
+
+#[derive(Debug)]
+struct Answered {
+    name: String,
+    run: OriginId,
+    /// As which it writes.
+    origin: OriginId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +87,7 @@ pub(crate) struct Members {
     members: BTreeMap<String, Member>,
     targets: Vec<Target>,
     next_id: u32,
-    /// Runs whose address another run has answered since, oldest first.
+    /// Runs whose address another run has answered since, and as what they wrote, oldest first.
     ended: VecDeque<OriginId>,
 }
 
@@ -118,11 +126,17 @@ impl Members {
         if self.ended.contains(&greeted.run) {
             return Admission::Fenced;
         }
-        let before = dialed.and_then(|id| self.target_mut(id)).and_then(|target| target.run.replace(greeted.run));
-        // An address that led to another member before says nothing: one name may stand for many machines.
-        let known = self.members.get(name).map(|known| known.run);
-        if let Some(before) = before.filter(|before| *before != greeted.run && known == Some(*before)) {
-            self.end(before);
+        if let Some(target) = dialed.and_then(|id| self.target_mut(id)) {
+            let run = greeted.run;
+            let before = target.answered.take_if(|before| before.run != run);
+            target.answered.get_or_insert_with(|| Answered { name: name.to_owned(), run, origin: run });
+            // An address that led to another member before says nothing: one name may stand for many machines.
+            if let Some(before) = before.filter(|before| before.name == name) {
+                self.end(before.run);
+                if before.origin != before.run {
+                    self.end(before.origin);
+                }
+            }
         }
         if let Some(known) = self.members.get(name) {
             if known.run != greeted.run && linked && !self.ended.contains(&known.run) {
@@ -136,7 +150,13 @@ impl Members {
         Admission::Admitted
     }
 
-    /// Whether another run has taken this one's place.
+    /// `run` says as which origin it writes.
+    pub(crate) fn writes_as(&mut self, run: OriginId, origin: OriginId) {
+        let answered = self.targets.iter_mut().filter_map(|target| target.answered.as_mut());
+        answered.filter(|answered| answered.run == run).for_each(|answered| answered.origin = origin);
+    }
+
+    /// Whether another run has taken the place of this one, or of the one that wrote as this.
     pub(crate) fn has_ended(&self, run: OriginId) -> bool {
         self.ended.contains(&run)
     }
@@ -289,7 +309,7 @@ impl Members {
             address: address.to_owned(),
             named,
             member,
-            run: None,
+            answered: None,
             state: DialState::Waiting(now),
             backoff_ms: 0,
             let_in: false,
@@ -325,6 +345,23 @@ mod tests {
         assert_eq!(admit(1, 10, None, true), Admission::Fenced);
         assert_eq!(admit(1, 10, None, false), Admission::Fenced);
         assert_eq!(admit(2, 9, None, true), Admission::Admitted);
+        // The next one may come by itself before its address is dialed.
+        assert_eq!(admit(3, 12, None, false), Admission::Admitted);
+        assert_eq!(admit(3, 12, at, true), Admission::Admitted);
+        assert_eq!(admit(2, 9, None, false), Admission::Fenced);
+    }
+
+    #[test]
+    fn what_a_run_wrote_as_ends_with_it() {
+        let mut members = Members::new(&["b:1".into()], Mono(0));
+        let at = members.next_dial(Mono(0), |_| false);
+        assert_eq!(members.admit("b", member(1, 10), at, false, Mono(0)), Admission::Admitted);
+        members.writes_as(OriginId(1), OriginId(7));
+        assert_eq!(members.admit("b", member(2, 11), None, false, Mono(0)), Admission::Admitted);
+        assert!(!members.has_ended(OriginId(7)));
+        assert_eq!(members.admit("b", member(2, 11), at, false, Mono(0)), Admission::Admitted);
+        assert!([1, 7].into_iter().all(|origin| members.has_ended(OriginId(origin))));
+        assert!(!members.has_ended(OriginId(2)));
     }
 
     #[test]

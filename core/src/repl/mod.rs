@@ -224,7 +224,7 @@ impl Replication {
         if let Role::Feed(feed) = &mut link.role {
             feed.stream(cx.replica, full - out.len(), out);
             if feed.take_owed_status(&cx.replica.tail) {
-                let said = (self.roster.hash(), self.retirement.settled());
+                let said = (self.roster.hash(), &self.retirement);
                 emit_status(link, clocks(now, cx.replica), said, cx.replica);
                 link.staged.drain_to(full - out.len(), out);
             }
@@ -321,7 +321,7 @@ impl Replication {
             link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
             link.serving.refill();
             tell_roster(link, hash, &self.roster);
-            emit_status(link, clocks, (hash, self.retirement.settled()), cx.replica);
+            emit_status(link, clocks, (hash, &self.retirement), cx.replica);
             if link.named < self.writers.newest() {
                 lists::emit_writers(self.writers.since(link.named), link.staged.out());
                 link.named = self.writers.newest();
@@ -436,21 +436,30 @@ fn clocks(now: Now, replica: &Replica) -> Clocks {
     Clocks { wall: now.wall, hlc: replica.clock() }
 }
 
-fn emit_status(link: &mut Link, clocks: Clocks, (roster, settled): (u64, &[OriginId]), replica: &Replica) {
+fn emit_status(link: &mut Link, clocks: Clocks, (roster, retirement): (u64, &Retirement), replica: &Replica) {
     let established = replica.exposure == Exposure::Exposed;
     let drained = match &link.role {
         Role::Feed(feed) => feed.has_streamed(&replica.tail) && link.staged.is_empty(),
         Role::Pull(_) => false,
     };
     let out = link.staged.out();
-    let settled = settled.iter().filter(|origin| is_settled(**origin, replica));
+    let settled = retirement.settled().iter().filter(|origin| is_settled(**origin, replica));
     let settled = settled.filter_map(|origin| replica.origins.find(*origin)).map(|account| (account.id, account.held));
+    let replaced = settled.clone().filter(|(origin, _)| retirement.replaced().contains(origin));
     let leaves = replica.refused == Some(Refused::Left);
     let (root, retired) = (replica.store.root(), replica.mark());
     let knows_leaving = link.peer.as_ref().is_some_and(|peer| peer.leaves);
     let standing = Standing { leaves, knows_leaving, whole: replica.is_whole, roster, root, retired };
     let start = out.len();
-    peer::emit_status(clocks, replica.own(), (established, drained), standing, settled, replica.exposed(), out);
+    peer::emit_status(
+        clocks,
+        replica.own(),
+        (established, drained),
+        standing,
+        (settled, replaced),
+        replica.exposed(),
+        out,
+    );
     // An idle cluster does not tell itself over and over how far everybody has come.
     let mut hasher = SipHasher13::new();
     hasher.write(peer::statement(&out[start..]));

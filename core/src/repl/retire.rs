@@ -17,7 +17,7 @@ use crate::repl::link::{Link, Peer};
 use crate::repl::staged::Staged;
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
-use crate::retired::Mark;
+use crate::retired::{Entry, Mark};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer;
@@ -30,6 +30,8 @@ const BOUND_SILENCES: u64 = 10;
 #[derive(Debug)]
 pub(super) struct Retirement {
     settled: Vec<OriginId>,
+    /// Those of them in whose place this node has found another run.
+    replaced: Vec<OriginId>,
     /// When to look again.
     next: Mono,
     /// When a peer last had the ledger that this node gave its own up for.
@@ -53,12 +55,17 @@ struct Closing {
 
 impl Retirement {
     pub(super) fn new(now: Mono) -> Self {
-        Self { settled: Vec::new(), next: now, bound: now, told_full: false, closing: None }
+        Self { settled: Vec::new(), replaced: Vec::new(), next: now, bound: now, told_full: false, closing: None }
     }
 
     /// Origins that no member has a link with, as of the last look.
     pub(super) fn settled(&self) -> &[OriginId] {
         &self.settled
+    }
+
+    /// Those of them that are over for good.
+    pub(super) fn replaced(&self) -> &[OriginId] {
+        &self.replaced
     }
 }
 
@@ -91,7 +98,8 @@ impl Replication {
             agreed.into_iter().partition(|(origin, held)| *held == cx.replica.origins.frontier(*origin));
         agreed.extend(self.close_orphaned(&orphaned, cx));
         for (origin, last) in &agreed {
-            if cx.replica.retire(*origin, *last) {
+            let (origin, last, roster) = (*origin, *last, self.folding_roster(*origin));
+            if cx.replica.retire(Entry { origin, last, roster }) {
                 tracing::info!(%origin, "a run that ended is known everywhere, and retired");
             }
         }
@@ -100,6 +108,14 @@ impl Replication {
                 link.status_at = now.mono;
             }
         }
+    }
+
+    /// The roster as an entry for `origin` names it: 0 unless some member has found another run in its place. Else it
+    /// may still be up somewhere, and come back with more than the cluster has of it.
+    fn folding_roster(&self, origin: OriginId) -> u32 {
+        let mut peers = self.links.values().filter_map(|link| link.peer.as_ref());
+        let is_over = self.members.has_ended(origin) || peers.any(|peer| peer.replaced.get(origin).is_some());
+        if is_over { (self.roster.hash() as u32).max(1) } else { 0 }
     }
 
     /// Gives up waiting for a ledger that nobody has any more.
@@ -117,6 +133,7 @@ impl Replication {
     /// with whoever answers at their addresses; and none of them, nor anybody else, writes as that origin.
     fn look_for_ended(&mut self, cx: &mut Context<'_>) {
         self.retirement.settled.clear();
+        self.retirement.replaced.clear();
         if cx.replica.sweeping.is_none() {
             let links = &self.links;
             let is_heard_of = |account: &Origin| {
@@ -140,6 +157,8 @@ impl Replication {
         let accounts = cx.replica.origins.iter().map(|origin| origin.id);
         let ended = accounts.filter(|origin| is_settled(*origin, cx.replica) && !is_linked(*origin));
         self.retirement.settled.extend(ended);
+        let Retirement { settled, replaced, .. } = &mut self.retirement;
+        replaced.extend(settled.iter().filter(|origin| self.members.has_ended(**origin)));
     }
 
     /// The newest record of an origin that any member holds, if all have said of it what this node says.
@@ -209,12 +228,12 @@ impl Replication {
         }
         peer.foretold = None;
         let news = told.into_iter().skip(has as usize);
-        for (origin, last) in news {
-            if last > cx.replica.origins.frontier(origin) {
-                peer.foretold = Some((origin, last));
+        for entry in news {
+            if entry.last > cx.replica.origins.frontier(entry.origin) {
+                peer.foretold = Some((entry.origin, entry.last));
                 break;
             }
-            if !cx.replica.retire(origin, last) {
+            if !cx.replica.retire(entry) {
                 break;
             }
         }

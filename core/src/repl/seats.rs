@@ -31,7 +31,7 @@ impl Replication {
     }
 
     /// Gives a seat to this node and to all whom it is linked with, as far as they have none; and seals the roster when
-    /// there is something to collect.
+    /// there is something to collect or to fold.
     pub(super) fn seat_all(&mut self, now: Now, cx: &mut Context<'_>) {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
             return;
@@ -46,7 +46,8 @@ impl Replication {
             self.roster.merge(&name, seat);
             self.collector.abort();
         }
-        let collects = || cx.replica.store.graves() > 0 && self.collector.is_due(now.mono);
+        let has_work = cx.replica.store.graves() > 0 || self.collector.may_fold(cx.replica);
+        let collects = || has_work && self.collector.is_due(now.mono);
         // What was collected by who was alone was collected under no roster.
         if !self.roster.is_sealed() && (cx.replica.reaped.is_any() || collects()) {
             self.links.values_mut().for_each(|link| link.status_at = now.mono);

@@ -3,7 +3,7 @@
 //! changes is told in [`exposure`](crate::repl).
 
 use super::Replica;
-use crate::counter::Counter;
+use crate::counter::{Counter, Fold};
 use crate::origins::{Known, Swept};
 use crate::record::Record;
 use crate::store::Merged;
@@ -66,6 +66,7 @@ impl Replica {
         self.exposure = Exposure::Returning(Return::Unswept);
         self.home.clear();
         self.sweeping = None;
+        self.foretold = None;
         self.reissued = None;
         self.superseded = None;
         self.tail.clear();
@@ -135,10 +136,16 @@ impl Replica {
                 && !self.is_returning()
         };
         let is_due = |version| self.is_to_rewrite(version) || is_in_its_stead(version);
-        match record.is_counter {
-            true => Counter::of(record).versions().any(is_due),
-            false => is_due(record.version),
+        if !record.is_counter {
+            return is_due(record.version);
         }
+        let counter = Counter::of(record);
+        counter.versions().any(is_due) || counter.folds.iter().any(|fold| self.is_to_unfold(fold))
+    }
+
+    /// Whether it is of a ledger that the cluster which this node returned to does not have.
+    pub(crate) fn is_to_unfold(&self, fold: &Fold) -> bool {
+        self.is_returning() && !self.covers_fold(fold)
     }
 
     /// Whether peers will see what is now `version` under another one only.
@@ -152,8 +159,13 @@ impl Replica {
     /// Writes the record of `key` anew if it is one of those hidden for good, or announces what took its place.
     pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
         let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record)) else { return };
-        if record.is_counter && Counter::of(&record).versions().any(|version| self.is_to_rewrite(version)) {
-            return self.reissue_counter(now, key);
+        if record.is_counter {
+            let counter = Counter::of(&record);
+            let has_folds = counter.folds.iter().any(|fold| self.is_to_unfold(fold));
+            if has_folds || counter.versions().any(|version| self.is_to_rewrite(version)) {
+                return self.reissue_counter(now, key);
+            }
+            return self.announce(now, key);
         }
         if !self.is_to_rewrite(record.version) {
             return self.announce(now, key);

@@ -38,7 +38,7 @@ impl Store {
         mut collected: impl FnMut(&Record<'_>),
     ) -> Graves {
         let mut found = Graves::default();
-        if self.graves[usize::from(slot)] == 0 {
+        if self.kinds[usize::from(slot)].graves == 0 {
             return found;
         }
         let (_, cut) = self.digest();
@@ -78,10 +78,10 @@ impl Store {
     }
 
     pub(super) fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
-        let Self { slots, graves, origins, census, totals, .. } = self;
+        let Self { slots, kinds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
-        let mut books = Books { slot, digest, graves: &mut graves[index], census, totals };
+        let mut books = Books { slot, digest, kinds: &mut kinds[index], census, totals };
         let shrunk_bytes = table.retain(|entry| {
             let record = origins.record(entry);
             if !goes(&record) {

@@ -3,21 +3,66 @@
 use super::entry::Entry;
 use super::expiry::next_due;
 use super::{Books, Merged, OriginsFull, Place, Slot, Store, parts, slot_of};
-use crate::counter::Counter;
+use crate::counter::{Counter, Part};
 use crate::record::Record;
-use crate::version::Version;
+use crate::retired::Folds;
+use crate::version::OriginId;
+
+/// What [`Store::fold`] did in a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Folding {
+    /// Entries looked at.
+    pub(crate) looked_at: usize,
+    /// Parts that were folded.
+    pub(crate) folded: usize,
+    /// Some that could be cannot be yet.
+    pub(crate) left: bool,
+}
 
 impl Store {
-    /// As [`merge`](Self::merge), for a counter. Of what `is_known` nothing is taken: it was merged before, and what is
-    /// not here any more of it was deleted and collected since.
+    /// As [`merge`](Self::merge), for `news`, which is what `record` says of a counter or a part of it; `entry` tells
+    /// what the ledger says of an origin.
     pub(crate) fn merge_counter(
         &mut self,
         record: &Record<'_>,
-        is_known: impl Fn(Version) -> bool,
+        news: Counter<'_>,
+        entry: impl Fn(OriginId) -> Option<Folds>,
     ) -> Result<Merged, OriginsFull> {
-        let mut news = Counter::of(record);
-        news.leave_out(is_known);
-        self.join_at(self.place(record.key), record, news)
+        self.join_at(self.place(record.key), record, news, entry)
+    }
+
+    /// Folds what `foldable` names an entry of the ledger for in the counters of `slot`. Neither the digest nor what
+    /// anybody reads changes.
+    pub(crate) fn fold(&mut self, slot: u16, foldable: impl Fn(&Part) -> Option<Folds>) -> Folding {
+        let mut folding = Folding::default();
+        if self.kinds[usize::from(slot)].counters == 0 {
+            return folding;
+        }
+        let mut keys = Vec::new();
+        for entry in self.slots[usize::from(slot)].table.iter() {
+            folding.looked_at += 1;
+            let record = self.origins.record(entry);
+            if record.is_counter && Counter::of(&record).parts.iter().any(|part| foldable(part).is_some()) {
+                keys.push(record.key.to_vec());
+            }
+        }
+        for key in keys {
+            let place = self.place(&key);
+            let Some(record) = self.get_at(place, &key) else { continue };
+            // A copy: the entry that the record borrows from is overwritten.
+            let cell = record.value.map(<[u8]>::to_vec);
+            let record = Record { key: &key, value: cell.as_deref(), ..record };
+            let mut folded = Counter::of(&record);
+            let parts: Vec<_> = folded.parts.iter().filter_map(|part| Some((part.origin, foldable(part)?))).collect();
+            let count = folded.fold(&foldable);
+            let entry = |origin| parts.iter().find(|(of, _)| *of == origin).map(|(_, folds)| *folds);
+            match self.join_at(place, &record, folded, entry) {
+                Ok(Merged::Won { .. }) => folding.folded += count,
+                // Its base may still end; or there is no room for an origin, and it stays as it is.
+                Ok(Merged::Lost { .. } | Merged::Same) | Err(OriginsFull) => folding.left = true,
+            }
+        }
+        folding
     }
 
     /// Takes the entry of `key` out.
@@ -31,10 +76,11 @@ impl Store {
         place: Place,
         record: &Record<'_>,
         news: Counter<'_>,
+        entry: impl Fn(OriginId) -> Option<Folds>,
     ) -> Result<Merged, OriginsFull> {
         let stands = self.get_at(place, record.key);
         let mut whole = stands.as_ref().map(Counter::of).unwrap_or_default();
-        whole.join(news);
+        whole.join(news, entry);
         // A copy: the entry that the counter borrows from is overwritten.
         let (mut text, mut copy) = (Vec::new(), Vec::new());
         let over = stands.map(|stands| stands.version);
@@ -55,11 +101,11 @@ impl Store {
 
     /// Puts `record` in the place of whatever stands there.
     fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
-        let Self { slots, graves, origins, census, totals, .. } = self;
+        let Self { slots, kinds, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
-        let graves = &mut graves[usize::from(place.slot)];
-        let mut books = Books { slot: place.slot, digest, graves, census, totals };
+        let kinds = &mut kinds[usize::from(place.slot)];
+        let mut books = Books { slot: place.slot, digest, kinds, census, totals };
         match table.find_mut(place.hash, record.key) {
             Some(entry) => {
                 books.leave(&origins.record(entry), entry);
@@ -83,8 +129,9 @@ mod tests {
 
     use super::*;
     use crate::counter::{Base, BaseValue, Count, Part};
+    use crate::retired::Mark;
     use crate::time::WallMs;
-    use crate::version::{Hlc, OriginId};
+    use crate::version::{Hlc, OriginId, Version};
 
     /// Some 300 seconds, so that cuts and the freeing of what has ended come in between.
     const WALL_MS_MAX: u64 = 300_000;
@@ -119,7 +166,7 @@ mod tests {
 
     impl Step {
         fn merge_into(self, store: &mut Store) {
-            let mut counter = Counter { base: (self.base > 0).then(|| base(self.base)), parts: Vec::new() };
+            let mut counter = Counter { base: (self.base > 0).then(|| base(self.base)), ..Counter::default() };
             if let Some((origin, hlc)) = self.added {
                 let part = part(origin, hlc);
                 let seen = counter.base.is_none_or(|base| base.version < Version { hlc: part.since, ..part.version() });
@@ -149,7 +196,74 @@ mod tests {
         store.get(b"key").as_ref().map(Counter::of).unwrap_or_default().count_at(WallMs(wall))
     }
 
+    /// What the ledger says: the runs 1 and 2 were retired under one roster, and 3 under another.
+    fn entry(origin: OriginId) -> Option<Folds> {
+        let era = Mark { len: if origin.0 < 3 { 1 } else { 3 }, hash: 7 };
+        Some(Folds { era, number: u32::try_from(origin.0).ok()? })
+    }
+
+    /// Folds all parts of runs with numbers up to `number`, which is right once no older base can come any more.
+    fn fold(store: &mut Store, number: u32) -> Folding {
+        let foldable = |part: &Part| entry(part.origin).filter(|entry| entry.number <= number);
+        store.fold(slot_of(b"key"), foldable)
+    }
+
+    /// Merges what `from` has into `to`, as a sweep does.
+    fn sweep(from: &Store, to: &mut Store) {
+        if let Some(record) = from.get(b"key") {
+            to.merge_counter(&record, Counter::of(&record), entry).unwrap();
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_folded_adds_up_and_is_reset_as_before(
+            (steps, later) in (steps(), steps()),
+            (number, more) in (0..4_u32, 0..4_u32),
+            wall in 0..WALL_MS_MAX,
+        ) {
+            // All that comes later was stamped after what is folded; parts that go on are of runs that have not ended.
+            let is_later = |step: &Step| step.added.is_none_or(|(origin, _)| origin > number.into());
+            let later = later.into_iter().map(|Step { base, added }| {
+                let base = if base > 0 { base + 25 } else { 0 };
+                Step { base, added: added.map(|(origin, hlc)| (origin, hlc + 27)) }
+            });
+            let later: Vec<Step> = later.filter(is_later).collect();
+            let (mut plain, mut whole) = (Store::new([1, 2]), Store::new([9, 10]));
+            let (mut folded, mut fresh) = (Store::new([3, 4]), Store::new([5, 6]));
+            for store in [&mut plain, &mut whole, &mut folded] {
+                steps.iter().for_each(|step| step.merge_into(store));
+                expire_at(store, wall);
+            }
+            fold(&mut folded, number.min(more));
+            fold(&mut folded, number);
+            let digests = |stores: [&Store; 3]| stores.map(|store| (store.digest(), store.keys()));
+            expire_at(&mut fresh, wall);
+            sweep(&folded, &mut fresh);
+            prop_assert_eq!(digests([&plain, &folded, &fresh]), [(plain.digest(), plain.keys()); 3]);
+            prop_assert_eq!(count(&folded, wall), count(&plain, wall));
+            // One that has not folded meets them all, in every order, and what is written next.
+            let mut met = Store::new([7, 8]);
+            expire_at(&mut met, wall);
+            for (at, step) in later.iter().enumerate() {
+                if at == later.len() / 2 {
+                    [&plain, &folded, &fresh, &plain].into_iter().for_each(|store| sweep(store, &mut met));
+                }
+                let all = [&mut plain, &mut whole, &mut folded, &mut fresh, &mut met];
+                all.into_iter().for_each(|store| step.merge_into(store));
+            }
+            [&fresh, &plain].into_iter().for_each(|store| sweep(store, &mut met));
+            sweep(&plain, &mut folded);
+            sweep(&folded, &mut plain);
+            for wall in [wall, wall + 30_000, WALL_MS_MAX * 4] {
+                for store in [&mut plain, &mut whole, &mut folded, &mut fresh, &mut met] {
+                    expire_at(store, wall);
+                }
+                prop_assert_eq!([&plain, &folded, &met].map(|store| count(store, wall)), [count(&whole, wall); 3]);
+                prop_assert_eq!(digests([&folded, &fresh, &met]), [(whole.digest(), whole.keys()); 3]);
+            }
+        }
+
         #[test]
         fn every_order_adds_up_to_the_same(steps in steps(), order in any::<u64>(), expire in 0..WALL_MS_MAX) {
             let mut shuffled: Vec<(u64, Step)> = steps

@@ -60,11 +60,14 @@ impl Store {
                 slot.due = slot.due.min(due);
                 continue;
             }
-            let before = entry.allocation_bytes();
+            let (before, was_counter) = (entry.allocation_bytes(), record.is_counter);
             if !end_base(entry, &mut self.origins) {
                 entry.free_value();
+                let kinds = &mut self.kinds[usize::from(walk.cursor)];
                 self.totals.husks += 1;
-                self.graves[usize::from(walk.cursor)] += 1;
+                kinds.graves += 1;
+                self.totals.counters -= u64::from(was_counter);
+                kinds.counters -= u32::from(was_counter);
             }
             self.totals.entry_bytes -= before;
             self.totals.entry_bytes += entry.allocation_bytes();

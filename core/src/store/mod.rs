@@ -30,6 +30,7 @@ mod tests;
 
 use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
+pub(crate) use counters::Folding;
 use entry::{Entry, Parts};
 use expiry::{NEVER, next_due};
 use origins::Origins;
@@ -71,11 +72,19 @@ pub(crate) struct Store {
     /// Keyed with this node's secret.
     hasher: SipHasher13,
     slots: Box<[Slot]>,
-    /// By slot: entries without a value, which is what [`Store::collect`] looks for.
-    graves: Box<[u32]>,
+    kinds: Box<[Kinds]>,
     origins: Origins,
     census: Census,
     totals: Totals,
+}
+
+/// What walks look for in a slot.
+#[derive(Clone, Copy, Default)]
+struct Kinds {
+    /// Entries without a value, for [`Store::collect`].
+    graves: u32,
+    /// Those that were added to, for [`Store::fold`].
+    counters: u32,
 }
 
 /// One cache line, so that a sweep that skips a slot touches just that.
@@ -97,6 +106,7 @@ const _: () = assert!(size_of::<Slot>() == 64);
 struct Totals {
     tombstones: u64,
     husks: u64,
+    counters: u64,
     entry_bytes: usize,
     table_bytes: usize,
 }
@@ -115,7 +125,7 @@ impl Store {
         Self {
             hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
             slots: (0..SLOTS).map(|_| Slot::new()).collect(),
-            graves: vec![0; usize::from(SLOTS)].into_boxed_slice(),
+            kinds: vec![Kinds::default(); usize::from(SLOTS)].into_boxed_slice(),
             origins: Origins::default(),
             census: Census::new(),
             totals: Totals::default(),
@@ -177,7 +187,7 @@ impl Store {
 
     /// What entries, tables and slots take; the allocator's own overhead is not in it. O(1).
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.graves);
+        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.kinds);
         (self.totals.entry_bytes + self.totals.table_bytes + fixed_bytes) as u64
     }
 
@@ -196,6 +206,11 @@ impl Store {
         Some(self.origins.record(entry))
     }
 
+    /// Entries that were added to.
+    pub(crate) fn counters(&self) -> u64 {
+        self.totals.counters
+    }
+
     /// Values freed a while after their deadline.
     pub(crate) fn husks(&self) -> u64 {
         self.totals.husks
@@ -207,16 +222,16 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
-        let Self { slots, graves, origins, census, totals, .. } = self;
+        let Self { slots, kinds, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
-        let graves = &mut graves[usize::from(place.slot)];
-        let mut books = Books { slot: place.slot, digest, graves, census, totals };
+        let kinds = &mut kinds[usize::from(place.slot)];
+        let mut books = Books { slot: place.slot, digest, kinds, census, totals };
         let merged = match table.find_mut(place.hash, record.key) {
             Some(entry) => {
                 let stands = origins.record(entry);
                 let over = stands.version;
                 if record.is_counter || (stands.is_counter && record.version <= over) {
-                    return self.join_at(place, record, Counter::of(record));
+                    return self.join_at(place, record, Counter::of(record), |_| None);
                 }
                 if record.version < over {
                     meet(&stands);
@@ -262,7 +277,7 @@ impl fmt::Debug for Store {
 struct Books<'a> {
     slot: u16,
     digest: &'a mut u128,
-    graves: &'a mut u32,
+    kinds: &'a mut Kinds,
     census: &'a mut Census,
     totals: &'a mut Totals,
 }
@@ -271,14 +286,16 @@ impl Books<'_> {
     #[inline]
     fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
         self.totals.enter(record, entry);
-        *self.graves += u32::from(record.value.is_none());
+        self.kinds.graves += u32::from(record.value.is_none());
+        self.kinds.counters += u32::from(record.is_counter);
         self.census.enter(self.slot, self.digest, record);
     }
 
     #[inline]
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         self.totals.leave(record, entry);
-        *self.graves -= u32::from(record.value.is_none());
+        self.kinds.graves -= u32::from(record.value.is_none());
+        self.kinds.counters -= u32::from(record.is_counter);
         self.census.leave(self.slot, self.digest, record);
     }
 }
@@ -292,11 +309,13 @@ impl Slot {
 impl Totals {
     fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
         *self.without_value(record) += u64::from(record.value.is_none());
+        self.counters += u64::from(record.is_counter);
         self.entry_bytes += entry.allocation_bytes();
     }
 
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         *self.without_value(record) -= u64::from(record.value.is_none());
+        self.counters -= u64::from(record.is_counter);
         self.entry_bytes -= entry.allocation_bytes();
     }
 

@@ -3,7 +3,7 @@
 
 use crate::origins::{Claims, ORIGINS_MAX};
 use crate::record::{PREFIX_BYTES, begin_frame, end_frame};
-use crate::retired::{Mark, RETIRED_MAX};
+use crate::retired::{Entry, Mark, RETIRED_MAX};
 use crate::store::Root;
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
@@ -202,6 +202,8 @@ pub(crate) struct Status<'a> {
     /// Origins that the sender takes for ended, and of which it has announced what its frontier does not cover; and the
     /// newest record of each that it holds.
     pub(crate) settled: ClaimsView<'a>,
+    /// Those of them in whose place it has found another run: they are over.
+    pub(crate) replaced: ClaimsView<'a>,
     pub(crate) frontier: ClaimsView<'a>,
 }
 
@@ -319,6 +321,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             root: Root { sum: bytes.u64()?, cut: WallMs(bytes.u64()?) },
             retired: bytes.mark()?,
             settled: bytes.claims()?,
+            replaced: bytes.claims()?,
             frontier: bytes.claims()?,
         }),
         KIND_ALIVE => Frame::Alive(bytes.clocks()?),
@@ -401,7 +404,7 @@ pub(crate) fn emit_status(
     origin: OriginId,
     (established, drained): (bool, bool),
     standing: Standing,
-    settled: impl Iterator<Item = (OriginId, Hlc)> + Clone,
+    (settled, replaced): (impl Iterator<Item = (OriginId, Hlc)> + Clone, impl Iterator<Item = (OriginId, Hlc)> + Clone),
     frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
     out: &mut Vec<u8>,
 ) {
@@ -418,6 +421,7 @@ pub(crate) fn emit_status(
         put_u64(out, standing.root.cut.0);
         put_mark(out, standing.retired);
         put_claims(out, settled);
+        put_claims(out, replaced);
         put_claims(out, frontier);
     });
 }
@@ -474,12 +478,7 @@ pub(crate) fn emit_sweep_ask(
     });
 }
 
-pub(crate) fn emit_sweep_retired(
-    id: u32,
-    from: u32,
-    entries: impl ExactSizeIterator<Item = (OriginId, Hlc)>,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn emit_sweep_retired(id: u32, from: u32, entries: impl ExactSizeIterator<Item = Entry>, out: &mut Vec<u8>) {
     emit(KIND_SWEEP_RETIRED, out, |out| {
         put_u32(out, id);
         put_entries(out, from, entries);
@@ -529,7 +528,7 @@ pub(crate) fn emit_retired_ask(mark: Mark, out: &mut Vec<u8>) {
     emit(KIND_RETIRED_ASK, out, |out| put_mark(out, mark));
 }
 
-pub(crate) fn emit_retired(from: u32, entries: impl ExactSizeIterator<Item = (OriginId, Hlc)>, out: &mut Vec<u8>) {
+pub(crate) fn emit_retired(from: u32, entries: impl ExactSizeIterator<Item = Entry>, out: &mut Vec<u8>) {
     emit(KIND_RETIRED, out, |out| put_entries(out, from, entries));
 }
 
@@ -707,7 +706,7 @@ mod tests {
                 OriginId(3),
                 (true, drained),
                 STANDING,
-                [(OriginId(5), Hlc(6))].into_iter(),
+                ([(OriginId(5), Hlc(6))].into_iter(), std::iter::empty()),
                 [(OriginId(3), Hlc(4))].into_iter(),
                 &mut out,
             );
@@ -754,22 +753,25 @@ mod tests {
         let clocks = Clocks { wall: WallMs(5), hlc: Hlc(6) };
         let (settled, frontier) = (claims(&[(4, 9), (9, 7)]), claims(&[(4, 8), (9, 7), (11, 1)]));
         let mut out = Vec::new();
-        let ids = settled.iter().copied();
-        emit_status(clocks, OriginId(2), (true, false), STANDING, ids, frontier.iter().copied(), &mut out);
+        let replaced = claims(&[(9, 7)]);
+        let ended = (settled.iter().copied(), replaced.iter().copied());
+        emit_status(clocks, OriginId(2), (true, false), STANDING, ended, frontier.iter().copied(), &mut out);
         let Some(Frame::Status(status)) = parse(body(&out)) else { panic!("a status") };
         let read = |view: ClaimsView<'_>| {
             let mut read = Claims::default();
             view.read_into(&mut read);
             read
         };
-        assert_eq!((read(status.settled), read(status.frontier)), (settled, frontier));
+        let said = (read(status.settled), read(status.replaced), read(status.frontier));
+        assert_eq!(said, (settled, replaced, frontier));
         assert_eq!((status.retired, status.root, status.origin), (STANDING.retired, STANDING.root, OriginId(2)));
     }
 
     #[test]
     fn what_is_said_of_ledgers_comes_back() {
         let mark = Mark { len: 3, hash: 17 };
-        let entries = [(OriginId(9), Hlc(4)), (OriginId(2), Hlc(5))];
+        let entry = |origin, last, roster| Entry { origin: OriginId(origin), last: Hlc(last), roster };
+        let entries = [entry(9, 4, 0), entry(2, 5, 7)];
         let mut out = Vec::new();
         emit_retired_ask(mark, &mut out);
         assert_eq!(parse(body(&out)), Some(Frame::RetiredAsk(mark)));

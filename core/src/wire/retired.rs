@@ -1,11 +1,13 @@
 //! What peers tell each other of the ledger of retired origins.
 
-use crate::retired::{Mark, RETIRED_MAX};
-use crate::version::{Hlc, OriginId};
+use crate::retired::{Entry, Mark, RETIRED_MAX};
+use crate::version::{Hlc, Version};
 use crate::wire::num::{Bytes, put_varint};
 
-/// Entries in one frame: 64 KiB.
+/// Entries in one frame: 80 KiB.
 pub(crate) const ENTRIES_MAX: usize = 4_096;
+
+const ENTRY_BYTES: usize = 20;
 
 /// Entries of a ledger in a frame, whole and in the ledger's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +19,12 @@ pub(crate) struct EntriesView<'a> {
 }
 
 impl EntriesView<'_> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (OriginId, Hlc)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> {
         let mut bytes = Bytes(self.bytes);
-        (0..self.count).map_while(move |_| bytes.version().map(|version| (version.origin, version.hlc)))
+        (0..self.count).map_while(move |_| {
+            let Version { hlc, origin } = bytes.version()?;
+            Some(Entry { origin, last: hlc, roster: bytes.u32()? })
+        })
     }
 }
 
@@ -29,13 +34,14 @@ pub(crate) fn put_mark(out: &mut Vec<u8>, mark: Mark) {
 }
 
 /// Of `entries`, which begin behind the first `from`, as many as one frame takes.
-pub(crate) fn put_entries(out: &mut Vec<u8>, from: u32, entries: impl ExactSizeIterator<Item = (OriginId, Hlc)>) {
+pub(crate) fn put_entries(out: &mut Vec<u8>, from: u32, entries: impl ExactSizeIterator<Item = Entry>) {
     let count = entries.len().min(ENTRIES_MAX);
     out.extend_from_slice(&from.to_le_bytes());
     put_varint(out, count as u64);
-    for (origin, last) in entries.take(count) {
+    for Entry { origin, last, roster } in entries.take(count) {
         out.extend_from_slice(&last.0.to_le_bytes());
         out.extend_from_slice(&origin.0.to_le_bytes());
+        out.extend_from_slice(&roster.to_le_bytes());
     }
 }
 
@@ -48,9 +54,9 @@ impl<'a> Bytes<'a> {
     pub(super) fn entries(&mut self) -> Option<EntriesView<'a>> {
         let from = self.u32()?;
         let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ENTRIES_MAX)?;
-        let view = EntriesView { from, count, bytes: self.take(count * 16)? };
+        let view = EntriesView { from, count, bytes: self.take(count * ENTRY_BYTES)? };
         let is_within = from as usize + count <= RETIRED_MAX;
-        let is_named = view.iter().all(|(origin, last)| origin.0 != 0 && last != Hlc::ZERO);
+        let is_named = view.iter().all(|entry| entry.origin.0 != 0 && entry.last != Hlc::ZERO);
         (is_within && is_named).then_some(view)
     }
 }
@@ -58,9 +64,11 @@ impl<'a> Bytes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::OriginId;
 
-    fn entries(count: u64) -> Vec<(OriginId, Hlc)> {
-        (1..=count).map(|at| (OriginId(at ^ 0x55), Hlc(at))).filter(|(origin, _)| origin.0 != 0).collect()
+    fn entries(count: u64) -> Vec<Entry> {
+        let entry = |at| Entry { origin: OriginId(at ^ 0x55), last: Hlc(at), roster: at as u32 % 3 };
+        (1..=count).map(entry).filter(|entry| entry.origin.0 != 0).collect()
     }
 
     #[test]
@@ -80,7 +88,8 @@ mod tests {
     fn what_no_ledger_has_is_refused() {
         let check = |from: u32, entry: (u64, u64)| {
             let mut out = Vec::new();
-            put_entries(&mut out, from, [(OriginId(entry.0), Hlc(entry.1))].into_iter());
+            let entry = Entry { origin: OriginId(entry.0), last: Hlc(entry.1), roster: 7 };
+            put_entries(&mut out, from, [entry].into_iter());
             Bytes(&out).entries().is_some()
         };
         let most = RETIRED_MAX as u32;

@@ -129,3 +129,50 @@ fn a_member_that_comes_later_takes_the_ledger_with_its_sweep() {
     let (accounts, retired) = &origins(&cluster)[2];
     assert!(accounts.len() <= 1 && *retired == 4, "{accounts:x?} {retired}");
 }
+
+/// The parts and folds of the counter `c` with each of three.
+fn cells(cluster: &Cluster) -> Vec<(usize, usize)> {
+    let look = |turn: &kv_core::Turn| {
+        let record = turn.node().peek(b"c").expect("the counter is there");
+        let counter = kv_core::Counter::of(&record);
+        (counter.parts.len(), counter.folds.len())
+    };
+    cluster.turns.iter().map(look).collect()
+}
+
+fn digests(cluster: &mut Cluster) -> Vec<String> {
+    let digest = |stats: String| stats.split("\"digest\":\"").nth(1).map(|rest| rest[..32].to_owned());
+    (0..3).filter_map(|node| digest(cluster.ask(node, "STATS"))).collect()
+}
+
+#[test]
+fn a_counter_does_not_grow_with_restarts() {
+    let mut cluster = Cluster::of_three();
+    for round in 0..50 {
+        let node = round % 3;
+        assert_eq!(cluster.ask(node, "INCRBY c 3"), format!("{}", 3 * (round + 1)));
+        pass(&mut cluster, 600);
+        cluster.restart(node, PEERS[node]);
+        pass(&mut cluster, 6_000);
+        for node in 0..3 {
+            assert_eq!(cluster.ask(node, "GET c"), format!("{}", 3 * (round + 1)), "round {round}: {node}");
+        }
+        let all = digests(&mut cluster);
+        assert!(all.iter().all(|digest| *digest == all[0]), "round {round}: {all:?}");
+    }
+    // One number for what was retired before the roster was sealed, and one for all the rest.
+    assert_eq!(cells(&cluster), [(0, 2); 3]);
+    let stats = cluster.ask(0, "STATS");
+    assert!(stats.contains("\"found\":0,\"repaired\":0"), "{stats}");
+    // What is added from now on is added to that, and a reset leaves nothing of it.
+    assert_eq!(cluster.ask(1, "INCR c"), "151");
+    pass(&mut cluster, 600);
+    assert_eq!((cluster.ask(2, "GET c"), cells(&cluster)), ("151".to_owned(), vec![(1, 2); 3]));
+    assert_eq!(cluster.ask(2, "SET c 7"), "OK");
+    pass(&mut cluster, 600);
+    for node in 0..3 {
+        assert_eq!(cluster.ask(node, "INCR c"), format!("{}", 8 + node));
+        pass(&mut cluster, 600);
+    }
+    assert_eq!(cells(&cluster), [(3, 0); 3]);
+}

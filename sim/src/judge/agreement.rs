@@ -87,6 +87,7 @@ impl Judge {
         miscounted
             .or_else(|| self.unrest(nodes))
             .or_else(|| self.unretired(nodes))
+            .or_else(|| self.unfolded(nodes))
             .or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
     }
 

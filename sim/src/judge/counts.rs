@@ -1,9 +1,9 @@
 //! Counting: what clients were told was added is what counters add up to.
 //!
-//! A part of a counter is the same wherever it is, and its writer's totals grow by what its clients were told. In the
-//! end a sum is that of the base and of all that was added since by runs that are still up; on top of it may be any
-//! part of what was added by runs whose memory was lost. Since the base means: the part that it was added to began
-//! after it.
+//! A part of a counter is the same wherever it is, and its writer's totals grow by what its clients were told; so is a
+//! fold of what ended runs had added. In the end a sum is that of the base and of all that was added since by runs that
+//! are still up; on top of it may be any part of what was added by runs whose memory was lost. Since the base means:
+//! the part that it was added to began after it.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,10 @@ pub(super) struct Counts {
     parts: BTreeMap<(u64, OriginId, Hlc), (Hlc, i128)>,
     /// By run and counter: the newest base that it held or holds.
     bases: BTreeMap<(RunId, u64), Reset>,
+    /// By counter, era of the ledger and number in it: what ended runs had added up to there.
+    folds: BTreeMap<(u64, u64, u32), i128>,
+    /// By run: parts that it has folded.
+    folded: BTreeMap<RunId, u64>,
 }
 
 /// An amount of whose adding a client was told.
@@ -56,6 +60,8 @@ impl Reset {
 impl Judge {
     /// Looks at the counters of a node after a step that gave these replies.
     pub(super) fn look_at_counts(&mut self, run: RunId, node: &Node, now: Now, replies: &[Reply]) {
+        let folded = node.parts_folded();
+        self.stats.folded += folded - self.counts.folded.insert(run, folded).unwrap_or(0);
         for counter in 0..self.counters.len() as u64 {
             let record = node.peek(self.counters[size(counter)].as_bytes());
             let state = record.as_ref().map(Counter::of).unwrap_or_default();
@@ -64,6 +70,13 @@ impl Judge {
                 let first = *self.counts.parts.entry((counter, part.origin, part.hlc)).or_insert(what);
                 if first != what {
                     self.fail(Oracle::Counting, || format!("run {}: c{counter}: {part:?} was {first:?}", run.0));
+                }
+            }
+            for fold in &state.folds {
+                let (era, number) = fold.name();
+                let first = *self.counts.folds.entry((counter, era, number)).or_insert(fold.total);
+                if first != fold.total {
+                    self.fail(Oracle::Counting, || format!("run {}: c{counter}: {fold:?} was {first}", run.0));
                 }
             }
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
@@ -164,8 +177,7 @@ impl Judge {
         self.counters.iter().map(move |name| {
             let state = node.peek(name.as_bytes()).as_ref().map(Counter::of)?;
             let Count::Number(count) = state.count_at(cut) else { return None };
-            let is_plain = state.parts.iter().all(|part| state.part_at(cut, part.origin).is_none());
-            Some((state.base_at(cut), state.deadline_at(cut), count, is_plain))
+            Some((state.base_at(cut), state.deadline_at(cut), count, state.is_added_to_at(cut)))
         })
     }
 
@@ -188,6 +200,26 @@ impl Judge {
             let state = first.1.as_ref().map(|(_, record)| Counter::of(record)).unwrap_or_default();
             if let Some(what) = self.miscount(index as u64, &state, nodes, latest) {
                 return Some(format!("{name}: {what}; {state:?}"));
+            }
+        }
+        None
+    }
+
+    /// In the end: a counter that still has what a run added whose entry of the ledger all members have. A base that
+    /// may end keeps it as it is, for longer than is waited here.
+    pub(super) fn unfolded(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
+        let is_blocked = |node: &Node| {
+            let mut is_blocked = !node.is_established() || node.is_returning();
+            node.blocked_by(&mut |_| is_blocked = true);
+            is_blocked
+        };
+        for (run, node) in nodes.iter().filter(|(_, node)| !is_blocked(node)) {
+            for name in &self.counters {
+                let record = node.peek(name.as_bytes()).filter(|record| record.deadline.is_none());
+                let state = record.as_ref().map(Counter::of).unwrap_or_default();
+                if let Some(part) = state.parts.iter().find(|part| node.is_folded(part.origin)) {
+                    return Some(format!("run {}: {name}: {part:?} is retired, and not folded: {state:?}", run.0));
+                }
             }
         }
         None
