@@ -176,3 +176,59 @@ fn a_counter_does_not_grow_with_restarts() {
     }
     assert_eq!(cells(&cluster), [(3, 0); 3]);
 }
+
+/// Two pairs that were told to forget each other, and of which each has folded what ended runs had added: common ones,
+/// and ones of its own. Whoever comes back brings what only its side had, and nothing twice.
+#[test]
+fn what_two_sides_folded_apart_adds_up_when_they_meet() {
+    let nodes: [(&str, &[&str]); 4] = [("a", &[]), ("bb", &["a:1"]), ("ccc", &["a:1"]), ("dddd", &["ccc:1"])];
+    let mut cluster = Cluster::new(&nodes);
+    pass(&mut cluster, 2_000);
+    let mut sum = 0;
+    let mut add = |cluster: &mut Cluster, node: usize, key: &str| {
+        sum += 1;
+        let told = cluster.ask(node, &format!("INCRBY {key} 1"));
+        assert!(told.parse::<u32>().is_ok(), "{told}");
+        pass(cluster, 600);
+    };
+    // Known to all, and folded by all.
+    for node in 0..4 {
+        add(&mut cluster, node, "c");
+        cluster.restart(node, nodes[node].1);
+        pass(&mut cluster, 6_000);
+    }
+    assert_eq!(cells(&cluster), vec![(0, 2); 4]);
+    // Of runs that go on, and end on one side only.
+    for node in 0..4 {
+        add(&mut cluster, node, "c");
+    }
+    for (near, far) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        cluster.cut(near, far);
+    }
+    pass(&mut cluster, 6_000);
+    for (node, names) in [(0, ["ccc", "dddd"]), (2, ["a", "bb"])] {
+        for name in names {
+            assert_eq!(cluster.ask(node, &format!("FORGET {name}")), "OK");
+        }
+    }
+    pass(&mut cluster, 2_000);
+    for (stays, restarts, peers) in [(0, 1, ["a:1", "ccc:1"]), (3, 2, ["dddd:1", "a:1"])] {
+        add(&mut cluster, stays, "c");
+        add(&mut cluster, restarts, "c");
+        add(&mut cluster, restarts, if restarts == 1 { "one" } else { "other" });
+        cluster.restart(restarts, &peers);
+        pass(&mut cluster, 6_000);
+    }
+    // What ended on one side is folded there with what it had added before the two parted.
+    assert_eq!(cells(&cluster), [(3, 3); 4]);
+    cluster.heal();
+    // Two of a side would each bring what only their side has.
+    for (gone, other) in [(1, 0), (1, 2), (1, 3), (3, 0), (3, 2)] {
+        cluster.cut(gone, other);
+    }
+    pass(&mut cluster, 30_000);
+    for node in [0, 2] {
+        let counts = ["c", "one", "other"].map(|key| cluster.ask(node, &format!("GET {key}")));
+        assert_eq!(counts, [format!("{}", sum - 2), "1".into(), "1".into()], "{node}: {:?}", cells(&cluster));
+    }
+}
