@@ -391,6 +391,12 @@ impl Node {
         }
     }
 
+    /// Whether this node says of some peer that it catches up with it.
+    #[must_use]
+    pub fn catches_up(&self) -> bool {
+        self.repl.catches_up(&self.replica)
+    }
+
     /// The length of the ledger of retired origins and a hash of it, as peers are told.
     #[must_use]
     pub fn retired_mark(&self) -> (u32, u64) {

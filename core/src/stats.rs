@@ -153,7 +153,7 @@ fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'a Replicati
             let pull = links().find(|link| matches!(link.role, Role::Pull(_)));
             let lag = repl.marks.lag(replica, repl.held_by(name), now.wall);
             let state = match pull.map(|link| (link, link.source())) {
-                Some((link, Some((pull, _)))) if pull.gap || repl.is_swept_by(link.conn) => "catching up",
+                Some((link, Some(_))) if repl.catches_up_over(link, replica) => "catching up",
                 Some((_, Some(_))) => "up",
                 Some((link, None)) if repl.is_held_for_clock(link, config.timers.clock_ahead_ms_max) => "clock ahead",
                 Some((_, None)) => "greeting",

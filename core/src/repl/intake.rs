@@ -424,15 +424,19 @@ fn choose_home(links: &Links, replica: &Replica, roster: Option<u64>) -> Option<
         .map(|(link, _)| link.conn)
 }
 
+/// Whether the peer has what its stream will not bring.
+pub(crate) fn lacks_sweep(link: &Link, replica: &Replica) -> bool {
+    link.source().is_some_and(|(pull, peer)| {
+        let has_more = || peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin));
+        pull.gap && (has_more() || peer.has_retired_more(&replica.origins))
+    })
+}
+
 /// Whom to ask for a sweep, if one is needed: of those who stream, the one whose frontier is the greatest in most
 /// origins, so that one sweep closes most gaps.
 fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
     let sources = || links.values().filter_map(|link| link.source().map(|source| (link, source)));
-    let needed = |(_, (pull, peer)): (&Link, (&Pull, &Peer))| {
-        let has_more = || peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin));
-        pull.gap && (has_more() || peer.has_retired_more(&replica.origins))
-    };
-    if replica.is_returning() || !sources().any(needed) {
+    if replica.is_returning() || !sources().any(|(link, _)| lacks_sweep(link, replica)) {
         return None;
     }
     let greatest = |origin: OriginId| sources().map(|(_, (_, peer))| peer.frontier.of(origin)).max();

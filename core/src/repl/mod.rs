@@ -269,9 +269,14 @@ impl Replication {
         }
     }
 
-    /// Whether this node is being sent over `conn` what it lacks.
-    pub(crate) fn is_swept_by(&self, conn: ConnId) -> bool {
-        self.intake.is_swept_by(conn)
+    /// Whether this node is being sent over `link` what it lacks, or has to be.
+    pub(crate) fn catches_up_over(&self, link: &Link, replica: &Replica) -> bool {
+        self.intake.is_swept_by(link.conn) || intake::lacks_sweep(link, replica)
+    }
+
+    /// Whether it does over any.
+    pub(crate) fn catches_up(&self, replica: &Replica) -> bool {
+        self.links.values().any(|link| self.catches_up_over(link, replica))
     }
 
     /// How much of this run's own stream `name` was last heard to hold.

@@ -142,7 +142,9 @@ fn cells(cluster: &Cluster) -> Vec<(usize, usize)> {
 
 fn digests(cluster: &mut Cluster) -> Vec<String> {
     let digest = |stats: String| stats.split("\"digest\":\"").nth(1).map(|rest| rest[..32].to_owned());
-    (0..3).filter_map(|node| digest(cluster.ask(node, "STATS"))).collect()
+    let digests: Vec<_> = (0..3).filter_map(|node| digest(cluster.ask(node, "STATS"))).collect();
+    assert_eq!(digests.len(), 3);
+    digests
 }
 
 #[test]
@@ -192,9 +194,9 @@ fn what_two_sides_folded_apart_adds_up_when_they_meet() {
         pass(cluster, 600);
     };
     // Known to all, and folded by all.
-    for node in 0..4 {
+    for (node, (_, peers)) in nodes.iter().enumerate() {
         add(&mut cluster, node, "c");
-        cluster.restart(node, nodes[node].1);
+        cluster.restart(node, peers);
         pass(&mut cluster, 6_000);
     }
     assert_eq!(cells(&cluster), vec![(0, 2); 4]);

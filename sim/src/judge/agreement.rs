@@ -89,6 +89,10 @@ impl Judge {
             .or_else(|| self.unretired(nodes))
             .or_else(|| self.unfolded(nodes))
             .or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
+            .or_else(|| {
+                let behind = nodes.iter().find(|(_, node)| node.catches_up());
+                behind.map(|(run, _)| format!("run {}: it says that it catches up, and has everything", run.0))
+            })
     }
 
     /// Whether one of two entries is missing because a memory lost it, after the deadline of `newest`, which it was:
