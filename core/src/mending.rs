@@ -19,16 +19,18 @@
 //! ordinary ways; then the newer entry of the peer takes its place as ever. A tombstone is always an addition.
 //!
 //! Tombstones that this node lacks and holds nothing under are no loss: it may have collected them. So are values whose
-//! deadline has passed at the cut: they count for nobody.
+//! deadline has passed at the cut: they count for nobody. Nor is one unclear whose deadline has passed since: a clock
+//! that was far ahead for a while had it collected early, here or where a sweep came from, nobody reads it any more,
+//! and the next cut ends the difference. (`sim/regressions/a-value-that-ended-was-missed-until-the-next-cut`)
 //!
 //! **Counters** are compared by what they add to the digest. If all that a peer's cell is made of is covered, and
 //! joining it would change that, a part is missing. A cell with news in it says nothing until the news have come.
 
-use crate::counter::{Counter, Part};
+use crate::counter::{Count, Counter, Part};
 use crate::record::Record;
 use crate::replica::Replica;
 use crate::store::{Listed, What, key_name};
-use crate::time::Now;
+use crate::time::{Now, WallMs};
 
 /// What an entry of a peer is to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub(crate) enum Lack {
 
 impl Replica {
     /// What the entry that a peer lists is to this node, which lists `mine` under its name.
-    pub(crate) fn lacks(&self, theirs: &Listed, mine: Option<&Listed>) -> Lack {
+    pub(crate) fn lacks(&self, wall: WallMs, theirs: &Listed, mine: Option<&Listed>) -> Lack {
         match (theirs.what, mine) {
             (What::Counter { print }, Some(Listed { what: What::Counter { print: own }, .. })) if print == *own => {
                 Lack::None
@@ -63,7 +65,7 @@ impl Replica {
                 if deadline.is_some_and(|deadline| deadline <= cut) {
                     Lack::None
                 } else if theirs.may_be_deleted(&self.collected) {
-                    Lack::Unclear
+                    if deadline.is_some_and(|deadline| deadline <= wall) { Lack::None } else { Lack::Unclear }
                 } else {
                     Lack::Missing
                 }
@@ -74,7 +76,7 @@ impl Replica {
     /// Puts back what is missing of `record`, which a peer has; what it was to this node. It was covered, so neither
     /// the clock nor any account moves, and nobody waits for it in a stream.
     pub(crate) fn mend(&mut self, now: Now, record: &Record<'_>) -> Lack {
-        let lack = self.lacks_of(record);
+        let lack = self.lacks_of(now.wall, record);
         if lack == Lack::Missing {
             // As one part is told from another by the join alone: what the frontier says of them proved wrong.
             let merged = if record.is_counter {
@@ -89,10 +91,11 @@ impl Replica {
     }
 
     /// What `record`, which a peer has, is to this node.
-    fn lacks_of(&self, record: &Record<'_>) -> Lack {
+    fn lacks_of(&self, wall: WallMs, record: &Record<'_>) -> Lack {
         let mine = self.store.get(record.key);
         if !record.is_counter && !mine.is_some_and(|mine| mine.is_counter) {
-            return self.lacks(&self.store.listed(record), mine.map(|mine| self.store.listed(&mine)).as_ref());
+            let mine = mine.map(|mine| self.store.listed(&mine));
+            return self.lacks(wall, &self.store.listed(record), mine.as_ref());
         }
         let mut joined = mine.as_ref().map(Counter::of).unwrap_or_default();
         let theirs = Counter::of(record);
@@ -104,6 +107,7 @@ impl Replica {
         let oldest = theirs.parts.iter().map(Part::oldest).chain(theirs.folds.iter().map(|fold| fold.oldest));
         let first = oldest.chain(theirs.base.iter().map(|base| base.version)).map(|version| version.hlc).min();
         joined.join(theirs, |origin| self.origins.retired().folds(origin));
+        let has_passed = joined.count_at(wall) == Count::Absent;
         let mut text = Vec::new();
         let after = joined.record(record.key, &mut text).map_or(0, |joined| self.store.print(&joined));
         if after == mine.map_or(0, |mine| self.store.print(&mine)) {
@@ -111,7 +115,11 @@ impl Replica {
         }
         let name = key_name(record.key);
         let may_be_deleted = first.is_some_and(|first| self.collected.may_have_deleted(name, first));
-        if mine.is_none() && may_be_deleted { Lack::Unclear } else { Lack::Missing }
+        match mine {
+            None if may_be_deleted && has_passed => Lack::None,
+            None if may_be_deleted => Lack::Unclear,
+            None | Some(_) => Lack::Missing,
+        }
     }
 }
 
@@ -121,7 +129,7 @@ mod tests {
     use crate::origins::Known;
     use crate::replica::Exposure;
     use crate::store::SLOTS;
-    use crate::time::{Mono, WallMs};
+    use crate::time::Mono;
     use crate::version::{Hlc, OriginId, Version};
 
     const NOW: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
@@ -147,7 +155,7 @@ mod tests {
         let before = replica.store.get(b"key").map(|record| record.version);
         let listed = replica.store.listed(&theirs);
         let mine = replica.store.get(b"key").map(|mine| replica.store.listed(&mine));
-        assert_eq!(replica.lacks(&listed, mine.as_ref()), lack, "{theirs:?}");
+        assert_eq!(replica.lacks(NOW.wall, &listed, mine.as_ref()), lack, "{theirs:?}");
         assert_eq!(replica.mend(NOW, &theirs), lack, "{theirs:?}");
         let after = replica.store.get(b"key").map(|record| record.version);
         assert_eq!(after, if lack == Lack::Missing { Some(theirs.version) } else { before }, "{theirs:?}");
@@ -192,6 +200,12 @@ mod tests {
         check(&mut replica, record(50, Some(b"v"), None), Lack::Unclear);
         check(&mut replica, record(60, Some(b"v"), None), Lack::Unclear);
         check(&mut replica, record(61, Some(b"v"), None), Lack::Missing);
+        // It counts at the cut, and for no reader any more.
+        let (passed, live) = (NOW.wall.plus_ms(1), NOW.wall.plus_ms(2));
+        for (deadline, lack) in [(passed, Lack::None), (live, Lack::Unclear)] {
+            let listed = replica.store.listed(&record(50, Some(b"v"), Some(deadline)));
+            assert_eq!(replica.lacks(passed, &listed, None), lack);
+        }
         // What stands came after the delete.
         check(&mut replica, record(70, Some(b"v"), None), Lack::Missing);
     }
@@ -225,10 +239,10 @@ mod tests {
         assert_eq!(replica.mend(NOW, &counter(60, &more)), Lack::Missing);
         assert_eq!(replica.mend(NOW, &counter(50, &one)), Lack::None);
         assert_eq!(replica.mend(NOW, &counter(101, &news)), Lack::None, "it is on its way");
-        assert_eq!(sum(&replica), crate::Count::Number(5));
+        assert_eq!(sum(&replica), Count::Number(5));
         // A reset that is missing takes what was added before it.
         assert_eq!(replica.mend(NOW, &record(70, Some(b"7"), None)), Lack::Missing);
-        assert_eq!(sum(&replica), crate::Count::Number(7));
+        assert_eq!(sum(&replica), Count::Number(7));
         assert_eq!(replica.mend(NOW, &counter(60, &more)), Lack::None);
     }
 

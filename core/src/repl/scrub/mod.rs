@@ -385,7 +385,9 @@ impl Scrubber {
             (Scrub::Sums { sums, .. }, Stage::Slots(group)) => {
                 descent.take_slots(group, &replica.store.slot_sums(group.into()), sums.iter(), self.next_slot);
             }
-            (Scrub::List { more, list, .. }, Stage::List(slot)) => self.take_list(slot, more, list.iter(), replica),
+            (Scrub::List { more, list, .. }, Stage::List(slot)) => {
+                self.take_list(now.wall, (slot, more), list.iter(), replica)
+            }
             (Scrub::Record { body, .. }, Stage::Records(_)) => {
                 let framed = record::decode(body).map_err(|_| Stop::Close(Close::Malformed))?;
                 check_lengths(&framed.record)?;
@@ -421,7 +423,13 @@ impl Scrubber {
     }
 
     /// A page of what the peer has in `slot`: notes what is missing here, and what is unclear.
-    fn take_list(&mut self, slot: u16, more: bool, theirs: impl Iterator<Item = Listed>, replica: &Replica) {
+    fn take_list(
+        &mut self,
+        wall: WallMs,
+        (slot, more): (u16, bool),
+        theirs: impl Iterator<Item = Listed>,
+        replica: &Replica,
+    ) {
         let Some(descent) = &mut self.descent else { return };
         // All of it: a peer need not cut its list where this node would.
         let Some((mine, _)) = replica.store.list(slot, None, usize::MAX) else { return };
@@ -429,7 +437,7 @@ impl Scrubber {
         for theirs in theirs.take(LIST_ENTRIES_MAX) {
             last = Some(theirs.name);
             let own = mine.binary_search_by_key(&theirs.name, |mine| mine.name).ok().map(|at| &mine[at]);
-            match replica.lacks(&theirs, own) {
+            match replica.lacks(wall, &theirs, own) {
                 Lack::Missing if descent.missing.len() < descent.records_left => descent.missing.push(theirs.name),
                 Lack::None | Lack::Missing => {}
                 Lack::Unclear => {

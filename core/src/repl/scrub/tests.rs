@@ -168,7 +168,7 @@ fn what_was_not_asked_for_is_not_taken() {
     let listed = replica.store.listed(&record);
     assert_eq!(listed.what, What::Value { deadline: None });
     let slot = (0..SLOTS).next().unwrap();
-    scrubber.take_list(slot, false, [listed].into_iter(), &replica);
+    scrubber.take_list(NOW.wall, (slot, false), [listed].into_iter(), &replica);
     scrubber.take_record(NOW, &record, &mut replica);
     assert_eq!(replica.store.get(b"k"), Some(record));
     assert_eq!((scrubber.done().found, scrubber.done().repaired), (1, 1));
