@@ -36,6 +36,8 @@ struct Added {
     amount: i128,
     /// The beginning of the part that it was added to.
     since: Version,
+    /// It ended with the base that it was added to: its run has begun anew since.
+    ended: bool,
 }
 
 /// A base, as far as it resets what was added before.
@@ -86,7 +88,7 @@ impl Judge {
                 let newest = self.counts.bases.entry((run, counter)).or_insert_with(|| Reset::of(base));
                 *newest = (*newest).max(Reset::of(base));
             }
-            self.note_added(run, counter, &state, replies);
+            self.note_added(run, counter, &state, now.wall, replies);
         }
     }
 
@@ -104,7 +106,7 @@ impl Judge {
     }
 
     /// Notes what clients were told was added to `counter`, which is now as `state` says.
-    fn note_added(&mut self, run: RunId, counter: u64, state: &Counter<'_>, replies: &[Reply]) {
+    fn note_added(&mut self, run: RunId, counter: u64, state: &Counter<'_>, wall: WallMs, replies: &[Reply]) {
         let mut amounts: Vec<i128> = Vec::new();
         for (ask, line) in replies {
             match *ask {
@@ -128,7 +130,13 @@ impl Judge {
             return;
         };
         let since = Version { hlc: part.since, origin: own };
-        self.counts.added.extend(amounts.into_iter().map(|amount| Added { run, counter, amount, since }));
+        if let Some(base) = state.base.as_ref().map(Reset::of) {
+            let before = |of: &&mut Added| of.run == run && of.counter == counter && of.since.origin == own;
+            let begun_before = self.counts.added.iter_mut().filter(before).filter(|of| of.since < since);
+            begun_before.for_each(|of| of.ended |= !base.leaves(of.since, wall));
+        }
+        let noted = amounts.into_iter().map(|amount| Added { run, counter, amount, since, ended: false });
+        self.counts.added.extend(noted);
     }
 
     /// The last answer of a step is what the counter is after it; those before it are each what the next began with.
@@ -247,6 +255,14 @@ impl Judge {
             let stays = run.standing == Standing::Current;
             // What a run had to write anew it wrote on top of bases that it had not been newer than.
             let anew = run.origin != added.since.origin;
+            // Where it was added its base ended, as its client could see, and the part that its run began then takes
+            // the place of the one before it wherever they meet: of one origin the later part stands. All have that in
+            // the end while the run is there to tell. Another base may be the newest by now, on which the one before
+            // would have counted; that was gone by then.
+            // (`sim/regressions/what-was-added-ended-with-its-base-where-it-was-added`)
+            if stays && !anew && added.ended {
+                continue;
+            }
             if stays && leaves(added.since) && !may_be_reset(added.since) {
                 sure += added.amount;
                 least += added.amount;
