@@ -107,7 +107,8 @@ impl Judge {
     /// Whether a run has an older delete of `key` where its memory lost `held`, a newer one. Nobody puts that back: no
     /// delete counts in a digest, so scrubbing has nothing to look for, and readers see the same. Should the older one
     /// let in a value that `held` would have beaten, that does count, and scrubbing brings `held` from who has it: what
-    /// is still a value in the end is told as ever. (`sim/regressions/an-older-delete-where-a-memory-lost-the-newer-one`)
+    /// is still a value in the end is told as ever.
+    /// (`sim/regressions/an-older-delete-where-a-memory-lost-the-newer-one`)
     fn is_lost_delete(&self, run: RunId, key: u64, entry: Entry, held: Option<Version>) -> bool {
         let is_delete =
             |held: &Version| self.versions.get(held).is_some_and(|of| of.token.is_none() && of.deadline.is_none());
