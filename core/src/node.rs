@@ -337,7 +337,7 @@ impl Node {
 
     /// Visits the names of the members that keep this node from forgetting deletes.
     pub fn blocked_by(&self, visit: &mut dyn FnMut(&str)) {
-        for (name, _) in self.repl.blockers(&self.config) {
+        for (name, _) in self.repl.blockers(&self.config, &self.replica) {
             visit(name);
         }
     }

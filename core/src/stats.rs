@@ -102,7 +102,7 @@ fn emit_scrubbed(scrubbed: Scrubbed, json: &mut Json<'_>) {
 fn emit_blockers(config: &Config, replica: &Replica, repl: &Replication, json: &mut Json<'_>) {
     json.key("gc_blocked_by");
     json.open('[');
-    let blockers = repl.blockers(config).filter(|_| replica.store.graves() > 0);
+    let blockers = repl.blockers(config, replica).filter(|_| replica.store.graves() > 0);
     for (name, blocked) in blockers {
         json.item();
         json.open('{');
@@ -114,6 +114,10 @@ fn emit_blockers(config: &Config, replica: &Replica, repl: &Replication, json: &
             }
             Blocked::Behind => {
                 json.string("why", "catching up");
+                json.literal("release", "null");
+            }
+            Blocked::Unsettled => {
+                json.string("why", "may still hear of a run that ended");
                 json.literal("release", "null");
             }
         }

@@ -53,6 +53,9 @@ pub(crate) enum Blocked {
     Away,
     /// It has not seen all deletes yet, or has another roster still.
     Behind,
+    /// It has yet to state of a run that ended that nothing of it can come to it any more: it cannot reach all members,
+    /// or has something of that run still to announce.
+    Unsettled,
 }
 
 /// The walk over what may be collected.
@@ -113,6 +116,13 @@ impl Vouch {
 
     fn under(&self, roster: u64) -> Option<&Statement> {
         self.stands.as_ref().filter(|stands| stands.roster == roster)
+    }
+}
+
+impl Statement {
+    /// Whether nothing of these runs can come to it any more.
+    fn has_settled(&self, ended: &[OriginId]) -> bool {
+        ended.iter().all(|origin| self.settled.get(*origin).is_some())
     }
 }
 
@@ -234,12 +244,18 @@ impl Replication {
     pub(crate) fn blockers<'a>(
         &'a self,
         config: &'a crate::config::Config,
+        replica: &Replica,
     ) -> impl Iterator<Item = (&'a str, Blocked)> {
         let hash = self.roster.hash();
-        let others = self.roster.members().filter(|name| *name != config.name);
-        others.filter_map(move |name| match pulled_from(&self.links, name) {
-            None => Some((name, Blocked::Away)),
-            Some(link) => link.vouched(hash).is_none().then_some((name, Blocked::Behind)),
+        let others = move || self.roster.members().filter(|name| *name != config.name);
+        let vouched = move |name| pulled_from(&self.links, name).and_then(|link| link.vouched(hash));
+        // While one is away nobody can state it: that one is to blame.
+        let all_vouch = others().all(|name| vouched(name).is_some());
+        let ended = if all_vouch { ended(&self.links, replica) } else { Vec::new() };
+        others().filter_map(move |name| match (vouched(name), pulled_from(&self.links, name)) {
+            (_, None) => Some((name, Blocked::Away)),
+            (None, Some(_)) => Some((name, Blocked::Behind)),
+            (Some(said), Some(_)) => (!said.has_settled(&ended)).then_some((name, Blocked::Unsettled)),
         })
     }
 }
@@ -258,22 +274,27 @@ fn stable(roster: &Roster, links: &Links, settled: &[OriginId], cx: &Context<'_>
     if cx.replica.is_reissuing() || !roster.has(&cx.config.name) || !roster.is_sealed() {
         return None;
     }
-    let writes = |origin| links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.origin == origin);
-    let accounts = cx.replica.origins.iter().map(|account| account.id);
-    let ended: Vec<_> = accounts.filter(|origin| !cx.replica.is_own(*origin) && !writes(*origin)).collect();
+    let ended = ended(links, cx.replica);
     if !ended.iter().all(|origin| settled.contains(origin)) {
         return None;
     }
     let hash = roster.hash();
     for name in roster.members().filter(|name| *name != cx.config.name) {
         let vouched = pulled_from(links, name)?.vouched(hash)?;
-        if !ended.iter().all(|origin| vouched.settled.get(*origin).is_some()) {
+        if !vouched.has_settled(&ended) {
             return None;
         }
         stable.claims.lower_to(&vouched.frontier);
         stable.retired = stable.retired.min(vouched.retired.len);
     }
     Some(stable)
+}
+
+/// Runs that have ended and are not retired, as far as this node can see.
+fn ended(links: &Links, replica: &Replica) -> Vec<OriginId> {
+    let writes = |origin| links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.origin == origin);
+    let accounts = replica.origins.iter().map(|account| account.id);
+    accounts.filter(|origin| !replica.is_own(*origin) && !writes(*origin)).collect()
 }
 
 /// The link over which this node pulls from `name`: its statements come behind all that it was sent by it.

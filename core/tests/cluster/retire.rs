@@ -118,6 +118,28 @@ fn one_that_is_away_keeps_runs_from_being_retired_and_catches_up_later() {
 }
 
 #[test]
+fn who_may_still_hear_of_a_run_that_ended_is_named_while_deletes_wait_for_that() {
+    let mut cluster = Cluster::of_three();
+    assert_eq!(cluster.ask(1, "SET k old"), "OK");
+    pass(&mut cluster, 600);
+    // The first is linked with both; they cannot tell whether somebody still brings the other what that run wrote.
+    cluster.cut(1, 2);
+    cluster.restart(1, PEERS[1]);
+    pass(&mut cluster, 6_000);
+    assert_eq!(cluster.ask(0, "DEL k"), "OK");
+    pass(&mut cluster, 6_000);
+    let stats = cluster.ask(0, "STATS");
+    let blocker =
+        |name| format!("{{\"node\":\"{name}\",\"why\":\"may still hear of a run that ended\",\"release\":null}}");
+    let blockers = format!("\"gc_blocked_by\":[{},{}]", blocker("bb"), blocker("ccc"));
+    assert!(stats.contains("\"tombstones\":1") && stats.contains(&blockers), "{stats}");
+    cluster.heal();
+    pass(&mut cluster, 9_000);
+    let stats = cluster.ask(0, "STATS");
+    assert!(stats.contains("\"tombstones\":0") && stats.contains("\"gc_blocked_by\":[]"), "{stats}");
+}
+
+#[test]
 fn a_member_that_comes_later_takes_the_ledger_with_its_sweep() {
     let mut cluster = check(4);
     // All that it is sent was written by runs that are retired, and by nobody who streams.
