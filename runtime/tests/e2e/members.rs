@@ -157,3 +157,33 @@ fn counters_add_up_through_freezes() {
     expect_everywhere(&nodes, "hits", "1", PATIENCE);
     expect_equal_digests(&nodes);
 }
+
+#[test]
+fn counters_add_up_through_kills_and_what_ended_runs_added_is_folded() {
+    const ROUNDS: u64 = 4;
+    let _machine = shared_machine();
+    let mut nodes = mesh(&[]);
+    let mut sum = 0;
+    for round in 0..ROUNDS {
+        let victim = 1 + (round % 2) as usize;
+        let mut client = nodes[victim].client();
+        for _ in 0..100 {
+            client.ask("INCRBY hits 3");
+        }
+        assert_eq!(client.ask("WAIT 2 5000"), "2");
+        nodes[victim].kill();
+        nodes[victim] = Node::join(nodes[victim].port(), &[nodes[0].port()], &[]);
+        // At once: it may not have found its cluster yet.
+        nodes[victim].client().ask("INCR hits");
+        sum += 301;
+        expect_everywhere(&nodes, "hits", &sum.to_string(), PATIENCE);
+    }
+    let mut client = nodes[0].client();
+    eventually("what ended runs added is folded", PATIENCE, || {
+        let stats = client.stats();
+        let folded = stats["folded"].as_u64().is_some_and(|folded| folded >= ROUNDS);
+        if folded { Ok(()) } else { Err(format!("{} of {} retired", stats["folded"], stats["retired"])) }
+    });
+    expect_everywhere(&nodes, "hits", &sum.to_string(), PATIENCE);
+    expect_equal_digests(&nodes);
+}
