@@ -48,9 +48,13 @@ fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: 
     write_version(record.version, &repl.writers, json);
     json.number_or_null("ttl_ms", ttl_ms(now, record.deadline));
     let members = || repl.members.iter().map(|(name, _)| name);
-    let holds = |name: &&str| match record.is_counter {
-        true => Counter::of(&record).versions().all(|version| repl.holds(name, version, &replica.origins)),
-        false => repl.holds(name, record.version, &replica.origins),
+    let holds = |name: &&str| {
+        let holds = |version| repl.holds(name, version, &replica.origins);
+        if !record.is_counter {
+            return holds(record.version);
+        }
+        let counter = Counter::of(&record);
+        counter.versions().all(holds) && counter.folds.iter().all(|fold| holds(fold.newest))
     };
     json.strings("held_by", members().filter(holds));
     json.strings("not_yet", members().filter(|name| !holds(name)));

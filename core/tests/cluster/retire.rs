@@ -186,6 +186,8 @@ fn a_counter_does_not_grow_with_restarts() {
     }
     // One number for what was retired before the roster was sealed, and one for all the rest.
     assert_eq!(cells(&cluster), [(0, 2); 3]);
+    let why = cluster.ask(0, "WHY c");
+    assert!(why.contains("\"state\":\"counter\"") && why.contains("\"held_by\":[\"bb\",\"ccc\"]"), "{why}");
     let stats = cluster.ask(0, "STATS");
     assert!(stats.contains("\"found\":0,\"repaired\":0"), "{stats}");
     // What is added from now on is added to that, and a reset leaves nothing of it.
