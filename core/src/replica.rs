@@ -4,6 +4,8 @@
 
 mod hidden;
 
+use std::collections::BTreeSet;
+
 use crate::collected::Collected;
 use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
@@ -101,9 +103,9 @@ pub(crate) struct Replica {
     pub(crate) exposure: Exposure,
     /// It holds what its cluster held when it became a member; or has none yet, and does not come back to one.
     pub(crate) is_whole: bool,
-    /// While it comes back: what the sender of the sweep holds and does not claim, by origin the newest. Others hold it
-    /// too, and it is announced again instead of written anew.
-    home: Claims,
+    /// While it comes back: what the sender of the sweep holds and does not claim, at most
+    /// [`HOME_MAX`](hidden::HOME_MAX). Others hold it too, and it is announced again instead of written anew.
+    home: BTreeSet<Version>,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,
     /// While a sweep is under way: what will be claimed at its end.
@@ -144,7 +146,7 @@ impl Replica {
             superseded: None,
             exposure,
             is_whole: true,
-            home: Claims::default(),
+            home: BTreeSet::new(),
             refused: None,
             sweeping: None,
             foretold: None,

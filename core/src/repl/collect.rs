@@ -177,9 +177,9 @@ impl Collector {
         replica.store.counters() > 0 && replica.mark().len > self.folded
     }
 
-    /// Whether the next walk is to begin.
-    pub(super) fn is_due(&self, now: Mono) -> bool {
-        self.round.is_none() && self.next <= now
+    /// When the next walk is to begin; none while one is under way.
+    pub(super) fn due(&self) -> Option<Mono> {
+        self.round.is_none().then_some(self.next)
     }
 
     /// What is no longer so: a walk under way took it for granted.

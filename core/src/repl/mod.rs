@@ -358,6 +358,9 @@ impl Replication {
                 deadline = deadline.min(link.status_at);
             }
         }
+        if let Some(seals) = self.seals_at(cx) {
+            deadline = deadline.min(seals);
+        }
         if !self.is_out(cx)
             && let Some(dial) = self.members.deadline(|name| pulls_from(links, name))
         {

@@ -7,7 +7,7 @@ use crate::repl::link::{Link, Peer, Role};
 use crate::repl::roster::{NO_RUN, Roster, Seat};
 use crate::repl::{Context, IDLE_MS_MAX, Replication};
 use crate::replica::{Exposure, Refused, Replica};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::version::{OriginId, Version};
 use crate::wire::lists::{self, RosterView};
 
@@ -46,14 +46,22 @@ impl Replication {
             self.roster.merge(&name, seat);
             self.collector.abort();
         }
-        let has_work = cx.replica.store.graves() > 0 || self.collector.may_fold(cx.replica);
-        let collects = || has_work && self.collector.is_due(now.mono);
-        // What was collected by who was alone was collected under no roster.
-        if !self.roster.is_sealed() && (cx.replica.reaped.is_any() || collects()) {
+        if self.seals_at(cx).is_some_and(|at| at <= now.mono) {
             self.links.values_mut().for_each(|link| link.status_at = now.mono);
             self.roster.seal(cx.replica.stamp(now));
             self.collector.abort();
         }
+    }
+
+    /// When the roster is to be sealed; none if it is, or if there is nothing to collect under it.
+    pub(super) fn seals_at(&self, cx: &Context<'_>) -> Option<Mono> {
+        let has_say = cx.replica.exposure == Exposure::Exposed && !cx.replica.refused.is_some_and(Refused::is_for_good);
+        if self.roster.is_sealed() || !has_say {
+            return None;
+        }
+        let has_work = cx.replica.store.graves() > 0 || self.collector.may_fold(cx.replica);
+        // What was collected by who was alone was collected under no roster.
+        if cx.replica.reaped.is_any() { Some(Mono(0)) } else { self.collector.due().filter(|_| has_work) }
     }
 
     /// Takes `name` off the roster: nobody waits for it any more. Should its run come back, it is told so.

@@ -10,6 +10,13 @@ use crate::store::Merged;
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 
+/// Versions that are remembered of what others hold too: half a megabyte. It is what a run left behind and nobody
+/// claims; what comes above that is written anew, as if only this node had it.
+///
+/// Each of them, and not the newest of an origin: the sender may have deleted one before that had come to it by no
+/// stream. (`sim/regressions/a-write-that-was-deleted-unseen-was-announced-by-who-came-back`)
+pub(super) const HOME_MAX: usize = 16_384;
+
 /// Whether peers may see what this run wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposure {
@@ -55,8 +62,8 @@ impl Replica {
 
     /// Notes what a member that comes back is brought of by a sweep with these claims.
     pub(crate) fn note_home(&mut self, version: Version, claims: &Known) {
-        if !claims.covers(version, self.origins.retired()) {
-            self.home.raise(version.origin, version.hlc);
+        if self.home.len() < HOME_MAX && !claims.covers(version, self.origins.retired()) {
+            self.home.insert(version);
         }
     }
 
@@ -80,7 +87,7 @@ impl Replica {
     /// else in here only this node has, and is written anew as `fresh`, which nobody has seen.
     pub(crate) fn returned(&mut self, now: Mono, swept: &Swept, fresh: OriginId) {
         self.take_up(now, swept);
-        for (origin, hlc) in self.home.iter() {
+        for Version { hlc, origin } in &self.home {
             self.origins.hold(*origin, *hlc, now);
             self.origins.sweep(*origin, *hlc);
         }
@@ -151,7 +158,7 @@ impl Replica {
     /// Whether peers will see what is now `version` under another one only.
     pub(crate) fn is_to_rewrite(&self, version: Version) -> bool {
         match self.is_returning() {
-            true => !self.covers(version) && version.hlc > self.home.of(version.origin),
+            true => !self.covers(version) && !self.home.contains(&version),
             false => self.reissued == Some(version.origin),
         }
     }

@@ -83,7 +83,7 @@ impl Judge {
             }
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
             if node.is_alone() {
-                self.reset_alone(run, counter, state.base.as_ref());
+                self.reset_alone(run, counter, state.base.as_ref(), now.wall);
             } else if let Some(base) = &state.base {
                 let newest = self.counts.bases.entry((run, counter)).or_insert_with(|| Reset::of(base));
                 *newest = (*newest).max(Reset::of(base));
@@ -94,13 +94,19 @@ impl Judge {
 
     /// Who is alone collects its deletes at once: nobody has seen anything. What others wrote before and show it later
     /// did not know of them, nor does it any more.
-    fn reset_alone(&mut self, run: RunId, counter: u64, base: Option<&Base<'_>>) {
+    fn reset_alone(&mut self, run: RunId, counter: u64, base: Option<&Base<'_>>, wall: WallMs) {
         let Counts { added, bases, .. } = &mut self.counts;
+        let mut forgo = |leaves: &dyn Fn(Version) -> bool| {
+            added.retain(|of| of.run != run || of.counter != counter || leaves(of.since));
+        };
         match base.map(Reset::of) {
-            None => _ = bases.remove(&(run, counter)),
+            // With one that has ended goes what was added to it.
+            None => {
+                bases.remove(&(run, counter)).inspect(|gone| forgo(&|since| gone.leaves(since, wall)));
+            }
             Some(reset) => {
                 bases.insert((run, counter), reset);
-                added.retain(|of| of.run != run || of.counter != counter || of.since > reset.version);
+                forgo(&|since| since > reset.version);
             }
         }
     }
