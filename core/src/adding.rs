@@ -71,7 +71,8 @@ impl Replica {
     pub(crate) fn meet_counter(&mut self, now: Now, record: &Record<'_>, claims: &Known) -> Result<(), OriginsFull> {
         let key = record.key;
         let own = self.own();
-        let theirs = Counter::of(record);
+        let mut theirs = Counter::of(record);
+        theirs.folds.retain(|fold| self.is_claimed_fold(fold));
         let retired = self.origins.retired();
         let is_claimed = |version: Version| claims.covers(version, retired);
         let stands = self.store.get(key);
@@ -95,12 +96,8 @@ impl Replica {
             if self.is_claimed_fold(&fold) {
                 continue;
             }
-            // Of what is added up in there the cluster knows that much, from before it went on without this node.
-            let is_in = |part: &&Part| {
-                part.oldest() >= fold.oldest && retired.folds(part.origin).is_some_and(|entry| fold.has(entry))
-            };
-            let known = theirs.parts.iter().filter(is_in).map(|part| part.total).fold(0, i128::wrapping_add);
-            surplus = Some(surplus.unwrap_or(0).wrapping_add(fold.total.wrapping_sub(known)));
+            // Of what is folded on one side alone the other knows nothing.
+            surplus = Some(surplus.unwrap_or(0).wrapping_add(fold.total));
         }
         let newest = theirs.base.map(|base| base.version);
         counter.base.take_if(|base| newest >= Some(base.version) || is_claimed(base.version));
@@ -127,13 +124,13 @@ impl Replica {
         let is_claimed = |version: Version| claims.covers(version, self.origins.retired());
         let entry = |origin| entry_of(&self.origins, self.foretold.as_ref(), origin);
         let is_folded =
-            |part: &Part| entry(part.origin).is_some_and(|entry| theirs.folds.iter().any(|fold| fold.has(entry)));
+            |part: &Part| entry(part.origin).is_some_and(|entry| theirs.folds.iter().any(|fold| fold.has(part, entry)));
         let is_reset = |part: &Part| {
             let is_there = theirs.parts.iter().any(|of| of.origin == part.origin);
             is_claimed(part.version()) && !is_there && !is_folded(part)
         };
         let is_fold_reset = |fold: &Fold| {
-            let is_in = |part: &Part| entry(part.origin).is_some_and(|entry| fold.has(entry));
+            let is_in = |part: &Part| entry(part.origin).is_some_and(|entry| fold.has(part, entry));
             let is_there = theirs.folds.iter().any(|of| of.era == fold.era) || theirs.parts.iter().any(is_in);
             self.is_claimed_fold(fold) && !is_there
         };
@@ -159,6 +156,15 @@ impl Replica {
         self.replace_counter(key, &counter);
     }
 
+    /// Lets go of what is folded in the counter at `key` and no ledger here tells of.
+    pub(crate) fn drop_strays(&mut self, key: &[u8]) {
+        let Some(stands) = self.store.get(key) else { return };
+        let cell = stands.value.map(<[u8]>::to_vec);
+        let mut counter = Counter::of(&Record { key, value: cell.as_deref(), ..stands });
+        counter.folds.retain(|fold| self.covers_fold(fold));
+        self.replace_counter(key, &counter);
+    }
+
     /// Puts `counter` in the place of what stands, which a merge would only add to.
     fn replace_counter(&mut self, key: &[u8], counter: &Counter<'_>) {
         self.store.take_out(key);
@@ -180,5 +186,28 @@ impl Replica {
         let deadline = written.base.and_then(|base| base.deadline);
         written.put_cell(&mut cell);
         self.take_stamped(now, &Record { key, value: Some(&cell), is_counter: true, deadline, version });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::Exposure;
+    use crate::retired::Entry;
+    use crate::store::SLOTS;
+    use crate::time::{Mono, WallMs};
+    use crate::version::{Hlc, OriginId};
+
+    #[test]
+    fn what_this_run_adds_is_not_folded_whatever_it_is_told() {
+        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
+        assert_eq!(replica.add(now, b"c", 5), Ok(5));
+        let entry = |origin, last| Entry { origin: OriginId(origin), last, parted: 7, after: Hlc::ZERO };
+        assert!(!replica.retire(entry(1, replica.own_last())));
+        assert!(replica.retire(entry(2, Hlc(9))));
+        let stable = Known { retired: 2, ..Known::default() };
+        let folded: usize = (0..SLOTS).map(|slot| replica.fold(slot, &stable, 7).folded).sum();
+        assert_eq!((folded, replica.add(now, b"c", 5)), (0, Ok(10)));
     }
 }

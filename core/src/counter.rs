@@ -134,7 +134,7 @@ impl Part {
 }
 
 impl Fold {
-    fn new(part: &Part, Folds { era, number }: Folds) -> Self {
+    fn new(part: &Part, Folds { era, number, .. }: Folds) -> Self {
         Self { era, number, total: part.total, oldest: part.oldest(), newest: part.version() }
     }
 
@@ -144,14 +144,9 @@ impl Fold {
         (self.era.hash, self.number)
     }
 
-    /// What its ledger must say.
-    pub(crate) fn folds(&self) -> Folds {
-        Folds { era: self.era, number: self.number }
-    }
-
-    /// Whether what a run with this entry added is in it, or was reset.
-    pub(crate) fn has(&self, entry: Folds) -> bool {
-        self.era == entry.era && entry.number <= self.number
+    /// Whether it has `part`, or that was reset; its run has this entry.
+    pub(crate) fn has(&self, part: &Part, entry: Folds) -> bool {
+        self.era == entry.era && entry.number <= self.number && part.since > entry.after
     }
 }
 
@@ -207,7 +202,7 @@ impl<'a> Counter<'a> {
         let (base, folds) = (self.base.as_ref(), &mut self.folds);
         folds.retain(|fold| counts_on(base, fold.oldest));
         let is_folded = |part: &Part| {
-            !folds.is_empty() && entry(part.origin).is_some_and(|entry| folds.iter().any(|fold| fold.has(entry)))
+            !folds.is_empty() && entry(part.origin).is_some_and(|entry| folds.iter().any(|fold| fold.has(part, entry)))
         };
         self.parts.retain(|part| counts_on(base, part.oldest()) && !is_folded(part));
     }
@@ -218,13 +213,16 @@ impl<'a> Counter<'a> {
         if self.holds_ended() {
             return 0;
         }
-        let parts = std::mem::take(&mut self.parts);
+        let (parts, folds) = (std::mem::take(&mut self.parts), self.folds.clone());
         let before = parts.len();
         for part in parts {
-            let Some(entry) = entry(&part) else {
+            let Some(entry) = entry(&part).filter(|entry| part.since > entry.after) else {
                 self.parts.push(part);
                 continue;
             };
+            if folds.iter().any(|fold| fold.has(&part, entry)) {
+                continue;
+            }
             let mut fold = Fold::new(&part, entry);
             if let Ok(at) = self.folds.binary_search_by_key(&fold.era, |fold| fold.era) {
                 let with = self.folds.remove(at);

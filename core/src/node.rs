@@ -6,6 +6,7 @@ use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::command::{Command, Reply};
 use crate::config::Config;
 use crate::conflicts::{CONFLICTS_MAX, Conflict, LEDGER_BYTES_MAX};
+use crate::counter::Part;
 use crate::execute::{Flow, execute};
 use crate::origins::ORIGINS_MAX;
 use crate::rand::Rand;
@@ -411,10 +412,11 @@ impl Node {
         }
     }
 
-    /// Whether what `origin` added to counters is folded once all members have its entry of the ledger.
+    /// Whether `part` is folded once all members have the entry of its run in the ledger.
     #[must_use]
-    pub fn is_folded(&self, origin: OriginId) -> bool {
-        self.replica.origins.retired().folds(origin).is_some()
+    pub fn folds(&self, part: &Part) -> bool {
+        let entry = self.replica.origins.retired().folds_under(self.repl.parted(), part.origin);
+        entry.is_some_and(|entry| part.since > entry.after)
     }
 
     /// Parts of counters that were folded so far.

@@ -112,6 +112,8 @@ pub(crate) struct Replica {
     pub(crate) sweeping: Option<Claims>,
     /// The ledger that its sender has told, if it told any; kept until a sweep is whole, for what it has folded.
     pub(crate) foretold: Option<Retired>,
+    /// Since when there may be folds here that only `foretold` tells of.
+    pub(crate) strays: Option<Mono>,
     /// How long the sender's ledger is.
     pub(crate) swept_len: u32,
     /// Off until the first peer is known: a node on its own pays nothing for a tail.
@@ -150,6 +152,7 @@ impl Replica {
             refused: None,
             sweeping: None,
             foretold: None,
+            strays: None,
             swept_len: 0,
             tail_on: false,
             reaped: Reaped::default(),
@@ -293,8 +296,14 @@ impl Replica {
         news.leave_out(|version| self.covers(version));
         // A fold of entries that nobody has told comes again with the sweep that tells them.
         news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
-        let Self { store, origins, foretold, .. } = self;
-        store.merge_counter(record, news, |origin| entry_of(origins, foretold.as_ref(), origin))
+        if !news.folds.is_empty() {
+            self.strays.get_or_insert(now);
+        }
+        let Self { store, origins, foretold, own, reissued, .. } = self;
+        // Whatever is foretold, this run is up, and its part is its own.
+        let is_own = |origin| origin == *own || Some(origin) == *reissued;
+        let entry = |origin| entry_of(origins, foretold.as_ref(), origin).filter(|_| !is_own(origin));
+        store.merge_counter(record, news, entry)
     }
 
     /// Whether there is something in `record` that this node's frontier does not cover.
@@ -436,13 +445,15 @@ impl Replica {
         })
     }
 
-    /// Folds what ended runs, of which `stable` says that all members hold everything, added to the counters of `slot`.
-    pub(crate) fn fold(&mut self, slot: u16, stable: &Known) -> Folding {
+    /// Folds what ended runs, of which `stable` says that all members hold everything, added to the counters of `slot`,
+    /// while those have `parted` who had when the runs were retired.
+    pub(crate) fn fold(&mut self, slot: u16, stable: &Known, parted: u32) -> Folding {
         let Self { store, origins, .. } = self;
         let retired = origins.retired();
         store.fold(slot, |part| {
             let is_stable = part.hlc <= retired.last_within(stable.retired, part.origin);
-            retired.folds(part.origin).filter(|entry| is_stable && entry.number <= stable.retired)
+            let entry = retired.folds_under(parted, part.origin)?;
+            (is_stable && entry.number <= stable.retired && part.since > entry.after).then_some(entry)
         })
     }
 

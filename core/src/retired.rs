@@ -23,10 +23,15 @@
 //! is that an entry's number means the same to all.
 //!
 //! What retired runs added to a counter is *folded* into one number (see [`counter`](crate::counter)), an *era* at a
-//! time: the entries one after another that were appended under one roster. Who is forgotten and returns compares what
-//! it has with what the cluster has, and nothing that was folded can be taken apart again; but whoever parts changes
-//! its roster first, so an era is in the part of the log that both have or is one side's alone, never half of each. A
-//! run that may still be up somewhere, and come back with more of it than the cluster knows, is in no era: its parts
+//! time: the entries that were appended while the same members had lost their seats, and as long as that is so. Who is
+//! forgotten and returns compares what it has with what the cluster has, and nothing that was folded can be taken apart
+//! again. So it must be known on both sides or on one alone:
+//!
+//! - What is folded of an era all members of that time have stated to have, whatever side they are on by now.
+//! - Once somebody has lost a seat, only what was begun after all that are left had stated that is folded, which no
+//!   other side has seen; what was begun before stays as it is.
+//!
+//! A run that may still be up somewhere, and come back with more of it than the cluster knows, is in no era: its parts
 //! stay. One is in an era if another run of its member answers at its address; should it be up all the same, it is told
 //! that it is over.
 
@@ -53,6 +58,8 @@ pub(crate) struct Retired {
     entries: Vec<Numbered>,
     /// By origin: the number of its newest entry.
     numbers: BTreeMap<OriginId, u32>,
+    /// The era of the newest entry that is in one.
+    newest: Option<(u32, u32)>,
 }
 
 /// What is said of a run that ended.
@@ -61,8 +68,10 @@ pub(crate) struct Entry {
     pub(crate) origin: OriginId,
     /// The stamp of its newest record.
     pub(crate) last: Hlc,
-    /// A name of the roster under which it was retired; 0 if what it added to counters stays as it is.
-    pub(crate) roster: u32,
+    /// A name of who had lost their seats when it was retired; 0 if what it added to counters stays as it is.
+    pub(crate) parted: u32,
+    /// What it had begun to add up to here stays as it is, too.
+    pub(crate) after: Hlc,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +90,8 @@ pub(crate) struct Folds {
     pub(crate) era: Mark,
     /// The number of the run's entry.
     pub(crate) number: u32,
+    /// What it began to add later than this is folded.
+    pub(crate) after: Hlc,
 }
 
 impl Retired {
@@ -129,16 +140,19 @@ impl Retired {
 
     /// Appends an entry. False if there is no room, or if the origin is retired up to there.
     pub(crate) fn append(&mut self, entry: Entry) -> bool {
-        let Entry { origin, last, roster } = entry;
+        let Entry { origin, last, parted, after } = entry;
         if self.is_full() || last <= self.last_of(origin) {
             return false;
         }
         let mut hasher = SipHasher13::new();
-        for word in [self.mark().hash, origin.0, last.0, roster.into()] {
+        for word in [self.mark().hash, origin.0, last.0, parted.into(), after.0] {
             hasher.write(&word.to_le_bytes());
         }
-        let before = self.entries.last().filter(|before| before.entry.roster == roster);
-        let era = if roster == 0 { 0 } else { before.map_or(self.len() + 1, |before| before.era) };
+        let before = self.newest.filter(|(of, _)| *of == parted);
+        let era = if parted == 0 { 0 } else { before.map_or(self.len() + 1, |(_, era)| era) };
+        if parted != 0 {
+            self.newest = Some((parted, era));
+        }
         // 0 is the hash of the empty ledger.
         self.entries.push(Numbered { entry, hash: hasher.finish() | 1, era });
         self.numbers.insert(origin, self.len());
@@ -159,14 +173,26 @@ impl Retired {
     /// Where `origin` is, if what it added to counters is folded.
     pub(crate) fn folds(&self, origin: OriginId) -> Option<Folds> {
         let number = self.number_of(origin)?;
-        let first = self.entries[number as usize - 1].era;
+        let Numbered { entry, era: first, .. } = self.entries[number as usize - 1];
         let at = first.checked_sub(1)?;
-        Some(Folds { era: Mark { len: first, hash: self.entries[at as usize].hash }, number })
+        Some(Folds { era: Mark { len: first, hash: self.entries[at as usize].hash }, number, after: entry.after })
     }
 
-    /// Whether this ledger says all that was folded there.
-    pub(crate) fn holds(&self, folded: Folds) -> bool {
-        folded.number <= self.len() && self.continues(folded.era)
+    /// As [`folds`](Self::folds), while those have lost their seats who had then.
+    pub(crate) fn folds_under(&self, parted: u32, origin: OriginId) -> Option<Folds> {
+        self.folds(origin).filter(|folds| self.entries[folds.number as usize - 1].entry.parted == parted)
+    }
+
+    /// What the entries of the newest era say that is folded of their runs, if those had `parted` then: what was begun
+    /// later than this.
+    pub(crate) fn after(&self, parted: u32) -> Option<Hlc> {
+        let (_, era) = self.newest.filter(|(of, _)| *of == parted)?;
+        Some(self.entries[era as usize - 1].entry.after)
+    }
+
+    /// Whether this ledger says all that was folded of an era up to a number.
+    pub(crate) fn holds(&self, era: Mark, number: u32) -> bool {
+        number <= self.len() && self.continues(era)
     }
 
     /// The ledger that has `entries` behind the first `len` of this one.
@@ -183,8 +209,8 @@ impl Retired {
 mod tests {
     use super::*;
 
-    fn entry(origin: u64, last: u64, roster: u32) -> Entry {
-        Entry { origin: OriginId(origin), last: Hlc(last), roster }
+    fn entry(origin: u64, last: u64, parted: u32) -> Entry {
+        Entry { origin: OriginId(origin), last: Hlc(last), parted, after: Hlc::ZERO }
     }
 
     fn ledger(entries: &[(u64, u64)]) -> Retired {
@@ -241,19 +267,21 @@ mod tests {
     }
 
     #[test]
-    fn an_era_is_what_was_retired_under_one_roster() {
+    fn an_era_is_what_was_retired_while_the_same_had_lost_their_seats() {
         let mut retired = Retired::default();
-        for (origin, roster) in [(1, 7), (2, 7), (3, 8), (4, 0), (5, 8), (6, 8)] {
-            assert!(retired.append(entry(origin, 10, roster)));
+        for (origin, parted) in [(1, 7), (2, 7), (3, 8), (4, 0), (5, 8), (6, 7)] {
+            assert!(retired.append(entry(origin, 10, parted)));
         }
         let era = |origin| retired.folds(OriginId(origin)).map(|folds| (folds.era.len, folds.number));
         assert_eq!([1, 2, 3, 4, 5, 6, 9].map(era), {
-            [Some((1, 1)), Some((1, 2)), Some((3, 3)), None, Some((5, 5)), Some((5, 6)), None]
+            [Some((1, 1)), Some((1, 2)), Some((3, 3)), None, Some((3, 5)), Some((6, 6)), None]
         });
-        let (short, other) = (retired.extended(5, &[]), retired.extended(4, &[entry(6, 10, 8)]));
+        let (short, other) = (retired.extended(5, &[]), retired.extended(2, &[entry(5, 10, 8)]));
         let [five, six] = [5, 6].map(|origin| retired.folds(OriginId(origin)).unwrap());
-        assert!(retired.holds(six) && short.holds(five) && !short.holds(six));
-        assert!(!other.holds(five), "of another log");
+        let holds = |ledger: &Retired, folds: Folds| ledger.holds(folds.era, folds.number);
+        assert!(holds(&retired, six) && holds(&short, five) && !holds(&short, six));
+        assert!(!holds(&other, five), "of another log");
+        assert_eq!((retired.folds_under(8, OriginId(5)), retired.folds_under(7, OriginId(5))), (Some(five), None));
         // Who goes on may bring more than was folded.
         assert!(retired.append(entry(1, 11, 0)));
         assert_eq!(retired.folds(OriginId(1)), None);

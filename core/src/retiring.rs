@@ -85,9 +85,13 @@ impl Replica {
         self.origins.find(origin).is_some() || self.store.has_written(origin)
     }
 
-    /// Takes `entry`, which is held, into the ledger. False if it was there, or if there is no room.
+    /// Takes `entry`, which is held, into the ledger. False if it was there, if there is no room, or if it cannot be.
     pub(crate) fn retire(&mut self, entry: Entry) -> bool {
         let keeps = self.is_own(entry.origin);
+        if keeps && entry.parted != 0 {
+            // This run is up. If it is over, those who know that tell it so.
+            return false;
+        }
         let is_news = self.origins.retire(entry, keeps);
         if is_news {
             self.reaped.retire(entry.origin, self.origins.retired());
@@ -97,12 +101,12 @@ impl Replica {
 
     /// Whether all that is in `fold` is held: it adds nothing to what the ledger says.
     pub(crate) fn covers_fold(&self, fold: &Fold) -> bool {
-        self.origins.retired().holds(fold.folds())
+        self.origins.retired().holds(fold.era, fold.number)
     }
 
     /// Whether the sender of a sweep has told all that is in `fold`.
     pub(crate) fn is_foretold(&self, fold: &Fold) -> bool {
-        self.foretold.as_ref().is_some_and(|ledger| ledger.holds(fold.folds()))
+        self.foretold.as_ref().is_some_and(|ledger| ledger.holds(fold.era, fold.number))
     }
 
     /// Whether the sender of the sweep under way holds all that is in `fold`.
@@ -180,7 +184,11 @@ impl Replica {
             // A member that comes back takes up the claims and nothing else: see `take_up`.
             if !self.is_returning() {
                 self.adopt(swept);
-                self.foretold = None;
+                // One that was cut may have told more.
+                let retired = self.origins.retired();
+                if self.foretold.as_ref().is_none_or(|foretold| retired.continues(foretold.mark())) {
+                    (self.foretold, self.strays) = (None, None);
+                }
                 for (origin, hlc) in claims.iter() {
                     self.origins.claim(*origin, *hlc, now);
                 }
@@ -238,7 +246,9 @@ impl Replica {
         }
         let has = (self.origins.retired().len() - swept.from) as usize;
         for entry in swept.told.iter().skip(has) {
-            self.retire(*entry);
+            if !self.retire(*entry) {
+                break;
+            }
         }
     }
 

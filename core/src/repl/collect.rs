@@ -77,6 +77,8 @@ pub(super) struct Collector {
 #[derive(Debug)]
 struct Round {
     stable: Known,
+    /// Who had lost their seats, by a name.
+    parted: u32,
     slot: u16,
     oldest: Option<Hlc>,
     /// Whether it folds, too.
@@ -86,8 +88,11 @@ struct Round {
     parts_folded: u64,
 }
 
-/// How long what could not be folded waits: until the deadline of a base has passed, mostly, and that for a minute.
-const REFOLD_MS: u64 = 60_000;
+/// How long what could not be folded waits: until the deadline of a base has passed, mostly.
+const REFOLD_MS: u64 = 10 * 60_000;
+
+/// Entries that take as long to look at as one part does to fold.
+const FOLDED_WEIGHT: usize = 16;
 
 impl Vouch {
     /// Takes in a statement. One that is not covered yet is waited for: under steady writes the newest never is.
@@ -155,7 +160,15 @@ impl Collector {
                 self.oldest = None;
                 return false;
             }
-            self.round = Some(Round { stable, slot: 0, oldest: None, folds, left: false, parts_folded: 0 });
+            self.round = Some(Round {
+                stable,
+                parted: roster.parted().0,
+                slot: 0,
+                oldest: None,
+                folds,
+                left: false,
+                parts_folded: 0,
+            });
         }
         let Some(round) = &mut self.round else { return false };
         self.collected += round.step(cx.replica);
@@ -212,8 +225,8 @@ impl Round {
             let graves = replica.collect(self.slot, &self.stable, &mut count);
             entries = entries.saturating_sub(graves.looked_at);
             if self.folds {
-                let folding = replica.fold(self.slot, &self.stable);
-                entries = entries.saturating_sub(folding.looked_at);
+                let folding = replica.fold(self.slot, &self.stable, self.parted);
+                entries = entries.saturating_sub(folding.looked_at + FOLDED_WEIGHT * folding.folded);
                 self.parts_folded += folding.folded as u64;
                 self.left |= folding.left;
             }
@@ -233,6 +246,11 @@ impl Replication {
     /// Tombstones and husks taken out so far.
     pub(crate) fn collected(&self) -> u64 {
         self.collector.collected()
+    }
+
+    /// A name of those who have lost their seats.
+    pub(crate) fn parted(&self) -> u32 {
+        self.roster.parted().0
     }
 
     /// Parts of counters folded so far.

@@ -475,16 +475,13 @@ impl Replication {
         }
         self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), |origin| cx.replica.uses(origin));
         self.members.writes_as(peer.run, status.origin);
-        if !cx.replica.is_returning() && cx.replica.origins.retired().folds(status.origin).is_some() {
-            // What it added is folded, and what it adds to that would be told from it by nobody.
-            let (reason, name) = (Reason::Fenced, cx.config.name.as_str());
-            peer::emit_refused(&Refusal { reason, run: self.run, name, text: FENCED }, link.staged.out());
-            return Err(Stop::Refuse);
-        }
+        self.check_over(conn, cx)?;
+        let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return Err(Stop::Closed) };
         let own = cx.replica.own();
         self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         // Who merely dialed us is not asked for anything, and fills no table.
-        let sources = matches!(link.role, Role::Pull(_)).then_some([&peer.frontier, &peer.settled]);
+        let pulls = self.links.get(&conn).is_some_and(|link| matches!(link.role, Role::Pull(_)));
+        let sources = pulls.then_some([&peer.frontier, &peer.settled]);
         for (origin, hlc) in sources.into_iter().flatten().flat_map(|claims| claims.iter()) {
             if *hlc > cx.replica.origins.frontier(*origin) && cx.replica.origins.open(*origin, now.mono).is_none() {
                 return Err(Stop::Close(Close::Refused));
@@ -494,10 +491,24 @@ impl Replication {
         Ok(())
     }
 
+    /// Tells a peer that its run is over, if what that had added is folded: nobody would tell from that what it adds to
+    /// it.
+    fn check_over(&mut self, conn: ConnId, cx: &Context<'_>) -> Result<(), Stop> {
+        let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
+        let is_over = |peer: &Peer| cx.replica.origins.retired().folds(peer.origin).is_some();
+        if cx.replica.is_returning() || !link.peer.as_ref().is_some_and(is_over) {
+            return Ok(());
+        }
+        let (reason, name) = (Reason::Fenced, cx.config.name.as_str());
+        peer::emit_refused(&Refusal { reason, run: self.run, name, text: FENCED }, link.staged.out());
+        Err(Stop::Refuse)
+    }
+
     /// A heartbeat that states nothing new.
     fn on_alive(&mut self, now: Now, conn: ConnId, clocks: Clocks, cx: &mut Context<'_>) -> Result<(), Stop> {
         let peer = self.links.get_mut(&conn).and_then(|link| link.peer.as_mut()).filter(|peer| peer.stated);
         peer.ok_or(Stop::Close(Close::Malformed))?.stands_by(now, clocks);
+        self.check_over(conn, cx)?;
         self.on_stated(now, conn, cx);
         Ok(())
     }

@@ -152,6 +152,10 @@ impl Members {
 
     /// `run` says as which origin it writes.
     pub(crate) fn writes_as(&mut self, run: OriginId, origin: OriginId) {
+        let is_anothers = |of: &Answered| of.run != run && (of.run == origin || of.origin == origin);
+        if self.targets.iter().filter_map(|target| target.answered.as_ref()).any(is_anothers) {
+            return;
+        }
         let answered = self.targets.iter_mut().filter_map(|target| target.answered.as_mut());
         answered.filter(|answered| answered.run == run).for_each(|answered| answered.origin = origin);
     }
@@ -349,6 +353,17 @@ mod tests {
         assert_eq!(admit(3, 12, None, false), Admission::Admitted);
         assert_eq!(admit(3, 12, at, true), Admission::Admitted);
         assert_eq!(admit(2, 9, None, false), Admission::Fenced);
+    }
+
+    #[test]
+    fn who_says_that_it_writes_as_another_ends_nobody() {
+        let mut members = Members::new(&["b:1".into(), "c:1".into()], Mono(0));
+        let (b, c) = (members.next_dial(Mono(0), |_| false), members.next_dial(Mono(0), |_| false));
+        assert_eq!(members.admit("b", member(1, 10), b, false, Mono(0)), Admission::Admitted);
+        assert_eq!(members.admit("c", member(5, 10), c, false, Mono(0)), Admission::Admitted);
+        members.writes_as(OriginId(5), OriginId(1));
+        assert_eq!(members.admit("c", member(6, 11), c, false, Mono(0)), Admission::Admitted);
+        assert!(members.has_ended(OriginId(5)) && !members.has_ended(OriginId(1)));
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub use scrub::Scrubbed;
 pub(crate) use scrub::Scrubber;
 pub(crate) use seats::NotForgotten;
 use seats::tell_roster;
+use walk::Walk;
 pub(crate) use writers::Writers;
 
 /// Links by connection: a bounded, ordered table, so that nothing depends on a hash.
@@ -91,6 +92,8 @@ pub(crate) struct Replication {
     /// When members were last looked for that are away for too long.
     looked_for_absent: Mono,
     collector: Collector,
+    /// How far letting go of stray folds has come.
+    strays: Option<Walk>,
     leave: Leave,
     /// What was here when this node was asked to leave.
     held_at_leave: Claims,
@@ -120,6 +123,7 @@ impl Replication {
             roster: Roster::default(),
             looked_for_absent: now.mono,
             collector: Collector::new(now.mono),
+            strays: None,
             leave: Leave::default(),
             held_at_leave: Claims::default(),
             scrub: Scrubber::default(),
@@ -337,6 +341,7 @@ impl Replication {
     fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
         let reissuing = self.step_reissue(now, cx);
         let announcing = self.orphans.step(now, &self.links, &self.members, &self.intake, cx);
+        let dropping = self.step_strays(now, cx);
         let expiring = match cx.replica.refused {
             None => cx.replica.store.expire(now.wall),
             // A clock that is too far ahead would expire what the others still serve.
@@ -345,7 +350,7 @@ impl Replication {
         let freeing = cx.replica.store.free_origins();
         self.settle_vouches(cx.replica);
         let collecting = self.collector.step(now, (&self.roster, &self.links, self.retirement.settled()), cx);
-        reissuing | announcing | expiring | freeing | collecting
+        reissuing | announcing | dropping | expiring | freeing | collecting
     }
 
     fn plan_deadline(&mut self, now: Now, walking: bool, cx: &Context<'_>) {

@@ -9,11 +9,13 @@
 //! orphans ever went: `sim/regressions/a-delete-that-a-dead-run-left-behind`.)
 
 use crate::boundary::{Close, ConnId};
+use crate::counter::Counter;
 use crate::origins::{Claims, Origin};
+use crate::record::Record;
 use crate::repl::collect::pulled_from;
 use crate::repl::frames::Stop;
 use crate::repl::leave::Leave;
-use crate::repl::link::{Link, Peer};
+use crate::repl::link::{Link, Peer, Role};
 use crate::repl::staged::Staged;
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica};
@@ -40,6 +42,8 @@ pub(super) struct Retirement {
     told_full: bool,
     /// The run with orphans that is about to be retired.
     closing: Option<Closing>,
+    /// Who had lost their seats when all members had last stated that, and a stamp above all of theirs then.
+    parted: Option<(u32, Hlc)>,
 }
 
 /// A run with orphans, which all members have announced.
@@ -55,7 +59,15 @@ struct Closing {
 
 impl Retirement {
     pub(super) fn new(now: Mono) -> Self {
-        Self { settled: Vec::new(), replaced: Vec::new(), next: now, bound: now, told_full: false, closing: None }
+        Self {
+            settled: Vec::new(),
+            replaced: Vec::new(),
+            next: now,
+            bound: now,
+            told_full: false,
+            closing: None,
+            parted: None,
+        }
     }
 
     /// Origins that no member has a link with, as of the last look.
@@ -78,6 +90,7 @@ impl Replication {
         self.retirement.next = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
         self.look_for_bound(now, cx);
         self.look_for_ended(cx);
+        self.look_for_parted(cx);
         if self.retirement.settled.is_empty() || self.leave != Leave::No {
             return;
         }
@@ -98,8 +111,8 @@ impl Replication {
             agreed.into_iter().partition(|(origin, held)| *held == cx.replica.origins.frontier(*origin));
         agreed.extend(self.close_orphaned(&orphaned, cx));
         for (origin, last) in &agreed {
-            let (origin, last, roster) = (*origin, *last, self.folding_roster(*origin));
-            if cx.replica.retire(Entry { origin, last, roster }) {
+            let (origin, last, (parted, after)) = (*origin, *last, self.folding(*origin));
+            if cx.replica.retire(Entry { origin, last, parted, after }) {
                 tracing::info!(%origin, "a run that ended is known everywhere, and retired");
             }
         }
@@ -110,12 +123,29 @@ impl Replication {
         }
     }
 
-    /// The roster as an entry for `origin` names it: 0 unless some member has found another run in its place. Else it
-    /// may still be up somewhere, and come back with more than the cluster has of it.
-    fn folding_roster(&self, origin: OriginId) -> u32 {
+    /// Notes from when on nobody hears of what is written here but those who have a seat: all have stated so.
+    fn look_for_parted(&mut self, cx: &Context<'_>) {
+        let (parted, is_any) = self.roster.parted();
+        if let Some(after) = cx.replica.origins.retired().after(parted) {
+            // Said by who appended before.
+            self.retirement.parted = Some((parted, after));
+        }
+        if self.retirement.parted.is_some_and(|(of, _)| of == parted) {
+            return;
+        }
+        let hash = self.roster.hash();
+        let stated = self.others(cx).map(|peer| peer.filter(|peer| peer.roster == hash).map(|peer| peer.clocks.hlc));
+        let newest = stated.collect::<Option<Vec<_>>>().map(|all| all.into_iter().max().unwrap_or(Hlc::ZERO));
+        let after = newest.map(|newest| if is_any { newest.max(cx.replica.clock()) } else { Hlc::ZERO });
+        self.retirement.parted = after.map(|after| (parted, after));
+    }
+
+    /// Under what name what `origin` added is folded, and what of it: nothing unless some member has found another run
+    /// in its place. Else it may still be up somewhere, and come back with more than the cluster has of it.
+    fn folding(&self, origin: OriginId) -> (u32, Hlc) {
         let mut peers = self.links.values().filter_map(|link| link.peer.as_ref());
         let is_over = self.members.has_ended(origin) || peers.any(|peer| peer.replaced.get(origin).is_some());
-        if is_over { (self.roster.hash() as u32).max(1) } else { 0 }
+        self.retirement.parted.filter(|_| is_over).unwrap_or((0, Hlc::ZERO))
     }
 
     /// Gives up waiting for a ledger that nobody has any more.
@@ -213,6 +243,8 @@ impl Replication {
         view: &EntriesView<'_>,
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
+        let answering = self.links.values().filter(|link| matches!(link.role, Role::Pull(_)));
+        let answering: Vec<_> = answering.filter_map(|link| link.peer.as_ref()).map(|peer| peer.origin).collect();
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
         let Some(peer) = &mut link.peer else { return Err(Stop::Close(Close::Malformed)) };
         if cx.replica.is_returning() {
@@ -229,6 +261,10 @@ impl Replication {
         peer.foretold = None;
         let news = told.into_iter().skip(has as usize);
         for entry in news {
+            if entry.parted != 0 && answering.contains(&entry.origin) {
+                tracing::warn!(origin = %entry.origin, "a run that answers at its address was said to be over");
+                break;
+            }
             if entry.last > cx.replica.origins.frontier(entry.origin) {
                 peer.foretold = Some((entry.origin, entry.last));
                 break;
@@ -242,6 +278,34 @@ impl Replication {
         }
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         Ok(())
+    }
+
+    /// Lets go of folds that a sweep brought which was cut, of entries that nobody linked has: as long as the ledger is
+    /// with somebody, a sweep brings both again. True while there is more.
+    pub(super) fn step_strays(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let len = cx.replica.origins.retired().len();
+        let is_told = || self.links.values().filter_map(|link| link.peer.as_ref()).any(|peer| peer.retired.len > len);
+        let waits = |since: Mono| {
+            let under_way = cx.replica.sweeping.is_some() || self.intake.drops_streams() || cx.replica.is_returning();
+            under_way || now.mono.ms_since(since) < cx.config.timers.orphan_ms || is_told()
+        };
+        if cx.replica.strays.is_none_or(waits) {
+            self.strays = None;
+            return false;
+        }
+        // It is not to be taken up again behind what goes now.
+        self.intake.reset();
+        let walk = self.strays.get_or_insert_default();
+        let has_strays = |record: &Record<'_>| {
+            record.is_counter && Counter::of(record).folds.iter().any(|fold| !cx.replica.covers_fold(fold))
+        };
+        let keys = walk.step(&cx.replica.store, |_| false, has_strays);
+        let more = !walk.is_done();
+        keys.iter().for_each(|key| cx.replica.drop_strays(key));
+        if !more {
+            (self.strays, cx.replica.strays, cx.replica.foretold) = (None, None, None);
+        }
+        more
     }
 
     /// This node's ledger is of another cluster, whose members have come together with those of a greater one.

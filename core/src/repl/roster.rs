@@ -87,6 +87,20 @@ impl Roster {
         hasher.finish()
     }
 
+    /// A name of those who have lost their seat, never 0; and whether there are any.
+    pub(crate) fn parted(&self) -> (u32, bool) {
+        let mut lost = self.seats.iter().filter(|(name, seat)| seat.gone.is_some() && *name != NOBODY).peekable();
+        let is_any = lost.peek().is_some();
+        let mut hasher = SipHasher13::new();
+        for (name, seat) in lost {
+            hasher.write(&(name.len() as u64).to_le_bytes());
+            hasher.write(name.as_bytes());
+            hasher.write(&seat.version.hlc.0.to_le_bytes());
+            hasher.write(&seat.version.origin.0.to_le_bytes());
+        }
+        ((hasher.finish() as u32).max(1), is_any)
+    }
+
     /// Who has a seat, by name.
     pub(crate) fn members(&self) -> impl Iterator<Item = &str> {
         self.seats.iter().filter(|(_, seat)| seat.gone.is_none()).map(|(name, _)| name.as_str())

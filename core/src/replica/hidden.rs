@@ -74,6 +74,7 @@ impl Replica {
         self.home.clear();
         self.sweeping = None;
         self.foretold = None;
+        self.strays = None;
         self.reissued = None;
         self.superseded = None;
         self.tail.clear();

@@ -196,10 +196,10 @@ mod tests {
         store.get(b"key").as_ref().map(Counter::of).unwrap_or_default().count_at(WallMs(wall))
     }
 
-    /// What the ledger says: the runs 1 and 2 were retired under one roster, and 3 under another.
+    /// What the ledger says: the runs 2 and 1 were retired in one era, and 3 in another.
     fn entry(origin: OriginId) -> Option<Folds> {
-        let era = Mark { len: if origin.0 < 3 { 1 } else { 3 }, hash: 7 };
-        Some(Folds { era, number: u32::try_from(origin.0).ok()? })
+        let number = [2, 1, 3][usize::try_from(origin.0).ok()?.checked_sub(1)?];
+        Some(Folds { era: Mark { len: if number < 3 { 1 } else { 3 }, hash: 7 }, number, after: Hlc::ZERO })
     }
 
     /// Folds all parts of runs with numbers up to `number`, which is right once no older base can come any more.
@@ -223,7 +223,8 @@ mod tests {
             wall in 0..WALL_MS_MAX,
         ) {
             // All that comes later was stamped after what is folded; parts that go on are of runs that have not ended.
-            let is_later = |step: &Step| step.added.is_none_or(|(origin, _)| origin > number.into());
+            let goes_on = |origin| entry(OriginId(origin)).is_some_and(|entry| entry.number > number);
+            let is_later = |step: &Step| step.added.is_none_or(|(origin, _)| goes_on(origin));
             let later = later.into_iter().map(|Step { base, added }| {
                 let base = if base > 0 { base + 25 } else { 0 };
                 Step { base, added: added.map(|(origin, hlc)| (origin, hlc + 27)) }

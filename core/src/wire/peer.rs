@@ -770,7 +770,7 @@ mod tests {
     #[test]
     fn what_is_said_of_ledgers_comes_back() {
         let mark = Mark { len: 3, hash: 17 };
-        let entry = |origin, last, roster| Entry { origin: OriginId(origin), last: Hlc(last), roster };
+        let entry = |origin, last, parted| Entry { origin: OriginId(origin), last: Hlc(last), parted, after: Hlc(1) };
         let entries = [entry(9, 4, 0), entry(2, 5, 7)];
         let mut out = Vec::new();
         emit_retired_ask(mark, &mut out);

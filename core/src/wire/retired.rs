@@ -4,10 +4,10 @@ use crate::retired::{Entry, Mark, RETIRED_MAX};
 use crate::version::{Hlc, Version};
 use crate::wire::num::{Bytes, put_varint};
 
-/// Entries in one frame: 80 KiB.
+/// Entries in one frame: 112 KiB.
 pub(crate) const ENTRIES_MAX: usize = 4_096;
 
-const ENTRY_BYTES: usize = 20;
+const ENTRY_BYTES: usize = 28;
 
 /// Entries of a ledger in a frame, whole and in the ledger's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl EntriesView<'_> {
         let mut bytes = Bytes(self.bytes);
         (0..self.count).map_while(move |_| {
             let Version { hlc, origin } = bytes.version()?;
-            Some(Entry { origin, last: hlc, roster: bytes.u32()? })
+            Some(Entry { origin, last: hlc, parted: bytes.u32()?, after: Hlc(bytes.u64()?) })
         })
     }
 }
@@ -38,10 +38,11 @@ pub(crate) fn put_entries(out: &mut Vec<u8>, from: u32, entries: impl ExactSizeI
     let count = entries.len().min(ENTRIES_MAX);
     out.extend_from_slice(&from.to_le_bytes());
     put_varint(out, count as u64);
-    for Entry { origin, last, roster } in entries.take(count) {
+    for Entry { origin, last, parted, after } in entries.take(count) {
         out.extend_from_slice(&last.0.to_le_bytes());
         out.extend_from_slice(&origin.0.to_le_bytes());
-        out.extend_from_slice(&roster.to_le_bytes());
+        out.extend_from_slice(&parted.to_le_bytes());
+        out.extend_from_slice(&after.0.to_le_bytes());
     }
 }
 
@@ -67,7 +68,8 @@ mod tests {
     use crate::version::OriginId;
 
     fn entries(count: u64) -> Vec<Entry> {
-        let entry = |at| Entry { origin: OriginId(at ^ 0x55), last: Hlc(at), roster: at as u32 % 3 };
+        let entry =
+            |at| Entry { origin: OriginId(at ^ 0x55), last: Hlc(at), parted: at as u32 % 3, after: Hlc(at / 2) };
         (1..=count).map(entry).filter(|entry| entry.origin.0 != 0).collect()
     }
 
@@ -88,7 +90,7 @@ mod tests {
     fn what_no_ledger_has_is_refused() {
         let check = |from: u32, entry: (u64, u64)| {
             let mut out = Vec::new();
-            let entry = Entry { origin: OriginId(entry.0), last: Hlc(entry.1), roster: 7 };
+            let entry = Entry { origin: OriginId(entry.0), last: Hlc(entry.1), parted: 7, after: Hlc::ZERO };
             put_entries(&mut out, from, [entry].into_iter());
             Bytes(&out).entries().is_some()
         };

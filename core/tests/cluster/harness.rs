@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     pub(crate) replies: Vec<u8>,
     /// What nodes have sent to each other.
     pub(crate) sent_bytes: usize,
+    /// From one to another: the bytes that still pass. What comes behind them gets lost.
+    pub(crate) passes: Vec<(usize, usize, usize)>,
 }
 
 impl Cluster {
@@ -46,6 +48,7 @@ impl Cluster {
             now: START,
             replies: Vec::with_capacity(64 << 10),
             sent_bytes: 0,
+            passes: Vec::new(),
         };
         for turn in &mut cluster.turns {
             turn.event(Event::Opened { conn: CLIENT });
@@ -162,6 +165,15 @@ impl Cluster {
                 }
                 if self.ends[node][conn.0 as usize].is_some() {
                     self.sent_bytes += count;
+                }
+                if let Some((other, _)) = self.ends[node][conn.0 as usize]
+                    && let Some(pass) = self.passes.iter_mut().find(|pass| (pass.0, pass.1) == (node, other))
+                {
+                    pass.2 = pass.2.saturating_sub(count);
+                    if pass.2 == 0 {
+                        turn.sent(conn, count);
+                        continue;
+                    }
                 }
                 match self.ends[node][conn.0 as usize] {
                     Some((other, end)) if other < node => before[other].input(end, bytes),

@@ -4,6 +4,7 @@
 mod alloc;
 mod catch_up;
 mod conflicts;
+mod folding;
 mod harness;
 mod leaving;
 mod relay;

@@ -5,10 +5,10 @@ use kv_core::OriginId;
 use crate::harness::Cluster;
 
 /// What each of three names at its start.
-const PEERS: [&[&str]; 3] = [&[], &["a:1"], &["a:1"]];
+pub(crate) const PEERS: [&[&str]; 3] = [&[], &["a:1"], &["a:1"]];
 
 /// Lets time pass in steps in which everybody speaks.
-fn pass(cluster: &mut Cluster, ms: u64) {
+pub(crate) fn pass(cluster: &mut Cluster, ms: u64) {
     for _ in 0..ms / 100 {
         cluster.pass(100);
         cluster.settle();
@@ -16,7 +16,7 @@ fn pass(cluster: &mut Cluster, ms: u64) {
 }
 
 /// By node: the origins that it keeps accounts of, and how many it has retired.
-fn origins(cluster: &Cluster) -> Vec<(Vec<OriginId>, u32)> {
+pub(crate) fn origins(cluster: &Cluster) -> Vec<(Vec<OriginId>, u32)> {
     let look = |turn: &kv_core::Turn| {
         let mut accounts = Vec::new();
         turn.node().accounts(&mut |origin, _, _| accounts.push(origin));
@@ -150,111 +150,4 @@ fn a_member_that_comes_later_takes_the_ledger_with_its_sweep() {
     }
     let (accounts, retired) = &origins(&cluster)[2];
     assert!(accounts.len() <= 1 && *retired == 4, "{accounts:x?} {retired}");
-}
-
-/// The parts and folds of the counter `c` with each of three.
-fn cells(cluster: &Cluster) -> Vec<(usize, usize)> {
-    let look = |turn: &kv_core::Turn| {
-        let record = turn.node().peek(b"c").expect("the counter is there");
-        let counter = kv_core::Counter::of(&record);
-        (counter.parts.len(), counter.folds.len())
-    };
-    cluster.turns.iter().map(look).collect()
-}
-
-fn digests(cluster: &mut Cluster) -> Vec<String> {
-    let digest = |stats: String| stats.split("\"digest\":\"").nth(1).map(|rest| rest[..32].to_owned());
-    let digests: Vec<_> = (0..3).filter_map(|node| digest(cluster.ask(node, "STATS"))).collect();
-    assert_eq!(digests.len(), 3);
-    digests
-}
-
-#[test]
-fn a_counter_does_not_grow_with_restarts() {
-    let mut cluster = Cluster::of_three();
-    for round in 0..50 {
-        let node = round % 3;
-        assert_eq!(cluster.ask(node, "INCRBY c 3"), format!("{}", 3 * (round + 1)));
-        pass(&mut cluster, 600);
-        cluster.restart(node, PEERS[node]);
-        pass(&mut cluster, 6_000);
-        for node in 0..3 {
-            assert_eq!(cluster.ask(node, "GET c"), format!("{}", 3 * (round + 1)), "round {round}: {node}");
-        }
-        let all = digests(&mut cluster);
-        assert!(all.iter().all(|digest| *digest == all[0]), "round {round}: {all:?}");
-    }
-    // One number for what was retired before the roster was sealed, and one for all the rest.
-    assert_eq!(cells(&cluster), [(0, 2); 3]);
-    let why = cluster.ask(0, "WHY c");
-    assert!(why.contains("\"state\":\"counter\"") && why.contains("\"held_by\":[\"bb\",\"ccc\"]"), "{why}");
-    let stats = cluster.ask(0, "STATS");
-    assert!(stats.contains("\"found\":0,\"repaired\":0"), "{stats}");
-    // What is added from now on is added to that, and a reset leaves nothing of it.
-    assert_eq!(cluster.ask(1, "INCR c"), "151");
-    pass(&mut cluster, 600);
-    assert_eq!((cluster.ask(2, "GET c"), cells(&cluster)), ("151".to_owned(), vec![(1, 2); 3]));
-    assert_eq!(cluster.ask(2, "SET c 7"), "OK");
-    pass(&mut cluster, 600);
-    for node in 0..3 {
-        assert_eq!(cluster.ask(node, "INCR c"), format!("{}", 8 + node));
-        pass(&mut cluster, 600);
-    }
-    assert_eq!(cells(&cluster), [(3, 0); 3]);
-}
-
-/// Two pairs that were told to forget each other, and of which each has folded what ended runs had added: common ones,
-/// and ones of its own. Whoever comes back brings what only its side had, and nothing twice.
-#[test]
-fn what_two_sides_folded_apart_adds_up_when_they_meet() {
-    let nodes: [(&str, &[&str]); 4] = [("a", &[]), ("bb", &["a:1"]), ("ccc", &["a:1"]), ("dddd", &["ccc:1"])];
-    let mut cluster = Cluster::new(&nodes);
-    pass(&mut cluster, 2_000);
-    let mut sum = 0;
-    let mut add = |cluster: &mut Cluster, node: usize, key: &str| {
-        sum += 1;
-        let told = cluster.ask(node, &format!("INCRBY {key} 1"));
-        assert!(told.parse::<u32>().is_ok(), "{told}");
-        pass(cluster, 600);
-    };
-    // Known to all, and folded by all.
-    for (node, (_, peers)) in nodes.iter().enumerate() {
-        add(&mut cluster, node, "c");
-        cluster.restart(node, peers);
-        pass(&mut cluster, 6_000);
-    }
-    assert_eq!(cells(&cluster), vec![(0, 2); 4]);
-    // Of runs that go on, and end on one side only.
-    for node in 0..4 {
-        add(&mut cluster, node, "c");
-    }
-    for (near, far) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
-        cluster.cut(near, far);
-    }
-    pass(&mut cluster, 6_000);
-    for (node, names) in [(0, ["ccc", "dddd"]), (2, ["a", "bb"])] {
-        for name in names {
-            assert_eq!(cluster.ask(node, &format!("FORGET {name}")), "OK");
-        }
-    }
-    pass(&mut cluster, 2_000);
-    for (stays, restarts, peers) in [(0, 1, ["a:1", "ccc:1"]), (3, 2, ["dddd:1", "a:1"])] {
-        add(&mut cluster, stays, "c");
-        add(&mut cluster, restarts, "c");
-        add(&mut cluster, restarts, if restarts == 1 { "one" } else { "other" });
-        cluster.restart(restarts, &peers);
-        pass(&mut cluster, 6_000);
-    }
-    // What ended on one side is folded there with what it had added before the two parted.
-    assert_eq!(cells(&cluster), [(3, 3); 4]);
-    cluster.heal();
-    // Two of a side would each bring what only their side has.
-    for (gone, other) in [(1, 0), (1, 2), (1, 3), (3, 0), (3, 2)] {
-        cluster.cut(gone, other);
-    }
-    pass(&mut cluster, 30_000);
-    for node in [0, 2] {
-        let counts = ["c", "one", "other"].map(|key| cluster.ask(node, &format!("GET {key}")));
-        assert_eq!(counts, [format!("{}", sum - 2), "1".into(), "1".into()], "{node}: {:?}", cells(&cluster));
-    }
 }

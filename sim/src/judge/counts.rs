@@ -231,7 +231,7 @@ impl Judge {
             for name in &self.counters {
                 let record = node.peek(name.as_bytes()).filter(|record| record.deadline.is_none());
                 let state = record.as_ref().map(Counter::of).unwrap_or_default();
-                if let Some(part) = state.parts.iter().find(|part| node.is_folded(part.origin)) {
+                if let Some(part) = state.parts.iter().find(|part| node.folds(part)) {
                     return Some(format!("run {}: {name}: {part:?} is retired, and not folded: {state:?}", run.0));
                 }
             }
