@@ -77,6 +77,18 @@ fn part(cluster: &mut Cluster) {
     pass(cluster, 2_000);
 }
 
+/// Two sides that both know a run which has ended, and of which neither has retired it.
+fn parted_after_a_restart() -> Cluster {
+    let mut cluster = of_two_pairs();
+    add(&mut cluster, 1, "c", 100);
+    // Nobody can say that it ended: these two cannot reach each other.
+    cluster.cut(0, 3);
+    cluster.restart(1, PAIRS[1].1);
+    pass(&mut cluster, 6_000);
+    part(&mut cluster);
+    cluster
+}
+
 fn forget(cluster: &mut Cluster, node: usize, names: &[&str]) {
     for name in names {
         assert_eq!(cluster.ask(node, &format!("FORGET {name}")), "OK");
@@ -132,13 +144,7 @@ fn what_two_sides_folded_apart_adds_up_when_they_meet() {
 /// A run that ended before the two sides parted, and is retired only then, by each for itself.
 #[test]
 fn what_was_known_to_both_sides_counts_once() {
-    let mut cluster = of_two_pairs();
-    add(&mut cluster, 1, "c", 100);
-    // Nobody can say that it ended: these two cannot reach each other.
-    cluster.cut(0, 3);
-    cluster.restart(1, PAIRS[1].1);
-    pass(&mut cluster, 6_000);
-    part(&mut cluster);
+    let mut cluster = parted_after_a_restart();
     forget(&mut cluster, 0, &["ccc", "dddd"]);
     forget(&mut cluster, 2, &["a", "bb"]);
     let retired: Vec<u32> = origins(&cluster).iter().map(|(_, retired)| *retired).collect();
@@ -205,12 +211,7 @@ fn what_only_the_other_side_had_of_a_run_is_not_lost() {
 /// What one side has deleted and forgotten the other has folded meanwhile.
 #[test]
 fn what_a_side_deleted_stays_deleted_when_it_comes_back() {
-    let mut cluster = of_two_pairs();
-    add(&mut cluster, 1, "c", 100);
-    cluster.cut(0, 3);
-    cluster.restart(1, PAIRS[1].1);
-    pass(&mut cluster, 6_000);
-    part(&mut cluster);
+    let mut cluster = parted_after_a_restart();
     forget(&mut cluster, 2, &["a", "bb"]);
     forget(&mut cluster, 0, &["ccc", "dddd"]);
     assert_eq!(cluster.ask(2, "DEL c"), "OK");

@@ -85,10 +85,11 @@ impl Judge {
         for (run, node) in nodes {
             for (key, entry) in self.run(*run).entries.iter().enumerate() {
                 let forgets = |run: &&Run| run.standing == Standing::Current;
-                // Its memory lost what had deleted it, so that it looked like a loss while a peer was still to be told
-                // of the delete. If it lives, the digests differ, which is told as ever.
-                // (`sim/regressions/what-a-memory-had-lost-the-delete-of-was-put-back`)
-                let lost = self.run(*run).rotten.get(&(key as u64));
+                // A memory lost what had deleted it, this one's or that of who swept it since: so it looked like a loss
+                // while a peer was still to be told of the delete, or the delete was claimed and never came. If it
+                // lives, the digests differ, which is told as ever.
+                // (`sim/regressions/what-a-memory-had-lost-the-delete-of-*`)
+                let lost = self.runs.iter().filter_map(|run| run.rotten.get(&(key as u64))).max();
                 let is_back = |entry: &&Entry| {
                     let mut runs = self.runs.iter().filter(forgets);
                     let is_excused = entry.deadline.is_some() && lost.is_some_and(|lost| *lost > entry.version);
