@@ -220,7 +220,11 @@ impl Collector {
 impl Round {
     fn step(&mut self, replica: &mut Replica) -> u64 {
         let (mut slots, mut entries, mut count) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX, 0);
-        while self.slot < SLOTS && slots > 0 && entries > 0 {
+        while slots > 0 && entries > 0 {
+            self.slot = replica.store.next_to_collect(self.slot, self.folds);
+            if self.slot == SLOTS {
+                break;
+            }
             slots -= 1;
             let graves = replica.collect(self.slot, &self.stable, &mut count);
             entries = entries.saturating_sub(graves.looked_at);

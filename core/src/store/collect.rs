@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Slot, Store};
+use super::{Books, Kinds, SLOTS, Slot, Store};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -58,6 +58,12 @@ impl Store {
             goes
         });
         found
+    }
+
+    /// The first slot from `slot` on that holds something to collect or, if it `folds`, a counter; [`SLOTS`] if none.
+    pub(crate) fn next_to_collect(&self, slot: u16, folds: bool) -> u16 {
+        let has_some = |kinds: &Kinds| kinds.graves > 0 || (folds && kinds.counters > 0);
+        (slot..SLOTS).zip(&self.kinds[usize::from(slot)..]).find(|(_, kinds)| has_some(kinds)).map_or(SLOTS, |of| of.0)
     }
 
     /// Takes out the entries of `slot` for which `is_obsolete`; how many.

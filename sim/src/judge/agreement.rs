@@ -89,7 +89,6 @@ impl Judge {
             .or_else(|| self.unrest(nodes))
             .or_else(|| self.unretired(nodes))
             .or_else(|| self.unfolded(nodes))
-            .or_else(|| nodes.iter().find_map(|(run, node)| self.stranger(*run, node)))
             .or_else(|| {
                 let behind = nodes.iter().find(|(_, node)| node.catches_up());
                 behind.map(|(run, _)| format!("run {}: it says that it catches up, and has everything", run.0))
@@ -128,6 +127,14 @@ impl Judge {
         let run = self.runs.iter().find(|run| run.standing == Standing::Current);
         let entries = run.into_iter().flat_map(|run| run.entries.iter().zip(0..));
         entries.filter_map(|(entry, key)| Some((key, entry.as_ref()?.token?))).collect()
+    }
+
+    /// Fails if a walk over all that a node holds visits what is not of the plan, or leaves out what is. For the end of
+    /// a run: it looks at every slot.
+    pub fn check_walks(&mut self, nodes: &[(RunId, &Node)]) {
+        if let Some(stranger) = nodes.iter().find_map(|(run, node)| self.stranger(*run, node)) {
+            self.fail(Oracle::Convergence, || stranger);
+        }
     }
 
     /// An entry that is not of the plan, or a key that the walk over all entries leaves out.

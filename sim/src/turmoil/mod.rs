@@ -267,6 +267,9 @@ impl<'a> Engine<'a> {
             let bound_us = quiet::bound_us(&shared.judge) + 1_000 * (self.plan.setting.silence_ms + 200 * TICK_MS);
             self.over =
                 self.quiet.sample(&mut shared.judge, self.now_us, (shared.sends, streams), bound_us, difference);
+            if self.over {
+                shared.judge.check_walks(&nodes);
+            }
         }
     }
 

@@ -281,6 +281,9 @@ impl World {
             let counts = (self.sends, self.net.streams.iter().flatten().count() as u64);
             let bound_us = quiet::bound_us(&self.judge);
             self.over = self.quiet.sample(&mut self.judge, self.now_us, counts, bound_us, difference);
+            if self.over {
+                self.judge.check_walks(&nodes);
+            }
         }
         self.schedule(self.now_us + self.sample_us(), What::Sample);
     }
