@@ -8,6 +8,7 @@
 pub mod engine;
 pub mod explore;
 pub mod host;
+pub mod intruder;
 pub mod judge;
 pub mod outcome;
 pub mod plan;
@@ -18,6 +19,7 @@ mod stories;
 pub mod swarm;
 pub mod trace;
 pub mod turmoil;
+mod weather;
 pub mod workload;
 pub mod world;
 

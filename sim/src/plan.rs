@@ -32,7 +32,7 @@ pub struct Plan {
 pub struct Setting {
     /// Nodes, named `n0`, `n1`, …
     pub nodes: u64,
-    /// Clients; client `c` only ever speaks to node `c % nodes`.
+    /// Clients; client `c` speaks to node `c % nodes` until it moves.
     pub clients: u64,
     /// Keys, named `k0`, `k1`, …
     pub keys: u64,
@@ -95,6 +95,8 @@ pub enum Item {
     Hangup { client: u64 },
     /// A client does not read what it is sent.
     Deaf { client: u64, ms: u64 },
+    /// A client ends its connection and speaks to `node` from now on.
+    Move { client: u64, node: u64 },
     /// Something breaks.
     Fault(Fault),
 }
@@ -178,6 +180,13 @@ pub enum Fault {
     Stall { from: u64, to: u64, ms: u64 },
     /// Everything from `from` to `to` takes `factor` times as long.
     Slow { from: u64, to: u64, ms: u64, factor: u64 },
+    /// Every KiB from `from` to `to` takes `us` longer on its link: a thin pipe, that is no slower for a byte.
+    Thin { from: u64, to: u64, ms: u64, us: u64 },
+    /// One bit of what `from` sends to `to` next, on each of their connections, arrives wrong.
+    Garble { from: u64, to: u64 },
+    /// Somebody who is no member and no client connects to `node`, sends some `bytes` of what `kind` says and stays for
+    /// `ms`: see [`intruder`](crate::intruder).
+    Intrude { node: u64, kind: u64, bytes: u64, ms: u64 },
     /// All connections between two nodes are reset; each end hears of it.
     Reset { from: u64, to: u64 },
     /// All connections between two nodes lose everything from now on, and neither end hears of it.
@@ -241,7 +250,7 @@ impl Setting {
         }
     }
 
-    /// The node that `client` speaks to.
+    /// The node that `client` speaks to at first.
     #[must_use]
     pub const fn home(&self, client: u64) -> u64 {
         client % self.nodes
@@ -364,10 +373,12 @@ pub fn node_at(address: &str, nodes: u64) -> Option<u64> {
     (node < nodes).then_some(node)
 }
 
-/// The text of key number `key`.
+/// The text of key number `key`; those of a wide space of keys are long, too.
 #[must_use]
 pub fn key_text(key: u64) -> String {
-    format!("k{key}")
+    /// Beyond any key that is not of a wide space.
+    const LONG_FROM: u64 = 100;
+    format!("k{key}{}", if key < LONG_FROM { String::new() } else { "-".repeat(size(key)) })
 }
 
 /// The text of counter number `counter`.

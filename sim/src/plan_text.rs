@@ -74,6 +74,7 @@ impl fmt::Display for Item {
             Self::Ask { client, ask } => write_ask(f, client, ask),
             Self::Hangup { client } => write!(f, "hangup client={client}"),
             Self::Deaf { client, ms } => write!(f, "deaf client={client} ms={ms}"),
+            Self::Move { client, node } => write!(f, "move client={client} node={node}"),
             Self::Fault(fault) => write!(f, "{fault}"),
         }
     }
@@ -112,6 +113,11 @@ impl fmt::Display for Fault {
             Self::Cut { from, to, ms } => write!(f, "cut from={from} to={to} ms={ms}"),
             Self::Stall { from, to, ms } => write!(f, "stall from={from} to={to} ms={ms}"),
             Self::Slow { from, to, ms, factor } => write!(f, "slow from={from} to={to} ms={ms} factor={factor}"),
+            Self::Thin { from, to, ms, us } => write!(f, "thin from={from} to={to} ms={ms} us={us}"),
+            Self::Garble { from, to } => write!(f, "garble from={from} to={to}"),
+            Self::Intrude { node, kind, bytes, ms } => {
+                write!(f, "intrude node={node} kind={kind} bytes={bytes} ms={ms}")
+            }
             Self::Reset { from, to } => write!(f, "reset from={from} to={to}"),
             Self::HalfOpen { from, to } => write!(f, "halfopen from={from} to={to}"),
             Self::Kill { node, ms, silent, alone } => {
@@ -174,6 +180,7 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "forget" => ask(Ask::Forget { node: n("node")? })?,
         "hangup" => Item::Hangup { client: n("client")? },
         "deaf" => Item::Deaf { client: n("client")?, ms: n("ms")? },
+        "move" => Item::Move { client: n("client")?, node: n("node")? },
         _ => Item::Fault(parse_fault(verb, &words)?),
     })
 }
@@ -185,6 +192,9 @@ fn parse_fault(verb: &str, words: &Words<'_>) -> Result<Fault, String> {
         "cut" => Fault::Cut { from: n("from")?, to: n("to")?, ms: n("ms")? },
         "stall" => Fault::Stall { from: n("from")?, to: n("to")?, ms: n("ms")? },
         "slow" => Fault::Slow { from: n("from")?, to: n("to")?, ms: n("ms")?, factor: n("factor")? },
+        "thin" => Fault::Thin { from: n("from")?, to: n("to")?, ms: n("ms")?, us: n("us")? },
+        "garble" => Fault::Garble { from: n("from")?, to: n("to")? },
+        "intrude" => Fault::Intrude { node: n("node")?, kind: n("kind")?, bytes: n("bytes")?, ms: n("ms")? },
         "reset" => Fault::Reset { from: n("from")?, to: n("to")? },
         "halfopen" => Fault::HalfOpen { from: n("from")?, to: n("to")? },
         "kill" => {

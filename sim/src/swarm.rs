@@ -4,6 +4,7 @@
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
 use crate::stories::draw_story;
+use crate::weather::draw_weather;
 
 /// Streams of draws, so that a change in one part does not change the others' plans.
 const SETTING: u64 = 1;
@@ -14,6 +15,9 @@ const ROSTER: u64 = 5;
 const WAITS: u64 = 6;
 const COUNTS: u64 = 7;
 const ROT: u64 = 8;
+const WEATHER: u64 = 9;
+const MOVES: u64 = 10;
+const WIDTH: u64 = 11;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -23,6 +27,10 @@ const WAITS_MAX: u64 = 60;
 
 /// Most commands about counters in a plan.
 const COUNTS_MAX: u64 = 150;
+
+/// Most big values in a plan, and their size: more than a window and a ring, less than what a link holds for a frame.
+const BIG_VALUES_MAX: u64 = 12;
+const BIG_BYTES_MAX: u64 = 20_000;
 
 /// Longest wait with an end: well below what a client bears.
 const WAIT_MS_MAX: u64 = 400;
@@ -34,6 +42,10 @@ const CLASSES: u64 = 10;
 #[must_use]
 pub fn draw(seed: u64) -> Plan {
     let mut setting = draw_setting(&mut Rng::new(seed, SETTING));
+    let mut width = Rng::new(seed, WIDTH);
+    if width.chance(1, 40) {
+        setting.keys = width.range(110, 220);
+    }
     let mut items = match draw_story(&mut setting, &mut Rng::new(seed, STORY)) {
         Some(items) => items,
         None => draw_mixed(seed, &setting),
@@ -41,6 +53,9 @@ pub fn draw(seed: u64) -> Plan {
     draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
     draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
     draw_rot(&setting, &mut Rng::new(seed, ROT), &mut items);
+    draw_weather(&setting, &mut Rng::new(seed, WEATHER), &mut items);
+    draw_moves(&setting, &mut Rng::new(seed, MOVES), &mut items);
+    draw_big_values(&mut width, &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -208,6 +223,51 @@ fn draw_waits(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
         waits.push((later_us, Item::Ask { client: other, ask: Ask::Get { key } }));
     }
     items.append(&mut waits);
+}
+
+/// In a quarter of the plans clients go from node to node: they hang up where they wrote, take a token with them or not,
+/// and read elsewhere.
+fn draw_moves(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if setting.nodes == 1 || !rng.chance(1, 4) {
+        return;
+    }
+    let (rarity, late_us) = (rng.range(1, 12), rng.log_range(1, 20_000));
+    let mut moves = Vec::new();
+    for (at_us, item) in items.iter() {
+        let Item::Ask { client, ask: Ask::Set { key, .. } | Ask::Del { key } } = *item else { continue };
+        if moves.len() as u64 >= WAITS_MAX || !rng.chance(1, rarity) {
+            continue;
+        }
+        let (node, soon_us) = (rng.below(setting.nodes), at_us + rng.below(late_us));
+        let carries = rng.chance(1, 2);
+        if carries {
+            moves.push((*at_us, Item::Ask { client, ask: Ask::Token }));
+        }
+        moves.push((soon_us, Item::Move { client, node }));
+        if carries {
+            let ms = rng.log_range(1, WAIT_MS_MAX);
+            moves.push((soon_us, Item::Ask { client, ask: Ask::WaitFor { from: client, ms } }));
+        }
+        moves.push((soon_us, Item::Ask { client, ask: Ask::Get { key } }));
+    }
+    items.append(&mut moves);
+}
+
+/// In one plan of sixteen some values are a hundred times as big as the others.
+fn draw_big_values(rng: &mut Rng, items: &mut [(u64, Item)]) {
+    if !rng.chance(1, 16) {
+        return;
+    }
+    let mut left = rng.range(1, BIG_VALUES_MAX);
+    for (_, item) in items.iter_mut() {
+        if let Item::Ask { ask: Ask::Set { pad, .. }, .. } = item
+            && left > 0
+            && rng.chance(1, 8)
+        {
+            *pad = rng.log_range(1_000, BIG_BYTES_MAX);
+            left -= 1;
+        }
+    }
 }
 
 /// In half of the plans clients count, on a few counters of which some are never reset.

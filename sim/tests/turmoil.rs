@@ -86,7 +86,7 @@ fn calm(seed: u64) -> Plan {
         // Who waits writes later than the plan says.
         Item::Ask { ask: Ask::Wait { .. } | Ask::WaitFor { .. } | Ask::Leave | Ask::Forget { .. }, .. } => None,
         Item::Ask { .. } => Some(item),
-        Item::Hangup { .. } | Item::Deaf { .. } | Item::Fault(_) => None,
+        Item::Hangup { .. } | Item::Deaf { .. } | Item::Move { .. } | Item::Fault(_) => None,
     });
     // The first second is for the nodes to find each other.
     let items: Vec<_> = (1_000_000..).step_by(usize::try_from(GAP_US).expect("fits")).zip(asks).collect();

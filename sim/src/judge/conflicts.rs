@@ -65,7 +65,7 @@ impl Judge {
                 let from = token.and_then(|token| Some((token, *self.tokens.get(&token)?)));
                 let right = from.is_some_and(|(token, from)| {
                     from.key == index as u64
-                        && self.plan.setting.home(from.client) == self.run(loser).node
+                        && from.home == self.run(loser).node
                         && value(token, from.pad).as_bytes() == bytes
                         && written.is_none_or(|written| written.token.is_none_or(|known| known == token))
                 });

@@ -60,6 +60,8 @@ pub struct Judge {
     runs: Vec<Run>,
     origins: BTreeMap<OriginId, RunId>,
     sessions: Vec<Session>,
+    /// By client: the node that it speaks to.
+    homes: Vec<u64>,
     /// Every version ever seen anywhere, and what it carries.
     versions: BTreeMap<Version, Written>,
     /// By version: what its writer held of the key when it wrote it.
@@ -90,7 +92,8 @@ pub struct Judge {
 struct Token {
     key: u64,
     pad: u64,
-    client: u64,
+    /// The node that its client spoke to when it wrote it.
+    home: u64,
 }
 
 /// What is known of one run.
@@ -137,7 +140,9 @@ impl Judge {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let sets = plan.items.iter().filter_map(|(_, item)| match *item {
-            Item::Ask { client, ask: Ask::Set { key, token, pad, .. } } => Some((token, Token { key, pad, client })),
+            Item::Ask { client, ask: Ask::Set { key, token, pad, .. } } => {
+                Some((token, Token { key, pad, home: plan.setting.home(client) }))
+            }
             _ => None,
         });
         let tokens: BTreeMap<_, _> = sets.collect();
@@ -158,6 +163,7 @@ impl Judge {
             runs: Vec::new(),
             origins: BTreeMap::new(),
             sessions: Vec::new(),
+            homes: (0..plan.setting.clients).map(|client| plan.setting.home(client)).collect(),
             told: Vec::new(),
             versions: BTreeMap::new(),
             overwritten: BTreeMap::new(),

@@ -19,6 +19,8 @@ pub type Reply = (Ask, String);
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: u64,
+    /// The node that it is with.
+    pub(super) home: u64,
     /// Sent and not answered yet, in order.
     pub(super) asked: VecDeque<Ask>,
     /// The start of a reply whose end has not come.
@@ -52,6 +54,7 @@ impl Judge {
     pub fn open_session(&mut self, client: u64) -> SessionId {
         self.sessions.push(Session {
             client,
+            home: self.home(client),
             asked: VecDeque::new(),
             partial: Vec::new(),
             received: 0,
@@ -61,15 +64,37 @@ impl Judge {
         SessionId(self.sessions.len() as u64 - 1)
     }
 
+    /// The node that a client speaks to.
+    #[must_use]
+    pub fn home(&self, client: u64) -> u64 {
+        self.homes[size(client)]
+    }
+
+    /// The node that a session is with.
+    #[must_use]
+    pub fn is_with(&self, session: SessionId) -> u64 {
+        self.sessions[size(session.0)].home
+    }
+
+    /// A client speaks to another node from its next connection on.
+    pub fn moved(&mut self, client: u64, node: u64) {
+        self.homes[size(client)] = node;
+    }
+
     /// A client puts a command into its connection.
     pub fn asked(&mut self, session: SessionId, ask: Ask) {
         self.session(session).asked.push_back(ask);
+        let home = self.session(session).home;
+        if let Ask::Set { token, .. } = ask
+            && let Some(token) = self.tokens.get_mut(&token)
+        {
+            token.home = home;
+        }
         self.mark(session, ask);
     }
 
     pub(crate) fn session_accepted(&mut self, session: SessionId, run: RunId) {
-        let client = self.session(session).client;
-        let (home, node) = (self.plan.setting.home(client), self.run(run).node);
+        let (home, node) = (self.session(session).home, self.run(run).node);
         assert_eq!(home, node, "a client speaks to its own node");
     }
 

@@ -94,7 +94,7 @@ impl Judge {
             let writer = self.run(writer).node;
             let right = known.is_some_and(|(token, from)| {
                 from.key == key
-                    && (self.plan.setting.home(from.client) == writer || self.forgotten[size(writer)])
+                    && (from.home == writer || self.forgotten[size(writer)])
                     && value(token, from.pad).as_bytes() == bytes
             });
             if !right {

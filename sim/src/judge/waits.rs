@@ -87,7 +87,7 @@ impl Judge {
     pub(super) fn mark(&mut self, session: SessionId, ask: Ask) {
         let token = if let Ask::WaitFor { from, .. } = ask { self.newest_token(from) } else { None };
         if ask == Ask::Leave {
-            let home = self.plan.setting.home(self.sessions[size(session.0)].client);
+            let home = self.sessions[size(session.0)].home;
             self.leaves[size(home)] = true;
         }
         let mark = Mark { at_us: self.at_us, token };

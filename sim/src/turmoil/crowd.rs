@@ -72,10 +72,10 @@ impl Crowd {
             *line = Line { session: seat.session, state: State::Down };
             seat.knocks = seat.session;
             if seat.session.is_some() {
-                let (number, setting) = (seat.client.number, &shared.judge.plan().setting);
-                let home = setting.home(number);
+                let (number, retry_ms) = (seat.client.number, shared.judge.plan().setting.dial_retry_ms);
+                let home = shared.judge.home(number);
                 let at = (shared.addresses[size(home)], port(Some(number)));
-                line.state = State::Dialing(dial(Rc::clone(&self.net), setting.dial_retry_ms, None, home, at));
+                line.state = State::Dialing(dial(Rc::clone(&self.net), retry_ms, None, home, at));
             }
         }
         if let State::Dialing(dial) = &mut line.state

@@ -23,6 +23,10 @@ impl Engine<'_> {
                 drop(shared);
                 self.after_ms(ms, Later::Hear);
             }
+            Item::Move { client, node } => {
+                self.client_hangs_up(client);
+                self.shared.borrow_mut().judge.moved(client, node);
+            }
             Item::Fault(_) if self.healed => {}
             Item::Fault(fault) => self.fault(fault),
         }
@@ -46,9 +50,15 @@ impl Engine<'_> {
     fn fault(&mut self, fault: Fault) {
         match fault {
             // A machine reaches itself whatever else is broken.
-            Fault::Cut { from, to, .. } | Fault::Stall { from, to, .. } | Fault::Slow { from, to, .. }
+            Fault::Cut { from, to, .. }
+            | Fault::Stall { from, to, .. }
+            | Fault::Slow { from, to, .. }
+            | Fault::Garble { from, to }
+            | Fault::Reset { from, to }
+            | Fault::HalfOpen { from, to }
                 if from == to => {}
-            Fault::Reset { from, to } | Fault::HalfOpen { from, to } if from == to => {}
+            Fault::Thin { .. } | Fault::Intrude { .. } => {}
+            Fault::Garble { from, to } => self.net.borrow().garble(from, to),
             Fault::Partition { side, ms } => {
                 let is_in = |node: u64| (side >> node) & 1 == 1;
                 let nodes = self.plan.setting.nodes;

@@ -19,7 +19,9 @@
 //! | chunking | the pumps cut their reads; turmoil hands over each write as it was made |
 //! | latency | in whole milliseconds, up to five times the mean |
 //! | window | counted by the pumps: turmoil bounds what is under way by writes of any size |
-//! | bandwidth | any |
+//! | bandwidth, thin | any |
+//! | garble | what either writes next |
+//! | intrude | none: who accepts knows whose port is whose |
 //!
 //! Deterministic: one thread, one generator (turmoil's, seeded), a fixed epoch, all polling in a fixed order.
 
@@ -279,7 +281,7 @@ impl<'a> Engine<'a> {
         let seat = &shared.seats[size(client)];
         let Some(waits_us) = seat.client.waits_us(self.now_us) else { return };
         // A connection to a run that has ended is not heard of before its machine runs again.
-        let process = shared.machines[size(self.plan.setting.home(client))].process.as_ref();
+        let process = shared.machines[size(shared.judge.home(client))].process.as_ref();
         let holder = process.filter(|process| !process.is_paused && seat.holder == Some(process.host.run));
         let running_us = holder.map_or(0, |process| self.now_us - process.running_us);
         let hears_us = self.now_us.saturating_sub(seat.deaf_until_us);

@@ -39,6 +39,8 @@ pub(super) enum Fate {
     Reset,
     /// Nothing passes any more, and nobody hears of it.
     Dark,
+    /// It stands, and a bit of what is written next arrives wrong.
+    Garbled,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,11 @@ impl Net {
                 tie.fate.set(fate);
             }
         }
+    }
+
+    /// Something of what two nodes tell each other next arrives wrong.
+    pub(super) fn garble(&self, from: u64, to: u64) {
+        self.doom(from, to, Fate::Garbled);
     }
 
     /// Whether a dial from one node to another, or from the clients, has no answer, not even a refusal.

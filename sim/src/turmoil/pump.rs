@@ -36,11 +36,10 @@ pub(super) async fn run(shared: Rc<RefCell<Shared>>, net: Rc<RefCell<Net>>, node
     let (clients, window) = {
         let shared = shared.borrow();
         let setting = &shared.judge.plan().setting;
-        let clients = (0..setting.clients).filter(|client| setting.home(*client) == node).collect::<Vec<_>>();
-        (clients, size(setting.window_bytes))
+        (setting.clients, size(setting.window_bytes))
     };
     let mut doors = vec![Door::open(None).await?];
-    for client in clients {
+    for client in 0..clients {
         doors.push(Door::open(Some(client)).await?);
     }
     let mut pump = Pump {
@@ -137,7 +136,9 @@ impl Pump {
             while let Poll::Ready(Ok((stream, address))) = door.poll(cx) {
                 let from = match door.client {
                     Some(client) => {
+                        // A client that has moved may have knocked here before.
                         let knocks = shared.seats[size(client)].knocks;
+                        let knocks = knocks.filter(|session| shared.judge.is_with(*session) == self.node);
                         knocks.map(|session| From::Client(client, session))
                     }
                     None => {

@@ -123,8 +123,17 @@ impl Conn {
             return Ok(None);
         }
         let stream = self.stream.as_ref().expect("there until it is dropped");
-        // What goes into the dark fills the window as well.
-        let sent = if self.fate.get() == Fate::Dark { Ok(count) } else { stream.try_write(&bytes[..count]) };
+        let sent = match self.fate.get() {
+            // What goes into the dark fills the window as well.
+            Fate::Dark => Ok(count),
+            Fate::Garbled => {
+                self.fate.set(Fate::Stands);
+                let mut wrong = bytes[..count].to_vec();
+                wrong[count / 2] ^= 1;
+                stream.try_write(&wrong)
+            }
+            Fate::Stands | Fate::Reset => stream.try_write(&bytes[..count]),
+        };
         match sent {
             Ok(count) => {
                 let open = &self.flows[0].open;

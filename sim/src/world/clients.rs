@@ -49,7 +49,7 @@ impl Seat {
 
 impl World {
     pub(super) fn client_asks(&mut self, client: u64, ask: Ask) {
-        let home = self.judge.plan().setting.home(client);
+        let home = self.judge.home(client);
         let seat = &mut self.seats[size(client)];
         if let Some(session) = seat.client.ask(&mut self.judge, self.now_us, ask) {
             seat.session = Some(session);
@@ -105,7 +105,7 @@ impl World {
 
     /// Looks whether a client reads again, and whether it waits for longer than a running node may let it.
     pub(super) fn look(&mut self, client: u64) {
-        let home = self.judge.plan().setting.home(client);
+        let home = self.judge.home(client);
         let seat = &mut self.seats[size(client)];
         seat.looks = false;
         if let Some(stream) = seat.stream

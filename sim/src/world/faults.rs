@@ -12,6 +12,10 @@ impl World {
             Item::Ask { client, ask } => self.client_asks(client, ask),
             Item::Hangup { client } => self.client_hangs_up(client),
             Item::Deaf { client, ms } => self.client_goes_deaf(client, ms),
+            Item::Move { client, node } => {
+                self.client_hangs_up(client);
+                self.judge.moved(client, node);
+            }
             Item::Fault(_) if self.healed => {}
             Item::Fault(fault) => self.fault(fault),
         }
@@ -20,9 +24,14 @@ impl World {
     fn fault(&mut self, fault: Fault) {
         match fault {
             // A machine reaches itself whatever else is broken.
-            Fault::Cut { from, to, .. } | Fault::Stall { from, to, .. } | Fault::Slow { from, to, .. }
+            Fault::Cut { from, to, .. }
+            | Fault::Stall { from, to, .. }
+            | Fault::Slow { from, to, .. }
+            | Fault::Thin { from, to, .. }
+            | Fault::Garble { from, to }
+            | Fault::Reset { from, to }
+            | Fault::HalfOpen { from, to }
                 if from == to => {}
-            Fault::Reset { from, to } | Fault::HalfOpen { from, to } if from == to => {}
             Fault::Partition { side, ms } => {
                 let nodes = self.judge.plan().setting.nodes;
                 let is_in = |node: u64| (side >> node) & 1 == 1;
@@ -41,6 +50,18 @@ impl World {
                 self.net.path(from, to).slow += factor;
                 self.after_ms(ms, What::Unslow { from, to, factor });
             }
+            Fault::Thin { from, to, ms, us } => {
+                self.net.path(from, to).thin += us;
+                self.after_ms(ms, What::Unthin { from, to, us });
+            }
+            Fault::Garble { from, to } => {
+                for stream in self.net.streams.iter_mut().flatten() {
+                    for side in [0, 1] {
+                        stream.ways[side].garbles |= [stream.nodes[1 - side], stream.nodes[side]] == [from, to];
+                    }
+                }
+            }
+            Fault::Intrude { node, kind, bytes, ms } => self.intrude(node, kind, bytes, ms),
             Fault::Reset { from, to } => self.reset(from, to),
             Fault::HalfOpen { from, to } => {
                 for stream in self.net.streams.iter_mut().flatten() {

@@ -2,10 +2,11 @@
 //!
 //! Time jumps from event to event. A process has a turn when bytes, a connection or a deadline reach it, never else, so
 //! that a node whose deadline hides work stands still and is found out. Streams are in `net.rs`, their events in
-//! `wire.rs`, processes in `process.rs`, the plan's items and the heal in `faults.rs`, clients in `clients.rs`.
+//! `wire.rs`, processes in `process.rs`, the plan's items and the heal in `faults.rs`, clients in `clients.rs`, who is neither in `intruders.rs`.
 
 mod clients;
 mod faults;
+mod intruders;
 mod net;
 mod process;
 pub mod scale;
@@ -148,6 +149,16 @@ enum What {
         to: u64,
         factor: u64,
     },
+    Unthin {
+        from: u64,
+        to: u64,
+        us: u64,
+    },
+    /// An intruder goes.
+    Depart {
+        stream: StreamId,
+        serial: u64,
+    },
     Thaw {
         process: usize,
     },
@@ -233,6 +244,7 @@ impl World {
             What::Accept { stream, serial } => self.accept(stream, serial),
             What::Thaw { process } => self.thaw(process),
             What::Look { client } => self.look(client),
+            What::Depart { stream, serial } => self.depart(stream, serial),
             _ if self.healed => {}
             What::Uncut { from, to } => {
                 self.net.path(from, to).cuts -= 1;
@@ -243,6 +255,7 @@ impl World {
                 self.release(from, to);
             }
             What::Unslow { from, to, factor } => self.net.path(from, to).slow -= factor,
+            What::Unthin { from, to, us } => self.net.path(from, to).thin -= us,
             What::Restart { node, alone } => self.restart(node, alone),
         }
     }

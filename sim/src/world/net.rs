@@ -35,6 +35,10 @@ pub(super) enum End {
     Client {
         client: u64,
     },
+    /// Somebody's who reads what comes and heeds none of it, or does not even read.
+    Intruder {
+        reads: bool,
+    },
     /// Closed by its holder, or its holder has stopped.
     Gone,
 }
@@ -79,6 +83,8 @@ pub(super) struct Way {
     pub(super) reading: bool,
     /// The close has arrived, and is heard once all is read.
     pub(super) ended: bool,
+    /// A bit of what is sent next arrives wrong.
+    pub(super) garbles: bool,
     /// Packets and reads so far.
     sends: u64,
     pub(super) reads: u64,
@@ -92,6 +98,8 @@ pub(super) struct Path {
     pub(super) cuts: u64,
     pub(super) stalls: u64,
     pub(super) slow: u64,
+    /// Microseconds on top for a KiB.
+    pub(super) thin: u64,
 }
 
 #[derive(Debug)]
@@ -165,7 +173,7 @@ impl Net {
     }
 
     /// Sends a packet towards `side`; its time of arrival, if nothing holds it.
-    pub(super) fn send(&mut self, now_us: u64, id: StreamId, side: Side, packet: Packet) -> Option<u64> {
+    pub(super) fn send(&mut self, now_us: u64, id: StreamId, side: Side, mut packet: Packet) -> Option<u64> {
         let bandwidth = self.setting.bandwidth_bytes_per_s;
         let (serial, nodes, sends) = {
             let stream = self.get(id)?;
@@ -173,7 +181,8 @@ impl Net {
         };
         let (from, to) = (nodes[1 - side], nodes[side]);
         let latency = self.latency_us(from, to, &[serial, side as u64, sends]);
-        let slow = 1 + self.path(from, to).slow;
+        let (slow, thin) = (1 + self.path(from, to).slow, self.path(from, to).thin);
+        let seed = self.seed;
         let stream = self.get(id)?;
         let way = &mut stream.ways[side];
         way.sends += 1;
@@ -182,7 +191,13 @@ impl Net {
         if stream.dark {
             return None;
         }
-        let carry_us = if from == to { 0 } else { (len as u64 * 1_000_000 * slow) / bandwidth.max(1) };
+        if let Packet::Bytes(bytes) = &mut packet
+            && std::mem::take(&mut way.garbles)
+        {
+            flip_bit(bytes, keyed(seed, &[0xb17, serial, side as u64, way.sends]));
+        }
+        let carry_us =
+            if from == to { 0 } else { (len as u64 * 1_000_000 * slow) / bandwidth.max(1) + len as u64 * thin / 1_024 };
         way.free_us = way.free_us.max(now_us) + carry_us;
         way.last_us = way.last_us.max(way.free_us + latency);
         way.packets.push_back((way.last_us, packet));
@@ -213,5 +228,13 @@ impl Net {
             _ if draw.is_multiple_of(3) => len,
             _ => len.min(1 + size(scale(draw, 64))),
         }
+    }
+}
+
+/// Turns a bit over, as `draw` says which.
+fn flip_bit(bytes: &mut [u8], draw: u64) {
+    let bit = size(scale(draw, 8 * bytes.len() as u64));
+    if let Some(byte) = bytes.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
     }
 }

@@ -193,6 +193,12 @@ impl World {
                     self.turn(process, Cause::Bytes { conn, bytes: &bytes });
                 }
             }
+            End::Intruder { reads: false } => {}
+            End::Intruder { .. } if is_empty => self.leave(stream, side, false),
+            End::Intruder { .. } => {
+                self.take_unread(stream, side);
+                self.plan_read(stream, side);
+            }
             End::Client { client } if self.seats[size(client)].is_deaf(self.now_us) => {}
             End::Client { client } if is_empty => {
                 self.seats[size(client)].lost();
