@@ -1,7 +1,7 @@
 //! Records: the one thing that is written, replicated and merged, and its one encoding.
 //!
 //! ```text
-//!  0  length   u32   of everything after the checksum
+//!  0  length   u32   of everything after the checksum: 27 bits, and above them that number modulo 31
 //!  4  checksum u32   CRC-32C of everything after it
 //!  8  kind     u8    0x80 and the flags below
 //!  9  hlc      u64   the stamp: of the record itself, or of the envelope around it
@@ -13,7 +13,9 @@
 //!     key length    varint, key, value to the end (absent with TOMBSTONE; a counter's cell with COUNTER)
 //! ```
 //!
-//! All integers are little-endian; varints are LEB128. The tail ring and the wire hold these same bytes, so a record is
+//! All integers are little-endian; varints are LEB128. The length has a check of its own (a residue code, which any
+//! single wrong bit breaks): the checksum is known only once all that the length promises has come, and a length that
+//! is wrong and large would swallow whatever follows for minutes while the link looks alive. The tail ring and the wire hold these same bytes, so a record is
 //! encoded once, by its writer, and relayed as it came.
 
 use crate::counter;
@@ -30,6 +32,11 @@ const ENVELOPE: u8 = 8;
 const SEEN: u8 = 16;
 const COUNTER: u8 = 32;
 const KIND_BITS: u8 = KIND_RECORD | TOMBSTONE | DEADLINE | CHAINED | ENVELOPE | SEEN | COUNTER;
+
+/// Bits of a frame's length, and what the bits above them are a residue of: the greatest modulus of five bits that no
+/// power of two is a multiple of.
+const LENGTH_BITS: u32 = 27;
+const RESIDUE: u32 = 31;
 
 /// Length and checksum, in front of every frame.
 pub(crate) const PREFIX_BYTES: usize = 8;
@@ -182,8 +189,17 @@ pub(crate) fn begin_frame(out: &mut Vec<u8>) -> usize {
 /// Writes the length and the checksum of the frame that began at `start`.
 pub(crate) fn end_frame(out: &mut [u8], start: usize) {
     let (prefix, body) = out[start..].split_at_mut(PREFIX_BYTES);
-    prefix[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    let length = body.len() as u32;
+    debug_assert!(length < 1 << LENGTH_BITS, "keys and values have limits far below");
+    prefix[..4].copy_from_slice(&(length | (length % RESIDUE) << LENGTH_BITS).to_le_bytes());
     prefix[4..].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+}
+
+/// The length of a frame's body, from the first bytes of its prefix; `None` if they do not check.
+pub(crate) fn checked_length(bytes: [u8; 4]) -> Option<usize> {
+    let word = u32::from_le_bytes(bytes);
+    let length = word & ((1 << LENGTH_BITS) - 1);
+    (word >> LENGTH_BITS == length % RESIDUE).then_some(length as usize)
 }
 
 /// The body of the first frame in `bytes`, `None` while it is incomplete. Nothing is believed before the checksum
@@ -191,7 +207,7 @@ pub(crate) fn end_frame(out: &mut [u8], start: usize) {
 pub fn next_frame(bytes: &[u8], body_bytes_max: usize) -> Result<Option<&[u8]>, FrameError> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let [l0, l1, l2, l3, c0, c1, c2, c3] = *prefix;
-    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let length = checked_length([l0, l1, l2, l3]).ok_or(FrameError::Checksum)?;
     if length > body_bytes_max {
         return Err(FrameError::TooLong);
     }
@@ -261,7 +277,7 @@ mod tests {
             encode(&Framed { stamp: version, prev: Some(Hlc(3)), seen: Hlc(2), record }, &mut bytes);
             prop_assume!(bit < bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(!matches!(next_frame(&bytes, 1 << 20), Ok(Some(_))));
+            prop_assert!(next_frame(&bytes, 1 << 20).is_err(), "at once, not when more has come");
         }
 
         #[test]

@@ -3,7 +3,7 @@
 //! Every link is a cursor into it, so a write is encoded once whatever the number of peers, and a slow or dead peer
 //! costs a cursor, never a queue. Positions count bytes ever appended; what lies before [`Tail::start`] is gone.
 
-use crate::record::{HEAD_BYTES, PREFIX_BYTES, head_stamp};
+use crate::record::{HEAD_BYTES, PREFIX_BYTES, checked_length, head_stamp};
 use crate::version::Version;
 
 /// A position in the tail: bytes appended before it since the node began.
@@ -107,7 +107,7 @@ impl Tail {
     fn record_bytes(&self, at: Pos) -> usize {
         let mut length = [0; 4];
         self.copy(at, &mut length);
-        PREFIX_BYTES + u32::from_le_bytes(length) as usize
+        PREFIX_BYTES + checked_length(length).expect("the ring holds frames as they were written")
     }
 
     fn copy(&self, at: Pos, into: &mut [u8]) {

@@ -48,7 +48,8 @@ pub fn check(input: &[u8]) {
 
 /// `body` with a frame's length and checksum.
 pub fn framed(body: &[u8]) -> Vec<u8> {
-    let mut frame = (body.len() as u32).to_le_bytes().to_vec();
+    let length = body.len() as u32;
+    let mut frame = (length | (length % 31) << 27).to_le_bytes().to_vec();
     frame.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
     frame.extend_from_slice(body);
     frame
