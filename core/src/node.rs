@@ -320,6 +320,13 @@ impl Node {
         self.replica.store.get(key)
     }
 
+    /// Grows with each entry that is written, freed or taken out. While it stays, so does what [`peek`](Self::peek) says
+    /// of any key.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.replica.store.changes()
+    }
+
     /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.
     pub fn entries(&self, visit: &mut dyn FnMut(&Record<'_>)) {
         for slot in (0..SLOTS).filter(|slot| self.replica.store.slot_newest(*slot) > Hlc::ZERO) {

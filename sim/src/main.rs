@@ -54,6 +54,7 @@ struct Args {
 enum Command {
     Explore(commands::explore::Args),
     Scale(commands::scale::Args),
+    Speed(commands::speed::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +73,7 @@ fn run(args: &Args) -> Result<bool, String> {
     match &args.command {
         Some(Command::Explore(args)) => return commands::explore::run(args),
         Some(Command::Scale(args)) => return Ok(commands::scale::run(args)),
+        Some(Command::Speed(args)) => return Ok(commands::speed::run(args)),
         None => {}
     }
     match (&args.seeds, args.seed, &args.plan) {

@@ -59,6 +59,32 @@ pub fn draw(seed: u64) -> Plan {
     Plan { seed, setting, items }.sorted()
 }
 
+/// A plan of a size that others state their speed for: 5 nodes with the timers of production, 30 seconds, 600 commands
+/// and a dozen faults of all classes.
+#[must_use]
+pub fn typical(seed: u64) -> Plan {
+    let setting = Setting { keys: 64, load_ms: 30_000, ..Setting::calm(5) };
+    let (mut work, mut faults) = (Rng::new(seed, WORK), Rng::new(seed, FAULTS));
+    let mut items: Vec<_> = (1..=600)
+        .map(|token| {
+            let (at_us, client) = (work.below(setting.load_ms * 1_000), work.below(setting.clients));
+            let key = work.below(setting.keys);
+            let ask = match work.below(10) {
+                0 => Ask::Del { key },
+                1..5 => Ask::Get { key },
+                _ => Ask::Set { key, token, pad: work.below(65), ttl_ms: 0 },
+            };
+            (at_us, Item::Ask { client, ask })
+        })
+        .collect();
+    for _ in 0..12 {
+        let class = faults.below(CLASSES);
+        let fault = draw_fault(&setting, &mut faults, class, setting.clock_ahead_ms_max / 2);
+        items.push((faults.below(setting.load_ms * 1_000), Item::Fault(fault)));
+    }
+    Plan { seed, setting, items }.sorted()
+}
+
 /// Clients at work, and whatever may go wrong.
 fn draw_mixed(seed: u64, setting: &Setting) -> Vec<(u64, Item)> {
     let mut items = draw_work(setting, &mut Rng::new(seed, WORK));

@@ -24,6 +24,11 @@ impl Store {
         self.totals.entry_bytes == 0
     }
 
+    /// Grows with each entry that is written, freed or taken out: unchanged, nothing was.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.totals.changes
+    }
+
     /// Tombstones and husks.
     pub(crate) fn graves(&self) -> u64 {
         self.totals.tombstones + self.totals.husks

@@ -71,6 +71,7 @@ impl Store {
             }
             self.totals.entry_bytes -= before;
             self.totals.entry_bytes += entry.allocation_bytes();
+            self.totals.changes += 1;
         }
         slot.table.len()
     }

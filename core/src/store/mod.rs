@@ -109,6 +109,8 @@ struct Totals {
     counters: u64,
     entry_bytes: usize,
     table_bytes: usize,
+    /// Entries written or taken out, ever.
+    changes: u64,
 }
 
 /// Where a key belongs.
@@ -311,12 +313,14 @@ impl Totals {
         *self.without_value(record) += u64::from(record.value.is_none());
         self.counters += u64::from(record.is_counter);
         self.entry_bytes += entry.allocation_bytes();
+        self.changes += 1;
     }
 
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         *self.without_value(record) -= u64::from(record.value.is_none());
         self.counters -= u64::from(record.is_counter);
         self.entry_bytes -= entry.allocation_bytes();
+        self.changes += 1;
     }
 
     fn without_value(&mut self, record: &Record<'_>) -> &mut u64 {

@@ -104,6 +104,8 @@ struct Run {
     /// It has given up its seat.
     is_unseated: bool,
     origin: OriginId,
+    /// What [`Node::changes`] and [`Node::is_alone`] said when its entries were last looked at.
+    looked: Option<(u64, bool)>,
     /// By key: what it held when last looked at.
     entries: Vec<Option<Entry>>,
     /// The greatest version seen in it.
@@ -225,6 +227,7 @@ impl Judge {
             standing: Standing::Current,
             is_unseated: false,
             origin: OriginId(0),
+            looked: None,
             entries: vec![None; self.keys.len()],
             newest: None,
             claimed: Hlc::ZERO,
@@ -286,9 +289,16 @@ impl Judge {
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
         let expected = self.replay(run, session, now, &replies);
         let newest_before = self.run(run).newest;
-        self.look_at_entries(run, node, now, &expected);
+        let looked = Some((node.changes(), node.is_alone()));
+        let is_news = !replies.is_empty() || self.run(run).looked != looked;
+        if is_news {
+            self.look_at_entries(run, node, now, &expected);
+        }
         self.look_at_claims(run, node);
-        self.look_at_counts(run, node, now, &replies);
+        if is_news {
+            self.look_at_counts(run, node, now, &replies);
+            self.run_mut(run).looked = looked;
+        }
         if let Some(session) = session {
             self.look_at_waits(run, session, &replies, newest_before);
         }
