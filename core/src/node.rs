@@ -327,6 +327,12 @@ impl Node {
         self.replica.store.changes()
     }
 
+    /// Whether what [`peek`](Self::peek) says of `key` may have changed since [`changes`](Self::changes) said `since`.
+    #[must_use]
+    pub fn may_have_changed(&self, key: &[u8], since: u64) -> bool {
+        self.replica.store.may_have_changed(key, since)
+    }
+
     /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.
     pub fn entries(&self, visit: &mut dyn FnMut(&Record<'_>)) {
         for slot in (0..SLOTS).filter(|slot| self.replica.store.slot_newest(*slot) > Hlc::ZERO) {

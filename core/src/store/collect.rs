@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Kinds, SLOTS, Slot, Store};
+use super::{Books, Changes, Kinds, RECENT, SLOTS, Slot, Store, slot_of};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -26,7 +26,15 @@ impl Store {
 
     /// Grows with each entry that is written, freed or taken out: unchanged, nothing was.
     pub(crate) const fn changes(&self) -> u64 {
-        self.totals.changes
+        self.totals.changes.count
+    }
+
+    /// Whether the entry of `key` may have changed since [`changes`](Self::changes) was `since`.
+    pub(crate) fn may_have_changed(&self, key: &[u8], since: u64) -> bool {
+        let Changes { count, slots } = &self.totals.changes;
+        let recent = count - since;
+        let slot = slot_of(key);
+        recent > RECENT as u64 || (since..*count).any(|at| slots[(at % RECENT as u64) as usize] == slot)
     }
 
     /// Tombstones and husks.

@@ -71,7 +71,7 @@ impl Store {
             }
             self.totals.entry_bytes -= before;
             self.totals.entry_bytes += entry.allocation_bytes();
-            self.totals.changes += 1;
+            self.totals.changes.note(walk.cursor);
         }
         slot.table.len()
     }

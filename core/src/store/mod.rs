@@ -109,9 +109,18 @@ struct Totals {
     counters: u64,
     entry_bytes: usize,
     table_bytes: usize,
-    /// Entries written or taken out, ever.
-    changes: u64,
+    changes: Changes,
 }
+
+/// How often entries were written, freed or taken out, and in which slots that was last.
+#[derive(Debug, Default)]
+struct Changes {
+    count: u64,
+    slots: [u16; RECENT],
+}
+
+/// Changes whose slots are known: more than one turn makes, mostly.
+const RECENT: usize = 16;
 
 /// Where a key belongs.
 #[derive(Clone, Copy)]
@@ -288,6 +297,7 @@ impl Books<'_> {
     #[inline]
     fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
         self.totals.enter(record, entry);
+        self.totals.changes.note(self.slot);
         self.kinds.graves += u32::from(record.value.is_none());
         self.kinds.counters += u32::from(record.is_counter);
         self.census.enter(self.slot, self.digest, record);
@@ -296,6 +306,7 @@ impl Books<'_> {
     #[inline]
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         self.totals.leave(record, entry);
+        self.totals.changes.note(self.slot);
         self.kinds.graves -= u32::from(record.value.is_none());
         self.kinds.counters -= u32::from(record.is_counter);
         self.census.leave(self.slot, self.digest, record);
@@ -313,18 +324,24 @@ impl Totals {
         *self.without_value(record) += u64::from(record.value.is_none());
         self.counters += u64::from(record.is_counter);
         self.entry_bytes += entry.allocation_bytes();
-        self.changes += 1;
     }
 
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         *self.without_value(record) -= u64::from(record.value.is_none());
         self.counters -= u64::from(record.is_counter);
         self.entry_bytes -= entry.allocation_bytes();
-        self.changes += 1;
     }
 
     fn without_value(&mut self, record: &Record<'_>) -> &mut u64 {
         if is_tombstone(record) { &mut self.tombstones } else { &mut self.husks }
+    }
+}
+
+impl Changes {
+    #[inline]
+    const fn note(&mut self, slot: u16) {
+        self.slots[(self.count % RECENT as u64) as usize] = slot;
+        self.count += 1;
     }
 }
 

@@ -61,11 +61,15 @@ impl Reset {
 
 impl Judge {
     /// Looks at the counters of a node after a step that gave these replies.
-    pub(super) fn look_at_counts(&mut self, run: RunId, node: &Node, now: Now, replies: &[Reply]) {
+    pub(super) fn look_at_counts(&mut self, run: RunId, node: &Node, now: Now, since: Option<u64>, replies: &[Reply]) {
         let folded = node.parts_folded();
         self.stats.folded += folded - self.counts.folded.insert(run, folded).unwrap_or(0);
         for counter in 0..self.counters.len() as u64 {
-            let record = node.peek(self.counters[size(counter)].as_bytes());
+            let text = self.counters[size(counter)].as_bytes();
+            if since.is_some_and(|since| !node.may_have_changed(text, since)) && replies.is_empty() {
+                continue;
+            }
+            let record = node.peek(text);
             let state = record.as_ref().map(Counter::of).unwrap_or_default();
             for part in &state.parts {
                 let what = (part.since, part.total);

@@ -60,6 +60,8 @@ pub struct Judge {
     runs: Vec<Run>,
     origins: BTreeMap<OriginId, RunId>,
     sessions: Vec<Session>,
+    /// How often digests were compared.
+    samples: u64,
     /// By client: the node that it speaks to.
     homes: Vec<u64>,
     /// Every version ever seen anywhere, and what it carries.
@@ -165,6 +167,7 @@ impl Judge {
             runs: Vec::new(),
             origins: BTreeMap::new(),
             sessions: Vec::new(),
+            samples: 0,
             homes: (0..plan.setting.clients).map(|client| plan.setting.home(client)).collect(),
             told: Vec::new(),
             versions: BTreeMap::new(),
@@ -289,15 +292,16 @@ impl Judge {
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
         let expected = self.replay(run, session, now, &replies);
         let newest_before = self.run(run).newest;
-        let looked = Some((node.changes(), node.is_alone()));
-        let is_news = !replies.is_empty() || self.run(run).looked != looked;
+        // Since when changes are to be looked for; none: everywhere.
+        let since = self.run(run).looked.filter(|(_, was_alone)| *was_alone == node.is_alone()).map(|looked| looked.0);
+        self.run_mut(run).looked = Some((node.changes(), node.is_alone()));
+        let is_news = !replies.is_empty() || since != Some(node.changes());
         if is_news {
-            self.look_at_entries(run, node, now, &expected);
+            self.look_at_entries(run, node, now, since, &expected);
         }
         self.look_at_claims(run, node);
         if is_news {
-            self.look_at_counts(run, node, now, &replies);
-            self.run_mut(run).looked = looked;
+            self.look_at_counts(run, node, now, since, &replies);
         }
         if let Some(session) = session {
             self.look_at_waits(run, session, &replies, newest_before);
