@@ -5,15 +5,14 @@ use std::collections::VecDeque;
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::command::{Command, Reply};
 use crate::config::Config;
-use crate::conflicts::{CONFLICTS_MAX, Conflict, LEDGER_BYTES_MAX};
+use crate::conflicts::Conflict;
 use crate::counter::Part;
 use crate::execute::{Flow, execute};
-use crate::origins::ORIGINS_MAX;
+use crate::gauges::{self, Gauges};
 use crate::rand::Rand;
 use crate::record::Record;
-use crate::repl::{Context, LINKS_MAX, Replication, STAGED_BYTES_MAX, Scrubbed};
+use crate::repl::{Activity, Context, LINKS_MAX, Replication, Scrubbed};
 use crate::replica::{Exposure, Replica};
-use crate::retired::RETIRED_MAX;
 use crate::session::ClientSession;
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
@@ -22,7 +21,7 @@ use crate::version::{Hlc, OriginId, Version};
 use crate::waiters::{Asker, Filled, Waiters, Wanted};
 use crate::why;
 use crate::wire::line;
-use crate::wire::peer::{MEMBERS_MAX, PREAMBLE};
+use crate::wire::peer::PREAMBLE;
 use crate::wire::token::cluster_tag;
 
 /// Connections above the limit for clients that are let in far enough to see whether a peer is calling.
@@ -444,6 +443,12 @@ impl Node {
         self.replica.ledger.iter().all(|(number, conflict)| visit(number, &conflict));
     }
 
+    /// What replication has done.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        self.repl.activity(&self.replica)
+    }
+
     /// What scrubbing has done.
     #[must_use]
     pub fn scrubbed(&self) -> Scrubbed {
@@ -462,42 +467,8 @@ impl Node {
     /// What is bounded, and by how much.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        Gauges {
-            ring_bytes: self.replica.tail.bytes(),
-            addresses: (self.repl.members.targets().len(), MEMBERS_MAX + self.config.peers.len()),
-            origins: (self.replica.origins.len(), ORIGINS_MAX),
-            retired: (self.replica.origins.retired().len() as usize, RETIRED_MAX),
-            links: (self.repl.links.len(), LINKS_MAX),
-            staged_bytes: (self.repl.staged_bytes(), STAGED_OVERSHOOT_BYTES + STAGED_BYTES_MAX),
-            conflicts: (self.replica.ledger.len(), CONFLICTS_MAX),
-            conflict_bytes: (self.replica.ledger.bytes(), LEDGER_BYTES_MAX),
-            writers: (self.repl.writers.len(), ORIGINS_MAX),
-        }
+        let clients = (self.counters.clients, self.config.limits.clients_max + PEER_CONNECTIONS_SPARE);
+        let waiters = (self.waiters.len(), self.counters.clients);
+        Gauges { clients, waiters, ..gauges::of(&self.config, &self.replica, &self.repl) }
     }
-}
-
-/// How far the answer to one frame may go past what a link may have staged.
-const STAGED_OVERSHOOT_BYTES: usize = 256 << 10;
-
-/// Sizes that must stay within their limits at every step; each pair is (now, limit).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Bytes in the tail ring.
-    pub ring_bytes: (usize, usize),
-    /// Addresses in the book.
-    pub addresses: (usize, usize),
-    /// Origins known.
-    pub origins: (usize, usize),
-    /// Origins in the ledger of those that have ended.
-    pub retired: (usize, usize),
-    /// Links, both ways.
-    pub links: (usize, usize),
-    /// Bytes waiting inside the node for the link that has most of them.
-    pub staged_bytes: (usize, usize),
-    /// Conflicts listed.
-    pub conflicts: (usize, usize),
-    /// Bytes that the list of conflicts takes.
-    pub conflict_bytes: (usize, usize),
-    /// Origins whose members' names are known.
-    pub writers: (usize, usize),
 }

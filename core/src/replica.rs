@@ -18,7 +18,7 @@ use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
 use crate::wire::peer::NamesView;
-pub(crate) use hidden::{Exposure, Return, Unshown};
+pub(crate) use hidden::{Exposure, HOME_MAX, Return, Unshown};
 
 /// Why a client's write was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -88,6 +88,11 @@ impl Waiters {
         !self.waiting.is_empty() && self.waiting.contains_key(&conn)
     }
 
+    /// How many clients wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When the first time limit ends.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         self.deadlines.first().map(|(deadline, _)| *deadline)

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Gauges, Limits, Mono, Node, Now, Timers, WallMs};
+use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, Timers, WallMs};
 use proptest::prelude::*;
 
 /// Names that are drawn: so few that calls meet.
@@ -167,13 +167,8 @@ impl Driver {
             Call::Wall(ms) => self.now.wall.0 = self.now.wall.0.saturating_add_signed(*ms),
             Call::Rest => self.rest(),
         }
-        let gauges = self.node.gauges();
-        let Gauges { ring_bytes, addresses, origins, retired, links, .. } = gauges;
-        let Gauges { staged_bytes, conflicts, conflict_bytes, writers, .. } = gauges;
-        for (held, most) in
-            [ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, writers]
-        {
-            assert!(held <= most, "{gauges:?}");
+        for (name, (held, most)) in self.node.gauges().named() {
+            assert!(held <= most, "{name}: {held} of {most}");
         }
     }
 

@@ -145,11 +145,14 @@ impl Host {
     /// Ends a turn: limits, and whether everybody who asked was answered. `open` are the connections that stand.
     pub fn end(&mut self, judge: &mut Judge, open: impl Iterator<Item = ConnId>) {
         judge.gauges(self.run, &self.turn.node().gauges());
+        judge.look_at_activity(self.run, self.turn.node());
         judge.conflicts(self.run, self.turn.node());
         judge.scrubbed(self.run, self.turn.node().scrubbed());
         for conn in open {
             let tap = self.tap(conn);
             judge.held(self.run, tap.is_some(), self.turn.held(conn));
+            let waits = self.turn.node().is_waiting(conn) || self.turn.is_closing(conn);
+            judge.look_at_rest(tap.is_some(), self.turn.held(conn).0, (self.turn.wants_read(conn), waits));
             if let Some(tap) = tap
                 && self.turn.wants_read(conn)
             {

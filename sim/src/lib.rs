@@ -10,6 +10,7 @@ pub mod explore;
 pub mod host;
 pub mod intruder;
 pub mod judge;
+pub mod marks;
 pub mod outcome;
 pub mod plan;
 mod plan_text;
@@ -24,6 +25,7 @@ pub mod workload;
 pub mod world;
 
 pub use engine::Engine;
+pub use marks::{Mark, Marks, Tally};
 pub use outcome::{Failure, Oracle, Outcome, Stats};
 pub use plan::{Ask, Fault, Item, Plan, Setting};
 pub use plan_text::PlanError;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use sim::{Engine, Outcome, Plan, Stats, Watch, swarm};
+use sim::{Engine, Outcome, Plan, Stats, Tally, Watch, swarm};
 
 /// Deterministic simulation of a Simple-KV cluster.
 #[derive(Debug, Parser)]
@@ -45,6 +45,13 @@ struct Args {
     /// Stop a range at its first failure.
     #[arg(long)]
     fail_fast: bool,
+    /// Print in how many runs of a range each mark fired.
+    #[arg(long, requires = "seeds", conflicts_with = "hash_only")]
+    marks: bool,
+    /// Fail a range of a thousand seeds or more in which a mark never fired; those that are rare are required of ten
+    /// thousand.
+    #[arg(long, requires = "seeds")]
+    require_marks: bool,
     /// Print the plan too.
     #[arg(long, conflicts_with_all = ["seeds", "hash_only"])]
     print_plan: bool,
@@ -115,10 +122,12 @@ fn run_range(args: &Args, seeds: Range<u64>) -> bool {
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {eta}") {
         bar.set_style(style);
     }
-    let (start, mut total, mut failures, mut count) = (Instant::now(), Stats::default(), 0_u64, 0_u64);
+    let (start, mut failures, mut count) = (Instant::now(), 0_u64, 0_u64);
+    let (mut total, mut tally) = (Stats::default(), Tally::default());
     for seed in seeds {
         let outcome = args.engine.run(&swarm::draw(seed), Watch::Hash);
         total.add(&outcome.stats);
+        tally.add(&outcome.marks);
         count += 1;
         if args.hash_only {
             failures += u64::from(!report_hash(seed, &outcome));
@@ -139,7 +148,14 @@ fn run_range(args: &Args, seeds: Range<u64>) -> bool {
         let rate = u128::from(count) * 60_000 / start.elapsed().as_millis().max(1);
         println!("{count} seeds, {failures} failed, {rate} a minute\n{total}");
     }
-    failures == 0
+    if args.marks {
+        print!("{tally}");
+    }
+    let missing = if args.require_marks { tally.missing() } else { Vec::new() };
+    for mark in &missing {
+        println!("mark {} never fired: {}", mark.name(), mark.meaning());
+    }
+    failures == 0 && missing.is_empty()
 }
 
 fn report_hash(seed: u64, outcome: &Outcome) -> bool {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::marks::Marks;
+
 /// What a run ended in.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -12,6 +14,8 @@ pub struct Outcome {
     pub trace_hash: u128,
     /// What the run was made of.
     pub stats: Stats,
+    /// What came about in it.
+    pub marks: Marks,
     /// What a survivor holds at the end: by key, the token of its value. Deletes are left out, deadlines not looked at.
     pub data: BTreeMap<u64, u64>,
     /// The newest events as text, if the run was watched.

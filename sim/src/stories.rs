@@ -130,3 +130,62 @@ fn draw_late_writes(setting: &Setting, story: &mut Rng, from_ms: u64, items: &mu
         items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad: story.below(40), ttl_ms: 0 } }));
     }
 }
+
+/// A node misses more than the others' rings hold, and the sweep that brings it is slow; while it is under way links
+/// break and processes end, clients write and delete, and what was deleted before is collected.
+pub(crate) fn draw_broken_sweep(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(u64, Item)>> {
+    if setting.nodes < 2 || !rng.chance(1, 12) {
+        return None;
+    }
+    setting.keys = rng.range(20, 40);
+    setting.ring_bytes = rng.log_range(256, 1_024);
+    setting.window_bytes = rng.log_range(512, 4_096);
+    setting.bandwidth_bytes_per_s = rng.log_range(8 << 10, 64 << 10);
+    setting.load_ms = setting.load_ms.max(10 * setting.silence_ms);
+    setting.collect_ms = rng.log_range(setting.heartbeat_ms, 4 * setting.silence_ms);
+    let node = rng.below(setting.nodes);
+    let other = |rng: &mut Rng| (node + 1 + rng.below(setting.nodes - 1)) % setting.nodes;
+    // For longer than a link bears, or what was missed would wait in buffers. Who was cut off dials after a while, who
+    // starts anew at once.
+    let (from_ms, ms) = (setting.load_ms / 5, 2 * setting.silence_ms);
+    let (away, late_ms) = match rng.chance(1, 2) {
+        true => (Fault::Partition { side: 1 << node, ms }, setting.redial_ms_max),
+        false => (Fault::Kill { node, ms, silent: false, alone: false }, 0),
+    };
+    let mut items = vec![(from_ms * 1_000, Item::Fault(away))];
+    let begins_us = (from_ms + ms) * 1_000;
+    let sweep_us = late_ms * 1_000 + setting.keys * 250 * 1_000_000 / setting.bandwidth_bytes_per_s;
+    for token in 1..=rng.range(60, 160) {
+        let key = rng.below(setting.keys);
+        // Some before the cut, most in it, some while the sweep is under way.
+        let (at_us, client) = match rng.below(8) {
+            0 | 1 => (rng.below(from_ms * 1_000), other(rng)),
+            2 | 3 => (begins_us + rng.below(sweep_us), rng.below(setting.nodes)),
+            _ => (from_ms * 1_000 + rng.below(ms * 1_000), other(rng)),
+        };
+        let ask = match rng.below(5) {
+            0 => Ask::Del { key },
+            _ => Ask::Set { key, token, pad: rng.range(100, 300), ttl_ms: 0 },
+        };
+        items.push((at_us, Item::Ask { client, ask }));
+    }
+    for _ in 0..rng.range(2, 5) {
+        let (at_us, ms) = (begins_us + rng.below(sweep_us), rng.log_range(1, 2 * setting.silence_ms));
+        let victim = if rng.chance(1, 2) { node } else { other(rng) };
+        // Whoever sends the sweep.
+        let each = |fault: fn(u64, u64) -> Fault| {
+            let others = (0..setting.nodes).filter(move |other| *other != node);
+            others.map(move |other| (at_us, Item::Fault(fault(node, other))))
+        };
+        match rng.below(6) {
+            0..3 => items.extend(each(|from, to| Fault::Reset { from, to })),
+            3 => items.extend(each(|from, to| Fault::HalfOpen { from, to })),
+            4 => items.push((at_us, Item::Fault(Fault::Partition { side: 1 << victim, ms }))),
+            _ => {
+                let silent = rng.chance(1, 2);
+                items.push((at_us, Item::Fault(Fault::Kill { node: victim, ms, silent, alone: false })));
+            }
+        }
+    }
+    Some(items)
+}

@@ -3,7 +3,7 @@
 
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
-use crate::stories::draw_story;
+use crate::stories::{draw_broken_sweep, draw_story};
 use crate::weather::draw_weather;
 
 /// Streams of draws, so that a change in one part does not change the others' plans.
@@ -18,6 +18,7 @@ const ROT: u64 = 8;
 const WEATHER: u64 = 9;
 const MOVES: u64 = 10;
 const WIDTH: u64 = 11;
+const SWEEP: u64 = 20;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -46,10 +47,9 @@ pub fn draw(seed: u64) -> Plan {
     if width.chance(1, 40) {
         setting.keys = width.range(110, 220);
     }
-    let mut items = match draw_story(&mut setting, &mut Rng::new(seed, STORY)) {
-        Some(items) => items,
-        None => draw_mixed(seed, &setting),
-    };
+    let story = draw_broken_sweep(&mut setting, &mut Rng::new(seed, SWEEP))
+        .or_else(|| draw_story(&mut setting, &mut Rng::new(seed, STORY)));
+    let mut items = story.unwrap_or_else(|| draw_mixed(seed, &setting));
     draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
     draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);
     draw_rot(&setting, &mut Rng::new(seed, ROT), &mut items);

@@ -60,7 +60,10 @@ impl Client {
     }
 
     /// The connection has gone, or the client ends it: what was under way is forgotten.
-    pub fn closed(&mut self) {
+    pub fn closed(&mut self, judge: &mut Judge) {
+        if let Some(session) = self.session {
+            judge.unheard(session, self.waiting);
+        }
         self.session = None;
         self.waiting = 0;
         self.out.clear();

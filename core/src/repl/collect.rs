@@ -66,6 +66,8 @@ pub(super) struct Collector {
     /// The oldest tombstone that the last walk left.
     oldest: Option<Hlc>,
     collected: u64,
+    /// Walks that were broken off.
+    aborted: u64,
     /// How many entries of the ledger were folded by the last whole walk that folded.
     folded: u32,
     /// When to walk for them again: something could not be folded yet.
@@ -133,7 +135,16 @@ impl Statement {
 
 impl Collector {
     pub(super) fn new(now: Mono) -> Self {
-        Self { round: None, next: now, oldest: None, collected: 0, folded: 0, refold: None, parts_folded: 0 }
+        Self {
+            round: None,
+            next: now,
+            oldest: None,
+            collected: 0,
+            aborted: 0,
+            folded: 0,
+            refold: None,
+            parts_folded: 0,
+        }
     }
 
     /// Takes some more out. True while there is more to look at now.
@@ -197,7 +208,7 @@ impl Collector {
 
     /// What is no longer so: a walk under way took it for granted.
     pub(super) fn abort(&mut self) {
-        self.round = None;
+        self.aborted += u64::from(self.round.take().is_some());
         self.folded = 0;
     }
 
@@ -209,6 +220,11 @@ impl Collector {
     /// Tombstones and husks taken out so far.
     pub(super) fn collected(&self) -> u64 {
         self.collected
+    }
+
+    /// Walks broken off so far.
+    pub(super) const fn aborted(&self) -> u64 {
+        self.aborted
     }
 
     /// Parts of counters folded so far.

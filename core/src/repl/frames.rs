@@ -18,7 +18,9 @@ use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
 use crate::wire::lists::MembersView;
-use crate::wire::peer::{self, ClaimsView, Clocks, Frame, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Status};
+use crate::wire::peer::{
+    self, ClaimsView, Clocks, Frame, Greeting, MEMBERS_MAX, PREAMBLE, PROTOCOL, Reason, Refusal, Status,
+};
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
 const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
@@ -247,6 +249,12 @@ impl Replication {
             return Ok(());
         }
         match cx.replica.stream(now.mono, framed, prev, bytes).map_err(full)? {
+            Streamed::Taken if framed.stamp.origin != peer.origin => {
+                let stands = cx.replica.store.get(framed.record.key);
+                let is_beaten = stands.is_some_and(|stands| stands.version > framed.record.version);
+                self.relayed += 1;
+                self.relayed_beaten += u64::from(is_beaten);
+            }
             Streamed::Taken | Streamed::Covered => {}
             // Of a stream before the one that was asked for; that one may have what is missing.
             Streamed::Gap if pull.stage != PullStage::Streaming => {}
@@ -478,6 +486,10 @@ impl Replication {
         self.check_over(conn, cx)?;
         let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return Err(Stop::Closed) };
         let own = cx.replica.own();
+        if self.held.len() >= MEMBERS_MAX && !self.held.contains_key(&peer.name) {
+            // Of those that were forgotten meanwhile.
+            self.held.retain(|name, _| self.members.run_of(name).is_some());
+        }
         self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         // Who merely dialed us is not asked for anything, and fills no table.
         let pulls = self.links.get(&conn).is_some_and(|link| matches!(link.role, Role::Pull(_)));

@@ -8,7 +8,7 @@ use crate::boundary::ConnId;
 use crate::config::Timers;
 use crate::origins::{Claims, Known, ORIGINS_MAX, Swept};
 use crate::repl::link::{Link, Peer, Pull, PullStage, Role};
-use crate::repl::{Links, link_mut};
+use crate::repl::{Links, Sweeps, link_mut};
 use crate::replica::{Exposure, Replica, Return};
 use crate::retired::{Mark, RETIRED_MAX};
 use crate::retiring::SweepEnd;
@@ -23,6 +23,7 @@ use crate::wire::retired::EntriesView;
 pub(crate) struct Intake {
     sweep: SweepIn,
     last_id: u32,
+    sweeps: Sweeps,
     /// The roster of those from whom a member that comes back may hear what is obsolete; anybody's if there is none.
     pub(super) home: Option<u64>,
 }
@@ -67,6 +68,11 @@ const SWEEP_BEGIN_SILENCES: u64 = 10;
 const SWEEP_START: Place = Place { slot: 0, after: None };
 
 impl Intake {
+    /// How many sweeps there were, and what became of them.
+    pub(super) const fn sweeps(&self) -> Sweeps {
+        self.sweeps
+    }
+
     /// Whether streams are dropped at the moment.
     pub(crate) fn drops_streams(&self) -> bool {
         matches!(self.sweep, SweepIn::Asked(_))
@@ -130,6 +136,8 @@ impl Intake {
                 if replica.begin_sweep(now, &swept).is_err() {
                     return false;
                 }
+                self.sweeps.begun += 1;
+                self.sweeps.resumed += u64::from(sweep.place != SWEEP_START);
                 sweep.claims = swept.known();
                 sweep.swept = swept;
                 self.sweep = SweepIn::Running(sweep);
@@ -182,6 +190,7 @@ impl Intake {
         match std::mem::take(&mut self.sweep) {
             SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
                 replica.end_sweep(now, &sweep.swept, end);
+                self.sweeps.ended += 1;
                 Some(sweep.swept)
             }
             other => {
@@ -193,7 +202,7 @@ impl Intake {
 
     /// The sender holds these keys in some slots, and no others.
     pub(crate) fn reconcile(
-        &self,
+        &mut self,
         conn: ConnId,
         id: u32,
         ((from, to), held): ((u16, u16), &peer::NamesView<'_>),
@@ -204,6 +213,7 @@ impl Intake {
             return;
         }
         let dropped: usize = (from..to).map(|slot| replica.reconcile(slot, &sweep.claims, held)).sum();
+        self.sweeps.dropped += dropped as u64;
         if dropped > 0 {
             tracing::debug!(dropped, "dropped what was deleted while this node was away");
         }
@@ -211,6 +221,7 @@ impl Intake {
 
     /// Forgets the sweep under way: this node begins anew.
     pub(crate) fn reset(&mut self) {
+        self.sweeps.cut += u64::from(matches!(self.sweep, SweepIn::Running(_)));
         self.sweep = SweepIn::Idle;
     }
 
@@ -219,6 +230,7 @@ impl Intake {
         self.sweep = match std::mem::take(&mut self.sweep) {
             SweepIn::Running(sweep) if sweep.conn == conn => {
                 replica.abort_sweep();
+                self.sweeps.cut += 1;
                 SweepIn::Cut(sweep)
             }
             SweepIn::Asked(sweep) if sweep.conn == conn && sweep.place != SWEEP_START => SweepIn::Cut(sweep),

@@ -8,7 +8,7 @@ use crate::version::{Hlc, OriginId};
 
 /// Marks kept: one a heartbeat while there are writes, so some four minutes' worth. An older lag is told as at least
 /// that.
-const MARKS_MAX: usize = 512;
+pub(crate) const MARKS_MAX: usize = 512;
 
 /// Where this node's own stream stood at each heartbeat.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ pub(crate) struct Lag {
 impl Marks {
     pub(crate) fn new(origin: OriginId) -> Self {
         Self { origin, marks: VecDeque::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.marks.len()
     }
 
     /// Whose stream.

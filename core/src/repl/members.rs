@@ -80,7 +80,7 @@ pub(crate) enum Admission {
 }
 
 /// Runs remembered as ended.
-const ENDED_MAX: usize = 256;
+pub(crate) const ENDED_MAX: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Members {
@@ -98,6 +98,16 @@ impl Members {
             members.add(address, true, None, now);
         }
         members
+    }
+
+    /// Members met.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Runs remembered as ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.len()
     }
 
     pub(crate) fn targets(&self) -> &[Target] {

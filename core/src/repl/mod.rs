@@ -3,6 +3,7 @@
 //! Each node dials every member it knows and pulls from it; the accepted side feeds. So two nodes share two
 //! connections, one for each direction in which records flow, and no two dials can cross.
 
+mod activity;
 mod asks;
 mod clocks;
 mod collect;
@@ -37,21 +38,23 @@ use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::lists;
 use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL, Standing};
+pub use activity::{Activity, Sweeps};
 pub(crate) use collect::Blocked;
 use collect::Collector;
 use feed::Feed;
 pub(crate) use frames::STAGED_BYTES_MAX;
 use intake::Intake;
+pub(crate) use lag::MARKS_MAX;
 use leave::Leave;
 pub(crate) use leave::NotLeft;
 pub(crate) use link::{Link, Role};
 use link::{Pull, PullStage};
-pub(crate) use members::{DialState, Members};
+pub(crate) use members::{DialState, ENDED_MAX, Members};
 use orphans::Orphans;
 use retire::{Retirement, is_settled};
 use roster::Roster;
 pub use scrub::Scrubbed;
-pub(crate) use scrub::Scrubber;
+pub(crate) use scrub::{Scrubber, UNCLEAR_MAX};
 pub(crate) use seats::NotForgotten;
 use seats::tell_roster;
 use walk::Walk;
@@ -75,6 +78,9 @@ pub(crate) struct Replication {
     pub(crate) links: Links,
     pub(crate) members: Members,
     intake: Intake,
+    /// Records taken from a stream of another than their writer, and those of them that lost.
+    relayed: u64,
+    relayed_beaten: u64,
     orphans: Orphans,
     reissue: exposure::Reissue,
     /// This run, as it names itself; its first origin.
@@ -110,6 +116,8 @@ impl Replication {
             links: Links::new(),
             members: Members::new(&config.peers, now.mono),
             intake: Intake::default(),
+            relayed: 0,
+            relayed_beaten: 0,
             orphans: Orphans::default(),
             reissue: exposure::Reissue::default(),
             run,
@@ -292,6 +300,16 @@ impl Replication {
     pub(crate) fn holds(&self, name: &str, version: Version, origins: &Origins) -> bool {
         let mut peers = self.links.values().filter_map(|link| link.peer.as_ref()).filter(|peer| peer.name == name);
         peers.any(|peer| peer.holds(version.origin, origins) >= version.hlc)
+    }
+
+    /// Of how many members it is remembered how much of this run's stream they hold.
+    pub(crate) fn holders(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Seats of the roster.
+    pub(crate) fn seats(&self) -> usize {
+        self.roster.iter().count()
     }
 
     /// Bytes staged for the link that has most of them.

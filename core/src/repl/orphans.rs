@@ -16,6 +16,8 @@ use crate::version::{Hlc, OriginId, Version};
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     round: Option<Round>,
+    /// Records announced so far.
+    announced: u64,
 }
 
 /// The announcing of what one origin left behind.
@@ -28,6 +30,11 @@ struct Round {
 }
 
 impl Orphans {
+    /// Records announced so far.
+    pub(super) const fn announced(&self) -> u64 {
+        self.announced
+    }
+
     /// Announces some more. True while there is more.
     pub(super) fn step(
         &mut self,
@@ -44,7 +51,7 @@ impl Orphans {
             self.round = next(now, links, members, intake, cx);
         }
         let Some(round) = &mut self.round else { return false };
-        if round.step(now, cx.replica) {
+        if round.step(now, cx.replica, &mut self.announced) {
             return true;
         }
         cx.replica.origins.announce(round.origin, round.upto);
@@ -73,8 +80,8 @@ fn next(now: Now, links: &Links, members: &Members, intake: &Intake, cx: &Contex
 }
 
 impl Round {
-    /// True while there is more.
-    fn step(&mut self, now: Now, replica: &mut Replica) -> bool {
+    /// Counts what it announces. True while there is more.
+    fn step(&mut self, now: Now, replica: &mut Replica, announced: &mut u64) -> bool {
         let Self { origin, above, upto, walk } = self;
         let is_left_behind =
             |version: Version| version.origin == *origin && version.hlc > *above && version.hlc <= *upto;
@@ -84,6 +91,7 @@ impl Round {
         };
         for key in walk.step(&replica.store, |slot| replica.store.slot_newest(slot) <= *above, orphaned) {
             replica.announce(now, &key);
+            *announced += 1;
         }
         !walk.is_done()
     }

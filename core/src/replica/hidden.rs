@@ -15,7 +15,7 @@ use crate::version::{Hlc, OriginId, Version};
 ///
 /// Each of them, and not the newest of an origin: the sender may have deleted one before that had come to it by no
 /// stream. (`sim/regressions/a-write-that-was-deleted-unseen-was-announced-by-who-came-back`)
-pub(super) const HOME_MAX: usize = 16_384;
+pub(crate) const HOME_MAX: usize = 16_384;
 
 /// Whether peers may see what this run wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub(crate) enum Return {
 pub(crate) struct Unshown;
 
 impl Replica {
+    /// Versions remembered of what others hold too.
+    pub(crate) fn home_len(&self) -> usize {
+        self.home.len()
+    }
+
     /// Whether peers must not see records of `origin`.
     pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
         match self.exposure {

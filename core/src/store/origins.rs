@@ -92,6 +92,11 @@ impl Origins {
 }
 
 impl Store {
+    /// Of how many origins records are held, or were not long ago.
+    pub(crate) fn origins_held(&self) -> usize {
+        self.origins.indexes.len()
+    }
+
     /// Whether records of `id` are held, or were not long ago.
     pub(crate) fn has_written(&self, id: OriginId) -> bool {
         self.origins.indexes.contains_key(&id)

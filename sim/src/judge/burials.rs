@@ -58,6 +58,7 @@ impl Judge {
             let buried = self.burials.under.get(&old.version).cloned().unwrap_or_default();
             self.run_mut(run).buried.extend(buried);
             self.stats.collected += 1;
+            self.see_collected(run);
         }
         self.run_mut(run).entries[size(key)] = None;
         let held = &mut self.held[size(key)];

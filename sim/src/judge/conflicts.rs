@@ -3,6 +3,7 @@
 use kv_core::{Conflict, Node, Version};
 
 use super::{Judge, Run, RunId};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{key_text, size, token_of, value};
 
@@ -15,6 +16,7 @@ impl Judge {
             if is_new {
                 newest = newest.max(Some(number));
                 self.stats.conflicts += 1;
+                self.marks.saw(Mark::ConflictListed);
                 if let Err(what) = self.check_conflict(run, conflict) {
                     self.fail(Oracle::Conflict, || format!("run {}: {what}: {conflict:?}", run.0));
                 }

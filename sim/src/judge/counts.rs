@@ -11,6 +11,7 @@ use kv_core::{Base, BaseValue, Count, Counter, Hlc, Node, Now, OriginId, Version
 
 use super::sessions::Reply;
 use super::{Judge, RunId, Standing};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size};
 
@@ -63,7 +64,11 @@ impl Judge {
     /// Looks at the counters of a node after a step that gave these replies.
     pub(super) fn look_at_counts(&mut self, run: RunId, node: &Node, now: Now, since: Option<u64>, replies: &[Reply]) {
         let folded = node.parts_folded();
-        self.stats.folded += folded - self.counts.folded.insert(run, folded).unwrap_or(0);
+        let newly_folded = folded - self.counts.folded.insert(run, folded).unwrap_or(0);
+        self.stats.folded += newly_folded;
+        if newly_folded > 0 {
+            self.marks.saw(Mark::PartsFolded);
+        }
         for counter in 0..self.counters.len() as u64 {
             let text = self.counters[size(counter)].as_bytes();
             if since.is_some_and(|since| !node.may_have_changed(text, since)) && replies.is_empty() {
@@ -85,6 +90,7 @@ impl Judge {
                     self.fail(Oracle::Counting, || format!("run {}: c{counter}: {fold:?} was {first}", run.0));
                 }
             }
+            self.see_counter(run, counter, &state, newly_folded > 0);
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
             if node.is_alone() {
                 self.reset_alone(run, counter, state.base.as_ref(), now.wall);
@@ -143,7 +149,10 @@ impl Judge {
         if let Some(base) = state.base.as_ref().map(Reset::of) {
             let before = |of: &&mut Added| of.run == run && of.counter == counter && of.since.origin == own;
             let begun_before = self.counts.added.iter_mut().filter(before).filter(|of| of.since < since);
-            begun_before.for_each(|of| of.ended |= !base.leaves(of.since, wall));
+            for of in begun_before.filter(|of| !of.ended && !base.leaves(of.since, wall)) {
+                of.ended = true;
+                self.marks.saw(Mark::EndedUnderAdds);
+            }
         }
         let noted = amounts.into_iter().map(|amount| Added { run, counter, amount, since, ended: false });
         self.counts.added.extend(noted);

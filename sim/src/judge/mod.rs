@@ -17,6 +17,7 @@ mod leaving;
 mod retirement;
 mod rot;
 mod sessions;
+mod sights;
 mod versions;
 mod waits;
 
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Scrubbed, Version, WallMs};
 
+use crate::marks::{Mark, Marks};
 use crate::outcome::{Failure, Oracle, Stats};
 use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
 
@@ -32,6 +34,7 @@ use counts::Counts;
 use retirement::Log;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
+use sights::Sight;
 use versions::{Entry, Written};
 use waits::Told;
 
@@ -53,6 +56,8 @@ pub struct Judge {
     failure: Option<Failure>,
     /// Counted here and by the engine.
     pub stats: Stats,
+    /// Seen here and by the engine.
+    pub marks: Marks,
     keys: Vec<String>,
     counters: Vec<String>,
     counts: Counts,
@@ -68,6 +73,8 @@ pub struct Judge {
     versions: BTreeMap<Version, Written>,
     /// By version: what its writer held of the key when it wrote it.
     overwritten: BTreeMap<Version, Version>,
+    /// By version: when its client was told of it.
+    written_us: BTreeMap<Version, u64>,
     /// By key: the newest version that a run holds which is neither stopped nor superseded.
     held: Vec<Option<Version>>,
     /// By node: the least and greatest that its clock was ahead of the true time.
@@ -126,6 +133,7 @@ struct Run {
     scrubbed: Scrubbed,
     /// Its ledger of retired origins when last looked at: its length and its hash.
     retired: (u32, u64),
+    sight: Sight,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +167,7 @@ impl Judge {
             at_us: 0,
             failure: None,
             stats: Stats::default(),
+            marks: Marks::default(),
             counters: (0..plan.setting.counters).map(counter_text).collect(),
             counts: Counts::default(),
             keys: (0..plan.setting.keys).map(key_text).collect(),
@@ -172,6 +181,7 @@ impl Judge {
             told: Vec::new(),
             versions: BTreeMap::new(),
             overwritten: BTreeMap::new(),
+            written_us: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
             burials: Burials::default(),
             logs: Vec::new(),
@@ -240,6 +250,7 @@ impl Judge {
             rotten: BTreeMap::new(),
             scrubbed: Scrubbed::default(),
             retired: (0, 0),
+            sight: Sight::default(),
         });
         self.stats.runs += 1;
         self.recount();
@@ -248,6 +259,7 @@ impl Judge {
 
     /// A run and its memory are gone.
     pub fn stopped(&mut self, run: RunId) {
+        self.see_stop(run);
         self.run_mut(run).standing = Standing::Stopped;
         self.recount();
     }
@@ -274,6 +286,7 @@ impl Judge {
         }
         if node.has_left() && self.run(run).standing == Standing::Current {
             self.run_mut(run).standing = Standing::Left;
+            self.marks.saw(Mark::LeaveEnded);
             self.look_at_heritage(run);
             self.recount();
         }
@@ -310,20 +323,7 @@ impl Judge {
 
     /// Holds a node's gauges against their limits.
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
-        let Gauges { ring_bytes, addresses, origins, retired, links, .. } = *gauges;
-        let Gauges { staged_bytes, conflicts, conflict_bytes, writers, .. } = *gauges;
-        let named = [
-            ("ring_bytes", ring_bytes),
-            ("addresses", addresses),
-            ("origins", origins),
-            ("retired", retired),
-            ("links", links),
-            ("staged_bytes", staged_bytes),
-            ("conflicts", conflicts),
-            ("conflict_bytes", conflict_bytes),
-            ("writers", writers),
-        ];
-        for (name, (now, limit)) in named {
+        for (name, (now, limit)) in gauges.named() {
             if now > limit {
                 self.fail(Oracle::Limits, || format!("run {}: {name} is {now}, its limit {limit}", run.0));
             }

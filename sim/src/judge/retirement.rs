@@ -10,6 +10,7 @@ use kv_core::{Hlc, Node, OriginId};
 
 use super::versions::Entry;
 use super::{Judge, Run, RunId, Standing};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::size;
 
@@ -53,7 +54,10 @@ impl Judge {
                         format!("run {}: its ledger {entries:?} goes with another one's for {common} entries", run.0)
                     });
                 }
-                self.stats.forked += u64::from(longest.is_some());
+                if longest.is_some() {
+                    self.stats.forked += 1;
+                    self.marks.saw(Mark::LedgersForked);
+                }
                 self.check_retired(run, &entries[common..]);
                 self.logs.push(Log { entries, hashes: BTreeMap::from([mark]) });
             }
@@ -78,6 +82,7 @@ impl Judge {
     fn check_retired(&mut self, by: RunId, news: &[(OriginId, Hlc)]) {
         for (origin, last) in news {
             self.stats.retired += 1;
+            self.marks.saw(Mark::OriginRetired);
             let Some(writer) = self.origins.get(origin).copied() else {
                 self.fail(Oracle::Retirement, || format!("run {}: retired {origin}, which nobody writes as", by.0));
                 continue;

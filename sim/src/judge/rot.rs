@@ -3,6 +3,7 @@
 use kv_core::{Node, Scrubbed, Version};
 
 use super::{Judge, RunId};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::size;
 
@@ -38,6 +39,12 @@ impl Judge {
         self.stats.descents += scrubbed.rounds - before.rounds;
         self.stats.repaired += scrubbed.repaired - before.repaired;
         self.run_mut(run).scrubbed = scrubbed;
+        if scrubbed.repaired > before.repaired {
+            self.marks.saw(Mark::ScrubRepaired);
+        }
+        if scrubbed.unrepairable > before.unrepairable {
+            self.marks.saw(Mark::ScrubUnclear);
+        }
         if scrubbed.found > 2 * rots {
             self.fail(Oracle::Scrub, || format!("run {}: {scrubbed:?}, and {rots} entries were lost", run.0));
         }

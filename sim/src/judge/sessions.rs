@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use kv_core::{Now, WallMs};
 
 use super::waits::Waits;
-use super::{Judge, RunId};
+use super::{Judge, RunId, Standing};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size, value};
 
@@ -169,6 +170,10 @@ impl Judge {
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
         if let Ask::Forget { node } = ask {
+            let is_up = |of: &super::Run| of.node == node && of.standing == Standing::Current;
+            if line == "OK" && self.runs.iter().any(is_up) {
+                self.marks.saw(Mark::ForgotOneUp);
+            }
             self.forgotten[size(node)] |= line == "OK";
             self.gone += u64::from(line == "OK");
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
@@ -193,6 +198,9 @@ impl Judge {
         };
         if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {
             self.stats.refusals += 1;
+            if line.starts_with("Error: this node's clock is") {
+                self.marks.saw(Mark::WriteRefusedForClock);
+            }
             return if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) };
         }
         let entry = self.run(run).entries[size(key)];

@@ -6,6 +6,7 @@ use kv_core::{Node, Now, OriginId, Record, Version, WallMs};
 
 use super::sessions::{Expected, Write};
 use super::{Judge, RunId, Standing};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{size, token_of, value};
 
@@ -32,7 +33,9 @@ impl Judge {
         if self.run(run).origin == origin {
             return;
         }
-        self.run_mut(run).origin = origin;
+        if std::mem::replace(&mut self.run_mut(run).origin, origin) != OriginId(0) {
+            self.marks.saw(Mark::TookAnotherOrigin);
+        }
         if let Some(owner) = self.origins.insert(origin, run) {
             self.fail(Oracle::Hlc, || format!("run {} writes as {origin}, as run {} did", run.0, owner.0));
         }
@@ -76,6 +79,7 @@ impl Judge {
                 Entry { version: record.version, token: record.value.and_then(token_of), deadline: record.deadline };
             self.check_new(run, key, &record, entry);
             self.check_writer(run, key, entry, want, newest_before);
+            self.see_entry(run, key, entry, (node, now), want.is_some());
             self.take_entry(run, key, entry);
         }
     }
@@ -229,6 +233,7 @@ impl Judge {
             let newest = current.filter_map(|run| Some(run.entries[index]?.version)).max();
             if newest < *held {
                 self.stats.lost += 1;
+                self.marks.saw(Mark::NewestLost);
                 *held = newest;
             }
         }

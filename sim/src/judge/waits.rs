@@ -9,9 +9,12 @@ use std::collections::VecDeque;
 use kv_core::{Hlc, OriginId, Version};
 
 use super::sessions::Reply;
-use super::{Judge, RunId, SessionId};
+use super::{Judge, RunId, SessionId, Standing};
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size};
+
+/// An answer later than this was waited for: no command takes as long from a client to its node.
+const LATE_US: u64 = 2_000;
 
 /// What the oracles of waiting know of a session.
 #[derive(Debug, Default)]
@@ -121,11 +124,19 @@ impl Judge {
                     Ok(())
                 }
                 Ask::Wait { copies, ms } => self.check_wait(run, session, line, copies).and_then(|count| {
+                    self.see_wait((run, session), (count, copies), self.at_us > mark.at_us + LATE_US);
                     let too_soon = count < copies && (ms == 0 || self.at_us < mark.at_us + 1_000 * ms);
                     if too_soon { Err("no fewer than asked for before the time has passed".to_owned()) } else { Ok(()) }
                 }),
                 Ask::Token => self.take_token(run, session, line, newest_before),
-                Ask::WaitFor { ms, .. } => self.check_wait_for(run, mark, line, ms),
+                Ask::WaitFor { ms, .. } => {
+                    if line.starts_with("Error: that write is not here yet") {
+                        self.marks.saw(crate::Mark::WaitForTimedOut);
+                    } else if line == "OK" && self.at_us > mark.at_us + LATE_US {
+                        self.marks.saw(crate::Mark::WaitForHeld);
+                    }
+                    self.check_wait_for(run, mark, line, ms)
+                }
                 _ => Ok(()),
             };
             if let Err(wanted) = right {
@@ -168,6 +179,23 @@ impl Judge {
             return Err(format!("{holders} at the most hold {wrote:?}; {copies} were asked for"));
         }
         Ok(count)
+    }
+
+    /// What an answer of `WAIT` rests on: it names `count`, and `copies` were asked for.
+    fn see_wait(&mut self, (run, session): (RunId, SessionId), (count, copies): (u64, u64), is_late: bool) {
+        if count < copies {
+            self.marks.saw(crate::Mark::WaitTimedOut);
+        } else if is_late && copies > 0 {
+            self.marks.saw(crate::Mark::WaitHeld);
+        }
+        let Wrote::Known(need) = self.sessions[size(session.0)].waits.wrote else { return };
+        let home = self.run(run).node;
+        let is_up = |run: &&super::Run| run.node != home && run.standing != Standing::Stopped;
+        let holders = self.runs.iter().filter(is_up).filter(|run| need.is_met(self, run)).map(|run| 1_u64 << run.node);
+        let holders = holders.fold(0, |nodes, node| nodes | node).count_ones();
+        if count > u64::from(holders) {
+            self.marks.saw(crate::Mark::WaitCountedTheDead);
+        }
     }
 
     /// An answer of `TOKEN`: it names what this session wrote last, by the run's origin.

@@ -56,7 +56,7 @@ impl Crowd {
                 break;
             }
             if self.serve(shared, client, at_us, cx).is_none() {
-                shared.seats[client].lost();
+                shared.seats[client].lost(&mut shared.judge);
                 shared.seats[client].knocks = None;
                 self.lines[client] = Line::default();
             }

@@ -43,7 +43,8 @@ impl Engine<'_> {
 
     pub(super) fn client_hangs_up(&self, client: u64) {
         let mut shared = self.shared.borrow_mut();
-        shared.seats[size(client)].lost();
+        let Shared { seats, judge, .. } = &mut *shared;
+        seats[size(client)].lost(judge);
         shared.wake_crowd();
     }
 

@@ -84,6 +84,7 @@ pub fn run(plan: &Plan, watch: Watch) -> Outcome {
         verdict: shared.judge.failure().cloned().map_or(Ok(()), Err),
         trace_hash: shared.trace.hash(),
         stats,
+        marks: shared.judge.marks,
         data: shared.judge.data(),
         tail: shared.trace.into_tail(),
     }
@@ -291,7 +292,7 @@ impl<'a> Engine<'a> {
             shared.judge.fail(Oracle::Availability, || format!("client {client} waits for {waits_us} us, {session:?}"));
         }
         if waits_us > 2 * PATIENCE_US {
-            shared.seats[size(client)].lost();
+            shared.seats[size(client)].lost(&mut shared.judge);
             shared.wake_crowd();
         }
     }

@@ -150,10 +150,10 @@ impl Seat {
     }
 
     /// The connection has gone, or never came about, or the client ends it.
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, judge: &mut Judge) {
         self.session = None;
         self.holder = None;
-        self.client.closed();
+        self.client.closed(judge);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::net::{End, Packet, StreamId};
 use super::{Dialer, What, World};
-use crate::judge::SessionId;
+use crate::judge::{Judge, SessionId};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size};
 use crate::workload::Client;
@@ -36,10 +37,10 @@ impl Seat {
     }
 
     /// The connection has gone, or never came about.
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, judge: &mut Judge) {
         self.session = None;
         self.stream = None;
-        self.client.closed();
+        self.client.closed(judge);
     }
 
     pub(super) const fn is_deaf(&self, now_us: u64) -> bool {
@@ -50,6 +51,9 @@ impl Seat {
 impl World {
     pub(super) fn client_asks(&mut self, client: u64, ask: Ask) {
         let home = self.judge.home(client);
+        if ask == Ask::Leave && (0..self.machines.len() as u64).any(|node| self.net.is_held(home, node)) {
+            self.judge.marks.saw(Mark::LeaveWhileCut);
+        }
         let seat = &mut self.seats[size(client)];
         if let Some(session) = seat.client.ask(&mut self.judge, self.now_us, ask) {
             seat.session = Some(session);
@@ -66,7 +70,7 @@ impl World {
 
     pub(super) fn client_hangs_up(&mut self, client: u64) {
         let stream = self.seats[size(client)].stream;
-        self.seats[size(client)].lost();
+        self.seats[size(client)].lost(&mut self.judge);
         if let Some(stream) = stream {
             self.leave(stream, 0, false);
         }

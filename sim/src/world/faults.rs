@@ -2,6 +2,7 @@
 
 use super::net::{End, Packet};
 use super::{What, World};
+use crate::marks::Mark;
 use crate::plan::{Fault, Item, size};
 
 impl World {
@@ -118,6 +119,9 @@ impl World {
     /// Steps a clock and gives it a drift from now on.
     fn set_clock(&mut self, node: u64, step_ms: i64, drift_ppm: i64) {
         let lead_ms = self.wall(node).0.cast_signed() - self.judge.true_wall_ms().cast_signed();
+        if step_ms < 0 && self.machines[size(node)].process.is_some() {
+            self.judge.marks.saw(Mark::ClockSteppedBack);
+        }
         let machine = &mut self.machines[size(node)];
         machine.offset_ms = lead_ms + step_ms;
         machine.drift_ppm = drift_ppm;
@@ -129,6 +133,7 @@ impl World {
         self.trace.note(self.now_us, &[41], || "-- heal".to_owned());
         self.healed = true;
         let (nodes, survivors) = (self.judge.plan().setting.nodes, self.judge.plan().setting.survivors);
+        self.look_at_heal();
         for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
             *self.net.path(from, to) = super::net::Path::default();
             self.release(from, to);
@@ -150,6 +155,20 @@ impl World {
                 Some(process) => self.thaw(process),
                 None => self.boot(node, false),
             }
+        }
+    }
+
+    /// Looks at what there is to be healed.
+    fn look_at_heal(&mut self) {
+        let setting = &self.judge.plan().setting;
+        let (nodes, bound_ms, survivors) = (setting.nodes, setting.clock_ahead_ms_max, setting.survivors);
+        let walls = || (0..nodes).map(|node| self.wall(node).0);
+        let apart_ms = walls().max().unwrap_or(0) - walls().min().unwrap_or(0);
+        if apart_ms > bound_ms {
+            self.judge.marks.saw(Mark::ClocksApartAtHeal);
+        }
+        if u64::from(survivors.count_ones()) < nodes {
+            self.judge.marks.saw(Mark::CoreSmaller);
         }
     }
 }

@@ -45,6 +45,7 @@ pub fn run(plan: &Plan, watch: Watch) -> Outcome {
         verdict: world.judge.failure().cloned().map_or(Ok(()), Err),
         trace_hash: world.trace.hash(),
         stats: world.judge.stats,
+        marks: world.judge.marks,
         data: world.judge.data(),
         tail: world.trace.into_tail(),
     }

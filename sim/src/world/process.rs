@@ -1,11 +1,12 @@
 //! Processes: a run of a node, its turns, its stops.
 
-use kv_core::{ConnId, Event, Mono, Now};
+use kv_core::{Close, ConnId, Event, Mono, Now};
 
 use super::net::{End, Packet, Side, StreamId};
 use super::{Dialer, What, World};
 use crate::host::Host;
 use crate::judge::SessionId;
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{node_at, size};
 
@@ -29,6 +30,8 @@ pub(super) struct Process {
     pub(super) booted_us: u64,
     /// Since when it has been running.
     pub(super) running_us: u64,
+    /// Since when it has stood still, if it does.
+    paused_us: u64,
     wake_us: Option<u64>,
     /// A millisecond, and its turns.
     pace: (u64, u64),
@@ -51,6 +54,7 @@ impl World {
         self.machines[size(node)].is_alone = alone;
         let alone = alone && self.judge.plan().setting.survivors_meet(self.alone());
         self.machines[size(node)].is_alone = alone;
+        self.look_at_boot(node);
         let index = self.processes.len();
         let now = Now { mono: Mono(MONO_START_US), wall: self.wall(node) };
         let host = Host::boot(&mut self.judge, node, alone, now);
@@ -63,6 +67,7 @@ impl World {
             late: Vec::new(),
             booted_us: self.now_us,
             running_us: self.now_us,
+            paused_us: 0,
             wake_us: None,
             pace: (0, 0),
         });
@@ -99,6 +104,7 @@ impl World {
             machine.process = None;
             machine.is_up = !silent;
         }
+        self.look_at_stop();
         for (stream, side) in conns.into_iter().flatten() {
             self.leave(stream, side, silent);
         }
@@ -115,7 +121,10 @@ impl World {
 
     pub(super) fn pause(&mut self, index: usize) {
         self.trace.note(self.now_us, &[3, index as u64], || format!("run {index} stands still"));
-        self.processes[index].is_paused = true;
+        let process = &mut self.processes[index];
+        // Who stands still already goes on doing so.
+        process.paused_us = if process.is_paused { process.paused_us } else { self.now_us };
+        process.is_paused = true;
     }
 
     pub(super) fn thaw(&mut self, index: usize) {
@@ -124,6 +133,12 @@ impl World {
             return;
         }
         process.is_paused = false;
+        if self.now_us - process.paused_us > 1_000 * self.judge.plan().setting.silence_ms {
+            self.judge.marks.saw(Mark::PausedPastSilence);
+        }
+        if self.judge.is_superseded(process.host.run) {
+            self.judge.marks.saw(Mark::SupersededThawed);
+        }
         process.running_us = self.now_us;
         let late = std::mem::take(&mut process.late);
         self.trace.note(self.now_us, &[4, index as u64], || format!("run {index} goes on"));
@@ -215,6 +230,7 @@ impl World {
             if room == 0 {
                 if let Some(stream) = self.net.get(stream) {
                     stream.ways[1 - side].full = true;
+                    self.judge.marks.saw(Mark::WindowFull);
                 }
                 break;
             }
@@ -231,6 +247,7 @@ impl World {
             self.trace.note(self.now_us, &[21, index as u64, u64::from(conn.0), why as u64], || {
                 format!("run {index} closes {conn:?}: {why:?}")
             });
+            self.look_at_close(stream, side, why);
             self.processes[index].conns[conn.0 as usize] = None;
             self.processes[index].host.gone(conn);
             self.leave(stream, side, false);
@@ -241,7 +258,12 @@ impl World {
         let process = &mut self.processes[index];
         let open = process.conns.iter().enumerate().filter(|(_, end)| end.is_some());
         let open: Vec<_> = open.map(|(conn, _)| ConnId(u32::try_from(conn).expect("few connections"))).collect();
+        let relayed = self.judge.marks.of(Mark::Relayed);
         process.host.end(&mut self.judge, open.iter().copied());
+        if self.judge.marks.of(Mark::Relayed) > relayed {
+            self.look_at_relay(index);
+        }
+        let process = &self.processes[index];
         let due = process.host.deadline().is_some_and(|at| at <= mono(process, self.now_us));
         for conn in open {
             let Some((stream, side)) = self.conn(index, conn) else { continue };
@@ -301,6 +323,54 @@ impl World {
 
     fn conn(&self, index: usize, conn: ConnId) -> Option<(StreamId, Side)> {
         self.processes[index].conns.get(conn.0 as usize).copied().flatten()
+    }
+
+    /// Looks at who still knows earlier runs of `node`, of which another is about to start.
+    fn look_at_boot(&mut self, node: u64) {
+        if self.machines[size(node)].is_alone {
+            self.judge.marks.saw(Mark::RestartedAlone);
+        }
+        for process in self.machines.iter().filter_map(|machine| machine.process) {
+            let host = &self.processes[process].host;
+            let (old, is_orphaned) = self.judge.accounts_of(node, host.turn().node());
+            if host.node != node {
+                self.judge.begins_beside(old, is_orphaned);
+            }
+        }
+    }
+
+    /// Looks at who is left after a stop, unless it is for ever.
+    fn look_at_stop(&mut self) {
+        let down = self.machines.iter().filter(|machine| machine.process.is_none()).count();
+        if self.healed || down < 2 {
+            return;
+        }
+        self.judge.marks.saw(Mark::TwoDown);
+        if down == self.machines.len() {
+            self.judge.marks.saw(Mark::AllDown);
+        }
+    }
+
+    /// Looks at a connection that a process ends.
+    fn look_at_close(&mut self, stream: StreamId, side: Side, why: Close) {
+        self.judge.closes(why);
+        let Some((nodes, dark)) = self.net.get(stream).map(|stream| (stream.nodes, stream.dark)) else { return };
+        let (here, there) = (nodes[side], nodes[1 - side]);
+        if why == Close::Silent && dark {
+            self.judge.marks.saw(Mark::HalfOpenNoticed);
+        }
+        if why == Close::Silent && self.net.is_held(here, there) != self.net.is_held(there, here) {
+            self.judge.marks.saw(Mark::OneWayNoticed);
+        }
+    }
+
+    /// Looks at the paths to a node that was just brought something by a third.
+    fn look_at_relay(&mut self, index: usize) {
+        let here = self.processes[index].host.node;
+        let nodes = 0..self.machines.len() as u64;
+        if nodes.into_iter().any(|there| self.net.is_held(here, there) != self.net.is_held(there, here)) {
+            self.judge.marks.saw(Mark::RelayedRoundCut);
+        }
     }
 }
 

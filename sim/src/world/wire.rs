@@ -5,6 +5,7 @@ use kv_core::Event;
 use super::net::{End, Packet, Side, StreamId};
 use super::process::Cause;
 use super::{Dialer, What, World};
+use crate::marks::Mark;
 use crate::plan::size;
 
 /// Attempts of a system to connect, each twice as long after the last, before it gives up.
@@ -28,6 +29,7 @@ impl World {
             let next = if attempt + 1 < DIAL_ATTEMPTS {
                 What::Connect { dialer, from, to, attempt: attempt + 1 }
             } else {
+                self.judge.marks.saw(Mark::DialUnanswered);
                 What::DialFailed { dialer }
             };
             return self.after_ms(wait_ms, next);
@@ -79,6 +81,7 @@ impl World {
                 if self.net.is_held(nodes[1], nodes[0]) {
                     return self.after_ms(20, again);
                 }
+                self.judge.linked(self.processes[process].host.run, nodes[1]);
                 let conn = self.name(process, stream, 0);
                 self.turn(process, Cause::Event(Event::Dialed { conn, addr: kv_core::AddrId(addr) }));
             }
@@ -90,7 +93,7 @@ impl World {
             return;
         }
         match dialer {
-            Dialer::Client { client, .. } => self.seats[size(client)].lost(),
+            Dialer::Client { client, .. } => self.seats[size(client)].lost(&mut self.judge),
             Dialer::Process { process, .. } => {
                 if self.processes[process].is_paused {
                     return self.processes[process].late.push(What::DialFailed { dialer });
@@ -201,7 +204,7 @@ impl World {
             }
             End::Client { client } if self.seats[size(client)].is_deaf(self.now_us) => {}
             End::Client { client } if is_empty => {
-                self.seats[size(client)].lost();
+                self.seats[size(client)].lost(&mut self.judge);
                 self.leave(stream, side, false);
             }
             End::Client { client } => {

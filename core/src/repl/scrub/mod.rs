@@ -65,7 +65,7 @@ const ASKS_MAX: u32 = 48;
 const RECORDS_MAX: usize = 512;
 
 /// Unclear entries that are remembered, so that each is counted and named once. Whoever has more has other worries.
-const UNCLEAR_MAX: usize = 1_024;
+pub(crate) const UNCLEAR_MAX: usize = 1_024;
 
 /// Keys that one line of the log names.
 const KEYS_NAMED_MAX: usize = 16;
@@ -152,6 +152,11 @@ enum Next {
 }
 
 impl Scrubber {
+    /// Entries that were found unclear.
+    pub(crate) fn unclear(&self) -> usize {
+        self.unclear.len()
+    }
+
     pub(crate) fn done(&self) -> Scrubbed {
         self.done
     }
