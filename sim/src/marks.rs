@@ -76,7 +76,6 @@ pub enum Mark {
     ResetMetAdds,
     EndedUnderAdds,
     ScrubRepaired,
-    ScrubUnclear,
     WaitHeld,
     WaitTimedOut,
     WaitCountedTheDead,
@@ -101,7 +100,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 68] = {
+const TABLE: [Row; 67] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -225,7 +224,6 @@ const TABLE: [Row; 68] = {
         (M::ResetMetAdds, "reset-met-adds", Common, "a counter's reset came to a node that had added meanwhile"),
         (M::EndedUnderAdds, "ended-under-adds", Common, "a counter ended by its deadline while a node went on adding"),
         (M::ScrubRepaired, "scrub-repaired", Common, "scrubbing put back what a memory had lost"),
-        (M::ScrubUnclear, "scrub-unclear", Rare, "scrubbing found what may be lost or deleted, and left it"),
         (M::WaitHeld, "wait-held", Common, "WAIT was answered late, with as many as asked for"),
         (M::WaitTimedOut, "wait-timed-out", Common, "WAIT was answered with fewer than asked for"),
         (M::WaitCountedTheDead, "wait-counted-the-dead", Rare, "WAIT counted a run that had stopped"),
@@ -379,7 +377,7 @@ mod tests {
         let half = tally.clone();
         (1..10).for_each(|_| tally.merge(&half));
         assert_eq!(tally.of(Mark::TwoDown), (RARE_RUNS, RARE_RUNS));
-        assert!(tally.missing().contains(&Mark::AllDown) && tally.missing().contains(&Mark::ScrubUnclear));
+        assert!(tally.missing().contains(&Mark::AllDown) && tally.missing().contains(&Mark::LedgersForked));
     }
 
     #[test]

@@ -42,9 +42,6 @@ impl Judge {
         if scrubbed.repaired > before.repaired {
             self.marks.saw(Mark::ScrubRepaired);
         }
-        if scrubbed.unrepairable > before.unrepairable {
-            self.marks.saw(Mark::ScrubUnclear);
-        }
         if scrubbed.found > 2 * rots {
             self.fail(Oracle::Scrub, || format!("run {}: {scrubbed:?}, and {rots} entries were lost", run.0));
         }
