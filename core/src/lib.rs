@@ -43,3 +43,4 @@ pub use store::SLOTS;
 pub use time::{Mono, Now, WallMs};
 pub use turn::{LINK_WINDOW_BYTES, Turn};
 pub use version::{Hlc, OriginId, Version};
+pub use wire::told::tell_frame;

@@ -18,6 +18,7 @@ pub mod quiet;
 pub mod rng;
 mod stories;
 pub mod swarm;
+pub mod timeline;
 pub mod trace;
 pub mod turmoil;
 mod weather;

@@ -3,12 +3,13 @@
 mod commands;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use sim::timeline::{self, Options};
 use sim::{Engine, Outcome, Plan, Stats, Tally, Watch, swarm};
 
 /// Deterministic simulation of a Simple-KV cluster.
@@ -17,6 +18,7 @@ use sim::{Engine, Outcome, Plan, Stats, Tally, Watch, swarm};
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  sim --seed 7            replay one seed: its configuration, verdict and trace hash\n  \
                         sim --seed 7 --trace    with every event\n  \
+                        sim --seed 7 --timeline 7.html   as a page for a browser\n  \
                         sim --seeds 0..100000   a range, with seeds per minute\n  \
                         sim --seeds 1..21 --hash-only   one line a seed, to compare machines and profiles\n  \
                         sim explore --depth 3   every story of up to three steps"
@@ -39,6 +41,12 @@ struct Args {
     /// Print every event.
     #[arg(long, conflicts_with = "seeds")]
     trace: bool,
+    /// Write the run as one HTML page: nodes as lanes, messages, faults, versions of a key. World engine only.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "trace", "hash_only"])]
+    timeline: Option<PathBuf>,
+    /// The key that the page shows first, such as k0 or c1; by default the one that failed, or the busiest.
+    #[arg(long, value_name = "KEY", requires = "timeline")]
+    key: Option<String>,
     /// Print nothing but seed, verdict and trace hash.
     #[arg(long, conflicts_with = "trace")]
     hash_only: bool,
@@ -85,20 +93,23 @@ fn run(args: &Args) -> Result<bool, String> {
     }
     match (&args.seeds, args.seed, &args.plan) {
         (Some(seeds), _, _) => Ok(run_range(args, seeds.clone())),
-        (None, Some(seed), _) => Ok(run_one(args, &swarm::draw(seed))),
+        (None, Some(seed), _) => run_one(args, &swarm::draw(seed)),
         (None, None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| error.to_string())
             .and_then(|text| text.parse::<Plan>().map_err(|error| error.to_string()))
             .map_err(|error| format!("{}: {error}", path.display()))
-            .map(|plan| run_one(args, &plan)),
+            .and_then(|plan| run_one(args, &plan)),
         (None, None, None) => Err("one of --seed, --seeds and --plan is needed; see --help".to_owned()),
     }
 }
 
 /// Runs one plan and tells all about it; whether it passed.
-fn run_one(args: &Args, plan: &Plan) -> bool {
+fn run_one(args: &Args, plan: &Plan) -> Result<bool, String> {
     if args.hash_only {
-        return report_hash(plan.seed, &args.engine.run(plan, Watch::Hash));
+        return Ok(report_hash(plan.seed, &args.engine.run(plan, Watch::Hash)));
+    }
+    if args.timeline.is_some() && args.engine != Engine::World {
+        return Err("--timeline is of the world engine".to_owned());
     }
     let text = plan.to_string();
     let lines = if args.print_plan { usize::MAX } else { text.lines().take_while(|line| !line.contains('=')).count() };
@@ -106,14 +117,38 @@ fn run_one(args: &Args, plan: &Plan) -> bool {
         println!("{line}");
     }
     println!("items {}", plan.items.len());
-    let outcome = args.engine.run(plan, if args.trace { Watch::Print } else { Watch::Hash });
+    let watch = match &args.timeline {
+        Some(_) => Watch::Record,
+        None if args.trace => Watch::Print,
+        None => Watch::Hash,
+    };
+    let outcome = args.engine.run(plan, watch);
     println!("{}", outcome.stats);
     println!("trace {:032x}", outcome.trace_hash);
     match &outcome.verdict {
         Ok(()) => println!("passed"),
         Err(failure) => println!("FAILED {failure}"),
     }
-    outcome.verdict.is_ok()
+    if let Some(path) = &args.timeline {
+        write_timeline(args, plan, &outcome, path)?;
+    }
+    Ok(outcome.verdict.is_ok())
+}
+
+fn write_timeline(args: &Args, plan: &Plan, outcome: &Outcome, path: &Path) -> Result<(), String> {
+    let replay = match &args.plan {
+        Some(plan) => format!("cargo run -p sim --release -- --plan {} --trace", plan.display()),
+        None => replay_command(args.engine, plan.seed),
+    };
+    if let Some(key) = &args.key
+        && !timeline::key_names(&plan.setting).contains(key)
+    {
+        return Err(format!("{key}: no key of this plan"));
+    }
+    let page = timeline::page(plan, outcome, &Options { replay: &replay, key: args.key.as_deref() });
+    std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+    println!("timeline {}", path.display());
+    Ok(())
 }
 
 /// Runs a range of seeds; whether all passed.
@@ -133,7 +168,7 @@ fn run_range(args: &Args, seeds: Range<u64>) -> bool {
             failures += u64::from(!report_hash(seed, &outcome));
         } else if let Err(failure) = &outcome.verdict {
             failures += 1;
-            bar.suspend(|| println!("seed {seed} FAILED {failure}\n  {}", replay_command(args.engine, seed)));
+            bar.suspend(|| println!("seed {seed} FAILED {failure}\n  replay: {}", replay_command(args.engine, seed)));
         }
         if failures > 0 && args.fail_fast {
             break;
@@ -166,7 +201,7 @@ fn report_hash(seed: u64, outcome: &Outcome) -> bool {
 
 fn replay_command(engine: Engine, seed: u64) -> String {
     let engine = if engine == Engine::default() { String::new() } else { format!(" --engine {}", engine.name()) };
-    format!("replay: cargo run -p sim --release --{engine} --seed {seed} --trace")
+    format!("cargo run -p sim --release --{engine} --seed {seed} --trace")
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::marks::Marks;
+use crate::timeline::Kept;
 
 /// What a run ended in.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Outcome {
     pub data: BTreeMap<u64, u64>,
     /// The newest events as text, if the run was watched.
     pub tail: Vec<String>,
+    /// The story, if it was recorded.
+    pub story: Option<Box<Kept>>,
 }
 
 /// The first oracle that did not hold.

@@ -1,44 +1,53 @@
-//! The trace: what happened, as a hash always and as text on demand.
+//! The trace: what happened, as a hash always and as a [story](crate::timeline) on demand.
 
-use std::collections::VecDeque;
+use crate::timeline::{Event, Kept, Story};
 
-/// Events kept as text when a run is watched: enough to see what led to a failure.
-const TAIL_EVENTS_MAX: usize = 4_096;
-
-/// How much of a trace becomes text.
+/// How much of a trace becomes a story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// None: the hash only. For volume.
+    /// Nothing: the hash only. For volume.
     Hash,
-    /// The last few thousand events are kept.
+    /// The last few thousand events are kept as text.
     Tail,
     /// Every event goes to the standard output as it happens.
     Print,
+    /// Events are kept as data, for a page.
+    Record,
 }
 
-/// A rolling hash over every event, and the newest events as text.
+/// A rolling hash over every event, and what is told of them.
 #[derive(Debug)]
 pub struct Trace {
-    watch: Watch,
     hash: [u64; 2],
-    tail: VecDeque<String>,
+    story: Option<Box<Story>>,
 }
 
 impl Trace {
     /// An empty trace.
     #[must_use]
-    pub const fn new(watch: Watch) -> Self {
-        Self { watch, hash: [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f], tail: VecDeque::new() }
+    pub fn new(watch: Watch) -> Self {
+        let story = match watch {
+            Watch::Hash => None,
+            Watch::Tail => Some(Story::tail()),
+            Watch::Print => Some(Story::print()),
+            Watch::Record => Some(Story::keep()),
+        };
+        Self { hash: [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f], story: story.map(Box::new) }
     }
 
     /// Notes an event: what names it, and how to tell it.
-    pub fn note(&mut self, at_us: u64, words: &[u64], text: impl FnOnce() -> String) {
+    pub fn note<E: Into<Event>>(&mut self, at_us: u64, words: &[u64], event: impl FnOnce() -> E) {
+        self.hash_words(at_us, words);
+        if let Some(story) = &mut self.story {
+            story.tell(at_us, event().into());
+        }
+    }
+
+    /// Notes an event for the hash alone: what it was is told otherwise.
+    pub fn hash_words(&mut self, at_us: u64, words: &[u64]) {
         self.word(at_us);
         for word in words {
             self.word(*word);
-        }
-        if self.watch != Watch::Hash {
-            self.tell(at_us, &text());
         }
     }
 
@@ -54,33 +63,26 @@ impl Trace {
         self.word(u64::from_le_bytes(last));
     }
 
+    /// The story, for what is told without being part of the hash; `None` when nothing is told.
+    pub fn story(&mut self) -> Option<&mut Story> {
+        self.story.as_deref_mut()
+    }
+
     /// The hash of all that was noted so far.
     #[must_use]
     pub fn hash(&self) -> u128 {
         (u128::from(self.hash[0]) << 64) | u128::from(self.hash[1])
     }
 
-    /// The newest events, oldest first; empty unless [watched](Watch::Tail).
+    /// The newest events as text, oldest first, if [watched](Watch::Tail); and the story, if [kept](Watch::Record).
     #[must_use]
-    pub fn into_tail(self) -> Vec<String> {
-        self.tail.into()
+    pub fn into_parts(self) -> (Vec<String>, Option<Box<Kept>>) {
+        self.story.map_or((Vec::new(), None), |story| story.into_parts())
     }
 
     const fn word(&mut self, word: u64) {
         // Two lanes of multiply and rotate with different constants: not for enemies, only for differences.
         self.hash[0] = (self.hash[0] ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25).rotate_left(29);
         self.hash[1] = (self.hash[1].rotate_left(23) ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ self.hash[0];
-    }
-
-    fn tell(&mut self, at_us: u64, text: &str) {
-        let line = format!("{:>6}.{:06} {text}", at_us / 1_000_000, at_us % 1_000_000);
-        if self.watch == Watch::Print {
-            println!("{line}");
-            return;
-        }
-        if self.tail.len() == TAIL_EVENTS_MAX {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line);
     }
 }

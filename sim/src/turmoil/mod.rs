@@ -80,13 +80,15 @@ pub fn run(plan: &Plan, watch: Watch) -> Outcome {
     let shared = Rc::into_inner(shared).expect("the machines are gone").into_inner();
     let mut stats = shared.judge.stats;
     stats.simulated_ms = now_us / 1_000;
+    let (hash, (tail, story)) = (shared.trace.hash(), shared.trace.into_parts());
     Outcome {
         verdict: shared.judge.failure().cloned().map_or(Ok(()), Err),
-        trace_hash: shared.trace.hash(),
+        trace_hash: hash,
         stats,
         marks: shared.judge.marks,
         data: shared.judge.data(),
-        tail: shared.trace.into_tail(),
+        tail,
+        story,
     }
 }
 

@@ -57,6 +57,9 @@ impl World {
         let seat = &mut self.seats[size(client)];
         if let Some(session) = seat.client.ask(&mut self.judge, self.now_us, ask) {
             seat.session = Some(session);
+            if let Some(story) = self.trace.story() {
+                story.hung_up(client);
+            }
             let dialer = Dialer::Client { client, session };
             self.schedule(self.now_us + 1, What::Connect { dialer, from: home, to: home, attempt: 0 });
         }
@@ -84,10 +87,9 @@ impl World {
     }
 
     pub(super) fn client_reads(&mut self, client: u64, bytes: &[u8]) {
-        self.trace.note(self.now_us, &[30, client, bytes.len() as u64], || {
-            format!("client {client} reads {}", bytes.escape_ascii())
-        });
+        self.trace.hash_words(self.now_us, &[30, client, bytes.len() as u64]);
         self.trace.bytes(bytes);
+        self.tell_said(client, true, bytes);
         self.seats[size(client)].client.received(self.now_us, bytes);
     }
 
@@ -103,6 +105,7 @@ impl World {
             state.ways[1].full = true;
         }
         if !bytes.is_empty() {
+            self.tell_said(client, false, &bytes);
             self.send(stream, 1, Packet::Bytes(bytes));
         }
     }

@@ -4,11 +4,12 @@ use super::net::{End, Packet};
 use super::{What, World};
 use crate::marks::Mark;
 use crate::plan::{Fault, Item, size};
+use crate::timeline as story;
 
 impl World {
     pub(super) fn item(&mut self, index: usize) {
         let item = self.judge.plan().items[index].1;
-        self.trace.note(self.now_us, &[40, index as u64], || format!("-- {item}"));
+        self.trace.note(self.now_us, &[40, index as u64], || story::What::Item { index, text: item.to_string() }.everywhere());
         match item {
             Item::Ask { client, ask } => self.client_asks(client, ask),
             Item::Hangup { client } => self.client_hangs_up(client),
@@ -92,6 +93,7 @@ impl World {
             Fault::Rot { node, key } => {
                 if let Some(process) = self.machines[size(node)].process {
                     self.processes[process].host.rot(&mut self.judge, key);
+                    self.tell_held(process);
                 }
             }
         }
@@ -130,7 +132,7 @@ impl World {
 
     /// Everything that is broken ends for the survivors; the others stop for ever.
     pub(super) fn heal(&mut self) {
-        self.trace.note(self.now_us, &[41], || "-- heal".to_owned());
+        self.trace.note(self.now_us, &[41], || story::What::Heal.everywhere());
         self.healed = true;
         let (nodes, survivors) = (self.judge.plan().setting.nodes, self.judge.plan().setting.survivors);
         self.look_at_heal();

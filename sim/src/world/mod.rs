@@ -2,7 +2,8 @@
 //!
 //! Time jumps from event to event. A process has a turn when bytes, a connection or a deadline reach it, never else, so
 //! that a node whose deadline hides work stands still and is found out. Streams are in `net.rs`, their events in
-//! `wire.rs`, processes in `process.rs`, the plan's items and the heal in `faults.rs`, clients in `clients.rs`, who is neither in `intruders.rs`.
+//! `wire.rs`, processes in `process.rs`, the plan's items and the heal in `faults.rs`, clients in `clients.rs`, who is
+//! neither in `intruders.rs`, and in `tell.rs` what is told of them.
 
 mod clients;
 mod faults;
@@ -10,6 +11,7 @@ mod intruders;
 mod net;
 mod process;
 pub mod scale;
+mod tell;
 mod wire;
 
 use std::cmp::Reverse;
@@ -41,13 +43,15 @@ pub fn run(plan: &Plan, watch: Watch) -> Outcome {
         }
     }
     world.judge.stats.simulated_ms = world.now_us / 1_000;
+    let (hash, (tail, story)) = (world.trace.hash(), world.trace.into_parts());
     Outcome {
         verdict: world.judge.failure().cloned().map_or(Ok(()), Err),
-        trace_hash: world.trace.hash(),
+        trace_hash: hash,
         stats: world.judge.stats,
         marks: world.judge.marks,
         data: world.judge.data(),
-        tail: world.trace.into_tail(),
+        tail,
+        story,
     }
 }
 
@@ -209,6 +213,9 @@ impl World {
     }
 
     fn start(&mut self) {
+        if let Some(story) = self.trace.story() {
+            story.begin(&self.judge.plan().setting);
+        }
         for node in 0..self.judge.plan().setting.nodes {
             self.boot(node, false);
         }
@@ -276,9 +283,7 @@ impl World {
     }
 
     fn wall(&self, node: u64) -> WallMs {
-        let Machine { offset_ms, drift_ppm, since_us, .. } = self.machines[size(node)];
-        let drift_ms = drift_ppm * (self.now_us - since_us).cast_signed() / 1_000_000_000;
-        WallMs((EPOCH_MS + self.now_us / 1_000).saturating_add_signed(offset_ms + drift_ms))
+        wall_at(&self.machines, node, self.now_us)
     }
 
     /// Compares digests always, and after the heal whether the survivors agree.
@@ -292,6 +297,9 @@ impl World {
         if self.healed {
             let walls: Vec<_> = current.iter().map(|index| self.wall(self.processes[*index].host.node)).collect();
             let difference = self.judge.disagreement(&nodes, &walls);
+            if let Some(story) = self.trace.story() {
+                story.sampled(self.now_us, difference.as_deref());
+            }
             let counts = (self.sends, self.net.streams.iter().flatten().count() as u64);
             let bound_us = quiet::bound_us(&self.judge);
             self.over = self.quiet.sample(&mut self.judge, self.now_us, counts, bound_us, difference);
@@ -310,4 +318,11 @@ impl Dialer {
             Self::Client { .. } => None,
         }
     }
+}
+
+/// What a machine's wall clock shows.
+fn wall_at(machines: &[Machine], node: u64, now_us: u64) -> WallMs {
+    let Machine { offset_ms, drift_ppm, since_us, .. } = machines[size(node)];
+    let drift_ms = drift_ppm * (now_us - since_us).cast_signed() / 1_000_000_000;
+    WallMs((EPOCH_MS + now_us / 1_000).saturating_add_signed(offset_ms + drift_ms))
 }

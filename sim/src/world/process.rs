@@ -3,12 +3,13 @@
 use kv_core::{Close, ConnId, Event, Mono, Now};
 
 use super::net::{End, Packet, Side, StreamId};
-use super::{Dialer, What, World};
+use super::{Dialer, What, World, tell};
 use crate::host::Host;
 use crate::judge::SessionId;
 use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{node_at, size};
+use crate::timeline::What as Told;
 
 /// Turns of one process in one millisecond past which it spins: ten times what byte-by-byte input brings about.
 const TURNS_PER_MS_MAX: u64 = 4_000;
@@ -58,7 +59,7 @@ impl World {
         let index = self.processes.len();
         let now = Now { mono: Mono(MONO_START_US), wall: self.wall(node) };
         let host = Host::boot(&mut self.judge, node, alone, now);
-        self.trace.note(self.now_us, &[1, node, index as u64], || format!("n{node} starts run {index}"));
+        self.trace.note(self.now_us, &[1, node, index as u64], || Told::Started { run: index as u64 }.on(node));
         self.processes.push(Process {
             host,
             is_alive: true,
@@ -92,7 +93,7 @@ impl World {
     pub(super) fn stop(&mut self, index: usize, silent: bool) {
         let node = self.processes[index].host.node;
         self.trace.note(self.now_us, &[2, index as u64, u64::from(silent)], || {
-            format!("n{node} run {index} stops{}", if silent { " silently" } else { "" })
+            Told::Stopped { run: index as u64, silent }.on(node)
         });
         let process = &mut self.processes[index];
         process.is_alive = false;
@@ -120,7 +121,8 @@ impl World {
     }
 
     pub(super) fn pause(&mut self, index: usize) {
-        self.trace.note(self.now_us, &[3, index as u64], || format!("run {index} stands still"));
+        let node = self.processes[index].host.node;
+        self.trace.note(self.now_us, &[3, index as u64], || Told::Paused { run: index as u64 }.on(node));
         let process = &mut self.processes[index];
         // Who stands still already goes on doing so.
         process.paused_us = if process.is_paused { process.paused_us } else { self.now_us };
@@ -140,8 +142,8 @@ impl World {
             self.judge.marks.saw(Mark::SupersededThawed);
         }
         process.running_us = self.now_us;
-        let late = std::mem::take(&mut process.late);
-        self.trace.note(self.now_us, &[4, index as u64], || format!("run {index} goes on"));
+        let (node, late) = (process.host.node, std::mem::take(&mut process.late));
+        self.trace.note(self.now_us, &[4, index as u64], || Told::Thawed { run: index as u64 }.on(node));
         for what in late {
             self.schedule(self.now_us, what);
         }
@@ -205,12 +207,9 @@ impl World {
             Cause::Writable { conn } => [17, u64::from(conn.0)],
         };
         let node = process.host.node;
-        self.trace.note(self.now_us, &[index as u64, words[0], words[1], now.wall.0], || match cause {
-            Cause::Bytes { conn, bytes } => {
-                format!("n{node} run {index} reads {} bytes of {conn:?}: {}", bytes.len(), bytes.escape_ascii())
-            }
-            _ => format!("n{node} run {index} {cause:?}"),
-        });
+        let words = [index as u64, words[0], words[1], now.wall.0];
+        let (streams, process) = (&self.net.streams, &self.processes[index]);
+        self.trace.note(self.now_us, &words, || tell::turn(streams, process, cause).on(node));
         if let Cause::Bytes { bytes, .. } = cause {
             self.judge.stats.bytes += bytes.len() as u64;
             self.trace.bytes(bytes);
@@ -236,16 +235,16 @@ impl World {
             }
             let bytes = output[..output.len().min(room).min(SEGMENT_BYTES)].to_vec();
             let count = bytes.len();
-            self.trace.note(self.now_us, &[20, index as u64, u64::from(conn.0), count as u64], || {
-                format!("run {index} sends {count} bytes to {conn:?}")
-            });
+            self.trace.hash_words(self.now_us, &[20, index as u64, u64::from(conn.0), count as u64]);
             self.meter.note(self.processes[index].host.node, count as u64);
             self.send(stream, 1 - side, Packet::Bytes(bytes));
             self.processes[index].host.sent(&mut self.judge, conn, count);
         }
         if let Some(why) = self.processes[index].host.finished(conn) {
+            let node = self.processes[index].host.node;
             self.trace.note(self.now_us, &[21, index as u64, u64::from(conn.0), why as u64], || {
-                format!("run {index} closes {conn:?}: {why:?}")
+                let text = format!("closes {}: {why:?}", tell::other_end(&self.net.streams, (stream, side)));
+                Told::Link { run: index as u64, text }.on(node)
             });
             self.look_at_close(stream, side, why);
             self.processes[index].conns[conn.0 as usize] = None;
@@ -279,6 +278,7 @@ impl World {
                 self.plan_read(stream, side);
             }
         }
+        self.tell_held(index);
         self.plan_wake(index);
     }
 
@@ -296,7 +296,9 @@ impl World {
     fn dial(&mut self, index: usize, addr: u32, text: &str) {
         let (from, nodes) = (self.processes[index].host.node, self.judge.plan().setting.nodes);
         let dialer = Dialer::Process { process: index, addr };
-        self.trace.note(self.now_us, &[22, index as u64, u64::from(addr)], || format!("run {index} dials {text}"));
+        self.trace.note(self.now_us, &[22, index as u64, u64::from(addr)], || {
+            Told::Link { run: index as u64, text: format!("dials {text}") }.on(from)
+        });
         match node_at(text, nodes) {
             Some(to) => {
                 let latency = self.net.latency_us(from, to, &[index as u64, u64::from(addr), self.now_us]);

@@ -116,7 +116,10 @@ impl World {
     pub(super) fn send(&mut self, stream: StreamId, side: Side, packet: Packet) {
         self.sends += 1;
         let serial = self.net.get(stream).map_or(0, |stream| stream.serial);
-        if let Some(at_us) = self.net.send(self.now_us, stream, side, packet) {
+        self.tell_sent(stream, side, &packet);
+        let due_us = self.net.send(self.now_us, stream, side, packet);
+        self.tell_under_way((serial, side), due_us);
+        if let Some(at_us) = due_us {
             self.schedule(at_us, What::Arrive { stream, serial, side });
         }
     }
@@ -136,13 +139,13 @@ impl World {
     pub(super) fn arrive(&mut self, stream: StreamId, serial: u64, side: Side) {
         let Some(nodes) = self.net.current(stream, serial).map(|stream| stream.nodes) else { return };
         if self.net.is_held(nodes[1 - side], nodes[side]) {
-            return;
+            return self.tell_held_back(serial, side, nodes);
         }
         let now_us = self.now_us;
         let Some(state) = self.net.get(stream).filter(|stream| !stream.dark) else { return };
         let is_gone = state.ends[side] == End::Gone;
         let way = &mut state.ways[side];
-        let mut refused = false;
+        let (mut refused, before) = (false, way.packets.len());
         while way.packets.front().is_some_and(|(at_us, _)| *at_us <= now_us) {
             match way.packets.pop_front() {
                 Some((_, Packet::Bytes(_))) if is_gone => refused = true,
@@ -150,6 +153,10 @@ impl World {
                 Some((_, Packet::Fin)) => way.ended = true,
                 None => {}
             }
+        }
+        let count = before - way.packets.len();
+        if let Some(story) = self.trace.story() {
+            story.arrived(now_us, (serial, side), (nodes[1 - side], nodes[side]), count, is_gone);
         }
         if is_gone {
             // Nobody holds this end any more: its machine says so, if it runs.
