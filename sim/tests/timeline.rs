@@ -8,7 +8,7 @@ use sim::{Failure, Oracle, Outcome, Plan, Watch, swarm, world};
 const OPTIONS: Options<'_> = Options { replay: "sim --seed </script>", key: None };
 
 /// A plan with a node killed, one that stands still, one that is superseded, and a cut.
-const PLAN: &str = "seed 5\nnodes 4\nkeys 2\ncounters 1\nload_ms 3000\n\
+const PLAN: &str = "seed 5\nnodes 4\nclients 4\nsurvivors 15\nkeys 2\ncounters 1\nload_ms 3000\n\
     100000 set client=0 key=1 token=10 pad=3 ttl_ms=0\n300000 add client=1 counter=0 amount=5\n\
     500000 partition side=8 ms=1200\n600000 set client=1 key=1 token=11 pad=0 ttl_ms=0\n\
     700000 kill node=2 ms=400 silent=0 alone=0\n800000 del client=3 key=1\n900000 get client=0 key=1\n\
@@ -49,7 +49,8 @@ fn recording_changes_nothing_and_is_the_same_twice() {
 fn a_page_holds_every_node_and_every_item() {
     for seed in 0..12 {
         let plan = swarm::draw(seed);
-        let data = data(&page(&plan, &record(&plan), &OPTIONS));
+        let outcome = record(&plan);
+        let data = data(&page(&plan, &outcome, &OPTIONS));
         for node in 0..plan.setting.nodes {
             assert!(count(&data, "runs", |run| run[1] == node) > 0, "seed {seed}: node {node} has no lane");
         }
@@ -57,7 +58,10 @@ fn a_page_holds_every_node_and_every_item() {
         assert_eq!(data["plan"].as_array().map(Vec::len), Some(plan.items.len()));
         for (at_us, item) in &plan.items {
             let (text, line) = (item.to_string(), format!("{at_us} {item}"));
-            assert!(count(&data, "events", |event| event[0] == *at_us && event[3] == text.as_str()) > 0, "{line}");
+            // Survivors may agree for long enough before the last item.
+            let happens = *at_us < outcome.stats.simulated_ms * 1_000;
+            let is_event = |event: &serde_json::Value| event[0] == *at_us && event[3] == text.as_str();
+            assert!(!happens || count(&data, "events", is_event) > 0, "{line}");
             assert!(count(&data, "plan", |item| item == line.as_str()) > 0, "{line}");
         }
     }
