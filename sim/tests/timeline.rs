@@ -80,9 +80,11 @@ fn messages_runs_and_versions_are_told() {
     assert!(count(&data, "messages", |message| message[6] == "cut" && message[5].is_u64()) > 0, "held by the cut");
     assert!(count(&data, "messages", |message| message[4].is_null()) > 0, "lost in the half-open connection");
     let carries = |text: &str| {
-        count(&data, "messages", |message| message[9].as_array().is_some_and(|frames| frames.iter().any(|frame| {
-            frame.as_str().is_some_and(|frame| frame.starts_with(text))
-        })))
+        count(&data, "messages", |message| {
+            message[9].as_array().is_some_and(|frames| {
+                frames.iter().any(|frame| frame.as_str().is_some_and(|frame| frame.starts_with(text)))
+            })
+        })
     };
     for frame in ["greeting of n", "status ", "alive", "pull ", "record k1=t10 ", "record c0 counter "] {
         assert!(carries(frame) > 0, "no message carries {frame:?}");
@@ -106,7 +108,8 @@ fn lines_tell_frames_and_stay_short() {
     for line in &outcome.tail {
         assert!(line.chars().count() <= 401, "{line}");
     }
-    for text in ["n0  -> n1 #", "record k1=t12 ", "n1  <- n0 #", "holds k1=t12", "run 0 stands still", "client 0 says "] {
+    for text in ["n0  -> n1 #", "record k1=t12 ", "n1  <- n0 #", "holds k1=t12", "run 0 stands still", "client 0 says "]
+    {
         assert!(outcome.tail.iter().any(|line| line.contains(text)), "no line tells {text:?}");
     }
 }

@@ -7,6 +7,6 @@ pub(crate) mod peer;
 pub(crate) mod retired;
 pub(crate) mod scrub;
 pub(crate) mod telnet;
-pub(crate) mod told;
 pub(crate) mod token;
+pub(crate) mod told;
 pub(crate) mod words;

@@ -51,7 +51,8 @@ pub fn tell_frame(body: &[u8]) -> Option<String> {
         Frame::SweepEnd { id, clock, .. } => format!("sweep-end {id} at {clock}"),
         Frame::Members(members) => format!("members, {}", members.iter().count()),
         Frame::Roster(roster) => {
-            let seats = roster.iter().map(|seat| format!("{}{}", if seat.gone.is_some() { "-" } else { "" }, seat.name));
+            let seats =
+                roster.iter().map(|seat| format!("{}{}", if seat.gone.is_some() { "-" } else { "" }, seat.name));
             format!("roster {}", seats.collect::<Vec<_>>().join(" "))
         }
         Frame::StatusAsk => "status-ask".to_owned(),

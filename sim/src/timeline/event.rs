@@ -16,28 +16,65 @@ pub struct Event {
 #[expect(missing_docs, reason = "a field is named by its unit or its type; what needs a word has it on its variant")]
 pub enum What {
     /// A run starts; older ones of its node that still run are superseded.
-    Started { run: u64 },
+    Started {
+        run: u64,
+    },
     /// A run and its memory are gone.
-    Stopped { run: u64, silent: bool },
-    Paused { run: u64 },
-    Thawed { run: u64 },
+    Stopped {
+        run: u64,
+        silent: bool,
+    },
+    Paused {
+        run: u64,
+    },
+    Thawed {
+        run: u64,
+    },
     /// A run has a turn, and why. Told as text only.
-    Turn { run: u64, why: String },
+    Turn {
+        run: u64,
+        why: String,
+    },
     /// A run dials, is connected, closes.
-    Link { run: u64, text: String },
+    Link {
+        run: u64,
+        text: String,
+    },
     /// Bytes set out for another node.
-    Sent { message: u64, to: u64, text: String },
+    Sent {
+        message: u64,
+        to: u64,
+        text: String,
+    },
     /// They are there to be read.
-    Arrived { message: u64, from: u64, text: String },
+    Arrived {
+        message: u64,
+        from: u64,
+        text: String,
+    },
     /// A line that a client sends.
-    Command { client: u64, text: String },
+    Command {
+        client: u64,
+        text: String,
+    },
     /// A line that a client reads.
-    Reply { client: u64, text: String },
+    Reply {
+        client: u64,
+        text: String,
+    },
     /// What a run holds of a key from now on. `version` numbers versions in the order in which they were first held;
     /// `None`: it holds nothing.
-    Holds { run: u64, key: usize, version: Option<u64>, text: String },
+    Holds {
+        run: u64,
+        key: usize,
+        version: Option<u64>,
+        text: String,
+    },
     /// An item of the plan, by its place.
-    Item { index: usize, text: String },
+    Item {
+        index: usize,
+        text: String,
+    },
     Heal,
     /// Whether the survivors agree, and what they differ in.
     Agreement(Option<String>),
@@ -67,6 +104,7 @@ impl From<String> for Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.node {
+            None if matches!(self.what, What::Other(_)) => write!(f, "{}", self.what),
             Some(node) => write!(f, "{:<4}{}", format!("n{node}"), self.what),
             None => write!(f, "--  {}", self.what),
         }

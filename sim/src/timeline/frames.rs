@@ -45,7 +45,6 @@ impl Frames {
         if !self.has_begun {
             self.has_begun = true;
             if self.rest.first() == Some(&PREAMBLE_FIRST) {
-                told.frames.push("preamble".to_owned());
                 self.rest.drain(..PREAMBLE_BYTES.min(self.rest.len()));
             }
         }
@@ -64,7 +63,7 @@ impl Frames {
         if self.is_lost {
             self.rest.clear();
             told.frames.push("no frame".to_owned());
-        } else if !self.rest.is_empty() {
+        } else if !self.rest.is_empty() || told.frames.is_empty() {
             told.frames.push("part of a frame".to_owned());
         }
         told.is_heartbeat = told.frames.iter().all(|frame| frame == "alive" || frame.starts_with("status "));

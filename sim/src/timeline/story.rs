@@ -103,8 +103,10 @@ pub struct Story {
     ways: BTreeMap<(u64, usize), Way>,
     /// By client and direction: what is not a whole line yet.
     lines: BTreeMap<(u64, bool), Vec<u8>>,
-    /// By run: its node, and what it held of each key when last looked at.
-    runs: BTreeMap<u64, (u64, Vec<Option<Entry>>)>,
+    /// By run: its node.
+    members: BTreeMap<u64, u64>,
+    /// By run: what it held of each key when last looked at.
+    held: BTreeMap<u64, Vec<Option<Entry>>>,
     origins: BTreeMap<OriginId, u64>,
     /// Versions in the order in which they were first held.
     versions: BTreeMap<Version, u64>,
@@ -135,7 +137,8 @@ impl Story {
             keys: Vec::new(),
             ways: BTreeMap::new(),
             lines: BTreeMap::new(),
-            runs: BTreeMap::new(),
+            members: BTreeMap::new(),
+            held: BTreeMap::new(),
             origins: BTreeMap::new(),
             versions: BTreeMap::new(),
             messages: 0,
@@ -297,7 +300,8 @@ impl Story {
     /// Looks at what a run holds.
     pub fn look(&mut self, at_us: u64, (run, member): (u64, u64), node: &Node, wall: WallMs) {
         self.origins.insert(node.origin(), run);
-        let mut held = self.runs.remove(&run).unwrap_or_default().1;
+        self.members.insert(run, member);
+        let mut held = self.held.remove(&run).unwrap_or_default();
         held.resize(self.keys.len(), None);
         for (key, old) in held.iter_mut().enumerate() {
             let record = node.peek(self.keys[key].as_bytes());
@@ -319,7 +323,7 @@ impl Story {
             let version = entry.map(|entry| *self.versions.entry(entry.version).or_insert(next));
             self.tell(at_us, What::Holds { run, key, version, text }.on(member));
         }
-        self.runs.insert(run, (member, held));
+        self.held.insert(run, held);
     }
 
     /// A sample of whether the survivors agree; told when it changes from agreeing to not or back.
@@ -349,7 +353,7 @@ impl Story {
     /// A version by its time and its writer.
     fn name(&self, version: Version) -> String {
         let (ms, count) = (time_text(version.hlc.ms()), version.hlc.0 & 0xffff);
-        match self.origins.get(&version.origin).and_then(|run| Some((run, self.runs.get(run)?.0))) {
+        match self.origins.get(&version.origin).and_then(|run| Some((run, self.members.get(run)?))) {
             Some((run, node)) => format!("@{ms}.{count} n{node} run {run}"),
             None => format!("@{ms}.{count} {}", version.origin),
         }

@@ -9,7 +9,9 @@ use crate::timeline as story;
 impl World {
     pub(super) fn item(&mut self, index: usize) {
         let item = self.judge.plan().items[index].1;
-        self.trace.note(self.now_us, &[40, index as u64], || story::What::Item { index, text: item.to_string() }.everywhere());
+        self.trace.note(self.now_us, &[40, index as u64], || {
+            story::What::Item { index, text: item.to_string() }.everywhere()
+        });
         match item {
             Item::Ask { client, ask } => self.client_asks(client, ask),
             Item::Hangup { client } => self.client_hangs_up(client),
