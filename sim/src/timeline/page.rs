@@ -44,6 +44,8 @@ fn data(plan: &Plan, outcome: &Outcome, options: &Options<'_>) -> Value {
     let failure = outcome.verdict.as_ref().err();
     let failing = failure.and_then(|failure| failing_key(&failure.detail, &keys));
     let key = options.key.map(str::to_owned).or_else(|| failing.clone()).or_else(|| busiest(kept, &keys));
+    let mut messages: Vec<&Message> = kept.messages.iter().chain(&kept.heartbeats).collect();
+    messages.sort_by_key(|message| message.id);
     let (setting, items): (Vec<_>, Vec<_>) = {
         let text = plan.to_string();
         text.lines().map(str::to_owned).partition(|line| !line.contains('='))
@@ -70,7 +72,7 @@ fn data(plan: &Plan, outcome: &Outcome, options: &Options<'_>) -> Value {
         "faults": faults(plan),
         "events": kept.events.iter().map(|(at_us, event)| event_row(*at_us, event, plan)).collect::<Vec<_>>(),
         "lives": kept.lives.iter().map(|(at_us, event)| event_row(*at_us, event, plan)).collect::<Vec<_>>(),
-        "messages": kept.messages.iter().map(message_row).collect::<Vec<_>>(),
+        "messages": messages.into_iter().map(message_row).collect::<Vec<_>>(),
         "leftOut": kept.left_out,
     })
 }

@@ -7,11 +7,14 @@ use kv_core::{Count, Counter, Node, OriginId, Record, Version, WallMs};
 use super::event::{Event, What, bounded, printable};
 use super::frames::{Frames, value_text};
 use crate::judge::EPOCH_MS;
-use crate::plan::{Setting, counter_text, key_text, size};
+use crate::plan::{Setting, counter_text, key_text};
 
-/// Events, and as many messages, that are kept: what a page can show at ease. The oldest are left out first, because
-/// what led to a failure is near the end; the starts and stops of runs always stay.
-const KEPT_MAX: usize = 100_000;
+/// Events, and as many messages, that are kept: with the heartbeats, what a page can show at ease. The oldest are left
+/// out first, because what led to a failure is near the end; the starts and stops of runs always stay.
+const KEPT_MAX: usize = 80_000;
+
+/// Messages kept that are nothing but heartbeats: there are so many that they would displace all others.
+const HEARTBEATS_MAX: usize = 40_000;
 
 /// Lines kept when only the last are wanted: enough to see what led to a failure.
 const TAIL_LINES_MAX: usize = 4_096;
@@ -37,8 +40,10 @@ pub struct Kept {
     pub lives: Vec<(u64, Event)>,
     /// Everything else but messages.
     pub events: VecDeque<(u64, Event)>,
-    /// What travelled between nodes.
+    /// What travelled between nodes, without heartbeats.
     pub messages: VecDeque<Message>,
+    /// Messages that carried nothing but heartbeats.
+    pub heartbeats: VecDeque<Message>,
     /// Events and messages that were let go, for there were too many.
     pub left_out: u64,
 }
@@ -378,16 +383,20 @@ impl Kept {
     }
 
     fn take_message(&mut self, message: Message) {
-        if self.messages.len() == KEPT_MAX {
-            self.messages.pop_front();
+        let (messages, most) =
+            if message.is_heartbeat { (&mut self.heartbeats, HEARTBEATS_MAX) } else { (&mut self.messages, KEPT_MAX) };
+        if messages.len() == most {
+            messages.pop_front();
             self.left_out += 1;
         }
-        self.messages.push_back(message);
+        messages.push_back(message);
     }
 
     fn message(&mut self, id: u64) -> Option<&mut Message> {
-        let first = self.messages.front()?.id;
-        self.messages.get_mut(size(id.checked_sub(first)?))
+        [&mut self.messages, &mut self.heartbeats].into_iter().find_map(|messages| {
+            let place = messages.binary_search_by_key(&id, |message| message.id).ok()?;
+            messages.get_mut(place)
+        })
     }
 }
 
