@@ -34,6 +34,8 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// Client connections at once.
     pub clients_max: usize,
+    /// Slots with something in them that the collector looks at in one step: some 100 microseconds of the clients' time.
+    pub collect_slots_max: usize,
 }
 
 impl Default for Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             output_bytes_max: 1 << 20,
             // The number Redis users know; the rest of the usual 65,536 descriptors is for peers and files.
             clients_max: 10_000,
+            collect_slots_max: 1_024,
         }
     }
 }

@@ -10,6 +10,7 @@ pub const LIMITS: Limits = Limits {
     line_bytes_max: 512,
     output_bytes_max: 1 << 10,
     clients_max: 4,
+    collect_slots_max: 2,
 };
 
 /// When every run begins.

@@ -49,6 +49,8 @@ pub struct Setting {
     pub ring_bytes: u64,
     /// [`Limits::output_bytes_max`].
     pub output_bytes_max: u64,
+    /// [`Limits::collect_slots_max`].
+    pub collect_slots_max: u64,
     /// [`Timers::heartbeat_ms`].
     pub heartbeat_ms: u64,
     /// [`Timers::silence_ms`].
@@ -219,6 +221,7 @@ impl Setting {
             survivors: (1 << nodes) - 1,
             ring_bytes: 64 << 10,
             output_bytes_max: 64 << 10,
+            collect_slots_max: 1_024,
             heartbeat_ms: timers.heartbeat_ms,
             silence_ms: timers.silence_ms,
             redial_ms_min: timers.redial_ms_min,
@@ -275,7 +278,7 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 26] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 27] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
@@ -286,6 +289,7 @@ impl Setting {
             ("survivors", &mut self.survivors),
             ("ring_bytes", &mut self.ring_bytes),
             ("output_bytes_max", &mut self.output_bytes_max),
+            ("collect_slots_max", &mut self.collect_slots_max),
             ("heartbeat_ms", &mut self.heartbeat_ms),
             ("silence_ms", &mut self.silence_ms),
             ("redial_ms_min", &mut self.redial_ms_min),
@@ -322,6 +326,7 @@ impl Plan {
             limits: Limits {
                 ring_bytes: size(setting.ring_bytes),
                 output_bytes_max: size(setting.output_bytes_max),
+                collect_slots_max: size(setting.collect_slots_max),
                 ..Limits::default()
             },
             timers: Timers {

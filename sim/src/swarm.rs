@@ -47,6 +47,9 @@ pub fn draw(seed: u64) -> Plan {
     if width.chance(1, 40) {
         setting.keys = width.range(110, 220);
     }
+    if width.chance(1, 2) {
+        setting.collect_slots_max = width.range(1, 4);
+    }
     let story = draw_broken_sweep(&mut setting, &mut Rng::new(seed, SWEEP))
         .or_else(|| draw_story(&mut setting, &mut Rng::new(seed, STORY)));
     let mut items = story.unwrap_or_else(|| draw_mixed(seed, &setting));
@@ -175,6 +178,7 @@ fn draw_setting(rng: &mut Rng) -> Setting {
         redial_ms_max: calm.redial_ms_max * tenths / 10,
         relay_ms: calm.relay_ms * tenths / 10,
         orphan_ms: calm.orphan_ms * tenths / 10,
+        collect_slots_max: calm.collect_slots_max,
         collect_ms: rng.pick(&[20, 100, 1_000]) * tenths / 10,
         absence_ms: 0,
         clock_ahead_ms_max: rng.pick(&[500, 1_000, 2_000]) * tenths,

@@ -19,7 +19,7 @@
 use crate::origins::{Claims, Known};
 use crate::repl::link::{Link, Role};
 use crate::repl::roster::Roster;
-use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
+use crate::repl::walk::STEP_ENTRIES_MAX;
 use crate::repl::{Context, Links, Replication};
 use crate::replica::{Exposure, Replica};
 use crate::retired::Mark;
@@ -182,7 +182,7 @@ impl Collector {
             });
         }
         let Some(round) = &mut self.round else { return false };
-        self.collected += round.step(cx.replica);
+        self.collected += round.step(cx.config.limits.collect_slots_max, cx.replica);
         if round.slot < SLOTS {
             return true;
         }
@@ -234,8 +234,8 @@ impl Collector {
 }
 
 impl Round {
-    fn step(&mut self, replica: &mut Replica) -> u64 {
-        let (mut slots, mut entries, mut count) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX, 0);
+    fn step(&mut self, slots_max: usize, replica: &mut Replica) -> u64 {
+        let (mut slots, mut entries, mut count) = (slots_max, STEP_ENTRIES_MAX, 0);
         while slots > 0 && entries > 0 {
             self.slot = replica.store.next_to_collect(self.slot, self.folds);
             if self.slot == SLOTS {
