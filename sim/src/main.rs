@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use sim::timeline::{self, Options};
-use sim::{Engine, Outcome, Plan, Stats, Tally, Watch, swarm};
+use sim::{Engine, Outcome, Plan, PlanError, Stats, Tally, Watch, swarm};
 
 /// Deterministic simulation of a Simple-KV cluster.
 #[derive(Debug, Parser)]
@@ -21,7 +21,9 @@ use sim::{Engine, Outcome, Plan, Stats, Tally, Watch, swarm};
                         sim --seed 7 --timeline 7.html   as a page for a browser\n  \
                         sim --seeds 0..100000   a range, with seeds per minute\n  \
                         sim --seeds 1..21 --hash-only   one line a seed, to compare machines and profiles\n  \
-                        sim explore --depth 3   every story of up to three steps"
+                        sim explore --depth 3   every story of up to three steps\n  \
+                        sim soak --minutes 60   all cores for an hour; failing plans are kept and shrunk\n  \
+                        sim shrink --seed 7     what of a failing plan the failure needs"
 )]
 struct Args {
     #[command(subcommand)]
@@ -69,6 +71,8 @@ struct Args {
 enum Command {
     Explore(commands::explore::Args),
     Scale(commands::scale::Args),
+    Shrink(commands::shrink::Args),
+    Soak(commands::soak::Args),
     Speed(commands::speed::Args),
 }
 
@@ -88,19 +92,24 @@ fn run(args: &Args) -> Result<bool, String> {
     match &args.command {
         Some(Command::Explore(args)) => return commands::explore::run(args),
         Some(Command::Scale(args)) => return Ok(commands::scale::run(args)),
+        Some(Command::Shrink(args)) => return commands::shrink::run(args).map(|()| true),
+        Some(Command::Soak(args)) => return commands::soak::run(args),
         Some(Command::Speed(args)) => return Ok(commands::speed::run(args)),
         None => {}
     }
     match (&args.seeds, args.seed, &args.plan) {
         (Some(seeds), _, _) => Ok(run_range(args, seeds.clone())),
         (None, Some(seed), _) => run_one(args, &swarm::draw(seed)),
-        (None, None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| text.parse::<Plan>().map_err(|error| error.to_string()))
-            .map_err(|error| format!("{}: {error}", path.display()))
-            .and_then(|plan| run_one(args, &plan)),
+        (None, None, Some(path)) => read_plan(path).and_then(|plan| run_one(args, &plan)),
         (None, None, None) => Err("one of --seed, --seeds and --plan is needed; see --help".to_owned()),
     }
+}
+
+/// The plan in the file at `path`.
+fn read_plan(path: &Path) -> Result<Plan, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    text.and_then(|text| text.parse().map_err(|error: PlanError| error.to_string()))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Runs one plan and tells all about it; whether it passed.

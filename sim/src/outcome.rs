@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::marks::Marks;
 use crate::timeline::Kept;
 
@@ -76,7 +78,7 @@ pub enum Oracle {
 }
 
 /// What a run was made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// Turns of all nodes.
     pub turns: u64,
