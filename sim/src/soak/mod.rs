@@ -320,3 +320,77 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Ask, Item};
+    use crate::swarm;
+
+    #[test]
+    fn a_failure_leaves_its_plan_what_was_seen_and_the_plan_shrunk() {
+        let dir = std::env::temp_dir().join(format!("sim-soak-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory");
+        let config = Config {
+            dir: dir.clone(),
+            cores: 1,
+            length: STUCK,
+            seeds_max: 1,
+            shares: [(Source::Turmoil, 0), (Source::Story, 0)],
+            shrinks_max: 1,
+        };
+        let shared = Shared {
+            config,
+            state: Mutex::new(State::new(String::new(), 0)),
+            running: Mutex::default(),
+            claims: AtomicU64::new(0),
+            stop: Arc::default(),
+        };
+        // A deadline that no node takes: a plan that fails on any build.
+        let ask = Ask::Set { key: 0, token: 1_000_000, pad: 0, ttl_ms: u64::MAX / 2 };
+        let mut plan = swarm::draw(7);
+        plan.items.push((100_000, Item::Ask { client: 0, ask }));
+        let plan = plan.sorted();
+        let defect = trial::run(Source::World.engine(), &plan).defect.expect("it fails");
+        let (words, heard) = mpsc::channel();
+        shared.failed(Source::World, 7, &plan, defect.clone(), &words).expect("files are written");
+        // One is shrunk at most.
+        shared.failed(Source::World, 8, &plan, defect.clone(), &words).expect("files are written");
+        let read = |name: &str| fs::read_to_string(dir.join(name)).expect("it is kept");
+        assert_eq!(read("world-7.plan").parse().as_ref(), Ok(&plan));
+        assert!(read("world-7.txt").starts_with(&defect.to_string()) && read("world-8.txt").contains("world-8.plan"));
+        let least: Plan = read("world-7.min.plan").parse().expect("a plan");
+        assert_eq!((least.items.len(), dir.join("world-8.min.plan").exists()), (1, false));
+        let state = shared.state();
+        assert_eq!((state.failed, passed(&state), heard.try_iter().count()), (2, false, 3));
+        let summary = Summary { state: &state, dir: &dir }.to_string();
+        assert!(summary.contains("| world | 7 | Availability |") && summary.contains("| 1 on 1 nodes |"), "{summary}");
+        fs::remove_dir_all(&dir).expect("it is removed");
+    }
+
+    #[test]
+    fn a_run_that_does_not_come_back_is_given_up_once() {
+        let dir = std::env::temp_dir().join(format!("sim-stuck-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory");
+        let mut state = State::new(String::new(), 0);
+        let shares = [(Source::Turmoil, 0), (Source::Story, 0)];
+        let (source, seed) = state.claim(shares);
+        let start = Instant::now();
+        let shared = Shared {
+            config: Config { dir: dir.clone(), cores: 1, length: STUCK, seeds_max: 1, shares, shrinks_max: 1 },
+            state: Mutex::new(state),
+            running: Mutex::new(BTreeMap::from([((source, seed), start)])),
+            claims: AtomicU64::new(0),
+            stop: Arc::default(),
+        };
+        assert_eq!(shared.give_up_stuck(start + STUCK), Ok(Vec::new()));
+        let later = start + 2 * STUCK;
+        assert_eq!(shared.give_up_stuck(later).map(|texts| texts.len()), Ok(1));
+        assert_eq!(shared.give_up_stuck(later), Ok(Vec::new()));
+        let trial = trial::Trial { outcome: None, defect: None };
+        let mut state = shared.state();
+        assert!(!state.finish(source, seed, &trial, 0), "nobody waits for it");
+        assert_eq!((state.failed, state.seeds()), (1, 1));
+        fs::remove_dir_all(&dir).expect("it is removed");
+    }
+}
