@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A batch of so many runs must have every mark of [`Class::Common`].
 pub const COMMON_RUNS: u64 = 1_000;
 
@@ -298,17 +300,17 @@ impl Marks {
 }
 
 /// The marks of a batch of runs. [`Display`](fmt::Display) is a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Runs in the batch.
     pub runs: u64,
     /// By mark: in how many runs it fired, and how often in all of them.
-    fired: [(u64, u64); COUNT],
+    fired: Vec<(u64, u64)>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { runs: 0, fired: [(0, 0); COUNT] }
+        Self { runs: 0, fired: vec![(0, 0); COUNT] }
     }
 }
 
@@ -325,7 +327,7 @@ impl Tally {
     /// Adds another batch.
     pub fn merge(&mut self, other: &Self) {
         self.runs += other.runs;
-        for (fired, more) in self.fired.iter_mut().zip(other.fired) {
+        for (fired, more) in self.fired.iter_mut().zip(&other.fired) {
             fired.0 += more.0;
             fired.1 += more.1;
         }
@@ -333,7 +335,7 @@ impl Tally {
 
     /// In how many runs it fired, and how often in all of them.
     #[must_use]
-    pub const fn of(&self, mark: Mark) -> (u64, u64) {
+    pub fn of(&self, mark: Mark) -> (u64, u64) {
         self.fired[mark as usize]
     }
 

@@ -262,10 +262,18 @@ fn draw_moves(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
         return;
     }
     let (rarity, late_us) = (rng.range(1, 12), rng.log_range(1, 20_000));
+    // Who has its node leave stays there: it was drawn which node that is.
+    let leavers: Vec<u64> = items
+        .iter()
+        .filter_map(|(_, item)| match item {
+            Item::Ask { client, ask: Ask::Leave } => Some(*client),
+            _ => None,
+        })
+        .collect();
     let mut moves = Vec::new();
     for (at_us, item) in items.iter() {
         let Item::Ask { client, ask: Ask::Set { key, .. } | Ask::Del { key } } = *item else { continue };
-        if moves.len() as u64 >= WAITS_MAX || !rng.chance(1, rarity) {
+        if leavers.contains(&client) || moves.len() as u64 >= WAITS_MAX || !rng.chance(1, rarity) {
             continue;
         }
         let (node, soon_us) = (rng.below(setting.nodes), at_us + rng.below(late_us));

@@ -31,6 +31,7 @@ pub(super) fn parts(item: &mut Item) -> Vec<Part<'_>> {
         }
         Item::Hangup { client } => vec![Part::Client(client)],
         Item::Deaf { client, ms } => vec![Part::Client(client), Part::Size(ms, 1)],
+        Item::Move { client, node } => vec![Part::Client(client), Part::Node(node)],
         Item::Fault(fault) => fault_parts(fault),
     }
 }
@@ -57,7 +58,13 @@ fn fault_parts(fault: &mut Fault) -> Vec<Part<'_>> {
         Fault::Slow { from, to, ms, factor } => {
             vec![Part::Node(from), Part::Node(to), Part::Size(ms, 1), Part::Size(factor, 1)]
         }
-        Fault::Reset { from, to } | Fault::HalfOpen { from, to } => vec![Part::Node(from), Part::Node(to)],
+        Fault::Thin { from, to, ms, us } => {
+            vec![Part::Node(from), Part::Node(to), Part::Size(ms, 1), Part::Size(us, 1)]
+        }
+        Fault::Intrude { node, kind: _, bytes, ms } => vec![Part::Node(node), Part::Size(bytes, 1), Part::Size(ms, 1)],
+        Fault::Garble { from, to } | Fault::Reset { from, to } | Fault::HalfOpen { from, to } => {
+            vec![Part::Node(from), Part::Node(to)]
+        }
         Fault::Kill { node, ms, silent, alone } => {
             vec![Part::Node(node), Part::Size(ms, 1), Part::Flag(silent), Part::Flag(alone)]
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -178,10 +178,7 @@ fn spawn(shared: &Arc<Shared>, words: &Sender<Word>) {
 }
 
 fn next_word(heard: &Receiver<Word>) -> Option<Word> {
-    match heard.recv_timeout(LOOK) {
-        Ok(word) => Some(word),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    heard.recv_timeout(LOOK).ok()
 }
 
 fn save(state: &State, path: &Path) -> Result<(), String> {

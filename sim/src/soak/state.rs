@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::source::Source;
+use crate::marks::Tally;
 use crate::outcome::Stats;
 use crate::trial::Trial;
 
@@ -37,6 +38,8 @@ pub struct State {
     pub lanes: BTreeMap<Source, Lane>,
     /// Of all runs.
     pub stats: Stats,
+    /// Of the runs of drawn plans on the world engine.
+    pub tally: Tally,
     /// Seeds that were run twice and compared.
     pub compared: u64,
     /// Seeds that failed.
@@ -176,6 +179,9 @@ impl State {
         if let Some(outcome) = &trial.outcome {
             lane.simulated_ms += outcome.stats.simulated_ms;
             self.stats.add(&outcome.stats);
+            if source == Source::World {
+                self.tally.add(&outcome.marks);
+            }
         }
         self.slowest.push(Slow { ms, source, seed });
         self.slowest.sort_unstable_by(|a, b| b.cmp(a));

@@ -13,10 +13,10 @@ const HOUR_MS: f64 = 3_600_000.0;
 const YEAR_MS: f64 = 365.25 * 24.0 * HOUR_MS;
 const NIGHT_MS: f64 = 8.0 * HOUR_MS;
 
-/// Whether a soak found nothing: what the exit code says.
+/// Whether a soak found nothing, and met all that it was large enough to meet: what the exit code says.
 #[must_use]
-pub const fn passed(state: &State) -> bool {
-    state.failed == 0
+pub fn passed(state: &State) -> bool {
+    state.failed == 0 && state.tally.missing().is_empty()
 }
 
 /// How far a soak is, on one line.
@@ -43,6 +43,7 @@ impl fmt::Display for Summary<'_> {
         self.write_volume(f)?;
         self.write_failures(f)?;
         self.write_slowest(f)?;
+        self.write_marks(f)?;
         writeln!(f, "\n## Totals\n\n{}", self.state.stats.to_string().replace(' ', "\n"))
     }
 }
@@ -77,7 +78,7 @@ impl Summary<'_> {
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state;
-        if passed(state) {
+        if state.failed == 0 {
             return Ok(());
         }
         writeln!(f, "\n## {} failures\n", state.failed)?;
@@ -102,6 +103,15 @@ impl Summary<'_> {
         }
         let more = state.failed - state.failures.len() as u64;
         if more > 0 { writeln!(f, "\nand {more} more, of which no plan was kept.") } else { Ok(()) }
+    }
+
+    fn write_marks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = &self.state.tally;
+        writeln!(f, "\n## Marks\n")?;
+        for mark in tally.missing() {
+            writeln!(f, "MISSING: {} never fired: {}\n", mark.name(), mark.meaning())?;
+        }
+        writeln!(f, "```text\n{tally}```")
     }
 
     fn write_slowest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
