@@ -16,6 +16,7 @@ use crate::replica::{Exposure, Replica};
 use crate::session::ClientSession;
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
+use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId, Version};
 use crate::waiters::{Asker, Filled, Waiters, Wanted};
@@ -401,6 +402,17 @@ impl Node {
     pub fn accounts(&self, visit: &mut dyn FnMut(OriginId, Hlc, Hlc)) {
         for origin in self.replica.origins.iter() {
             visit(origin.id, origin.frontier, origin.held);
+        }
+    }
+
+    /// Visits the stamps in the tail, oldest first: what peers may be fed from here.
+    pub fn fed(&self, visit: &mut dyn FnMut(Version)) {
+        let tail = &self.replica.tail;
+        let mut at = tail.start();
+        while at < tail.end() {
+            let head = tail.head(at);
+            visit(head.stamp);
+            at = Tail::skip(at, head.bytes);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Failure {
 pub enum Oracle {
     /// Survivors agree within the bound, and go on agreeing.
     Convergence,
+    /// What a stream brought can be passed on, whether it won its merge or not.
+    Relay,
     /// Digests at one cut are equal exactly when the live data is.
     Digest,
     /// All members' ledgers of retired runs are beginnings of one; what is in them ended where they say.

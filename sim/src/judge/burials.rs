@@ -109,6 +109,9 @@ impl Judge {
             if let Some(name) = waits_for.iter().find(is_up) {
                 return Some(format!("run {}: collection waits for {name}, which is up", run.0));
             }
+            if let Some(name) = waits_for.iter().find(|name| self.is_forgotten_by(*run, name)) {
+                return Some(format!("run {}: collection waits for {name}, which it has forgotten", run.0));
+            }
             // Who is alone and names others has yet to find those who may still hold what it deletes.
             if waits_for.is_empty() && node.graves() > 0 && node.is_established() {
                 return Some(format!(
@@ -119,5 +122,17 @@ impl Judge {
             }
         }
         None
+    }
+
+    /// Whether a run has said that the member with this name is forgotten, which was gone and never came again. Who
+    /// came back to another cluster since goes by that one's roster.
+    fn is_forgotten_by(&self, run: RunId, name: &str) -> bool {
+        let mut gone = (0..).zip(&self.forgot).filter(|(node, _)| format!("n{node}") == name);
+        !self.forgotten[size(self.run(run).node)] && gone.any(|(_, by)| by.contains(&run))
+    }
+
+    /// Whether a run of `node` has not stopped.
+    pub(super) fn is_up(&self, node: u64) -> bool {
+        self.runs.iter().any(|run| run.node == node && run.standing != Standing::Stopped)
     }
 }

@@ -14,6 +14,7 @@ mod burials;
 mod conflicts;
 mod counts;
 mod leaving;
+mod relays;
 mod retirement;
 mod rot;
 mod sessions;
@@ -31,6 +32,7 @@ use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
 
 use burials::Burials;
 use counts::Counts;
+use relays::Fed;
 use retirement::Log;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
@@ -85,6 +87,8 @@ pub struct Judge {
     /// By node: whether the cluster may have been told to forget it, or it came back because others were. What it then
     /// writes anew may be anybody's.
     forgotten: Vec<bool>,
+    /// By node: the runs that said that it is forgotten, since a run of it last started.
+    forgot: Vec<Vec<RunId>>,
     /// How often a member was forgotten, or gave up its seat.
     gone: u64,
     /// By node: whether it was ever asked to leave.
@@ -134,6 +138,7 @@ struct Run {
     /// Its ledger of retired origins when last looked at: its length and its hash.
     retired: (u32, u64),
     sight: Sight,
+    fed: Fed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +191,7 @@ impl Judge {
             burials: Burials::default(),
             logs: Vec::new(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
+            forgot: vec![Vec::new(); size(plan.setting.nodes)],
             gone: 0,
             leaves: vec![false; size(plan.setting.nodes)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],
@@ -251,7 +257,9 @@ impl Judge {
             scrubbed: Scrubbed::default(),
             retired: (0, 0),
             sight: Sight::default(),
+            fed: Fed::default(),
         });
+        self.forgot[size(node)].clear();
         self.stats.runs += 1;
         self.recount();
         self.observe(run, state, now, None);
@@ -313,6 +321,7 @@ impl Judge {
             self.look_at_entries(run, node, now, since, &expected);
         }
         self.look_at_claims(run, node);
+        self.look_at_relays(run, node);
         if is_news {
             self.look_at_counts(run, node, now, since, &replies);
         }

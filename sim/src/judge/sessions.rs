@@ -176,6 +176,9 @@ impl Judge {
             }
             self.forgotten[size(node)] |= line == "OK";
             self.gone += u64::from(line == "OK");
+            if line == "OK" && !self.is_up(node) {
+                self.forgot[size(node)].push(run);
+            }
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
         if matches!(ask, Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } | Ask::Sum { .. }) {
