@@ -405,6 +405,12 @@ impl Node {
         }
     }
 
+    /// What the clock that stamps writes last read.
+    #[must_use]
+    pub fn reading(&self) -> Hlc {
+        self.replica.clock()
+    }
+
     /// Visits the stamps in the tail, oldest first: what peers may be fed from here.
     pub fn fed(&self, visit: &mut dyn FnMut(Version)) {
         let tail = &self.replica.tail;

@@ -90,6 +90,34 @@ fn draw_hasty_forget(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
     items
 }
 
+/// Values that are large for the buffers of a link, and a node that is cut off from who writes them: when it is back,
+/// there is more to send at once than a link may hold, and nobody who takes it fast.
+pub(crate) fn draw_heavy(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(u64, Item)>> {
+    if setting.nodes < 2 || !rng.chance(1, 40) {
+        return None;
+    }
+    setting.keys = rng.range(8, 16);
+    setting.ring_bytes = rng.pick(&[64 << 10, 1 << 20, 2 << 20]);
+    setting.bandwidth_bytes_per_s = rng.log_range(512 << 10, 16 << 20);
+    setting.window_bytes = 64 << 10;
+    setting.chunking = 0;
+    setting.load_ms = setting.load_ms.max(10 * setting.silence_ms);
+    let node = rng.below(setting.nodes);
+    let (from_ms, ms) = (setting.load_ms / 10, setting.load_ms / 2);
+    let mut items = vec![(from_ms * 1_000, Item::Fault(Fault::Partition { side: 1 << node, ms }))];
+    for token in 1..=rng.range(20, 40) {
+        let at_us = from_ms * 1_000 + rng.below(ms * 1_000);
+        let client = (node + 1 + rng.below(setting.nodes - 1)) % setting.nodes;
+        let (key, pad) = (rng.below(setting.keys), rng.range(24 << 10, 60 << 10));
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad, ttl_ms: 0 } }));
+        if rng.chance(1, 4) {
+            let at_us = at_us + rng.below(ms * 1_000);
+            items.push((at_us, Item::Ask { client: rng.below(setting.clients), ask: Ask::Get { key } }));
+        }
+    }
+    Some(items)
+}
+
 /// A node writes on its own, more than its ring holds, and dies while the others begin to catch up: what it leaves
 /// behind is with some and not with others, and nobody lives who could tell. Chance alone seldom gets so far.
 fn draw_lost_heir(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {

@@ -208,6 +208,10 @@ impl Judge {
     pub(super) fn look_at_claims(&mut self, run: RunId, node: &Node) {
         let mut claimed = self.run(run).claimed;
         node.accounts(&mut |_, frontier, _| claimed = claimed.max(frontier));
+        if node.reading() < claimed {
+            let reading = node.reading();
+            self.fail(Oracle::Hlc, || format!("run {}: its clock reads {reading}, and it claims {claimed}", run.0));
+        }
         node.retired(0, &mut |_, last| claimed = claimed.max(last));
         self.run_mut(run).claimed = claimed;
     }
