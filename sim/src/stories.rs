@@ -115,6 +115,32 @@ pub(crate) fn draw_heavy(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(u6
             items.push((at_us, Item::Ask { client: rng.below(setting.clients), ask: Ask::Get { key } }));
         }
     }
+    // A client that asks for all of it and reads nothing.
+    let (client, at_ms) = (rng.below(setting.clients), from_ms + ms);
+    items.push((at_ms * 1_000, Item::Deaf { client, ms }));
+    let gets = (0..2 * setting.keys).map(|at| Item::Ask { client, ask: Ask::Get { key: at % setting.keys } });
+    items.extend(gets.map(|get| (at_ms * 1_000, get)));
+    Some(items)
+}
+
+/// A node takes a burst of writes and is asked to leave at once, over links on which statements overtake records.
+pub(crate) fn draw_parting(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(u64, Item)>> {
+    if setting.nodes < 2 || !rng.chance(1, 40) {
+        return None;
+    }
+    setting.keys = 40;
+    setting.topology = 0;
+    setting.bandwidth_bytes_per_s = rng.log_range(8 << 10, 64 << 10);
+    setting.load_ms = setting.load_ms.max(20 * setting.heartbeat_ms);
+    let client = rng.below(setting.nodes);
+    let at_ms = setting.load_ms / 3;
+    let mut items = Vec::new();
+    for token in 1..=rng.range(20, 60) {
+        let at_us = at_ms * 1_000 + rng.below(1_000);
+        let (key, pad) = (rng.below(setting.keys), rng.range(100, 300));
+        items.push((at_us, Item::Ask { client, ask: Ask::Set { key, token, pad, ttl_ms: 0 } }));
+    }
+    items.push(((at_ms + 1) * 1_000, Item::Ask { client, ask: Ask::Leave }));
     Some(items)
 }
 

@@ -3,7 +3,7 @@
 
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
-use crate::stories::{draw_broken_sweep, draw_heavy, draw_story};
+use crate::stories::{draw_broken_sweep, draw_heavy, draw_parting, draw_story};
 use crate::weather::draw_weather;
 
 /// Streams of draws, so that a change in one part does not change the others' plans.
@@ -20,6 +20,7 @@ const MOVES: u64 = 10;
 const WIDTH: u64 = 11;
 const SWEEP: u64 = 20;
 const HEAVY: u64 = 40;
+const PARTING: u64 = 41;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -53,7 +54,8 @@ pub fn draw(seed: u64) -> Plan {
     }
     let story = draw_broken_sweep(&mut setting, &mut Rng::new(seed, SWEEP))
         .or_else(|| draw_story(&mut setting, &mut Rng::new(seed, STORY)))
-        .or_else(|| draw_heavy(&mut setting, &mut Rng::new(seed, HEAVY)));
+        .or_else(|| draw_heavy(&mut setting, &mut Rng::new(seed, HEAVY)))
+        .or_else(|| draw_parting(&mut setting, &mut Rng::new(seed, PARTING)));
     let mut items = story.unwrap_or_else(|| draw_mixed(seed, &setting));
     draw_counts(&mut setting, &mut Rng::new(seed, COUNTS), &mut items);
     draw_forgets(&mut setting, &mut Rng::new(seed, ROSTER), &mut items);

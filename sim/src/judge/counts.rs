@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Base, BaseValue, Count, Counter, Hlc, Node, Now, OriginId, Version, WallMs};
+use kv_core::{Base, BaseValue, Count, Counter, Hlc, Node, Now, OriginId, Part, Version, WallMs};
 
 use super::sessions::Reply;
 use super::{Judge, RunId, Standing};
@@ -91,6 +91,7 @@ impl Judge {
                 }
             }
             self.see_counter(run, counter, &state, newly_folded > 0);
+            self.look_at_ended(run, counter, &state, now.wall);
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
             if node.is_alone() {
                 self.reset_alone(run, counter, state.base.as_ref(), now.wall);
@@ -99,6 +100,18 @@ impl Judge {
                 *newest = (*newest).max(Reset::of(base));
             }
             self.note_added(run, counter, &state, now.wall, replies);
+        }
+    }
+
+    /// A base that has ended is not counted, nor what was added to it.
+    fn look_at_ended(&mut self, run: RunId, counter: u64, state: &Counter<'_>, wall: WallMs) {
+        let has_ended = |base: &Base<'_>| base.deadline.is_some_and(|deadline| deadline <= wall);
+        let Some(base) = state.base.as_ref().filter(|base| has_ended(base) && state.folds.is_empty()) else { return };
+        let since = |part: &Part| Version { hlc: part.since, origin: part.origin };
+        let rest = state.parts.iter().filter(|part| Reset::of(base).leaves(since(part), wall));
+        let sum = rest.map(|part| part.total).reduce(i128::wrapping_add).map_or(Count::Absent, Count::Number);
+        if sum != state.count_at(wall) {
+            self.fail(Oracle::Counting, || format!("run {}: c{counter} is not {sum:?} at {wall}: {state:?}", run.0));
         }
     }
 
