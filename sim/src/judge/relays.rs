@@ -7,6 +7,7 @@
 
 use kv_core::{Hlc, Node, OriginId, Version};
 
+use super::versions::Written;
 use super::{Judge, RunId};
 use crate::outcome::Oracle;
 use crate::plan::size;
@@ -25,7 +26,36 @@ pub(super) struct Fed {
     is_swept: bool,
 }
 
+impl Fed {
+    fn of(&self, origin: OriginId) -> Hlc {
+        let at = self.frontier.binary_search_by_key(&origin, |(origin, _)| *origin);
+        at.map_or(Hlc::ZERO, |at| self.frontier[at].1)
+    }
+}
+
 impl Judge {
+    /// Of whatever a run claims, it holds the key as it was written or newer; or that was deleted and forgotten.
+    fn check_claims(&mut self, run: RunId, before: &Fed) {
+        let lacks = |version: &Version, written: &Written| {
+            let held = self.run(run).entries[size(written.key)].map(|entry| entry.version);
+            held < Some(*version) && !self.is_forgotten(written.key, Some(*version)) && !self.is_rotten(written.key)
+        };
+        let of_run = &self.run(run).fed.frontier;
+        let news = of_run.iter().filter(|(origin, upto)| *upto > before.of(*origin));
+        let lacking = news.filter_map(|(origin, upto)| {
+            let from = Version { hlc: before.of(*origin), origin: OriginId(u64::MAX) };
+            let mut claimed = self.versions.range(from..=Version { hlc: *upto, origin: OriginId(u64::MAX) });
+            claimed.find(|(version, written)| version.origin == *origin && lacks(version, written))
+        });
+        let lacking = lacking.map(|(version, written)| (*version, *written)).next();
+        if let Some((version, written)) = lacking {
+            let held = self.run(run).entries[size(written.key)];
+            self.fail(Oracle::Durability, || {
+                format!("run {}: claims {version:?} of k{}, and has {held:?}", run.0, written.key)
+            });
+        }
+    }
+
     /// Looks at what a node took in, and whether others can have it from there.
     pub(super) fn look_at_relays(&mut self, run: RunId, node: &Node) {
         let mut frontier = Vec::new();
@@ -34,19 +64,22 @@ impl Judge {
         let fed = Fed { frontier, ledger, is_swept };
         let before = std::mem::replace(&mut self.run_mut(run).fed, fed);
         let now = &self.run(run).fed;
-        if before.frontier == now.frontier || before.is_swept || now.is_swept || before.ledger != now.ledger {
+        if before.frontier == now.frontier {
+            return;
+        }
+        if !node.is_returning() {
+            self.check_claims(run, &before);
+        }
+        let now = &self.run(run).fed;
+        if before.is_swept || now.is_swept || before.ledger != now.ledger {
             return;
         }
         let (held, limit) = node.gauges().ring_bytes;
         if held + RECORD_BYTES_MAX + size(self.pad_max) > limit {
             return;
         }
-        let was = |origin: OriginId| {
-            let at = before.frontier.binary_search_by_key(&origin, |(origin, _)| *origin);
-            at.map_or(Hlc::ZERO, |at| before.frontier[at].1)
-        };
         let is_news =
-            |(origin, upto): &&(OriginId, Hlc)| *upto > was(*origin) && self.origins.get(origin) != Some(&run);
+            |(origin, upto): &&(OriginId, Hlc)| *upto > before.of(*origin) && self.origins.get(origin) != Some(&run);
         let mut lacks: Vec<Version> =
             now.frontier.iter().filter(is_news).map(|(origin, upto)| Version { hlc: *upto, origin: *origin }).collect();
         if lacks.is_empty() {
