@@ -485,3 +485,6 @@ fn take_integer(bytes: &mut Bytes<'_>) -> Option<i128> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -286,4 +286,60 @@ mod tests {
             let _ = next_frame(&bytes, 1 << 10);
         }
     }
+
+    const STAMP: Version = Version { hlc: Hlc(9), origin: OriginId(4) };
+    const INNER: Version = Version { hlc: Hlc(8), origin: OriginId(3) };
+
+    fn body(framed: &Framed<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(framed, &mut bytes);
+        bytes.split_off(PREFIX_BYTES)
+    }
+
+    #[test]
+    fn what_no_writer_writes_is_malformed() {
+        let record = Record { key: b"k", value: Some(b"v"), is_counter: false, deadline: None, version: STAMP };
+        let plain = Framed { stamp: STAMP, prev: None, seen: Hlc::ZERO, record };
+        let chained = body(&Framed { prev: Some(Hlc(3)), ..plain });
+        let enveloped = body(&Framed { record: Record { version: INNER, ..record }, ..plain });
+        let saw = body(&Framed { seen: Hlc(2), ..plain });
+        let deleted = body(&Framed { record: Record { value: None, ..record }, ..plain });
+        let plain = body(&plain);
+        // At each place, bytes that may stand there and bytes that may not.
+        for (name, body, at, whole, broken) in [
+            ("kind", &plain, 0, &[KIND_RECORD][..], &[0, KIND_RECORD | 64, 64][..]),
+            ("origin", &plain, 9, &[4, 1, 255], &[0]),
+            ("way back to prev", &chained, 17, &[6, 1, 9], &[0, 10]),
+            ("inner hlc, of another origin", &enveloped, 17, &[8, 0, 9], &[]),
+            ("inner origin", &enveloped, 25, &[3, 4], &[0]),
+            ("way back to seen", &saw, 17, &[7, 1], &[0, 9, 10]),
+            ("bytes of the key", &deleted, 17, &[1], &[0, 2]),
+        ] {
+            for (byte, is_whole) in whole.iter().map(|byte| (byte, true)).chain(broken.iter().map(|byte| (byte, false)))
+            {
+                let mut body = body.clone();
+                body[at] = *byte;
+                assert_eq!(decode(&body).is_ok(), is_whole, "{name} {byte}");
+            }
+        }
+        let mut itself = enveloped;
+        itself[17..33].copy_from_slice(&plain[1..17]);
+        assert_eq!(decode(&itself), Err(FrameError::Malformed), "an envelope around the stamp's own record");
+    }
+
+    #[test]
+    fn a_frame_may_have_as_much_as_its_reader_takes_and_no_more() {
+        let record = Record { key: b"k", value: Some(b"v"), is_counter: false, deadline: None, version: STAMP };
+        let mut bytes = Vec::new();
+        encode(&Framed { stamp: STAMP, prev: None, seen: Hlc::ZERO, record }, &mut bytes);
+        let body_bytes = bytes.len() - PREFIX_BYTES;
+        for (most, expected) in [
+            (body_bytes + 1, Ok(Some(&bytes[PREFIX_BYTES..]))),
+            (body_bytes, Ok(Some(&bytes[PREFIX_BYTES..]))),
+            (body_bytes - 1, Err(FrameError::TooLong)),
+            (1, Err(FrameError::TooLong)),
+        ] {
+            assert_eq!(next_frame(&bytes, most), expected, "{most}");
+        }
+    }
 }
