@@ -146,6 +146,7 @@ impl<'a> Bytes<'a> {
 mod tests {
     use super::*;
     use crate::record::next_frame;
+    use crate::version::Hlc;
     use crate::wire::peer::{Frame, parse};
 
     fn body(out: &[u8]) -> &[u8] {
@@ -183,5 +184,41 @@ mod tests {
         }
         let many: Vec<(u64, &str)> = (1..=ORIGINS_MAX as u64 + 1).map(|origin| (origin, "a")).collect();
         assert!(check(&many[1..]) && !check(&many));
+    }
+
+    #[test]
+    fn seats_come_back_and_nobodys_is_there() {
+        let (run, nobody) = (Some(OriginId(7)), Some(OriginId(0)));
+        let check = |list: &[(&'static str, u64, Option<OriginId>)]| {
+            let seats = list.iter().map(|&(name, origin, gone)| {
+                let version = Version { hlc: Hlc(5), origin: OriginId(origin) };
+                SeatView { name, version, gone }
+            });
+            let mut out = Vec::new();
+            emit_roster(seats.clone(), &mut out);
+            matches!(parse(body(&out)), Some(Frame::Roster(view)) if view.iter().eq(seats))
+        };
+        for list in [&[][..], &[("a", 1, None)], &[("b", 2, run), ("a", 1, None)], &[("", 1, run)]] {
+            assert!(check(list), "{list:?}");
+        }
+        for list in [("a", 0, None), ("", 1, None), ("", 1, nobody), ("\x1b[2J", 1, None)] {
+            assert!(!check(&[list]), "{list:?}");
+        }
+        let many = vec![("a", 1, None); SEATS_MAX + 1];
+        assert!(check(&many[1..]) && !check(&many));
+    }
+
+    #[test]
+    fn members_have_names_and_addresses_of_a_bounded_length() {
+        let check = |name: usize, address: usize, count: usize| {
+            let (name, address) = ("n".repeat(name), "a".repeat(address));
+            let mut out = Vec::new();
+            emit_members((0..count).map(|_| (&*name, &*address)), &mut out);
+            matches!(parse(body(&out)), Some(Frame::Members(view)) if view.iter().count() == count)
+        };
+        assert!(check(NAME_BYTES_MAX, ADDRESS_BYTES_MAX, 1) && check(1, 1, MEMBERS_MAX) && check(1, 1, 0));
+        assert!(
+            !check(NAME_BYTES_MAX + 1, 1, 1) && !check(1, ADDRESS_BYTES_MAX + 1, 1) && !check(1, 1, MEMBERS_MAX + 1)
+        );
     }
 }

@@ -568,13 +568,6 @@ fn put_place(out: &mut Vec<u8>, place: Place) {
     put_u32(out, place.after.unwrap_or(0));
 }
 
-/// Sorted names, with their number before them.
-pub(super) fn names<'a>(bytes: &mut Bytes<'a>) -> Option<NamesView<'a>> {
-    let count = usize::try_from(bytes.varint()?).ok().filter(|count| *count <= bytes.0.len() / 8)?;
-    let (names, _) = bytes.take(count * 8)?.as_chunks::<8>();
-    names.is_sorted_by_key(|name| u64::from_le_bytes(*name)).then_some(NamesView(names))
-}
-
 fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> + Clone) {
     put_varint(out, claims.clone().count() as u64);
     for (origin, hlc) in claims {
@@ -585,7 +578,7 @@ fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> +
 
 /// Fields that only these frames have.
 impl<'a> Bytes<'a> {
-    fn bool(&mut self) -> Option<bool> {
+    pub(super) fn bool(&mut self) -> Option<bool> {
         match self.u8()? {
             0 => Some(false),
             1 => Some(true),
@@ -605,7 +598,7 @@ impl<'a> Bytes<'a> {
         std::str::from_utf8(self.counted(bytes_max)?).ok().filter(|text| !text.chars().any(char::is_control))
     }
 
-    fn slot(&mut self) -> Option<u16> {
+    pub(super) fn slot(&mut self) -> Option<u16> {
         self.u16().filter(|slot| *slot < crate::store::SLOTS)
     }
 
@@ -624,7 +617,8 @@ impl<'a> Bytes<'a> {
         })
     }
 
-    fn names(&mut self) -> Option<NamesView<'a>> {
+    /// Sorted names, with their number before them.
+    pub(super) fn names(&mut self) -> Option<NamesView<'a>> {
         let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= self.0.len() / 8)?;
         let (names, _) = self.take(count * 8)?.as_chunks::<8>();
         names.is_sorted_by_key(|name| u64::from_le_bytes(*name)).then_some(NamesView(names))
@@ -791,6 +785,110 @@ mod tests {
         let mut out = Vec::new();
         emit_sweep_end(5, Hlc(6), (7, &Claims::default()), &mut out);
         assert!(matches!(parse(body(&out)), Some(Frame::SweepEnd { id: 5, reaped_retired: 7, .. })));
+    }
+
+    #[test]
+    fn a_stream_request_comes_back() {
+        let known = claims(&[(1, 10), (7, 3)]);
+        let mut out = Vec::new();
+        emit_pull((5, true), known.iter().copied(), [OriginId(2), OriginId(9)].into_iter(), &mut out);
+        let Some(Frame::Pull(pull)) = parse(body(&out)) else { panic!("a stream request") };
+        assert_eq!((pull.id, pull.restart), (5, true));
+        assert!(pull.known.iter().eq(known.iter().copied()));
+        assert!(pull.relays.iter().eq([(OriginId(2), Hlc::ZERO), (OriginId(9), Hlc::ZERO)]));
+        let mut out = Vec::new();
+        emit_pull_begin(5, &mut out);
+        assert_eq!(parse(body(&out)), Some(Frame::PullBegin { id: 5 }));
+        let mut out = Vec::new();
+        emit_status_ask(&mut out);
+        assert_eq!(parse(body(&out)), Some(Frame::StatusAsk));
+    }
+
+    #[test]
+    fn claims_are_ordered_and_of_somebody() {
+        let is_read = |list: &[u64]| {
+            let mut out = Vec::new();
+            let known = list.iter().map(|origin| (OriginId(*origin), Hlc(1)));
+            emit_pull((5, true), known, std::iter::empty(), &mut out);
+            parse(body(&out)).is_some()
+        };
+        let most: Vec<u64> = (1..=ORIGINS_MAX as u64 + 1).collect();
+        assert!(is_read(&[]) && is_read(&[1]) && is_read(&[1, 2, u64::MAX]) && is_read(&most[1..]));
+        assert!(!is_read(&[0]) && !is_read(&[0, 1]) && !is_read(&[2, 1]) && !is_read(&[1, 2, 2]) && !is_read(&most));
+    }
+
+    #[test]
+    fn a_refusal_comes_back_with_its_reason() {
+        let forgotten = Reason::Forgotten(Version { hlc: Hlc(5), origin: OriginId(6) });
+        for reason in [Reason::Other, Reason::Fenced, forgotten] {
+            let refusal = Refusal { reason, run: OriginId(3), name: "n1", text: "no" };
+            let mut out = Vec::new();
+            emit_refused(&refusal, &mut out);
+            assert_eq!(parse(body(&out)), Some(Frame::Refused(refusal)));
+            let mut other = body(&out).to_vec();
+            other[1] = 3;
+            assert_eq!(parse(&other), None);
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_a_sweep_come_back() {
+        let last = crate::store::SLOTS - 1;
+        let step = |place| {
+            let mut out = Vec::new();
+            emit_sweep_step(5, place, &mut out);
+            parse(body(&out)) == Some(Frame::SweepStep { id: 5, place })
+        };
+        assert!(step(Place { slot: 0, after: None }) && step(Place { slot: last, after: Some(0) }));
+        assert!(!step(Place { slot: last + 1, after: None }), "there is no such slot");
+        let end = |reaped_retired| {
+            let reaped = claims(&[(1, 10)]);
+            let mut out = Vec::new();
+            emit_sweep_end(5, Hlc(6), (reaped_retired, &reaped), &mut out);
+            match parse(body(&out)) {
+                Some(Frame::SweepEnd { id: 5, clock: Hlc(6), reaped_retired: read, reaped: view }) => {
+                    read == reaped_retired && view.iter().eq(reaped.iter().copied())
+                }
+                _ => false,
+            }
+        };
+        assert!(end(0) && end(RETIRED_MAX as u32) && !end(RETIRED_MAX as u32 + 1));
+    }
+
+    #[test]
+    fn names_of_what_is_held_come_back_sorted() {
+        let held = |slots: (u16, u16), names: &[u64]| {
+            let mut out = Vec::new();
+            emit_sweep_held(5, slots, names, &mut out);
+            let Some(Frame::SweepHeld { id: 5, slots: read, names: view }) = parse(body(&out)) else { return false };
+            assert_eq!((read, view.len()), (slots, names.len()));
+            assert!(names.iter().all(|name| view.contains(*name)) && !view.contains(4));
+            view.iter().eq(names.iter().copied())
+        };
+        assert!(held((0, 1), &[]) && held((3, crate::store::SLOTS), &[1, 3, 3, u64::MAX]));
+        assert!(!held((3, 3), &[]) && !held((4, 3), &[]) && !held((3, crate::store::SLOTS + 1), &[]));
+        let mut out = Vec::new();
+        emit_sweep_held(5, (0, 1), &[1, 2], &mut out);
+        let whole = body(&out);
+        let (names, count) = (whole.len() - 16, whole.len() - 17);
+        let mut turned = whole.to_vec();
+        turned[names..].rotate_left(8);
+        assert_eq!(parse(&turned), None);
+        for counted in [1, 3, 255] {
+            let mut other = whole.to_vec();
+            other[count] = counted;
+            assert_eq!(parse(&other), None, "{counted}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_whole_and_nothing_follows_it() {
+        let mut out = Vec::new();
+        emit_alive(Clocks { wall: WallMs(5), hlc: Hlc(6) }, &mut out);
+        let whole = body(&out);
+        assert!(parse(whole).is_some());
+        assert!((0..whole.len()).all(|cut| parse(&whole[..cut]).is_none()));
+        assert_eq!(parse(&[whole, &[0]].concat()), None);
     }
 
     proptest! {

@@ -1,10 +1,10 @@
 //! The frames of scrubbing: one question at a time, and its answer. What they are for is told in `repl/scrub/mod.rs`.
 
-use crate::store::{FANOUT, Listed, SLOTS, What};
+use crate::store::{FANOUT, Listed, What};
 use crate::time::WallMs;
 use crate::version::Version;
 use crate::wire::num::{Bytes, put_varint};
-use crate::wire::peer::{NamesView, emit, names, put_u32, put_u64, put_version};
+use crate::wire::peer::{NamesView, emit, put_u32, put_u64, put_version};
 
 /// Entries of a slot in one answer: at 25 bytes or 33 each, less than a full pipe of a slow link holds.
 pub(crate) const LIST_ENTRIES_MAX: usize = 512;
@@ -132,7 +132,7 @@ pub(super) fn parse<'a>(kind: u8, bytes: &mut Bytes<'a>) -> Option<Scrub<'a>> {
             Scrub::Sums { id, sums: SumsView(sums.first_chunk()?) }
         }
         KIND_LIST => {
-            let more = flag(bytes)?;
+            let more = bytes.bool()?;
             Scrub::List { id, more, list: list(bytes)? }
         }
         KIND_RECORD => Scrub::Record { id, body: std::mem::take(&mut bytes.0) },
@@ -245,30 +245,18 @@ fn about<'a>(bytes: &mut Bytes<'a>) -> Option<About<'a>> {
         0 => About::Groups,
         1 => About::Slots { group: bytes.u8().filter(|group| usize::from(*group) < FANOUT)? },
         2 => {
-            let slot = slot(bytes)?;
-            let (has_after, after) = (flag(bytes)?, bytes.u64()?);
+            let slot = bytes.slot()?;
+            let (has_after, after) = (bytes.bool()?, bytes.u64()?);
             About::List { slot, after: has_after.then_some(after) }
         }
-        3 => About::Records { slot: slot(bytes)?, names: few_names(bytes)? },
-        4 => About::Keys { slot: slot(bytes)?, names: few_names(bytes)? },
+        3 => About::Records { slot: bytes.slot()?, names: few_names(bytes)? },
+        4 => About::Keys { slot: bytes.slot()?, names: few_names(bytes)? },
         _ => return None,
     })
 }
 
-fn slot(bytes: &mut Bytes<'_>) -> Option<u16> {
-    bytes.u16().filter(|slot| *slot < SLOTS)
-}
-
-fn flag(bytes: &mut Bytes<'_>) -> Option<bool> {
-    match bytes.u8()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
 fn few_names<'a>(bytes: &mut Bytes<'a>) -> Option<NamesView<'a>> {
-    names(bytes).filter(|names| names.len() <= NAMES_MAX)
+    bytes.names().filter(|names| names.len() <= NAMES_MAX)
 }
 
 fn listed(bytes: &mut Bytes<'_>) -> Option<Listed> {
@@ -309,6 +297,7 @@ mod tests {
 
     use super::*;
     use crate::record::next_frame;
+    use crate::store::SLOTS;
     use crate::version::{Hlc, OriginId};
     use crate::wire::peer::{Frame, parse as parse_frame};
 
