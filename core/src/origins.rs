@@ -307,3 +307,6 @@ impl Swept {
         own.extended(self.from, &self.told)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ fn a_cell_with_a_field_that_is_not_whole_is_none() {
         let cell = [&[HAS_FOLDS, count], &vec![0; folds * FOLD_BYTES_MIN][..]].concat();
         parse(&cell, None).map(|counter| counter.folds.len())
     };
-    assert_eq!([counted(2, 2), counted(0, 2), counted(3, 2), counted(255, 2)], [Some(2), None, None, None]);
+    assert_eq!([counted(2, 2), counted(0, 0), counted(3, 2), counted(255, 2)], [Some(2), None, None, None]);
     // An increment before the beginning of time.
     let began = |before: u8| parse(&[&[0][..], &[1; 8], &[3, 0, 0, 0, 0, 0, 0, 0, before, 0]].concat(), None).is_some();
     assert!(began(3) && !began(4));
