@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     cuts: Vec<(usize, usize)>,
     restarts: u64,
     now: Now,
+    /// By node: how far its wall clock is ahead, in milliseconds.
+    skews_ms: Vec<i64>,
     pub(crate) replies: Vec<u8>,
     /// What nodes have sent to each other.
     pub(crate) sent_bytes: usize,
@@ -46,6 +48,7 @@ impl Cluster {
             cuts: Vec::new(),
             restarts: 0,
             now: START,
+            skews_ms: vec![0; nodes.len()],
             replies: Vec::with_capacity(64 << 10),
             sent_bytes: 0,
             passes: Vec::new(),
@@ -72,6 +75,16 @@ impl Cluster {
         self.now = Now { mono: self.now.mono.plus_ms(ms), wall: self.now.wall.plus_ms(ms) };
     }
 
+    /// From now on the wall clock of `node` is so far ahead of what it should be.
+    pub(crate) fn skew(&mut self, node: usize, ms: i64) {
+        self.skews_ms[node] = ms;
+    }
+
+    fn begin(&mut self, node: usize) {
+        let wall = WallMs(self.now.wall.0.saturating_add_signed(self.skews_ms[node]));
+        self.turns[node].begin(Now { wall, ..self.now });
+    }
+
     /// From now on nothing passes between two nodes, and both hear of it.
     pub(crate) fn cut(&mut self, one: usize, other: usize) {
         self.cuts.extend([(one, other), (other, one)]);
@@ -79,7 +92,7 @@ impl Cluster {
             for conn in 0..self.ends[near].len() {
                 if self.ends[near][conn].is_some_and(|(node, _)| node == far) {
                     self.ends[near][conn] = None;
-                    self.turns[near].begin(self.now);
+                    self.begin(near);
                     self.turns[near].event(Event::Closed { conn: ConnId(conn as u32) });
                 }
             }
@@ -95,7 +108,7 @@ impl Cluster {
     pub(crate) fn restart(&mut self, node: usize, peers: &[&str]) {
         for (other, end) in std::mem::replace(&mut self.ends[node], vec![None]).into_iter().flatten() {
             self.ends[other][end.0 as usize] = None;
-            self.turns[other].begin(self.now);
+            self.begin(other);
             self.turns[other].event(Event::Closed { conn: end });
         }
         self.restarts += 1;
@@ -127,7 +140,7 @@ impl Cluster {
 
     /// Gives `node` what one of its clients sends, and lets nobody hear of it yet.
     pub(crate) fn hand_in_from(&mut self, node: usize, client: ConnId, commands: &[u8]) {
-        self.turns[node].begin(self.now);
+        self.begin(node);
         self.turns[node].input(client, commands);
     }
 
@@ -141,6 +154,7 @@ impl Cluster {
 
     /// Runs turns until nobody has anything to say.
     pub(crate) fn settle(&mut self) {
+        (0..self.turns.len()).for_each(|node| self.begin(node));
         while (0..self.turns.len()).any(|node| self.turns[node].deadline().is_some_and(|due| due <= self.now.mono)) {
             for node in 0..self.turns.len() {
                 self.turn(node);
@@ -149,7 +163,7 @@ impl Cluster {
     }
 
     fn turn(&mut self, node: usize) {
-        self.turns[node].begin(self.now);
+        self.begin(node);
         self.turns[node].settle();
         while let Some(addr) = self.turns[node].take_dial() {
             self.connect(node, addr);
@@ -183,11 +197,12 @@ impl Cluster {
                 turn.sent(conn, count);
             }
             if let Some(why) = self.turns[node].finished(conn) {
-                assert!(matches!(why, Close::Replaced | Close::Refused), "only who leaves ends connections: {why:?}");
+                let is_meant = matches!(why, Close::Replaced | Close::Refused | Close::Clock);
+                assert!(is_meant, "only who leaves, or has a bad clock, loses connections: {why:?}");
                 self.turns[node].gone(conn);
                 if let Some((other, end)) = self.ends[node][conn.0 as usize].take() {
                     self.ends[other][end.0 as usize] = None;
-                    self.turns[other].begin(self.now);
+                    self.begin(other);
                     self.turns[other].event(Event::Closed { conn: end });
                 }
             }
@@ -204,7 +219,7 @@ impl Cluster {
         let (near, far) = (self.ends[node].len() as u32, self.ends[other].len() as u32);
         self.ends[node].push(Some((other, ConnId(far))));
         self.ends[other].push(Some((node, ConnId(near))));
-        self.turns[other].begin(self.now);
+        self.begin(other);
         self.turns[other].event(Event::Opened { conn: ConnId(far) });
         self.turns[node].event(Event::Dialed { conn: ConnId(near), addr });
     }

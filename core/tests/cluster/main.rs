@@ -3,6 +3,7 @@
 
 mod alloc;
 mod catch_up;
+mod clocks;
 mod conflicts;
 mod folding;
 mod harness;
