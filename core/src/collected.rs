@@ -67,9 +67,10 @@ mod tests {
     fn what_is_newer_than_every_delete_of_its_hash_was_not_deleted() {
         let mut collected = Collected::default();
         let (name, other) = (7 << 48, 8 << 48);
-        assert!(!collected.may_have_deleted(name, Hlc(1)));
+        assert!(!collected.may_have_deleted(name, Hlc(1)) && collected.memory_bytes() == 0);
         collected.note(name | 5, Hlc(20));
         collected.note(name, Hlc(10));
+        assert_eq!(collected.memory_bytes(), BUCKETS * 8);
         assert!(collected.may_have_deleted(name, Hlc(20)));
         assert!(!collected.may_have_deleted(name, Hlc(21)) && !collected.may_have_deleted(other, Hlc(1)));
         collected.note_elsewhere(Hlc(30));

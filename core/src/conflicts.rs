@@ -203,6 +203,13 @@ mod tests {
         }
         assert_eq!((listed(&ledger), ledger.found()), (vec![6], 4));
         let bytes = ledger.bytes();
+        let of = |key: &[u8], bytes| {
+            let mut ledger = Ledger::default();
+            note(&mut ledger, Mono(0), key, (5, 9), bytes);
+            ledger.bytes()
+        };
+        assert_eq!((of(b"k", 3), of(b"key", 3), of(b"k", 7)), (bytes, bytes + 2, bytes + 4));
+        assert!(of(b"", 0) > size_of::<Entry>() + size_of::<(Version, OriginId)>());
         note(&mut ledger, Mono(0), b"k", (7, 9), 3);
         assert_eq!((listed(&ledger), ledger.bytes()), (vec![7], bytes));
         note(&mut ledger, Mono(0), b"k", (8, 10), 3);
@@ -245,5 +252,22 @@ mod tests {
         assert_eq!(listed(&ledger), [6]);
         ledger.age(Mono(0).plus_ms(AGE_MS_MAX + 1));
         assert_eq!((ledger.len(), ledger.bytes(), ledger.found()), (0, 0, 2));
+    }
+
+    #[test]
+    fn the_ledger_may_be_full_to_the_last_byte() {
+        let mut ledger = Ledger::default();
+        let filled = |ledger: &mut Ledger, last: usize| {
+            *ledger = Ledger::default();
+            for at in 0..15 {
+                note(ledger, Mono(0), b"k", (at, 20_000 + at), VALUE_BYTES_MAX);
+            }
+            note(ledger, Mono(0), b"k", (99, 30_000), last);
+            (ledger.bytes(), ledger.len())
+        };
+        let (bytes, _) = filled(&mut ledger, 0);
+        let room = LEDGER_BYTES_MAX - bytes;
+        assert_eq!(filled(&mut ledger, room), (LEDGER_BYTES_MAX, 16));
+        assert_eq!(filled(&mut ledger, room + 1).1, 15);
     }
 }

@@ -88,6 +88,7 @@ mod tests {
         ] {
             assert_eq!(WallMs(ms).iso_8601(), text);
         }
+        assert_eq!(WallMs(1_700_000_000_123).to_string(), "1700000000123");
     }
 
     #[test]

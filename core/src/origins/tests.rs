@@ -154,6 +154,9 @@ fn a_known_ledger_counts_up_to_its_length() {
     let covers = |hlc, origin| known.covers(Version { hlc: Hlc(hlc), origin: id(origin) }, &own);
     assert!(covers(10, 1) && covers(30, 3));
     assert!(!covers(11, 1) && !covers(1, 2) && !covers(31, 3));
+    let nobody = Version { hlc: Hlc(1), origin: id(1) };
+    let fold = |number| Fold { era: Mark { len: 1, hash: 1 }, number, total: 0, oldest: nobody, newest: nobody };
+    assert!(known.covers_fold(&fold(1)) && !known.covers_fold(&fold(2)));
 }
 
 #[test]

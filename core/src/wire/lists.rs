@@ -209,6 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_follows_a_list() {
+        let lists: [fn(&mut Vec<u8>); 3] = [
+            |out| emit_roster(std::iter::empty(), out),
+            |out| emit_members([("a", "a:1")].into_iter(), out),
+            |out| emit_writers([(OriginId(1), "a")].into_iter(), out),
+        ];
+        for write in lists {
+            let mut out = Vec::new();
+            write(&mut out);
+            assert!(parse(body(&out)).is_some());
+            assert_eq!(parse(&[body(&out), &[0]].concat()), None);
+        }
+    }
+
+    #[test]
     fn members_have_names_and_addresses_of_a_bounded_length() {
         let check = |name: usize, address: usize, count: usize| {
             let (name, address) = ("n".repeat(name), "a".repeat(address));

@@ -415,4 +415,23 @@ mod tests {
             |scrub| { matches!(scrub, Scrub::Keys { keys, .. } if keys.iter().eq([b"a", b"b"].map(|key| &key[..]))) }
         ));
     }
+
+    #[test]
+    fn there_are_so_many_groups_and_slots_and_nothing_follows_a_list() {
+        let is_read = |write: &dyn Fn(&mut Vec<u8>), more: &[u8]| {
+            let mut out = Vec::new();
+            write(&mut out);
+            let body = next_frame(&out, 1 << 20).unwrap().unwrap();
+            parse_frame(&[body, more].concat()).is_some()
+        };
+        let last = FANOUT as u8 - 1;
+        assert!(is_read(&|out| emit_slots_ask(1, WallMs(0), last, out), &[]));
+        assert!(!is_read(&|out| emit_slots_ask(1, WallMs(0), last + 1, out), &[]));
+        assert!(is_read(&|out| emit_list_ask(1, WallMs(0), (SLOTS - 1, None), out), &[]));
+        assert!(!is_read(&|out| emit_list_ask(1, WallMs(0), (SLOTS, None), out), &[]));
+        for more in [&[][..], &[0]] {
+            assert_eq!(is_read(&|out| emit_list(1, false, &[], out), more), more.is_empty());
+            assert_eq!(is_read(&|out| emit_keys(1, &[b"key"], out), more), more.is_empty());
+        }
+    }
 }

@@ -245,4 +245,13 @@ mod tests {
             prop_assert_eq!(read, words);
         }
     }
+
+    #[test]
+    fn buffers_up_to_a_size_are_kept_between_lines() {
+        for (capacity, is_kept) in [(1, true), (KEPT_BYTES / 8, true), (KEPT_BYTES / 8 + 1, false)] {
+            let mut buffer: Vec<u64> = Vec::with_capacity(capacity);
+            trim(&mut buffer);
+            assert_eq!(buffer.capacity() > 0, is_kept, "{capacity}");
+        }
+    }
 }
