@@ -91,9 +91,10 @@ fn a_cell_is_whole_with_or_without_what_it_may_lack() {
 
 #[test]
 fn a_cell_that_no_counter_has_is_refused() {
+    type Change = fn(&mut Counter<'_>);
     assert!(!is_cell(&cell(&whole()), None, version(15, 4)), "another version than its newest part's");
     assert!(!is_sent(Some(99), |counter| counter.base = None), "a deadline of no base");
-    let changes: [(&str, fn(&mut Counter<'_>)); 19] = [
+    let changes: [(&str, Change); 19] = [
         ("nothing was added", |counter| *counter = Counter { base: counter.base, ..Counter::default() }),
         ("a base of nobody", |counter| counter.base.as_mut().unwrap().version = version(10, 0)),
         ("parts out of order", |counter| counter.parts.reverse()),
@@ -106,7 +107,7 @@ fn a_cell_that_no_counter_has_is_refused() {
             counter.parts[0].since = Hlc::ZERO;
         }),
         ("folds out of order", |counter| counter.folds.reverse()),
-        ("two folds of one era", |counter| counter.folds[0].era = counter.folds[1].era),
+        ("two folds of one era", |counter| counter.folds[1].era = counter.folds[0].era),
         ("a fold that began with the base", |counter| counter.folds[0].oldest = version(10, 2)),
         ("a fold of no era", |counter| counter.folds[0].era.len = 0),
         ("an era without a hash", |counter| counter.folds[0].era.hash = 0),

@@ -57,6 +57,20 @@ fn one_bad_clock_beside_a_node_is_not_taken_for_its_own() {
 }
 
 #[test]
+fn who_is_ahead_of_two_of_three_is_wrong_and_who_is_ahead_of_one_is_not() {
+    let mut cluster = Cluster::new(&[("a", &[]), ("bb", &["a:1"]), ("ccc", &["a:1"]), ("dddd", &["a:1"])]);
+    cluster.look_at_clocks();
+    [0, 1].into_iter().for_each(|node| cluster.skew(node, 2 * BOUND_MS));
+    cluster.look_at_clocks();
+    assert_eq!([0, 1, 2, 3].map(|node| cluster.ask(node, "SET k v") == "OK"), [false, false, true, true]);
+    cluster.skew(1, 0);
+    cluster.skew(0, 0);
+    cluster.skew(3, -2 * BOUND_MS);
+    cluster.look_at_clocks();
+    assert_eq!([0, 1, 2, 3].map(|node| cluster.ask(node, "SET k v")), ["OK"; 4]);
+}
+
+#[test]
 fn who_is_ahead_is_not_read_and_what_was_missed_comes_when_clocks_agree() {
     let mut cluster = Cluster::of_three();
     cluster.skew(2, -BOUND_MS);
