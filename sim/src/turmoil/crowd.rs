@@ -87,11 +87,8 @@ impl Crowd {
             shared.trace.note(at_us, &[31, client as u64], || format!("client {client} is connected"));
         }
         let State::Up(conn) = &mut line.state else { return Some(()) };
-        if conn.full {
-            conn.poll_writable(cx);
-        }
         let out = seat.client.out();
-        while !conn.full && !out.is_empty() {
+        while !out.is_empty() && (!conn.full || conn.poll_writable(cx)) {
             if let Some(count) = conn.write(out).ok()? {
                 shared.sends += 1;
                 out.drain(..count);
