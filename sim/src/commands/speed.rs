@@ -31,11 +31,12 @@ fn measure(engine: Engine, plans: u64) -> bool {
     let (mut total, mut failures) = (Stats::default(), 0);
     let start = Instant::now();
     for seed in 0..plans {
-        let outcome = engine.run(&swarm::typical(seed), Watch::Hash);
+        let plan = swarm::typical(seed);
+        let outcome = engine.run(&plan, Watch::Hash);
         total.add(&outcome.stats);
         if let Err(failure) = outcome.verdict {
             failures += 1;
-            println!("plan {seed} FAILED {failure}");
+            println!("{plan}\nplan {seed} FAILED {failure}");
         }
     }
     let elapsed_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);

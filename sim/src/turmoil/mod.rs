@@ -50,8 +50,11 @@ use crate::trace::Watch;
 use net::{CROWD, Net, name};
 use shared::Shared;
 
-/// Length of a step, and the finest that turmoil measures time in.
-const TICK_MS: u64 = 1;
+/// Length of a step: the finest that turmoil measures time in, and twice that for clusters with the timers of production,
+/// in which nothing depends on a millisecond. Every step polls every machine, whether anything happens there or not.
+const fn tick_ms(setting: &Setting) -> u64 {
+    if setting.heartbeat_ms < 400 { 1 } else { 2 }
+}
 
 /// Segments in flight on a connection, and dials that wait at a machine: past it turmoil panics, and a paused node with
 /// every other node and client dialing it meets a tenth of it.
@@ -146,7 +149,7 @@ impl<'a> Engine<'a> {
         let mut sim = Builder::new()
             .epoch(SystemTime::UNIX_EPOCH + Duration::from_millis(EPOCH_MS))
             .rng_seed(keyed(plan.seed, &[0x7e9]))
-            .tick_duration(Duration::from_millis(TICK_MS))
+            .tick_duration(Duration::from_millis(tick_ms(setting)))
             .simulation_duration(Duration::MAX)
             .tcp_capacity(TCP_CAPACITY)
             .min_message_latency(Duration::from_millis(min_ms))
@@ -240,7 +243,7 @@ impl<'a> Engine<'a> {
                 Err(error) => panic!("a machine stopped: {error}"),
             }
         }
-        self.now_us += TICK_MS * 1_000;
+        self.now_us += tick_ms(&self.plan.setting) * 1_000;
     }
 
     /// Compares digests, survivors and clients' patience, each at its time.
@@ -269,7 +272,7 @@ impl<'a> Engine<'a> {
             let difference = shared.judge.disagreement(&nodes, &walls);
             let streams = current.map(|(_, process)| process.open).sum();
             // Streams that stand still after a cut are noticed once more; a message takes a step at least.
-            let bound_us = quiet::bound_us(&shared.judge) + 1_000 * (self.plan.setting.silence_ms + 200 * TICK_MS);
+            let bound_us = quiet::bound_us(&shared.judge) + 1_000 * (self.plan.setting.silence_ms + 200 * tick_ms(&self.plan.setting));
             self.over =
                 self.quiet.sample(&mut shared.judge, self.now_us, (shared.sends, streams), bound_us, difference);
             if self.over {
@@ -285,8 +288,9 @@ impl<'a> Engine<'a> {
         let Some(waits_us) = seat.client.waits_us(self.now_us) else { return };
         // A connection to a run that has ended is not heard of before its machine runs again.
         let process = shared.machines[size(shared.judge.home(client))].process.as_ref();
-        let holder = process.filter(|process| !process.is_paused && seat.holder == Some(process.host.run));
-        let running_us = holder.map_or(0, |process| self.now_us - process.running_us);
+        let held = process.filter(|process| !process.is_paused).zip(seat.holder);
+        let held = held.filter(|(process, (run, _))| *run == process.host.run);
+        let running_us = held.map_or(0, |(process, (_, since_us))| self.now_us - since_us.max(process.running_us));
         let hears_us = self.now_us.saturating_sub(seat.deaf_until_us);
         let session = seat.session;
         let may_wait = session.is_some_and(|session| shared.judge.may_wait_for_ever(session));

@@ -179,7 +179,7 @@ impl Pump {
         let Some(process) = &mut machine.process else { return };
         for item in &news {
             if let News::Accepted(_, From::Client(client, _)) = item {
-                seats[size(*client)].holder = Some(process.host.run);
+                seats[size(*client)].holder = Some((process.host.run, at_us));
             }
         }
         let mut bench = Bench { judge, trace, sends, serials, process, at_us };

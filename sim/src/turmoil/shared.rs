@@ -69,8 +69,8 @@ pub(super) struct Seat {
     pub(super) session: Option<SessionId>,
     /// The session whose connection is being made: what a node that accepts one accepts.
     pub(super) knocks: Option<SessionId>,
-    /// The run that accepted the connection.
-    pub(super) holder: Option<RunId>,
+    /// The run that accepted the connection, and when.
+    pub(super) holder: Option<(RunId, u64)>,
     pub(super) deaf_until_us: u64,
 }
 

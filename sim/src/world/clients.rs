@@ -22,18 +22,21 @@ pub(super) struct Seat {
     /// While it connects or is connected.
     pub(super) session: Option<SessionId>,
     stream: Option<StreamId>,
+    /// Since when its connection stands.
+    connected_us: u64,
     deaf_until_us: u64,
     looks: bool,
 }
 
 impl Seat {
     pub(super) const fn new(number: u64) -> Self {
-        Self { client: Client::new(number), session: None, stream: None, deaf_until_us: 0, looks: false }
+        Self { client: Client::new(number), session: None, stream: None, connected_us: 0, deaf_until_us: 0, looks: false }
     }
 
-    pub(super) fn connected(&mut self, stream: StreamId, session: SessionId) {
+    pub(super) fn connected(&mut self, now_us: u64, stream: StreamId, session: SessionId) {
         debug_assert_eq!(self.session, Some(session), "a client holds one connection");
         self.stream = Some(stream);
+        self.connected_us = now_us;
     }
 
     /// The connection has gone, or never came about.
@@ -130,7 +133,7 @@ impl World {
             .map(|process| &self.processes[process])
             .filter(|process| !process.is_paused)
             .map_or(0, |process| self.now_us - process.running_us);
-        let hears_us = self.now_us.saturating_sub(seat.deaf_until_us);
+        let hears_us = self.now_us.saturating_sub(seat.deaf_until_us.max(seat.connected_us));
         let session = seat.session;
         let may_wait = session.is_some_and(|session| self.judge.may_wait_for_ever(session));
         if !may_wait && waits_us.min(running_us).min(hears_us) > PATIENCE_US {

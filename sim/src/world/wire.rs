@@ -45,7 +45,7 @@ impl World {
         let stream = self.net.open([near, End::Backlog { process }], [from, to], session);
         let serial = self.net.get(stream).map_or(0, |stream| stream.serial);
         if let Dialer::Client { client, session } = dialer {
-            self.seats[size(client)].connected(stream, session);
+            self.seats[size(client)].connected(self.now_us, stream, session);
         }
         self.accept(stream, serial);
         self.schedule(self.now_us + latency, What::Connected { stream, serial, dialer });
