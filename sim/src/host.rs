@@ -124,6 +124,12 @@ impl Host {
         self.turn.writable(conn);
     }
 
+    /// Whether `conn` is a client's.
+    #[must_use]
+    pub fn is_client(&self, conn: ConnId) -> bool {
+        self.tap(conn).is_some()
+    }
+
     /// Whether `conn` should be read.
     #[must_use]
     pub fn wants_read(&self, conn: ConnId) -> bool {

@@ -388,7 +388,9 @@ impl Judge {
         // or it took in what others stamped. A quarter of the bound is for what a peer's clock is misjudged by while
         // its words are under way; what a paused process then reads is as old as the pause is long.
         let bound_ms = self.plan.setting.clock_ahead_ms_max;
-        let apart_ms = self.spread_ms() + self.pause_ms_max;
+        // What waits behind a full window is as old as that takes to pass.
+        let carry_ms = self.plan.setting.window_bytes * 1_000 / self.plan.setting.bandwidth_bytes_per_s.max(1);
+        let apart_ms = self.spread_ms() + self.pause_ms_max + carry_ms;
         let leaves = self.leaves[size(self.run(run).node)];
         self.run(run).standing == Standing::Superseded || leaves || apart_ms > bound_ms - bound_ms / 4
     }

@@ -90,7 +90,6 @@ impl Crowd {
         let out = seat.client.out();
         while !out.is_empty() && (!conn.full || conn.poll_writable(cx)) {
             if let Some(count) = conn.write(out).ok()? {
-                shared.sends += 1;
                 out.drain(..count);
             }
         }

@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) crowd: Option<Waker>,
     /// By node.
     pub(super) addresses: Vec<IpAddr>,
-    /// Writes, of nodes and clients.
+    /// Writes of nodes to each other.
     pub(super) sends: u64,
     /// Connections that stood so far: random draws are keyed by it.
     pub(super) serials: u64,
