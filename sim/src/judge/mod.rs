@@ -43,6 +43,9 @@ use waits::Told;
 /// The wall clock's true reading when a run starts, in milliseconds since the Unix epoch: some day in 2023.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
+/// What a record adds to its value: key, version, lengths, checksum and frame, generously.
+const RECORD_BYTES: u64 = 128;
+
 /// Longest line that STATS or a refusal takes.
 const LINE_SLACK_BYTES: usize = 16 << 10;
 
@@ -96,6 +99,8 @@ pub struct Judge {
     /// Tokens that clients were told, in order.
     told: Vec<Told>,
     pad_max: u64,
+    /// Of keys and values in the plan, with what a record adds to them.
+    written_bytes: u64,
     /// The longest that the plan lets a process stand still.
     pause_ms_max: u64,
 }
@@ -131,6 +136,8 @@ struct Run {
     buried: BTreeSet<Version>,
     /// The number of the newest conflict that it listed when last looked at.
     conflicts: u64,
+    /// The most bytes that its list of them has taken.
+    conflict_bytes: usize,
     /// By key: the newest that its memory lost.
     rotten: BTreeMap<u64, Version>,
     /// What scrubbing had done when last looked at.
@@ -177,6 +184,7 @@ impl Judge {
             counts: Counts::default(),
             keys: (0..plan.setting.keys).map(key_text).collect(),
             pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
+            written_bytes: plan.items.len() as u64 * RECORD_BYTES + tokens.values().map(|token| token.pad).sum::<u64>(),
             tokens,
             runs: Vec::new(),
             origins: BTreeMap::new(),
@@ -253,6 +261,7 @@ impl Judge {
             wall_max: now.wall,
             buried: BTreeSet::new(),
             conflicts: 0,
+            conflict_bytes: 0,
             rotten: BTreeMap::new(),
             scrubbed: Scrubbed::default(),
             retired: (0, 0),
@@ -332,6 +341,8 @@ impl Judge {
 
     /// Holds a node's gauges against their limits.
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
+        let most = &mut self.run_mut(run).conflict_bytes;
+        *most = (*most).max(gauges.conflict_bytes.0);
         for (name, (now, limit)) in gauges.named() {
             if now > limit {
                 self.fail(Oracle::Limits, || format!("run {}: {name} is {now}, its limit {limit}", run.0));
@@ -344,7 +355,8 @@ impl Judge {
         let limits = Limits::default();
         let read = size(self.plan.setting.window_bytes);
         let (input_max, output_max) = if is_client {
-            let answer = size(self.pad_max) + LINE_SLACK_BYTES;
+            // One value, or all those that lost.
+            let answer = size(self.pad_max).max(self.run(run).conflict_bytes) + LINE_SLACK_BYTES;
             (limits.line_bytes_max + read, size(self.plan.setting.output_bytes_max) + answer)
         } else {
             // A frame holds one record of a plan or a bounded run of them; twice the window is room for one more.
@@ -367,10 +379,8 @@ impl Judge {
 
     /// Bytes of keys and values in the plan, with what a record adds to them.
     #[must_use]
-    pub fn bytes_written(&self) -> u64 {
-        /// Version, lengths, checksum and frame, generously.
-        const RECORD_BYTES: u64 = 128;
-        self.plan.items.len() as u64 * RECORD_BYTES + self.tokens.values().map(|token| token.pad).sum::<u64>()
+    pub const fn bytes_written(&self) -> u64 {
+        self.written_bytes
     }
 
     fn look_at_clock(&mut self, run: RunId, now: Now) {
@@ -388,8 +398,10 @@ impl Judge {
         // or it took in what others stamped. A quarter of the bound is for what a peer's clock is misjudged by while
         // its words are under way; what a paused process then reads is as old as the pause is long.
         let bound_ms = self.plan.setting.clock_ahead_ms_max;
-        // What waits behind a full window is as old as that takes to pass.
-        let carry_ms = self.plan.setting.window_bytes * 1_000 / self.plan.setting.bandwidth_bytes_per_s.max(1);
+        // What waits behind all else, in a window and before it, is as old as that takes to pass.
+        let setting = &self.plan.setting;
+        let waiting_bytes = setting.window_bytes + self.written_bytes;
+        let carry_ms = waiting_bytes * 1_000 / setting.bandwidth_bytes_per_s.max(1);
         let apart_ms = self.spread_ms() + self.pause_ms_max + carry_ms;
         let leaves = self.leaves[size(self.run(run).node)];
         self.run(run).standing == Standing::Superseded || leaves || apart_ms > bound_ms - bound_ms / 4

@@ -272,7 +272,8 @@ impl<'a> Engine<'a> {
             let difference = shared.judge.disagreement(&nodes, &walls);
             let streams = current.map(|(_, process)| process.open).sum();
             // Streams that stand still after a cut are noticed once more; a message takes a step at least.
-            let bound_us = quiet::bound_us(&shared.judge) + 1_000 * (self.plan.setting.silence_ms + 200 * tick_ms(&self.plan.setting));
+            let bound_us = quiet::bound_us(&shared.judge)
+                + 1_000 * (self.plan.setting.silence_ms + 200 * tick_ms(&self.plan.setting));
             self.over =
                 self.quiet.sample(&mut shared.judge, self.now_us, (shared.sends, streams), bound_us, difference);
             if self.over {

@@ -30,7 +30,14 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) const fn new(number: u64) -> Self {
-        Self { client: Client::new(number), session: None, stream: None, connected_us: 0, deaf_until_us: 0, looks: false }
+        Self {
+            client: Client::new(number),
+            session: None,
+            stream: None,
+            connected_us: 0,
+            deaf_until_us: 0,
+            looks: false,
+        }
     }
 
     pub(super) fn connected(&mut self, now_us: u64, stream: StreamId, session: SessionId) {
