@@ -130,7 +130,7 @@ pub(crate) fn draw_parting(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(
     }
     setting.keys = 40;
     setting.topology = 0;
-    setting.bandwidth_bytes_per_s = rng.log_range(8 << 10, 64 << 10);
+    setting.bandwidth_bytes_per_s = thin(setting, rng);
     setting.load_ms = setting.load_ms.max(20 * setting.heartbeat_ms);
     let client = rng.below(setting.nodes);
     let at_ms = setting.load_ms / 3;
@@ -194,7 +194,7 @@ pub(crate) fn draw_broken_sweep(setting: &mut Setting, rng: &mut Rng) -> Option<
     setting.keys = rng.range(20, 40);
     setting.ring_bytes = rng.log_range(256, 1_024);
     setting.window_bytes = rng.log_range(512, 4_096);
-    setting.bandwidth_bytes_per_s = rng.log_range(8 << 10, 64 << 10);
+    setting.bandwidth_bytes_per_s = thin(setting, rng);
     setting.load_ms = setting.load_ms.max(10 * setting.silence_ms);
     setting.collect_ms = rng.log_range(setting.heartbeat_ms, 4 * setting.silence_ms);
     let node = rng.below(setting.nodes);
@@ -242,4 +242,11 @@ pub(crate) fn draw_broken_sweep(setting: &mut Setting, rng: &mut Rng) -> Option<
         }
     }
     Some(items)
+}
+
+/// A bandwidth at which much takes long. A segment is through in a quarter of a silence: a thinner link looks dead
+/// whenever one is on it.
+fn thin(setting: &Setting, rng: &mut Rng) -> u64 {
+    let least = 4 * 1_448 * 1_000 / setting.silence_ms;
+    rng.log_range(least, 8 * least)
 }
