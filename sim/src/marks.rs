@@ -85,6 +85,9 @@ pub enum Mark {
     WaitForTimedOut,
     CommittedUnheard,
     ReplyHeldBack,
+    MovedWithToken,
+    WrongBitNoticed,
+    IntruderTurnedAway,
 }
 
 /// How large a batch must be for a mark to be required of it.
@@ -102,7 +105,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 67] = {
+const TABLE: [Row; 70] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -238,6 +241,14 @@ const TABLE: [Row; 67] = {
             "a client lost its connection between a write and its reply",
         ),
         (M::ReplyHeldBack, "reply-held-back", Common, "a client's commands waited because it did not read its replies"),
+        (
+            M::MovedWithToken,
+            "moved-with-token",
+            Common,
+            "a client went to another node and waited there for its own token",
+        ),
+        (M::WrongBitNoticed, "wrong-bit-noticed", Common, "a link was closed for bytes that no peer sends"),
+        (M::IntruderTurnedAway, "intruder-turned-away", Common, "a node closed on who was no member and no client"),
     ]
 };
 
@@ -247,7 +258,7 @@ const _: () = {
         assert!(TABLE[at].0 as usize == at, "the table is in the order of the marks");
         at += 1;
     }
-    assert!(Mark::ReplyHeldBack as usize + 1 == COUNT, "every mark is in the table");
+    assert!(Mark::IntruderTurnedAway as usize + 1 == COUNT, "every mark is in the table");
 };
 
 impl Mark {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use kv_core::{Hlc, OriginId, Version};
 
-use super::sessions::Reply;
+use super::sessions::{Reply, Session};
 use super::{Judge, RunId, SessionId, Standing};
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size};
@@ -129,7 +129,11 @@ impl Judge {
                     if too_soon { Err("no fewer than asked for before the time has passed".to_owned()) } else { Ok(()) }
                 }),
                 Ask::Token => self.take_token(run, session, line, newest_before),
-                Ask::WaitFor { ms, .. } => {
+                Ask::WaitFor { from, ms } => {
+                    let Session { client, home, .. } = self.sessions[size(session.0)];
+                    if line == "OK" && from == client && home != self.plan.setting.home(client) {
+                        self.marks.saw(crate::Mark::MovedWithToken);
+                    }
                     if line.starts_with("Error: that write is not here yet") {
                         self.marks.saw(crate::Mark::WaitForTimedOut);
                     } else if line == "OK" && self.at_us > mark.at_us + LATE_US {

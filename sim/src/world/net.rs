@@ -64,6 +64,8 @@ pub(super) struct Stream {
     pub(super) ways: [Way; 2],
     /// Nothing passes any more, and nobody hears of it.
     pub(super) dark: bool,
+    /// A bit of what it carried was turned over.
+    pub(super) is_garbled: bool,
 }
 
 /// One direction of a stream.
@@ -126,7 +128,15 @@ impl Net {
     }
 
     pub(super) fn open(&mut self, ends: [End; 2], nodes: [u64; 2], session: Option<SessionId>) -> StreamId {
-        let stream = Stream { serial: self.serials, ends, session, nodes, ways: Default::default(), dark: false };
+        let stream = Stream {
+            serial: self.serials,
+            ends,
+            session,
+            nodes,
+            ways: Default::default(),
+            dark: false,
+            is_garbled: false,
+        };
         self.serials += 1;
         if let Some(id) = self.free.pop() {
             self.streams[id] = Some(stream);
@@ -195,6 +205,7 @@ impl Net {
             && std::mem::take(&mut way.garbles)
         {
             flip_bit(bytes, keyed(seed, &[0xb17, serial, side as u64, way.sends]));
+            stream.is_garbled = true;
         }
         let carry_us =
             if from == to { 0 } else { (len as u64 * 1_000_000 * slow) / bandwidth.max(1) + len as u64 * thin / 1_024 };

@@ -356,7 +356,18 @@ impl World {
     /// Looks at a connection that a process ends.
     fn look_at_close(&mut self, stream: StreamId, side: Side, why: Close) {
         self.judge.closes(why);
-        let Some((nodes, dark)) = self.net.get(stream).map(|stream| (stream.nodes, stream.dark)) else { return };
+        let Some(state) = self.net.get(stream) else { return };
+        let (nodes, dark, end, is_garbled) = (state.nodes, state.dark, state.ends[1 - side], state.is_garbled);
+        if matches!(end, End::Intruder { .. }) {
+            self.judge.marks.saw(Mark::IntruderTurnedAway);
+        }
+        if why == Close::Malformed && nodes[0] != nodes[1] {
+            self.judge.marks.saw(Mark::WrongBitNoticed);
+            if !is_garbled {
+                let (here, there) = (nodes[side], nodes[1 - side]);
+                self.judge.fail(Oracle::Session, || format!("n{here} took what n{there} sent for malformed"));
+            }
+        }
         let (here, there) = (nodes[side], nodes[1 - side]);
         if why == Close::Silent && dark {
             self.judge.marks.saw(Mark::HalfOpenNoticed);
