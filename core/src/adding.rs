@@ -192,9 +192,10 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counter::{Base, BaseValue};
     use crate::replica::Exposure;
     use crate::retired::Entry;
-    use crate::store::SLOTS;
+    use crate::store::{SLOTS, key_name};
     use crate::time::{Mono, WallMs};
     use crate::version::{Hlc, OriginId};
 
@@ -209,5 +210,33 @@ mod tests {
         let stable = Known { retired: 2, ..Known::default() };
         let folded: usize = (0..SLOTS).map(|slot| replica.fold(slot, &stable, 7).folded).sum();
         assert_eq!((folded, replica.add(now, b"c", 5)), (0, Ok(10)));
+    }
+
+    #[test]
+    fn what_is_added_to_a_base_that_was_deleted_and_collected_does_not_bring_it_back() {
+        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+        let passes = Some(now.wall.plus_ms(1));
+        // The base's stamp and deadline, what was collected of the key, and what is read then.
+        let check = |base: u64, deadline: Option<WallMs>, collected: Option<u64>, count: i128| {
+            let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
+            replica.origins.claim(OriginId(9), Hlc(100), now.mono);
+            collected.inspect(|hlc| replica.collected.note(key_name(b"c"), Hlc(*hlc)));
+            let version = Version { hlc: Hlc(base), origin: OriginId(9) };
+            let base = Some(Base { version, deadline, value: BaseValue::Integer(5) });
+            let part = Part { origin: OriginId(8), hlc: Hlc(120), since: Hlc(120), total: 1 };
+            let mut cell = Vec::new();
+            Counter { base, parts: vec![part], ..Counter::default() }.put_cell(&mut cell);
+            let record = Record { key: b"c", value: Some(&cell), is_counter: true, deadline, version: part.version() };
+            assert!(replica.take(now.mono, &record, None).is_ok());
+            let taken = replica.store.get(b"c").expect("it was taken");
+            assert_eq!(Counter::of(&taken).count_at(now.wall), Count::Number(count), "{base:?}, {collected:?}");
+        };
+        check(50, None, Some(60), 1);
+        check(50, None, Some(50), 1);
+        check(50, passes, Some(60), 1);
+        check(50, passes, Some(50), 6);
+        check(50, None, Some(49), 6);
+        check(50, None, None, 6);
+        check(101, None, Some(150), 6);
     }
 }

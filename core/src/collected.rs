@@ -4,8 +4,9 @@
 //! By hash of the key, the newest tombstone or husk that was taken out of a key with that hash. Keys share hashes, so
 //! the answer may be "it may have been deleted" where it was not, and never the other way round.
 
+use crate::counter::Base;
 use crate::store::Listed;
-use crate::version::Hlc;
+use crate::version::{Hlc, Version};
 
 /// Hashes that are told apart: half a megabyte once something was collected, and at a million keys sixteen that share
 /// one. Twice as many would halve the values that cannot be told from deleted ones, where keys are deleted all the
@@ -41,6 +42,14 @@ impl Collected {
         // A tombstone of the same reading may have the greater origin.
         let here = self.newest.get(bucket(name)).is_some_and(|newest| hlc.0 <= *newest);
         here || hlc <= self.elsewhere
+    }
+
+    /// Whether this base, which was held once, was reset, and that forgotten. One that is gone because its deadline had
+    /// passed, perhaps by a clock far ahead, was not: what was added to it still ends with it.
+    pub(crate) fn may_have_reset(&self, name: u64, base: &Base<'_>) -> bool {
+        let Version { hlc, .. } = base.version;
+        // What is collected of such a base is the base.
+        self.may_have_deleted(name, if base.deadline.is_some() { Hlc(hlc.0 + 1) } else { hlc })
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

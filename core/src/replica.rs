@@ -287,13 +287,17 @@ impl Replica {
     }
 
     /// As [`take`](Self::take), for a counter, of which a part may be news and another not. Of what is known nothing is
-    /// taken: it was merged before, and what is not here any more of it was deleted and collected since.
+    /// taken: it was merged before, and what is not here any more of it was deleted and collected since. So it is with
+    /// the base, which a run without memory may have added to before it heard of the delete.
+    /// (`sim/regressions/a-base-that-was-deleted-and-collected-was-added-to-by-a-run-that-had-yet-to-hear-of-it`)
     fn take_counter(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
         let mut news = Counter::of(record);
         for version in news.versions() {
             self.hold(now, version)?;
         }
         news.leave_out(|version| self.covers(version));
+        let name = key_name(record.key);
+        news.base.take_if(|base| self.covers(base.version) && self.collected.may_have_reset(name, base));
         // A fold of entries that nobody has told comes again with the sweep that tells them.
         news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
         if !news.folds.is_empty() {
