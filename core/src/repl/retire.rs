@@ -6,7 +6,8 @@
 //! have all of that run: it is retired up to the newest that any member holds. That takes two rounds: each member has
 //! stated that it has announced what it had, and what this node then held each has stated to hold too. Who was not
 //! among them takes a sweep from who has that entry. (Until then neither such an account nor a tombstone among the
-//! orphans ever went: `sim/regressions/a-delete-that-a-dead-run-left-behind`.)
+//! orphans ever went: `sim/regressions/a-delete-that-a-dead-run-left-behind`.) A run that was forgotten while it was up
+//! may hold more below that, which nobody else has ever had: should its member come back, scrub brings it.
 
 use crate::boundary::{Close, ConnId};
 use crate::counter::Counter;

@@ -92,6 +92,9 @@ pub struct Judge {
     forgotten: Vec<bool>,
     /// By node: the runs that said that it is forgotten, since a run of it last started.
     forgot: Vec<Vec<RunId>>,
+    /// What members that were forgotten while they were up held of runs that were then retired, and who retired those
+    /// never had.
+    strays: BTreeSet<Version>,
     /// How often a member was forgotten, or gave up its seat.
     gone: u64,
     /// By node: whether it was ever asked to leave.
@@ -200,6 +203,7 @@ impl Judge {
             logs: Vec::new(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
             forgot: vec![Vec::new(); size(plan.setting.nodes)],
+            strays: BTreeSet::new(),
             gone: 0,
             leaves: vec![false; size(plan.setting.nodes)],
             leads_ms: vec![(0, 0); size(plan.setting.nodes)],

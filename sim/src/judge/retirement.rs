@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Hlc, Node, OriginId};
+use kv_core::{Hlc, Node, OriginId, Version};
 
 use super::versions::Entry;
 use super::{Judge, Run, RunId, Standing};
@@ -104,7 +104,24 @@ impl Judge {
                     format!("run {}: retired {origin} at {last}, and n{node} holds what comes behind", by.0)
                 });
             }
+            self.note_strays(by, *origin, *last);
         }
+    }
+
+    /// A run has retired `origin` up to `last`, which is the newest that it and all others with a seat hold. If its
+    /// member was forgotten while it was up, they may never have had all of it below that: what only members hold that
+    /// were forgotten.
+    fn note_strays(&mut self, by: RunId, origin: OriginId, last: Hlc) {
+        let holders =
+            self.runs.iter().filter(|run| run.standing == Standing::Current && self.forgotten[size(run.node)]);
+        let strays = holders.flat_map(|run| run.entries.iter().zip(0..)).filter_map(|(entry, key)| {
+            let version = entry.as_ref()?.version;
+            let is_claimed = version.origin == origin && version.hlc <= last;
+            let held = self.run(by).entries[size(key)].map(|held| held.version);
+            (is_claimed && held < Some(version) && !self.is_forgotten(key, Some(version))).then_some(version)
+        });
+        let strays: Vec<Version> = strays.collect();
+        self.strays.extend(strays);
     }
 
     /// An account that a node keeps of a run that has ended, though all members are up and hold the same of it.
