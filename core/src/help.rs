@@ -245,7 +245,8 @@ pub(crate) static MANUAL: [Manual; 20] = [
         summary: "Take this node out of its cluster before it is stopped for good",
         detail: "It takes no more writes, waits until all nodes that it is linked with hold everything it holds, and\n\
                  gives up its seat. Then it answers `OK`, and may be stopped; started again, it joins as a new node.\n\
-                 If the others do not hold everything within a minute it stays, takes writes again, and says so.",
+                 If the others do not hold everything within a minute it stays, takes writes again, and says so.\n\
+                 So does one of them at once if all nodes are asked to leave.",
         example: "LEAVE",
     },
     Manual {

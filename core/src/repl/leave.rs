@@ -3,6 +3,7 @@
 //! is theirs to hand on; only what nobody else streams must be with everybody whenever it came.
 
 use crate::boundary::Close;
+use crate::repl::collect::pulled_from;
 use crate::repl::link::{Link, Peer, Role};
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused};
@@ -46,6 +47,8 @@ pub(crate) enum NotLeft {
     Fenced,
     /// The others did not come to hold everything in time.
     NotDrained,
+    /// All other members leave too, and somebody has to stay.
+    Last,
 }
 
 impl Replication {
@@ -68,6 +71,7 @@ impl Replication {
         }
         tracing::info!("leaving the cluster: no more writes are taken, and what is here goes to the others");
         cx.replica.refused = Some(Refused::Left);
+        self.stays = NotLeft::NotDrained;
         self.leave = Leave::Draining { until: now.mono.plus_ms(DRAIN_MS_MAX) };
         self.links.values_mut().for_each(|link| link.status_at = now.mono);
         self.held_at_leave.clear();
@@ -79,7 +83,7 @@ impl Replication {
     /// How leaving ended; `None` while it goes on.
     pub(crate) fn has_left(&self) -> Option<Result<(), NotLeft>> {
         match self.leave {
-            Leave::No => Some(Err(NotLeft::NotDrained)),
+            Leave::No => Some(Err(self.stays)),
             Leave::Draining { .. } | Leave::Telling { .. } => None,
             Leave::Done => Some(Ok(())),
         }
@@ -108,11 +112,13 @@ impl Replication {
                     link.status_at = now.mono;
                 }
             }
-            Leave::Draining { until } if until <= now.mono || self.roster.members().count() == 1 => {
+            Leave::Draining { .. } if self.is_last(cx) => {
+                tracing::warn!("all others leave too: this node stays, and takes writes again");
+                self.stay(now, NotLeft::Last, cx);
+            }
+            Leave::Draining { until } if until <= now.mono => {
                 tracing::warn!("the others did not take everything in time: this node stays, and takes writes again");
-                self.leave = Leave::No;
-                cx.replica.refused = None;
-                self.guard_clocks(now, cx);
+                self.stay(now, NotLeft::NotDrained, cx);
             }
             Leave::Draining { .. } => {}
             Leave::Telling { until } => {
@@ -128,6 +134,28 @@ impl Replication {
                 }
             }
         }
+    }
+
+    /// Gives up leaving.
+    fn stay(&mut self, now: Now, why: NotLeft, cx: &mut Context<'_>) {
+        self.stays = why;
+        self.leave = Leave::No;
+        cx.replica.refused = None;
+        self.guard_clocks(now, cx);
+        // Somebody may wait for one that stays.
+        self.links.values_mut().for_each(|link| link.status_at = now.mono);
+    }
+
+    /// Whether it is this node that has to stay: all other members leave, so each would wait for another to stay, and
+    /// meanwhile nobody takes writes, nor says of ended runs what collection waits for. Of those members the first
+    /// stays. One that is away may come back and take over. (`sim/regressions/all-members-were-asked-to-leave`)
+    fn is_last(&self, cx: &Context<'_>) -> bool {
+        let own = &cx.config.name;
+        let mut others = self.roster.members().filter(|name| *name != own);
+        others.all(|name| {
+            let peer = pulled_from(&self.links, name).and_then(|link| link.peer.as_ref());
+            name > own.as_str() && peer.is_some_and(|peer| peer.stated && peer.leaves)
+        })
     }
 
     /// Whether every linked peer holds all that it has to, and one of them stays.

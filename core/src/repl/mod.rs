@@ -101,6 +101,8 @@ pub(crate) struct Replication {
     /// How far letting go of stray folds has come.
     strays: Option<Walk>,
     leave: Leave,
+    /// Why this node did not leave when it was last asked to.
+    stays: NotLeft,
     /// What was here when this node was asked to leave.
     held_at_leave: Claims,
     pub(crate) scrub: Scrubber,
@@ -133,6 +135,7 @@ impl Replication {
             collector: Collector::new(now.mono),
             strays: None,
             leave: Leave::default(),
+            stays: NotLeft::NotDrained,
             held_at_leave: Claims::default(),
             scrub: Scrubber::default(),
             retirement: Retirement::new(now.mono),

@@ -297,6 +297,7 @@ const fn not_left(why: NotLeft) -> &'static str {
         NotLeft::Alone => "no other node is linked that could take over; nothing was changed; see PEERS",
         NotLeft::NotJoined => "this node has not found its cluster yet; nothing was changed; try again later",
         NotLeft::Fenced => "a newer run of this node has taken its place; nothing was changed; this one may be stopped",
+        NotLeft::Last => "all other nodes were asked to leave, too; this node stays and takes writes; see PEERS",
         NotLeft::NotDrained => {
             "the others did not take over everything in time; this node stays and takes writes; see PEERS and try again"
         }

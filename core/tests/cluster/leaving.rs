@@ -26,6 +26,20 @@ fn two_that_leave_at_once_do_not_leave_everything_to_each_other() {
 }
 
 #[test]
+fn of_members_that_all_leave_at_once_the_first_stays_and_has_everything() {
+    let mut cluster = Cluster::of_three();
+    cluster.hand_in(0, b"SET k v\nLEAVE\n");
+    cluster.hand_in(1, b"SET other v\nLEAVE\n");
+    cluster.hand_in(2, b"SET third v\nLEAVE\n");
+    live(&mut cluster, 10);
+    let left = [0, 1, 2].map(|node: usize| cluster.turns[node].node().has_left());
+    assert_eq!(left, [false, true, true]);
+    let held = ["GET k", "GET other", "GET third"].map(|line| cluster.ask(0, line));
+    assert_eq!(held, ["v", "v", "v"].map(str::to_owned));
+    assert_eq!(cluster.ask(0, "SET k w"), "OK");
+}
+
+#[test]
 fn steady_writes_of_others_do_not_keep_a_member_from_leaving() {
     let mut cluster = Cluster::of_three();
     cluster.hand_in(0, b"SET k v\nLEAVE\n");
