@@ -34,7 +34,7 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// Client connections at once.
     pub clients_max: usize,
-    /// Slots with something in them that the collector looks at in one step: some 100 microseconds of the clients' time.
+    /// Slots with something in them that the collector looks at in one step: some 100 microseconds of clients' time.
     pub collect_slots_max: usize,
 }
 

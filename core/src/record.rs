@@ -15,8 +15,8 @@
 //!
 //! All integers are little-endian; varints are LEB128. The length has a check of its own (a residue code, which any
 //! single wrong bit breaks): the checksum is known only once all that the length promises has come, and a length that
-//! is wrong and large would swallow whatever follows for minutes while the link looks alive. The tail ring and the wire hold these same bytes, so a record is
-//! encoded once, by its writer, and relayed as it came.
+//! is wrong and large would swallow whatever follows for minutes while the link looks alive. The tail ring and the wire
+//! hold these same bytes, so a record is encoded once, by its writer, and relayed as it came.
 
 use crate::counter;
 use crate::time::WallMs;

@@ -104,7 +104,7 @@ pub(crate) struct Replica {
     /// It holds what its cluster held when it became a member; or has none yet, and does not come back to one.
     pub(crate) is_whole: bool,
     /// While it comes back: what the sender of the sweep holds and does not claim, at most
-    /// [`HOME_MAX`](hidden::HOME_MAX). Others hold it too, and it is announced again instead of written anew.
+    /// [`hidden::HOME_MAX`]. Others hold it too, and it is announced again instead of written anew.
     home: BTreeSet<Version>,
     /// Set while client writes are refused.
     pub(crate) refused: Option<Refused>,

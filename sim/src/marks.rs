@@ -1,8 +1,8 @@
 //! Marks: that a dangerous situation came about, seen from outside while it was ("sometimes" assertions).
 //!
-//! An oracle says what must never be; a mark says what must be now and then, or the oracles have looked at nothing. Each
-//! run counts how often each mark fired ([`Marks`]); a batch counts in how many of its runs it did ([`Tally`]), and
-//! fails if one never has ([`Tally::missing`]). Marks see and do not touch: no trace depends on them.
+//! An oracle says what must never be; a mark says what must be now and then, or the oracles have looked at nothing.
+//! Each run counts how often each mark fired ([`Marks`]); a batch counts in how many of its runs it did ([`Tally`]),
+//! and fails if one never has ([`Tally::missing`]). Marks see and do not touch: no trace depends on them.
 
 use std::fmt;
 

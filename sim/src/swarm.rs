@@ -259,8 +259,8 @@ fn draw_waits(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     items.append(&mut waits);
 }
 
-/// In a quarter of the plans clients go from node to node: they hang up where they wrote, take a token with them or not,
-/// and read elsewhere.
+/// In a quarter of the plans clients go from node to node: they hang up where they wrote, take a token with them or
+/// not, and read elsewhere.
 fn draw_moves(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if setting.nodes == 1 || !rng.chance(1, 4) {
         return;

@@ -16,8 +16,8 @@ const LINE: Duration = Duration::from_secs(60);
 #[derive(Debug, Parser)]
 #[command(
     after_help = "The directory holds state.json, summary.md and, for each failing seed, its plan, what was seen \
-                        and the plan shrunk. Started again with the same directory, the soak goes on with the next seed. \
-                        Ctrl-C ends it as the end of the time does."
+                        and the plan shrunk. Started again with the same directory, the soak goes on with the next \
+                        seed. Ctrl-C ends it as the end of the time does."
 )]
 pub(crate) struct Args {
     /// How long.

@@ -8,8 +8,8 @@ use super::versions::Entry;
 use super::{Judge, RunId, Standing};
 use crate::outcome::Oracle;
 
-/// Samples until everything that nodes hold is looked at, changed or not: should a change not be counted as one, it shows
-/// then.
+/// Samples until everything that nodes hold is looked at, changed or not: should a change not be counted as one, it
+/// shows then.
 const FULL_LOOK_SAMPLES: u64 = 16;
 
 /// How far the cut of a digest may be behind the latest clock: cuts are 10 s apart, and take a walk.
@@ -119,10 +119,10 @@ impl Judge {
         has_ended && entries.contains(&None) && self.is_rotten(key)
     }
 
-    /// Whether a run has an older delete of `key`, or nothing, where its memory lost `held`, a newer one. Nobody puts that back: no
-    /// delete counts in a digest, so scrubbing has nothing to look for, and readers see the same. Should the older one
-    /// let in a value that `held` would have beaten, that does count, and scrubbing brings `held` from who has it: what
-    /// is still a value in the end is told as ever.
+    /// Whether a run has an older delete of `key`, or nothing, where its memory lost `held`, a newer one. Nobody puts
+    /// that back: no delete counts in a digest, so scrubbing has nothing to look for, and readers see the same. Should
+    /// the older one let in a value that `held` would have beaten, that does count, and scrubbing brings `held` from
+    /// who has it: what is still a value in the end is told as ever.
     /// (`sim/regressions/an-older-delete-where-a-memory-lost-the-newer-one`, `nothing-where-a-memory-lost-a-delete`)
     fn is_lost_delete(&self, run: RunId, key: u64, entry: Option<Entry>, held: Option<Version>) -> bool {
         let is_delete =

@@ -195,7 +195,7 @@ fn event_row(at_us: u64, event: &Event, plan: &Plan) -> Value {
     json!([at_us, node, kind, text, key, run, version])
 }
 
-/// A message as `[id, from, to, sent, due or null, arrived or null, hold, refused, bytes, [frames], [keys], heartbeat]`.
+/// A message: `[id, from, to, sent, due or null, arrived or null, hold, refused, bytes, [frames], [keys], heartbeat]`.
 fn message_row(message: &Message) -> Value {
     let Message { id, from, to, sent_us, due_us, arrived_us, held, is_refused, bytes, frames, keys, is_heartbeat } =
         message;

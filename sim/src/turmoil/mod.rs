@@ -50,8 +50,9 @@ use crate::trace::Watch;
 use net::{CROWD, Net, name};
 use shared::Shared;
 
-/// Length of a step: the finest that turmoil measures time in, and twice that for clusters with the timers of production,
-/// in which nothing depends on a millisecond. Every step polls every machine, whether anything happens there or not.
+/// Length of a step: the finest that turmoil measures time in, and twice that for clusters with the timers of
+/// production, in which nothing depends on a millisecond. Every step polls every machine, whether anything happens
+/// there or not.
 const fn tick_ms(setting: &Setting) -> u64 {
     if setting.heartbeat_ms < 400 { 1 } else { 2 }
 }
