@@ -259,6 +259,40 @@ fn check(calls: &[Call], alone: bool, orderly: bool) {
     driver.rest();
 }
 
+/// A client writes while the peer that is fed has all it may see, and the node is not established.
+#[test]
+fn nobody_is_woken_for_what_is_hidden() {
+    check(
+        &[
+            Call::Opened(0),
+            Call::Peer(0, 13_094_151_642_866_471_491),
+            Call::Peer(0, 2_466_631_938_955_943_839),
+            Call::Rest,
+            Call::Opened(2),
+            Call::Client(2, 13_663_182_479_659_798_360),
+        ],
+        false,
+        true,
+    );
+}
+
+#[test]
+fn nobody_is_woken_for_what_is_hidden_either() {
+    check(
+        &[
+            Call::Opened(0),
+            Call::Opened(2),
+            Call::Peer(2, 9_367_514_346_758_636_332),
+            Call::Peer(2, 10_871_164_891_291_277_663),
+            Call::Rest,
+            Call::Opened(3),
+            Call::Client(3, 1_151_632_112_996_880_488),
+        ],
+        false,
+        true,
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 

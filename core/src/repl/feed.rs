@@ -13,7 +13,7 @@ use crate::repl::walk::{STEP_ENTRIES_MAX, STEP_SLOTS_MAX};
 use crate::replica::Replica;
 use crate::retired::{Entry, Mark};
 use crate::store::SLOTS;
-use crate::tail::{Pos, Tail};
+use crate::tail::{Head, Pos, Tail};
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{self, Place};
 use crate::wire::retired::ENTRIES_MAX;
@@ -213,32 +213,46 @@ impl Feed {
 
     /// Appends what the peer wants of the tail, at most `limit` bytes.
     pub(crate) fn stream(&mut self, replica: &Replica, limit: usize, out: &mut Vec<u8>) {
-        let Stream::At(at) = self.stream else { return };
-        let tail = &replica.tail;
-        let mut at = at.max(tail.start());
         let (mut room, mut scan) = (limit, SCAN_BYTES_MAX);
-        while at < tail.end() && room > 0 && scan > 0 {
-            let head = tail.head(at);
-            scan = scan.saturating_sub(head.bytes);
-            if !self.wants(replica, head.stamp.origin, head.stamp.hlc) {
-                at = Tail::skip(at, head.bytes);
-                continue;
-            }
-            if head.bytes > room && room < limit {
-                // Not cut for want of room: the rest might be dropped from the ring before there is some again.
-                break;
+        while let Some((at, head)) = self.next_wanted(replica, &mut scan) {
+            // Not cut for want of room: the rest might be dropped from the ring before there is some again.
+            if room == 0 || (head.bytes > room && room < limit) {
+                return;
             }
             self.known.raise(head.stamp.origin, head.stamp.hlc);
             let count = head.bytes.min(room);
-            let behind = tail.copy_out(at, count, out);
+            let behind = replica.tail.copy_out(at, count, out);
             room -= count;
             if count < head.bytes {
                 self.stream = Stream::Within { at: behind, left: head.bytes - count, then: None };
                 return;
             }
-            at = behind;
+            self.stream = Stream::At(behind);
+        }
+    }
+
+    /// Passes over what the peer does not want of the tail, so that it is not woken for that.
+    pub(crate) fn pass_over(&mut self, replica: &Replica) {
+        let _ = self.next_wanted(replica, &mut { SCAN_BYTES_MAX });
+    }
+
+    /// Moves on to the next record that the peer wants; none at the end, or once `scan` bytes were looked through.
+    fn next_wanted(&mut self, replica: &Replica, scan: &mut usize) -> Option<(Pos, Head)> {
+        let Stream::At(at) = self.stream else { return None };
+        let tail = &replica.tail;
+        let mut at = at.max(tail.start());
+        let mut wanted = None;
+        while at < tail.end() && *scan > 0 {
+            let head = tail.head(at);
+            if self.wants(replica, head.stamp.origin, head.stamp.hlc) {
+                wanted = Some((at, head));
+                break;
+            }
+            *scan = scan.saturating_sub(head.bytes);
+            at = Tail::skip(at, head.bytes);
         }
         self.stream = Stream::At(at);
+        wanted
     }
 
     /// Stages the next piece of the sweep.

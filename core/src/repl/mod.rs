@@ -276,8 +276,13 @@ impl Replication {
 
     /// Wakes the links that have something to send now that the tail may have grown.
     pub(crate) fn wake_fed(&mut self, cx: &mut Context<'_>) {
-        for link in self.links.values_mut() {
-            if link.asleep && (link.has_more_to_feed(&cx.replica.tail) || !link.staged.is_empty()) {
+        for link in self.links.values_mut().filter(|link| link.asleep) {
+            if let Role::Feed(feed) = &mut link.role {
+                feed.pass_over(cx.replica);
+                // With that, all that a question is to go behind may have been sent.
+                feed.ask(cx.replica, &mut link.staged);
+            }
+            if link.has_more_to_feed(&cx.replica.tail) || !link.staged.is_empty() {
                 link.asleep = false;
                 cx.effects.actions.push(Action::Wake { conn: link.conn });
             }
