@@ -51,6 +51,8 @@ pub struct Gauges {
     pub home: (usize, usize),
     /// Connections that are no links.
     pub clients: (usize, usize),
+    /// Connections above the limit for clients, of those connected.
+    pub crowded: (usize, usize),
     /// Clients that wait, of those connected.
     pub waiters: (usize, usize),
 }
@@ -58,11 +60,11 @@ pub struct Gauges {
 impl Gauges {
     /// All of them, by name.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, (usize, usize)); 19] {
+    pub const fn named(&self) -> [(&'static str, (usize, usize)); 20] {
         let Self { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, .. } =
             *self;
         let Self { writers, stored_origins, members, holders, ended, seats, lag_marks, unclear, home, .. } = *self;
-        let Self { clients, waiters, .. } = *self;
+        let Self { clients, crowded, waiters, .. } = *self;
         [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),
@@ -82,6 +84,7 @@ impl Gauges {
             ("unclear", unclear),
             ("home", home),
             ("clients", clients),
+            ("crowded", crowded),
             ("waiters", waiters),
         ]
     }
