@@ -486,11 +486,13 @@ impl Replication {
         self.check_over(conn, cx)?;
         let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return Err(Stop::Closed) };
         let own = cx.replica.own();
-        if self.held.len() >= MEMBERS_MAX && !self.held.contains_key(&peer.name) {
-            // Of those that were forgotten meanwhile.
-            self.held.retain(|name, _| self.members.run_of(name).is_some());
+        // Who was forgotten to make room may still be linked.
+        if self.members.run_of(&peer.name).is_some() {
+            if self.held.len() >= MEMBERS_MAX && !self.held.contains_key(&peer.name) {
+                self.held.retain(|name, _| self.members.run_of(name).is_some());
+            }
+            self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         }
-        self.held.insert(peer.name.clone(), Version { hlc: peer.holds(own, &cx.replica.origins), origin: own });
         // Who merely dialed us is not asked for anything, and fills no table.
         let pulls = self.links.get(&conn).is_some_and(|link| matches!(link.role, Role::Pull(_)));
         let sources = pulls.then_some([&peer.frontier, &peer.settled]);

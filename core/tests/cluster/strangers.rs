@@ -6,7 +6,12 @@ use crate::harness::{START, config};
 
 /// A node that knows another member of its cluster, and has data.
 fn node(name: &str, cluster: &str, peers: &[&str]) -> Turn {
+    seeded(config(name, peers).seed, name, cluster, peers)
+}
+
+fn seeded(seed: [u64; 4], name: &str, cluster: &str, peers: &[&str]) -> Turn {
     let mut config = config(name, peers);
+    config.seed = seed;
     config.cluster = cluster.to_owned();
     let mut turn = Turn::new(config, START);
     let client = ConnId(0);
@@ -99,4 +104,40 @@ fn members_are_named_only_to_members() {
         let ([_, told], ended) = meet(&mut other, &mut first, ConnId(2), START);
         assert_eq!((holds(&told, "third:1"), ended), (learns, !learns), "{cluster}");
     }
+}
+
+/// A name that is not a member's any more is still spoken for on a link that stands.
+#[test]
+fn names_that_come_and_go_do_not_fill_the_table_of_what_is_held() {
+    let mut first = node("a", "one", &[]);
+    let mut now = START;
+    let mut stays = seeded([1; 4], "0", "one", &["a:1"]);
+    let (_, ended) = meet(&mut stays, &mut first, ConnId(1), now);
+    assert!(!ended);
+    for at in 0..300 {
+        now = Now { mono: now.mono.plus_ms(1), wall: now.wall.plus_ms(1) };
+        let mut comes = seeded([2, 2, 2, at], &format!("n{at}"), "one", &["a:1"]);
+        let (_, ended) = meet(&mut comes, &mut first, ConnId(2), now);
+        assert!(!ended);
+        first.event(Event::Closed { conn: ConnId(2) });
+        let (held, most) = first.node().gauges().holders;
+        assert!(held <= most && held >= (at as usize).min(most / 2), "{held} of {most}");
+    }
+    // All members that there is room for have come since this one, and it has something new to state.
+    now = Now { mono: now.mono.plus_ms(1_000), wall: now.wall.plus_ms(1_000) };
+    stays.begin(now);
+    stays.input(ConnId(0), b"SET other value\n");
+    stays.settle();
+    first.begin(now);
+    let before = first.node().gauges();
+    while let Some(conn) = stays.next_ready() {
+        let bytes = stays.output(conn).to_vec();
+        stays.sent(conn, bytes.len());
+        if conn == ConnId(1) {
+            first.input(conn, &bytes);
+        }
+    }
+    let after = first.node().gauges();
+    assert_eq!((before.links.0, after.links.0), (1, 1), "its link stands");
+    assert!(after.holders.0 <= after.holders.1, "{:?}", after.holders);
 }
