@@ -20,8 +20,8 @@ impl Node {
         self.replica.store.get(key)
     }
 
-    /// Grows with each entry that is written, freed or taken out. While it stays, so does what [`peek`](Self::peek) says
-    /// of any key.
+    /// Grows with each entry that is written, freed or taken out. While it stays, so does what [`peek`](Self::peek)
+    /// says of any key.
     #[must_use]
     pub const fn changes(&self) -> u64 {
         self.replica.store.changes()
