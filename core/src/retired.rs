@@ -18,6 +18,10 @@
 //!   its origins get accounts again, which lose nothing, and are retired once more.
 //! - A run that all took for ended and that goes on has its account opened again on top of its entry, and gets another
 //!   entry when it has come to rest; the newer one counts.
+//! - A run that stood still while another took its place may go on, and append once more by what members had stated to
+//!   it. It is told that it is over, and what it appended ends with it; whoever takes that up all the same has another
+//!   log than the run that took its place, if that has appended since, and the lesser lapses as above.
+//!   (`sim/regressions/who-stood-still-retired-once-more-by-what-was-stated-before`)
 //!
 //! So nothing is lost where members disagree: an entry is only ever taken by who covers it. What the agreement is for
 //! is that an entry's number means the same to all.

@@ -3,6 +3,10 @@
 //! Every ledger that a node comes up with is kept as a log. A node's ledger must be a beginning of one of them or go on
 //! from the end of one. Clusters that came up apart, or whose halves were told to forget each other, have logs of their
 //! own; others do not.
+//!
+//! A run that stood still while a newer run of its node took its place may append once more when it goes on, by what
+//! members had stated before. As long as only runs like that have what they appended, nobody acts upon it.
+//! (`sim/regressions/who-stood-still-retired-once-more-by-what-was-stated-before`)
 
 use std::collections::BTreeMap;
 
@@ -47,6 +51,7 @@ impl Judge {
                 log.entries.extend(&news);
                 self.check_retired(run, &news);
             }
+            Some((common, _)) if common > 0 && self.is_superseded(run) => self.check_retired(run, &entries[common..]),
             _ => {
                 let common = longest.map_or(0, |(count, _)| count);
                 if common > 0 && !self.forgotten.iter().any(|forgotten| *forgotten) {
@@ -64,10 +69,11 @@ impl Judge {
         }
     }
 
-    /// What only runs had retired whose memory is gone, nobody else has acted upon; what comes after it may be another.
+    /// What only runs had retired whose memory is gone, or that are over, nobody else has acted upon; what comes after
+    /// it may be another.
     fn forget_lost(&mut self, but: RunId) {
-        let runs =
-            self.runs.iter().enumerate().filter(|(at, run)| *at as u64 != but.0 && run.standing != Standing::Stopped);
+        let has_say = |run: &Run| !matches!(run.standing, Standing::Stopped | Standing::Superseded);
+        let runs = self.runs.iter().enumerate().filter(|(at, run)| *at as u64 != but.0 && has_say(run));
         let held: Vec<(u32, u64)> = runs.map(|(_, run)| run.retired).collect();
         for log in &mut self.logs {
             let is_of_it = |mark: &&(u32, u64)| log.hashes.get(&mark.0) == Some(&mark.1);
