@@ -56,6 +56,18 @@ impl Node {
         }
     }
 
+    /// The last change of the seat of the member with this name, and whether that took it away.
+    #[must_use]
+    pub fn seat(&self, name: &str) -> Option<(Version, bool)> {
+        self.repl.seat(name)
+    }
+
+    /// Whether the member with this name has greeted, and the link with it stands.
+    #[must_use]
+    pub fn is_linked_with(&self, name: &str) -> bool {
+        self.repl.is_linked_with(name)
+    }
+
     /// Whether this run named no peers, and has met nobody yet.
     #[must_use]
     pub fn is_alone(&self) -> bool {

@@ -25,7 +25,7 @@ use crate::replica::{Exposure, Replica};
 use crate::retired::Mark;
 use crate::store::SLOTS;
 use crate::time::{Mono, Now};
-use crate::version::{Hlc, OriginId};
+use crate::version::{Hlc, OriginId, Version};
 
 /// What a member stated, on its way to being counted on.
 #[derive(Debug, Default)]
@@ -271,6 +271,17 @@ impl Replication {
     /// A name of those who have lost their seats.
     pub(crate) fn parted(&self) -> u32 {
         self.roster.parted().0
+    }
+
+    /// The last change of the seat of `name`, and whether that took it away.
+    pub(crate) fn seat(&self, name: &str) -> Option<(Version, bool)> {
+        let seat = self.roster.iter().find(|seat| seat.name == name)?;
+        Some((seat.version, seat.gone.is_some()))
+    }
+
+    /// Whether a link with `name` stands.
+    pub(crate) fn is_linked_with(&self, name: &str) -> bool {
+        self.links.values().any(|link| link.name() == Some(name))
     }
 
     /// Parts of counters folded so far.

@@ -124,13 +124,6 @@ impl Judge {
         None
     }
 
-    /// Whether a run has said that the member with this name is forgotten, which was gone and never came again. Who
-    /// came back to another cluster since goes by that one's roster.
-    fn is_forgotten_by(&self, run: RunId, name: &str) -> bool {
-        let mut gone = (0..).zip(&self.forgot).filter(|(node, _)| format!("n{node}") == name);
-        !self.forgotten[size(self.run(run).node)] && gone.any(|(_, by)| by.contains(&run))
-    }
-
     /// Whether a run of `node` has not stopped.
     pub(super) fn is_up(&self, node: u64) -> bool {
         self.runs.iter().any(|run| run.node == node && run.standing != Standing::Stopped)

@@ -17,6 +17,7 @@ mod leaving;
 mod relays;
 mod retirement;
 mod rot;
+mod seats;
 mod sessions;
 mod sights;
 mod versions;
@@ -34,6 +35,7 @@ use burials::Burials;
 use counts::Counts;
 use relays::Fed;
 use retirement::Log;
+use seats::Forgot;
 use sessions::Session;
 pub use sessions::{Reply, SessionId};
 use sights::Sight;
@@ -90,8 +92,10 @@ pub struct Judge {
     /// By node: whether the cluster may have been told to forget it, or it came back because others were. What it then
     /// writes anew may be anybody's.
     forgotten: Vec<bool>,
-    /// By node: the runs that said that it is forgotten, since a run of it last started.
-    forgot: Vec<Vec<RunId>>,
+    /// By node: who said that it is forgotten, since a run of it last started or was given a seat.
+    forgot: Vec<Vec<Forgot>>,
+    /// What scrubbing may find where memories lost something.
+    findable: u64,
     /// What members that were forgotten while they were up held of runs that were then retired, and who retired those
     /// never had.
     strays: BTreeSet<Version>,
@@ -203,6 +207,7 @@ impl Judge {
             logs: Vec::new(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
             forgot: vec![Vec::new(); size(plan.setting.nodes)],
+            findable: 0,
             strays: BTreeSet::new(),
             gone: 0,
             leaves: vec![false; size(plan.setting.nodes)],
@@ -335,6 +340,7 @@ impl Judge {
         }
         self.look_at_claims(run, node);
         self.look_at_relays(run, node);
+        self.look_at_seats(run, node);
         if is_news {
             self.look_at_counts(run, node, now, since, &replies);
         }

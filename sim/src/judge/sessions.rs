@@ -177,7 +177,7 @@ impl Judge {
             self.forgotten[size(node)] |= line == "OK";
             self.gone += u64::from(line == "OK");
             if line == "OK" && !self.is_up(node) {
-                self.forgot[size(node)].push(run);
+                self.forget(run, node);
             }
             return if line == "OK" || line.starts_with("Error:") { Ok(()) } else { session("OK or why not") };
         }
