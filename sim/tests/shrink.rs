@@ -35,9 +35,11 @@ fn what_the_defect_does_not_need_is_left_out() {
     let items: Vec<String> = plan.items.iter().map(|(_, item)| item.to_string()).collect();
     let [kill, set] = items.as_slice() else { panic!("{items:?}") };
     assert_eq!(kill, "kill node=1 ms=1 silent=0 alone=0");
-    assert!(set.starts_with("set client=0 key=3 ") && set.ends_with(" pad=0 ttl_ms=0"), "{set}");
+    // A client stays at its node, so it is one of the first three.
+    assert!(set.contains(" key=3 ") && set.ends_with(" pad=0 ttl_ms=0"), "{set}");
     let setting = &plan.setting;
-    assert_eq!((setting.nodes, setting.clients, setting.keys, setting.counters, setting.survivors), (3, 1, 4, 0, 7));
+    assert!(setting.clients <= 3, "{plan}");
+    assert_eq!((setting.nodes, setting.keys, setting.counters, setting.survivors), (3, 4, 0, 7));
     assert_eq!((setting.chunking, setting.skew_ms, setting.linger, setting.latency_us_mean), (0, 0, 0, 0));
     assert!(setting.load_ms <= 4 && replays < 300, "{replays} replays\n{plan}");
 }
