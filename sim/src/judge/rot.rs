@@ -30,11 +30,12 @@ impl Judge {
         self.runs.iter().any(|run| run.rotten.get(&key).is_some_and(|lost| *lost >= version))
     }
 
-    /// Looks at what scrubbing has found. Where nothing rots there is nothing to be found. What is lost is found with who
-    /// holds anything of the key, and that one may still be on its way to what was lost, by a slow link: so whatever was
-    /// written of the key up to that may be found in its turn.
-    /// (`sim/regressions/rot-of-what-was-still-on-its-way-to-who-repairs-it`) What a member held that was forgotten while it was up, of a run that
-    /// was retired by who never had that, is covered by the ledger when the member comes back, and is found, too.
+    /// Looks at what scrubbing has found. Where nothing rots there is nothing to be found. What is lost is found with
+    /// who holds anything of the key, and that one may still be on its way to what was lost, by a slow link: so
+    /// whatever was written of the key up to that may be found in its turn.
+    /// (`sim/regressions/rot-of-what-was-still-on-its-way-to-who-repairs-it`) What a member held that was forgotten
+    /// while it was up, of a run that was retired by who never had that, is covered by the ledger when the member
+    /// comes back, and is found, too.
     /// (`sim/regressions/forgotten-while-it-was-up-by-one-that-had-part-of-what-it-wrote`)
     pub fn scrubbed(&mut self, run: RunId, scrubbed: Scrubbed) {
         let (before, findable) = (self.run(run).scrubbed, self.findable + self.strays.len() as u64);
