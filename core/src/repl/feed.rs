@@ -147,9 +147,9 @@ impl Feed {
         self.sweep = Some(SweepOut { id: ask.id, known, reconciles, names, names_from, threshold, place });
     }
 
-    /// Whether nothing waits to be produced.
-    pub(crate) fn is_drained(&self, tail: &Tail) -> bool {
-        self.sweep.is_none() && self.has_streamed(tail)
+    /// Whether nothing waits to be produced, or can be by now.
+    pub(crate) fn is_drained(&self, replica: &Replica) -> bool {
+        (self.sweep.is_none() || replica.hides_any()) && self.has_streamed(&replica.tail)
     }
 
     /// Whether the tail was sent to its end.
@@ -255,9 +255,11 @@ impl Feed {
         wanted
     }
 
-    /// Stages the next piece of the sweep.
+    /// Stages the next piece of the sweep. What is hidden would be left out, and with it whatever it beat: the peer
+    /// would claim that and hold nothing of the key. So a sweep goes on only while nothing is.
+    /// (`sim/regressions/swept-by-one-that-hid-what-beat-what-it-claimed`)
     pub(crate) fn step_sweep(&mut self, replica: &Replica, staged: &mut Staged) {
-        let Some(sweep) = &mut self.sweep else { return };
+        let Some(sweep) = self.sweep.as_mut().filter(|_| !replica.hides_any()) else { return };
         let (mut slots, mut entries) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX);
         let begun = sweep.place;
         while sweep.place.slot < SLOTS && slots > 0 && entries > 0 && staged.len() < SWEEP_STAGED_BYTES {
@@ -273,7 +275,7 @@ impl Feed {
                     return staged.len() < SWEEP_STAGED_BYTES;
                 }
                 let version = record.version;
-                if !sweep.known.covers(version, replica.origins.retired()) && !replica.is_hidden(version.origin) {
+                if !sweep.known.covers(version, replica.origins.retired()) {
                     let framed = Framed { stamp: version, prev: None, seen: Hlc::ZERO, record: *record };
                     encode(&framed, staged.out());
                 }
@@ -296,8 +298,7 @@ impl Feed {
             sweep.names_from = sweep.place.slot;
         }
         if sweep.place.slot == SLOTS {
-            let reaped_retired = if replica.is_returning() { 0 } else { replica.reaped.retired };
-            let reaped = (reaped_retired, &replica.reaped.claims);
+            let reaped = (replica.reaped.retired, &replica.reaped.claims);
             peer::emit_sweep_end(sweep.id, replica.clock(), reaped, staged.out());
             self.sweep = None;
         } else if sweep.place != begun {
@@ -320,14 +321,9 @@ impl Feed {
 }
 
 /// Stages a counter for a peer that holds `known`: whole if it lacks any of it, as a sum says nothing by halves, or if
-/// the sweep reconciles, as the peer may hold a base or a part that was reset; but for what nobody is to see.
+/// the sweep reconciles, as the peer may hold a base or a part that was reset.
 fn sweep_counter(replica: &Replica, record: &Record<'_>, (known, reconciles): (&Known, bool), staged: &mut Staged) {
-    let mut counter = Counter::of(record);
-    counter.leave_out(|version| replica.is_hidden(version.origin));
-    counter.base.take_if(|base| replica.is_hidden(base.version.origin));
-    if replica.is_returning() {
-        counter.folds.clear();
-    }
+    let counter = Counter::of(record);
     let lacks = counter.versions().any(|version| !known.covers(version, replica.origins.retired()))
         || counter.folds.iter().any(|fold| !known.covers_fold(fold));
     if (reconciles || lacks)

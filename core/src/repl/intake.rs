@@ -445,9 +445,11 @@ pub(crate) fn lacks_sweep(link: &Link, replica: &Replica) -> bool {
 }
 
 /// Whom to ask for a sweep, if one is needed: of those who stream, the one whose frontier is the greatest in most
-/// origins, so that one sweep closes most gaps.
+/// origins, so that one sweep closes most gaps. Who is not established yet hides what it wrote, and could not go on
+/// with a sweep before it is. Nobody needs the sweep of such a one to be established, so no two wait for each other.
 fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
     let sources = || links.values().filter_map(|link| link.source().map(|source| (link, source)));
+    let sources = || sources().filter(|(_, (_, peer))| peer.established);
     if replica.is_returning() || !sources().any(|(link, _)| lacks_sweep(link, replica)) {
         return None;
     }

@@ -7,9 +7,9 @@ use crate::repl::collect::Vouch;
 use crate::repl::feed::Feed;
 use crate::repl::scrub::{Serving, Suspicion};
 use crate::repl::staged::Staged;
+use crate::replica::Replica;
 use crate::retired::Mark;
 use crate::store::Root;
-use crate::tail::Tail;
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{Clocks, Status};
@@ -162,8 +162,8 @@ impl Link {
     }
 
     /// Whether the peer waits for something of the tail, of the sweep it asked for, or of what it lacks.
-    pub(crate) fn has_more_to_feed(&self, tail: &Tail) -> bool {
-        self.serving.has_more() || matches!(&self.role, Role::Feed(feed) if feed.is_on() && !feed.is_drained(tail))
+    pub(crate) fn has_more_to_feed(&self, replica: &Replica) -> bool {
+        self.serving.has_more() || matches!(&self.role, Role::Feed(feed) if feed.is_on() && !feed.is_drained(replica))
     }
 
     /// The peer, if it is one this node pulls from and that has stated its frontier.

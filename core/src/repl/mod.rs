@@ -249,7 +249,7 @@ impl Replication {
         {
             link.staged.drain_to(full - out.len(), out);
         }
-        link.asleep = link.staged.is_empty() && !link.has_more_to_feed(&cx.replica.tail);
+        link.asleep = link.staged.is_empty() && !link.has_more_to_feed(cx.replica);
         !link.asleep
     }
 
@@ -282,7 +282,7 @@ impl Replication {
                 // With that, all that a question is to go behind may have been sent.
                 feed.ask(cx.replica, &mut link.staged);
             }
-            if link.has_more_to_feed(&cx.replica.tail) || !link.staged.is_empty() {
+            if link.has_more_to_feed(cx.replica) || !link.staged.is_empty() {
                 link.asleep = false;
                 cx.effects.actions.push(Action::Wake { conn: link.conn });
             }

@@ -60,6 +60,11 @@ impl Replica {
         }
     }
 
+    /// Whether there is anything that peers must not see. Once there is not, there is not for as long as links stand.
+    pub(crate) fn hides_any(&self) -> bool {
+        self.exposure != Exposure::Exposed || self.reissued.is_some()
+    }
+
     /// Whether streams are dropped, because only what a sweep brings can be told apart from what is obsolete.
     pub(crate) fn is_returning(&self) -> bool {
         matches!(self.exposure, Exposure::Returning(_))
