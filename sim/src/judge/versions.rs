@@ -159,7 +159,6 @@ impl Judge {
         is_known: bool,
     ) {
         // A delete that was collected here may come back from who still holds it, to be collected again.
-        // (`sim/regressions/a-delete-that-was-collected-came-back-to-its-writer`)
         let is_grave = is_known && entry.token.is_none() && entry.deadline.is_none();
         // What a member that came back once wrote may come back to it, from those who knew it.
         let returns = self.forgotten[size(self.run(run).node)] && entry.version.origin != self.run(run).origin;
