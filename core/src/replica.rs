@@ -80,6 +80,14 @@ pub(crate) enum Streamed {
     Gap,
 }
 
+/// Folds that a sweep brought and this node's ledger does not have yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strays {
+    pub(crate) since: Mono,
+    /// They are of more than one ledger, and no sweep brings all of those.
+    pub(crate) of_forks: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) store: Store,
@@ -112,8 +120,8 @@ pub(crate) struct Replica {
     pub(crate) sweeping: Option<Claims>,
     /// The ledger that its sender has told, if it told any; kept until a sweep is whole, for what it has folded.
     pub(crate) foretold: Option<Retired>,
-    /// Since when there may be folds here that only `foretold` tells of.
-    pub(crate) strays: Option<Mono>,
+    /// Folds that only `foretold` tells of, if there may be any.
+    pub(crate) strays: Option<Strays>,
     /// How long the sender's ledger is.
     pub(crate) swept_len: u32,
     /// Off until the first peer is known: a node on its own pays nothing for a tail.
@@ -301,7 +309,7 @@ impl Replica {
         // A fold of entries that nobody has told comes again with the sweep that tells them.
         news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
         if !news.folds.is_empty() {
-            self.strays.get_or_insert(now);
+            self.strays.get_or_insert(Strays { since: now, of_forks: false });
         }
         let Self { store, origins, foretold, own, reissued, .. } = self;
         // Whatever is foretold, this run is up, and its part is its own.

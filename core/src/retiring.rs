@@ -164,6 +164,10 @@ impl Replica {
             let ledger = swept.ledger(self.origins.retired());
             // What a sweep that was cut has brought may be folded by more of the log than this one tells.
             if !self.foretold.as_ref().is_some_and(|foretold| foretold.continues(ledger.mark())) {
+                let forks = self.foretold.as_ref().is_some_and(|foretold| !ledger.continues(foretold.mark()));
+                if let Some(strays) = self.strays.as_mut().filter(|_| forks) {
+                    strays.of_forks = true;
+                }
                 self.foretold = Some(ledger);
             }
         }
@@ -187,7 +191,8 @@ impl Replica {
                 // One that was cut may have told more.
                 let retired = self.origins.retired();
                 if self.foretold.as_ref().is_none_or(|foretold| retired.continues(foretold.mark())) {
-                    (self.foretold, self.strays) = (None, None);
+                    self.foretold = None;
+                    self.strays.take_if(|strays| !strays.of_forks);
                 }
                 for (origin, hlc) in claims.iter() {
                     self.origins.claim(*origin, *hlc, now);

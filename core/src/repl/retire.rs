@@ -290,7 +290,7 @@ impl Replication {
             let under_way = cx.replica.sweeping.is_some() || self.intake.drops_streams() || cx.replica.is_returning();
             under_way || now.mono.ms_since(since) < cx.config.timers.orphan_ms || is_told()
         };
-        if cx.replica.strays.is_none_or(waits) {
+        if cx.replica.strays.is_none_or(|strays| waits(strays.since)) {
             self.strays = None;
             return false;
         }
