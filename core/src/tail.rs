@@ -8,7 +8,7 @@ use crate::version::Version;
 
 /// A position in the tail: bytes appended before it since the node began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Pos(u64);
+pub(crate) struct Pos(pub(crate) u64);
 
 /// The head of the record at a position.
 #[derive(Clone, Copy, Debug)]

@@ -21,6 +21,8 @@ pub struct Host {
     now: Now,
     /// Client connections, by number.
     taps: Vec<Option<Tap>>,
+    /// Something was done since the judge last looked.
+    is_stale: bool,
 }
 
 /// Where the judge stands in what a client connection is told.
@@ -38,7 +40,7 @@ impl Host {
         let run = judge.next_run();
         let turn = Turn::new(judge.plan().config(node, run.0, alone), now);
         judge.booted(run, node, turn.node(), now);
-        Self { run, node, turn, now, taps: Vec::new() }
+        Self { run, node, turn, now, taps: Vec::new(), is_stale: false }
     }
 
     /// Starts a turn.
@@ -67,7 +69,8 @@ impl Host {
             Event::Opened { .. } | Event::DialFailed { .. } | Event::Tick => {}
         }
         self.turn.event(event);
-        judge.observe(self.run, self.turn.node(), self.now, None);
+        self.is_stale = true;
+        self.show(judge);
     }
 
     /// Its memory loses what it holds of a key, and the node does not notice.
@@ -82,14 +85,16 @@ impl Host {
             judge.session_received(tap.session, bytes);
         }
         self.turn.input(conn, bytes);
+        self.is_stale = true;
         self.listen(judge, conn);
-        judge.observe(self.run, self.turn.node(), self.now, None);
+        self.show(judge);
     }
 
     /// Ticks the node if its deadline has passed.
     pub fn settle(&mut self, judge: &mut Judge) {
         self.turn.settle();
-        judge.observe(self.run, self.turn.node(), self.now, None);
+        self.is_stale = true;
+        self.show(judge);
     }
 
     /// The next address to dial, and its text.
@@ -115,8 +120,8 @@ impl Host {
             tap.judged = tap.judged.saturating_sub(count);
         }
         self.turn.sent(conn, count);
+        self.is_stale = true;
         self.listen(judge, conn);
-        judge.observe(self.run, self.turn.node(), self.now, None);
     }
 
     /// The socket of `conn` takes bytes once more.
@@ -150,6 +155,7 @@ impl Host {
 
     /// Ends a turn: limits, and whether everybody who asked was answered. `open` are the connections that stand.
     pub fn end(&mut self, judge: &mut Judge, open: impl Iterator<Item = ConnId>) {
+        self.show(judge);
         judge.gauges(self.run, &self.turn.node().gauges());
         judge.look_at_activity(self.run, self.turn.node());
         judge.conflicts(self.run, self.turn.node());
@@ -194,7 +200,15 @@ impl Host {
         tap.judged = output.len();
         let session = tap.session;
         let news = judge.take_replies(session, news);
+        self.is_stale = false;
         judge.observe(self.run, self.turn.node(), self.now, Some((session, news)));
+    }
+
+    /// Shows the judge the node, if it has not seen it as it is.
+    fn show(&mut self, judge: &mut Judge) {
+        if std::mem::take(&mut self.is_stale) {
+            judge.observe(self.run, self.turn.node(), self.now, None);
+        }
     }
 
     fn tap(&self, conn: ConnId) -> Option<Tap> {

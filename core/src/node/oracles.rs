@@ -8,8 +8,8 @@ use crate::node::{Node, PEER_CONNECTIONS_SPARE};
 use crate::record::Record;
 use crate::repl::{Activity, Scrubbed};
 use crate::replica::Exposure;
-use crate::store::SLOTS;
-use crate::tail::Tail;
+use crate::store::{SLOTS, slot_of};
+use crate::tail::{Pos, Tail};
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 
@@ -27,10 +27,17 @@ impl Node {
         self.replica.store.changes()
     }
 
-    /// Whether what [`peek`](Self::peek) says of `key` may have changed since [`changes`](Self::changes) said `since`.
+    /// Whether what [`peek`](Self::peek) says of a key of `slot` may have changed since [`changes`](Self::changes) said
+    /// `since`.
     #[must_use]
-    pub fn may_have_changed(&self, key: &[u8], since: u64) -> bool {
-        self.replica.store.may_have_changed(key, since)
+    pub fn may_have_changed(&self, slot: u16, since: u64) -> bool {
+        self.replica.store.may_have_changed(slot, since)
+    }
+
+    /// The slot that `key` belongs to, on every node.
+    #[must_use]
+    pub fn slot_of(key: &[u8]) -> u16 {
+        slot_of(key)
     }
 
     /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.
@@ -123,15 +130,17 @@ impl Node {
         self.replica.clock()
     }
 
-    /// Visits the stamps in the tail, oldest first: what peers may be fed from here.
-    pub fn fed(&self, visit: &mut dyn FnMut(Version)) {
+    /// Visits the stamps in the tail, oldest first: what peers may be fed from here. Only what came behind `since`, which
+    /// is 0 or what an earlier call gave; gives the tail's end.
+    pub fn fed(&self, since: u64, visit: &mut dyn FnMut(Version)) -> u64 {
         let tail = &self.replica.tail;
-        let mut at = tail.start();
+        let mut at = tail.start().max(Pos(since));
         while at < tail.end() {
             let head = tail.head(at);
             visit(head.stamp);
             at = Tail::skip(at, head.bytes);
         }
+        tail.end().0
     }
 
     /// Whether this node says of some peer that it catches up with it.

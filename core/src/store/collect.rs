@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Changes, Kinds, RECENT, SLOTS, Slot, Store, slot_of};
+use super::{Books, Changes, Kinds, RECENT, SLOTS, Slot, Store};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -29,11 +29,10 @@ impl Store {
         self.totals.changes.count
     }
 
-    /// Whether the entry of `key` may have changed since [`changes`](Self::changes) was `since`.
-    pub(crate) fn may_have_changed(&self, key: &[u8], since: u64) -> bool {
+    /// Whether an entry of `slot` may have changed since [`changes`](Self::changes) was `since`.
+    pub(crate) fn may_have_changed(&self, slot: u16, since: u64) -> bool {
         let Changes { count, slots } = &self.totals.changes;
         let recent = count - since;
-        let slot = slot_of(key);
         recent > RECENT as u64 || (since..*count).any(|at| slots[(at % RECENT as u64) as usize] == slot)
     }
 

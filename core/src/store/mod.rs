@@ -349,7 +349,7 @@ impl Changes {
 /// picks keys can fill one slot. What that costs: the slot is one big table again, which grows in one long step (some
 /// 50 ms a million keys), expires in one, and looks at all of its hashes for each call of a walk. What it does not
 /// cost: lookups stay as fast, because within a slot the keyed hash places the keys; other slots do not notice.
-fn slot_of(key: &[u8]) -> u16 {
+pub(crate) fn slot_of(key: &[u8]) -> u16 {
     (crc32c::crc32c(key) % u32::from(SLOTS)) as u16
 }
 

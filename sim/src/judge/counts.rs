@@ -70,11 +70,11 @@ impl Judge {
             self.marks.saw(Mark::PartsFolded);
         }
         for counter in 0..self.counters.len() as u64 {
-            let text = self.counters[size(counter)].as_bytes();
-            if since.is_some_and(|since| !node.may_have_changed(text, since)) && replies.is_empty() {
+            let name = &self.counters[size(counter)];
+            if since.is_some_and(|since| !node.may_have_changed(name.slot, since)) && replies.is_empty() {
                 continue;
             }
-            let record = node.peek(text);
+            let record = node.peek(name.as_bytes());
             let state = record.as_ref().map(Counter::of).unwrap_or_default();
             for part in &state.parts {
                 let what = (part.since, part.total);

@@ -24,6 +24,7 @@ mod versions;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Scrubbed, Version, WallMs};
 
@@ -65,8 +66,8 @@ pub struct Judge {
     pub stats: Stats,
     /// Seen here and by the engine.
     pub marks: Marks,
-    keys: Vec<String>,
-    counters: Vec<String>,
+    keys: Vec<Name>,
+    counters: Vec<Name>,
     counts: Counts,
     tokens: BTreeMap<u64, Token>,
     runs: Vec<Run>,
@@ -110,6 +111,29 @@ pub struct Judge {
     written_bytes: u64,
     /// The longest that the plan lets a process stand still.
     pause_ms_max: u64,
+}
+
+/// The text of a key, and the slot that it belongs to.
+#[derive(Debug)]
+struct Name {
+    text: String,
+    slot: u16,
+}
+
+impl Name {
+    fn new(text: String) -> Self {
+        Self { slot: Node::slot_of(text.as_bytes()), text }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// What the plan says of a value.
@@ -187,9 +211,9 @@ impl Judge {
             failure: None,
             stats: Stats::default(),
             marks: Marks::default(),
-            counters: (0..plan.setting.counters).map(counter_text).collect(),
+            counters: (0..plan.setting.counters).map(|counter| Name::new(counter_text(counter))).collect(),
             counts: Counts::default(),
-            keys: (0..plan.setting.keys).map(key_text).collect(),
+            keys: (0..plan.setting.keys).map(|key| Name::new(key_text(key))).collect(),
             pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
             written_bytes: plan.items.len() as u64 * RECORD_BYTES + tokens.values().map(|token| token.pad).sum::<u64>(),
             tokens,
@@ -321,8 +345,8 @@ impl Judge {
             self.forgotten[member] = true;
             // The roster is sealed when there is something to collect, be it of a counter.
             let is_grave = |written: &Written| written.token.is_none() || written.deadline.is_some();
-            let forgets = !self.counters.is_empty() || self.versions.values().any(is_grave);
-            if self.gone == 0 && self.plan.setting.absence_ms == 0 && !forgets {
+            let forgets = || !self.counters.is_empty() || self.versions.values().any(is_grave);
+            if self.gone == 0 && self.plan.setting.absence_ms == 0 && !forgets() {
                 self.fail(Oracle::Lww, || format!("run {} comes back, and there is nothing to forget", run.0));
             }
         }
@@ -338,7 +362,6 @@ impl Judge {
         if is_news {
             self.look_at_entries(run, node, now, since, &expected);
         }
-        self.look_at_claims(run, node);
         self.look_at_relays(run, node);
         self.look_at_seats(run, node);
         if is_news {

@@ -24,9 +24,21 @@ pub(super) struct Fed {
     ledger: (u32, u64),
     /// A sweep was asked for or under way, or its member was coming back.
     is_swept: bool,
+    /// Where its tail ended when the frontier was last looked through.
+    tail: u64,
 }
 
 impl Fed {
+    /// Whether the frontier and the ledger of `node` are still these.
+    fn is_of(&self, node: &Node, ledger: (u32, u64)) -> bool {
+        let (mut count, mut same) = (0, self.ledger == ledger);
+        node.accounts(&mut |origin, upto, _| {
+            same &= self.frontier.get(count) == Some(&(origin, upto));
+            count += 1;
+        });
+        same && count == self.frontier.len()
+    }
+
     fn of(&self, origin: OriginId) -> Hlc {
         let at = self.frontier.binary_search_by_key(&origin, |(origin, _)| *origin);
         at.map_or(Hlc::ZERO, |at| self.frontier[at].1)
@@ -58,13 +70,18 @@ impl Judge {
 
     /// Looks at what a node took in, and whether others can have it from there.
     pub(super) fn look_at_relays(&mut self, run: RunId, node: &Node) {
-        let mut frontier = Vec::new();
-        node.accounts(&mut |origin, upto, _| frontier.push((origin, upto)));
         let (ledger, is_swept) = (node.retired_mark(), node.catches_up() || node.is_returning());
-        let fed = Fed { frontier, ledger, is_swept };
+        let fed = &mut self.run_mut(run).fed;
+        if fed.is_of(node, ledger) {
+            fed.is_swept = is_swept;
+            return;
+        }
+        let mut frontier = Vec::with_capacity(fed.frontier.len() + 1);
+        node.accounts(&mut |origin, upto, _| frontier.push((origin, upto)));
+        let fed = Fed { frontier, ledger, is_swept, tail: fed.tail };
         let before = std::mem::replace(&mut self.run_mut(run).fed, fed);
-        let now = &self.run(run).fed;
-        if before.frontier == now.frontier {
+        self.look_at_claims(run, node);
+        if before.frontier == self.run(run).fed.frontier {
             return;
         }
         if !node.is_returning() {
@@ -87,7 +104,12 @@ impl Judge {
         }
         // An account that was opened again begins where the ledger ends.
         node.retired(0, &mut |origin, last| lacks.retain(|news| news.origin != origin || news.hlc > last));
-        node.fed(&mut |stamp| lacks.retain(|news| *news != stamp));
+        // Mostly it is what came last.
+        let tail = node.fed(before.tail, &mut |stamp| lacks.retain(|news| *news != stamp));
+        self.run_mut(run).fed.tail = tail;
+        if !lacks.is_empty() {
+            node.fed(0, &mut |stamp| lacks.retain(|news| *news != stamp));
+        }
         if let Some(news) = lacks.first() {
             self.fail(Oracle::Relay, || format!("run {}: took {news:?} of a stream, and cannot pass it on", run.0));
         }

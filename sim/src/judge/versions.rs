@@ -52,11 +52,11 @@ impl Judge {
     ) {
         let newest_before = self.run(run).newest;
         for key in 0..self.keys.len() as u64 {
-            let text = self.keys[size(key)].as_bytes();
-            if since.is_some_and(|since| !node.may_have_changed(text, since)) && !expected.contains_key(&key) {
+            let name = &self.keys[size(key)];
+            if since.is_some_and(|since| !node.may_have_changed(name.slot, since)) && !expected.contains_key(&key) {
                 continue;
             }
-            let record = node.peek(text);
+            let record = node.peek(name.as_bytes());
             let old = self.run(run).entries[size(key)];
             let want = expected.get(&key).copied().filter(|want| want.write != Write::None);
             let Some(record) = record else {
@@ -212,8 +212,8 @@ impl Judge {
     pub(super) fn look_at_claims(&mut self, run: RunId, node: &Node) {
         let mut claimed = self.run(run).claimed;
         node.accounts(&mut |_, frontier, _| claimed = claimed.max(frontier));
-        if node.reading() < claimed {
-            let reading = node.reading();
+        let reading = node.reading();
+        if reading < claimed {
             self.fail(Oracle::Hlc, || format!("run {}: its clock reads {reading}, and it claims {claimed}", run.0));
         }
         node.retired(0, &mut |_, last| claimed = claimed.max(last));
