@@ -68,37 +68,54 @@ impl Seat {
 /// Whose seat the seal is: no member's name is empty.
 const NOBODY: &str = "";
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Roster {
     seats: BTreeMap<String, Seat>,
+    hash: u64,
+    parted: (u32, bool),
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        let seats = BTreeMap::new();
+        Self { hash: hash(&seats), parted: parted(&seats), seats }
+    }
+}
+
+fn hash(seats: &BTreeMap<String, Seat>) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for (name, seat) in seats {
+        hasher.write(&(name.len() as u64).to_le_bytes());
+        hasher.write(name.as_bytes());
+        for word in [seat.version.hlc.0, seat.version.origin.0, seat.gone.map_or(0, |run| run.0)] {
+            hasher.write(&word.to_le_bytes());
+        }
+    }
+    hasher.finish()
+}
+
+fn parted(seats: &BTreeMap<String, Seat>) -> (u32, bool) {
+    let mut lost = seats.iter().filter(|(name, seat)| seat.gone.is_some() && *name != NOBODY).peekable();
+    let is_any = lost.peek().is_some();
+    let mut hasher = SipHasher13::new();
+    for (name, seat) in lost {
+        hasher.write(&(name.len() as u64).to_le_bytes());
+        hasher.write(name.as_bytes());
+        hasher.write(&seat.version.hlc.0.to_le_bytes());
+        hasher.write(&seat.version.origin.0.to_le_bytes());
+    }
+    ((hasher.finish() as u32).max(1), is_any)
 }
 
 impl Roster {
     /// Equal for equal rosters on all nodes.
-    pub(crate) fn hash(&self) -> u64 {
-        let mut hasher = SipHasher13::new();
-        for (name, seat) in &self.seats {
-            hasher.write(&(name.len() as u64).to_le_bytes());
-            hasher.write(name.as_bytes());
-            for word in [seat.version.hlc.0, seat.version.origin.0, seat.gone.map_or(0, |run| run.0)] {
-                hasher.write(&word.to_le_bytes());
-            }
-        }
-        hasher.finish()
+    pub(crate) const fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// A name of those who have lost their seat, never 0; and whether there are any.
-    pub(crate) fn parted(&self) -> (u32, bool) {
-        let mut lost = self.seats.iter().filter(|(name, seat)| seat.gone.is_some() && *name != NOBODY).peekable();
-        let is_any = lost.peek().is_some();
-        let mut hasher = SipHasher13::new();
-        for (name, seat) in lost {
-            hasher.write(&(name.len() as u64).to_le_bytes());
-            hasher.write(name.as_bytes());
-            hasher.write(&seat.version.hlc.0.to_le_bytes());
-            hasher.write(&seat.version.origin.0.to_le_bytes());
-        }
-        ((hasher.finish() as u32).max(1), is_any)
+    pub(crate) const fn parted(&self) -> (u32, bool) {
+        self.parted
     }
 
     /// Who has a seat, by name.
@@ -169,15 +186,22 @@ impl Roster {
             return false;
         }
         self.seats.insert(name.to_owned(), seat);
+        let dropped = self.drop_first();
+        (self.hash, self.parted) = (hash(&self.seats), parted(&self.seats));
+        dropped.is_none_or(|dropped| dropped != name)
+    }
+
+    /// Makes room if there are too many seats; gives the name of the one that went.
+    fn drop_first(&mut self) -> Option<String> {
         if self.seats.len() <= SEATS_MAX {
-            return true;
+            return None;
         }
         let gone = self.seats.iter().filter(|(name, seat)| seat.gone.is_some() && *name != NOBODY);
         let members = || self.seats.iter().find(|(name, _)| *name != NOBODY);
         let first = gone.min_by_key(|(_, seat)| seat.version).or_else(members);
-        let Some(first) = first.map(|(name, _)| name.clone()) else { return true };
+        let first = first.map(|(name, _)| name.clone())?;
         self.seats.remove(&first);
-        first != name
+        Some(first)
     }
 }
 

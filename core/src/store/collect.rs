@@ -18,6 +18,9 @@ pub(crate) struct Graves {
     pub(crate) oldest: Option<Hlc>,
 }
 
+/// Slots that are passed together where none has what is looked for.
+const SLOTS_AT_ONCE: usize = 32;
+
 impl Store {
     /// Whether there is nothing at all in here.
     pub(crate) fn is_empty(&self) -> bool {
@@ -74,8 +77,15 @@ impl Store {
 
     /// The first slot from `slot` on that holds something to collect or, if it `folds`, a counter; [`SLOTS`] if none.
     pub(crate) fn next_to_collect(&self, slot: u16, folds: bool) -> u16 {
-        let has_some = |kinds: &Kinds| kinds.graves > 0 || (folds && kinds.counters > 0);
-        (slot..SLOTS).zip(&self.kinds[usize::from(slot)..]).find(|(_, kinds)| has_some(kinds)).map_or(SLOTS, |of| of.0)
+        let counters = if folds { u32::MAX } else { 0 };
+        let of = |kinds: &Kinds| kinds.graves | kinds.counters & counters;
+        // Most slots hold neither: several are looked at in one go.
+        let rest = &self.kinds[usize::from(slot)..];
+        let skipped =
+            rest.chunks(SLOTS_AT_ONCE).take_while(|kinds| kinds.iter().map(of).fold(0, |any, of| any | of) == 0);
+        let from = usize::from(slot) + skipped.map(<[_]>::len).sum::<usize>();
+        let found = self.kinds[from..].iter().position(|kinds| of(kinds) > 0);
+        found.map_or(SLOTS, |at| (from + at) as u16)
     }
 
     /// Takes out the entries of `slot` for which `is_obsolete`; how many.

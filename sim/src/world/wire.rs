@@ -230,7 +230,10 @@ impl World {
         let Some(state) = self.net.get(stream) else { return Vec::new() };
         let (serial, nodes) = (state.serial, state.nodes);
         let way = &mut state.ways[side];
-        let bytes: Vec<u8> = way.unread.drain(..count).collect();
+        let (front, back) = way.unread.as_slices();
+        let first = count.min(front.len());
+        let bytes = [&front[..first], &back[..count - first]].concat();
+        way.unread.drain(..count);
         way.open -= count;
         if way.full && !way.freed {
             way.freed = true;
