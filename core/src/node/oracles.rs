@@ -27,11 +27,11 @@ impl Node {
         self.replica.store.changes()
     }
 
-    /// Whether what [`peek`](Self::peek) says of a key of `slot` may have changed since [`changes`](Self::changes) said
-    /// `since`.
+    /// The slots of the keys of which [`peek`](Self::peek) may say something else now than when
+    /// [`changes`](Self::changes) said `since`; none: any may.
     #[must_use]
-    pub fn may_have_changed(&self, slot: u16, since: u64) -> bool {
-        self.replica.store.may_have_changed(slot, since)
+    pub fn changed(&self, since: u64) -> Option<impl Iterator<Item = u16>> {
+        self.replica.store.changed(since)
     }
 
     /// The slot that `key` belongs to, on every node.
@@ -130,8 +130,8 @@ impl Node {
         self.replica.clock()
     }
 
-    /// Visits the stamps in the tail, oldest first: what peers may be fed from here. Only what came behind `since`, which
-    /// is 0 or what an earlier call gave; gives the tail's end.
+    /// Visits the stamps in the tail, oldest first: what peers may be fed from here. Only what came behind `since`,
+    /// which is 0 or what an earlier call gave; gives the tail's end.
     pub fn fed(&self, since: u64, visit: &mut dyn FnMut(Version)) -> u64 {
         let tail = &self.replica.tail;
         let mut at = tail.start().max(Pos(since));

@@ -32,11 +32,11 @@ impl Store {
         self.totals.changes.count
     }
 
-    /// Whether an entry of `slot` may have changed since [`changes`](Self::changes) was `since`.
-    pub(crate) fn may_have_changed(&self, slot: u16, since: u64) -> bool {
+    /// The slots in which entries have changed since [`changes`](Self::changes) was `since`, if that is known.
+    pub(crate) fn changed(&self, since: u64) -> Option<impl Iterator<Item = u16>> {
         let Changes { count, slots } = &self.totals.changes;
-        let recent = count - since;
-        recent > RECENT as u64 || (since..*count).any(|at| slots[(at % RECENT as u64) as usize] == slot)
+        let is_known = count - since <= RECENT as u64;
+        is_known.then(|| (since..*count).map(|at| slots[(at % RECENT as u64) as usize]))
     }
 
     /// Tombstones and husks.

@@ -58,7 +58,7 @@ impl Judge {
         if self.is_left_alone(nodes) {
             return None;
         }
-        for (key, name) in self.keys.iter().enumerate() {
+        for (key, name) in self.keys.texts.iter().enumerate() {
             let held = self.held[key];
             for (run, _) in nodes {
                 let entry = self.run(*run).entries[key];
@@ -157,11 +157,11 @@ impl Judge {
     fn stranger(&self, run: RunId, node: &Node) -> Option<String> {
         let (mut count, mut unknown) = (0, None);
         node.entries(&mut |record| {
-            if self.counters.iter().any(|name| name.as_bytes() == record.key) {
+            if self.counters.texts.iter().any(|name| name.as_bytes() == record.key) {
                 return;
             }
             count += 1;
-            if !self.keys.iter().any(|key| key.as_bytes() == record.key) {
+            if !self.keys.texts.iter().any(|key| key.as_bytes() == record.key) {
                 unknown = Some(format!("run {}: {record:?} is of no key of the plan", run.0));
             }
         });

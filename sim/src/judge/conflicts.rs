@@ -32,7 +32,7 @@ impl Judge {
         if lost >= won {
             return Err("the greater version lost".to_owned());
         }
-        if self.counters.iter().any(|name| name.as_bytes() == key) {
+        if self.counters.texts.iter().any(|name| name.as_bytes() == key) {
             return Ok(());
         }
         let writers = [lost, won].map(|version| self.origins.get(&version.origin).copied());
@@ -44,7 +44,7 @@ impl Judge {
         if loser == winner || (loser != run && winner != run) {
             return Err(format!("runs {} and {} wrote it", loser.0, winner.0));
         }
-        let Some(index) = self.keys.iter().position(|name| name.as_bytes() == key) else {
+        let Some(index) = self.keys.texts.iter().position(|name| name.as_bytes() == key) else {
             return Err("of no key of the plan".to_owned());
         };
         for (writer, version) in [(loser, lost), (winner, won)] {

@@ -69,12 +69,9 @@ impl Judge {
         if newly_folded > 0 {
             self.marks.saw(Mark::PartsFolded);
         }
-        for counter in 0..self.counters.len() as u64 {
-            let name = &self.counters[size(counter)];
-            if since.is_some_and(|since| !node.may_have_changed(name.slot, since)) && replies.is_empty() {
-                continue;
-            }
-            let record = node.peek(name.as_bytes());
+        let since = since.filter(|_| replies.is_empty());
+        for counter in self.counters.changed(node, since, std::iter::empty()) {
+            let record = node.peek(self.counters.texts[size(counter)].as_bytes());
             let state = record.as_ref().map(Counter::of).unwrap_or_default();
             for part in &state.parts {
                 let what = (part.since, part.total);
@@ -214,7 +211,7 @@ impl Judge {
         node: &'a Node,
         cut: WallMs,
     ) -> impl Iterator<Item = Option<(Option<Version>, Option<WallMs>, i128, bool)>> + 'a {
-        self.counters.iter().map(move |name| {
+        self.counters.texts.iter().map(move |name| {
             let state = node.peek(name.as_bytes()).as_ref().map(Counter::of)?;
             let Count::Number(count) = state.count_at(cut) else { return None };
             Some((state.base_at(cut), state.deadline_at(cut), count, state.is_added_to_at(cut)))
@@ -223,7 +220,7 @@ impl Judge {
 
     /// In the end: a counter that nodes do not agree on, or that is not what was added.
     pub(super) fn miscounted(&self, nodes: &[(RunId, &Node)], latest: WallMs) -> Option<String> {
-        for (index, name) in self.counters.iter().enumerate() {
+        for (index, name) in self.counters.texts.iter().enumerate() {
             let states: Vec<_> = nodes
                 .iter()
                 .map(|(run, node)| (run, node.peek(name.as_bytes())))
@@ -254,7 +251,7 @@ impl Judge {
             is_blocked
         };
         for (run, node) in nodes.iter().filter(|(_, node)| !is_blocked(node)) {
-            for name in &self.counters {
+            for name in &self.counters.texts {
                 let record = node.peek(name.as_bytes()).filter(|record| record.deadline.is_none());
                 let state = record.as_ref().map(Counter::of).unwrap_or_default();
                 if let Some(part) = state.parts.iter().find(|part| node.folds(part)) {

@@ -24,7 +24,6 @@ mod versions;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Scrubbed, Version, WallMs};
 
@@ -66,8 +65,8 @@ pub struct Judge {
     pub stats: Stats,
     /// Seen here and by the engine.
     pub marks: Marks,
-    keys: Vec<Name>,
-    counters: Vec<Name>,
+    keys: Names,
+    counters: Names,
     counts: Counts,
     tokens: BTreeMap<u64, Token>,
     runs: Vec<Run>,
@@ -113,26 +112,34 @@ pub struct Judge {
     pause_ms_max: u64,
 }
 
-/// The text of a key, and the slot that it belongs to.
+/// Keys, and which of them belong to a slot.
 #[derive(Debug)]
-struct Name {
-    text: String,
-    slot: u16,
+struct Names {
+    texts: Vec<String>,
+    by_slot: BTreeMap<u16, Vec<u64>>,
 }
 
-impl Name {
-    fn new(text: String) -> Self {
-        Self { slot: Node::slot_of(text.as_bytes()), text }
+impl Names {
+    fn new(texts: impl Iterator<Item = String>) -> Self {
+        let texts: Vec<_> = texts.collect();
+        let mut by_slot: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, text) in (0..).zip(&texts) {
+            by_slot.entry(Node::slot_of(text.as_bytes())).or_default().push(key);
+        }
+        Self { texts, by_slot }
     }
 
-    fn as_bytes(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+    /// Those whose entries may have changed in `node` since it said so of its changes, and `others`, in order; all if
+    /// it has said nothing.
+    fn changed(&self, node: &Node, since: Option<u64>, others: impl Iterator<Item = u64>) -> Vec<u64> {
+        let Some(slots) = since.and_then(|since| node.changed(since)) else {
+            return (0..self.texts.len() as u64).collect();
+        };
+        let mut keys: Vec<_> =
+            slots.filter_map(|slot| self.by_slot.get(&slot)).flatten().copied().chain(others).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 }
 
@@ -211,9 +218,9 @@ impl Judge {
             failure: None,
             stats: Stats::default(),
             marks: Marks::default(),
-            counters: (0..plan.setting.counters).map(|counter| Name::new(counter_text(counter))).collect(),
+            counters: Names::new((0..plan.setting.counters).map(counter_text)),
             counts: Counts::default(),
-            keys: (0..plan.setting.keys).map(|key| Name::new(key_text(key))).collect(),
+            keys: Names::new((0..plan.setting.keys).map(key_text)),
             pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
             written_bytes: plan.items.len() as u64 * RECORD_BYTES + tokens.values().map(|token| token.pad).sum::<u64>(),
             tokens,
@@ -288,7 +295,7 @@ impl Judge {
             is_unseated: false,
             origin: OriginId(0),
             looked: None,
-            entries: vec![None; self.keys.len()],
+            entries: vec![None; self.keys.texts.len()],
             newest: None,
             claimed: Hlc::ZERO,
             wall_max: now.wall,
@@ -345,7 +352,7 @@ impl Judge {
             self.forgotten[member] = true;
             // The roster is sealed when there is something to collect, be it of a counter.
             let is_grave = |written: &Written| written.token.is_none() || written.deadline.is_some();
-            let forgets = || !self.counters.is_empty() || self.versions.values().any(is_grave);
+            let forgets = || !self.counters.texts.is_empty() || self.versions.values().any(is_grave);
             if self.gone == 0 && self.plan.setting.absence_ms == 0 && !forgets() {
                 self.fail(Oracle::Lww, || format!("run {} comes back, and there is nothing to forget", run.0));
             }

@@ -204,7 +204,7 @@ impl Judge {
             is_added_to: state.parts.iter().any(|part| part.origin == own),
             folds: state.folds.len(),
         };
-        let count = self.counters.len();
+        let count = self.counters.texts.len();
         let sums = &mut self.run_mut(run).sight.sums;
         sums.resize(count, Sum::default());
         let before = std::mem::replace(&mut sums[size(counter)], now);

@@ -51,12 +51,8 @@ impl Judge {
         expected: &BTreeMap<u64, Expected>,
     ) {
         let newest_before = self.run(run).newest;
-        for key in 0..self.keys.len() as u64 {
-            let name = &self.keys[size(key)];
-            if since.is_some_and(|since| !node.may_have_changed(name.slot, since)) && !expected.contains_key(&key) {
-                continue;
-            }
-            let record = node.peek(name.as_bytes());
+        for key in self.keys.changed(node, since, expected.keys().copied()) {
+            let record = node.peek(self.keys.texts[size(key)].as_bytes());
             let old = self.run(run).entries[size(key)];
             let want = expected.get(&key).copied().filter(|want| want.write != Write::None);
             let Some(record) = record else {
