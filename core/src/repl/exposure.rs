@@ -33,6 +33,8 @@ const HOME_SILENCES: u64 = 10;
 pub(super) struct Progress {
     /// The decision by which this node comes back, if it does.
     told: Option<Told>,
+    /// The clock when peers were first let see what this run writes; zero until then.
+    pub(super) established: Hlc,
     /// When somebody was last linked from whom this node may yet get all of what its cluster holds.
     lacking: Option<Mono>,
 }
@@ -121,6 +123,7 @@ impl Replication {
     /// Peers may see what this run writes, and it has a say in the roster.
     fn exposed(&mut self, now: Now, cx: &mut Context<'_>) {
         cx.replica.is_whole |= self.progress.told.take().is_some();
+        self.progress.established = cx.replica.stamp(now).hlc;
         // Only now it has a say in who is away.
         self.members.miss_from(now.mono);
         for link in self.links.values_mut() {

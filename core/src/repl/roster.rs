@@ -25,7 +25,10 @@
 //! A newcomer may meet both sides at once, and be given a seat by each before it has heard of what divides them. If it
 //! hears that somebody whom it took for a member had lost its seat before it was given its own, it holds what those who
 //! forgot may have deleted and collected before they reckoned with it: it comes back to them. Who had a seat when it
-//! was decided needs no such thing: nothing was collected without its word.
+//! was decided needs no such thing: nothing was collected without its word. But that must have been the word of this
+//! run: one that was established later has the seat of an earlier one, and none of its memory. It comes back, too.
+//! (`sim/regressions/restarted-beside-one-that-was-forgotten-and-took-up-with-it-first`; the decision's stamp and the
+//! run's own clock tell which was first, so while clocks differ by more than lies between the two, scrub is the net.)
 //!
 //! A seat is a name's, and so a cluster may have a seat for a member whose newest run was established by strangers. But
 //! rosters of one cluster have seats in common, given by one and the same change. Of two that have none, whichever has

@@ -176,9 +176,11 @@ impl Replication {
         self.soon(now.mono);
         let established = cx.replica.exposure == Exposure::Exposed;
         let own = &cx.config.name;
+        // A seat that an earlier run was given says nothing of what this one has seen.
         let seated_later = |lost: &Version| self.roster.seated(own).is_some_and(|seated| *lost < seated);
+        let reckoned_later = |lost: &Version| seated_later(lost) || lost.hlc <= self.progress.established;
         let gone = self.roster.forgotten(own, own, self.run, established);
-        let gone = gone.or(taken_for_member.filter(seated_later));
+        let gone = gone.or(taken_for_member.filter(reckoned_later));
         if let Some(told) = gone.filter(|_| !self.leave.is_over()) {
             self.come_back(now, (told, &by), cx);
             return Err(Stop::Closed);
