@@ -14,6 +14,7 @@ pub(crate) fn draw_story(setting: &mut Setting, rng: &mut Rng) -> Option<Vec<(u6
     match rng.below(16) {
         0 => Some(draw_inherited_grave(setting, rng)),
         1 => Some(draw_hasty_forget(setting, rng)),
+        2 => Some(draw_walk_home(setting, rng)),
         _ => None,
     }
 }
@@ -87,6 +88,53 @@ fn draw_hasty_forget(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
     }
     let forgets_us = at_us + rng.below(late_us);
     items.push((forgets_us, Item::Ask { client: first, ask: Ask::Forget { node: away } }));
+    items
+}
+
+/// A member that was forgotten comes back in the first moments of the first walk that collects: the one that it is
+/// swept by has forgotten nothing yet, so the sweep tells nothing of what is gone. What such a walk took out further on
+/// would stay with the one that came back. The sweep is long, and most graves that the walk comes to are too young.
+fn draw_walk_home(setting: &mut Setting, rng: &mut Rng) -> Vec<(u64, Item)> {
+    /// Keys with a grave that is old enough, those with one, and all.
+    const OLD: u64 = 2;
+    const GRAVES: u64 = 16;
+    const KEYS: u64 = 40;
+    setting.keys = KEYS;
+    setting.topology = 0;
+    setting.survivors = (1 << setting.nodes) - 1;
+    setting.collect_slots_max = 1;
+    setting.ring_bytes = 1 << 20;
+    setting.latency_us_min = 20;
+    setting.latency_us_mean = rng.log_range(20, 200);
+    setting.bandwidth_bytes_per_s = rng.pick(&[8, 16, 32]) << 20;
+    setting.window_bytes = 64 << 10;
+    setting.chunking = 0;
+    (setting.redial_ms_min, setting.redial_ms_max, setting.dial_retry_ms) = (5, 10, 5);
+    let heartbeat_ms = setting.heartbeat_ms;
+    let cut_ms = 6 * heartbeat_ms;
+    // The roster is sealed when the first walk is due, and the second one is the first that takes anything out.
+    setting.collect_ms = cut_ms + setting.silence_ms + 4 * heartbeat_ms;
+    let (forgets_ms, walks_ms) = (setting.collect_ms + 2 * heartbeat_ms, 2 * setting.collect_ms);
+    setting.load_ms = walks_ms + 20 * heartbeat_ms;
+    let away = rng.below(3);
+    let client = (away + 1) % 3;
+    // The order of the walk is that of the keys' hashes: as good as any other.
+    let mut items = Vec::new();
+    for key in 0..KEYS {
+        let pad = if key < GRAVES { 0 } else { rng.range(40_000, 60_000) };
+        let ask = Ask::Set { key, token: key + 1, pad, ttl_ms: 0 };
+        items.push((rng.below(cut_ms * 500), Item::Ask { client, ask }));
+    }
+    let back_ms = walks_ms - 8 + rng.below(20);
+    items.push((cut_ms * 1_000, Item::Fault(Fault::Partition { side: 1 << away, ms: back_ms - cut_ms })));
+    for key in 0..GRAVES {
+        let at_us = match key < OLD {
+            true => cut_ms * 1_000 + rng.below(setting.silence_ms * 1_000),
+            false => walks_ms * 1_000 - rng.below(6_000),
+        };
+        items.push((at_us, Item::Ask { client, ask: Ask::Del { key } }));
+    }
+    items.push((forgets_ms * 1_000, Item::Ask { client, ask: Ask::Forget { node: away } }));
     items
 }
 
