@@ -2,8 +2,8 @@
 """Plants each fault of this directory into a copy of the tree and runs the suite until it notices.
 
 A fault is a patch with three lines before its diff: what is broken, which rule that breaks, and what a user would see.
-What notices it is looked for in this order: drawn plans, seed by seed from 0; the plans of `sim/regressions`; the tests
-of the core. The table of that goes into `sim/README.md`. The tree as it is comes first, and must pass.
+What notices it is looked for in this order: drawn plans, seed by seed from 0; the marks of a thousand of them or more;
+the plans of `sim/regressions`; the plans written by hand; the tests of the core. The table of that goes into `sim/README.md`. The tree as it is comes first, and must pass.
 
     python3 sim/faults/run.py                        all, up to 3,000 seeds each
     python3 sim/faults/run.py --only 01 18 --seeds 500
@@ -80,16 +80,18 @@ class Worker:
         if built.returncode:
             raise Broken(f"does not build:\n{built.stderr}")
         began = time.monotonic()
-        found = self.try_seeds(seeds) or self.try_regressions() or self.try_core()
+        found = self.try_seeds(seeds) or self.try_regressions()
+        found = found or self.try_tests("plans written by hand", "-p", "sim", "--release", "--test", "scripted")
+        found = found or self.try_tests("tests of the core", "-p", "kv-core")
         return (found[0], time.monotonic() - began, *found[1:]) if found else None
 
     def sim(self, *args):
         return self.call(str(self.target / "release/sim"), *args)
 
     def try_seeds(self, seeds):
-        command = [str(self.target / "release/sim"), "--seeds", f"0..{seeds}", "--hash-only", "--fail-fast"]
+        command = [str(self.target / "release/sim"), "--seeds", f"0..{seeds}", "--hash-only", "--fail-fast", "--require-marks"]
         process = subprocess.Popen(command, cwd=self.tree, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        seed, verdict, rest = -1, "passed", b""
+        seed, verdict, missing, rest = -1, "passed", [], b""
         try:
             while True:
                 if not select.select([process.stdout], [], [], SILENCE_S)[0]:
@@ -98,13 +100,18 @@ class Worker:
                 if not chunk:
                     break
                 *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    seed, verdict = int(line.split()[0]), line.split()[1].decode()
+                for line in map(bytes.decode, lines):
+                    if line.startswith("mark "):
+                        missing.append(line.removeprefix("mark "))
+                    else:
+                        seed, verdict = int(line.split()[0]), line.split()[1]
         finally:
             process.kill()
             status = process.wait()
         if verdict == "FAILED":
             return (f"seed {seed}", *failure_of(self.sim("--seed", str(seed))))
+        if missing:
+            return f"the marks of {seeds:,} seeds", "mark", "; ".join(missing)
         if seed + 1 < seeds:
             return (f"seed {seed + 1}", *failure_of(self.sim("--seed", str(seed + 1))))
         return None if status in (0, -9) else ("seeds", "exit", str(status))
@@ -116,15 +123,15 @@ class Worker:
                 return (f"plan `{plan.stem}`", *failure_of(done))
         return None
 
-    def try_core(self):
-        done = self.call("cargo", "test", "--quiet", "--locked", "-p", "kv-core")
+    def try_tests(self, what, *args):
+        done = self.call("cargo", "test", "--quiet", "--locked", *args)
         if not done.returncode:
             return None
         failed = re.findall(r"^test (\S+) .*FAILED|^    (\S+)$", done.stdout, re.MULTILINE)
         names = sorted({one or other for one, other in failed})
         if not names:
-            raise Broken(f"the core's tests do not run:\n{done.stderr[-2000:]}")
-        return "tests of the core", "test", ", ".join(f"`{name}`" for name in names[:3])
+            raise Broken(f"the {what} do not run:\n{done.stderr[-2000:]}")
+        return what, "test", ", ".join(f"`{name}`" for name in names[:3])
 
 
 def failure_of(done):
@@ -210,7 +217,7 @@ def run(chosen, seeds, jobs):
     if found:
         print(f"the tree as it is fails: {found}")
         return False
-    print(f"the tree as it is passes {seeds:,} seeds, the plans that failed once, and the core's tests", flush=True)
+    print(f"the tree as it is passes {seeds:,} seeds and all that comes behind them", flush=True)
 
     def try_fault(patch):
         worker = workers.get()
@@ -236,7 +243,7 @@ def run(chosen, seeds, jobs):
                 continue
             if found:
                 by, took_s, oracle, said = found
-                behind = "" if by.startswith("seed ") else f", after {seeds:,} seeds"
+                behind = "" if "seed" in by else f", after {seeds:,} seeds"
                 rows[name] = f"| {name} | {by}{behind} | {oracle} | {took_s:.0f} | {cell(said)} |"
             else:
                 rows[name] = f"| {name} | **survived** {seeds:,} seeds and all that comes behind them | | | |"

@@ -1,10 +1,16 @@
 //! Plans written by hand, each named after the anomaly that it guards against.
 
-use sim::{Ask, Item, Plan, Stats, Watch, world};
+use sim::{Ask, Item, Mark, Outcome, Plan, Stats, Watch, world};
 
 /// Runs a plan given as text over the calm cluster of three nodes, with commands added; it must pass.
 #[track_caller]
 fn check(text: &str, asks: impl IntoIterator<Item = (u64, u64, Ask)>) -> Stats {
+    check_all(text, asks).stats
+}
+
+/// The same, with all that came of it.
+#[track_caller]
+fn check_all(text: &str, asks: impl IntoIterator<Item = (u64, u64, Ask)>) -> Outcome {
     let mut plan: Plan = text.parse().expect("a plan");
     plan.items.extend(asks.into_iter().map(|(at_ms, client, ask)| (at_ms * 1_000, Item::Ask { client, ask })));
     let plan = plan.sorted();
@@ -20,7 +26,7 @@ fn check(text: &str, asks: impl IntoIterator<Item = (u64, u64, Ask)>) -> Stats {
         outcome.stats.answers,
         plan.items.iter().filter(|(_, item)| matches!(item, Item::Ask { .. })).count() as u64
     );
-    outcome.stats
+    outcome
 }
 
 /// `count` writes by `client`, one every `every_ms`, over `keys` keys.
@@ -70,6 +76,17 @@ fn a_dead_runs_records_on_different_holders_reach_everybody() {
         [],
     );
     assert_eq!(stats.runs, 3);
+}
+
+#[test]
+fn what_a_dead_node_wrote_is_relayed_and_needs_no_sweep() {
+    // All of it is in the ring of the one that heard it: to walk a whole store for that would cost clients dear.
+    let text = "survivors 3\n1000000 cut from=2 to=1 ms=4000\n1000000 cut from=1 to=2 ms=4000\n\
+                2000000 kill node=2 ms=60000 silent=1 alone=0";
+    let outcome = check_all(text, sets(2, 1_200, 20, 20, 4, 20));
+    assert_eq!(outcome.stats.lost, 0);
+    let (relayed, sweeps) = (outcome.marks.of(Mark::Relayed), outcome.marks.of(Mark::SweepEnded));
+    assert!(relayed > 0 && sweeps == 0, "{relayed} turns with relayed records, {sweeps} sweeps");
 }
 
 #[test]
