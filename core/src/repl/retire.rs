@@ -294,8 +294,10 @@ impl Replication {
             self.strays = None;
             return false;
         }
-        // It is not to be taken up again behind what goes now.
+        // It is not to be taken up again behind what goes now, nor are its folds to come back behind the walk, with what
+        // others announce.
         self.intake.reset();
+        cx.replica.foretold = None;
         let walk = self.strays.get_or_insert_default();
         let has_strays = |record: &Record<'_>| {
             record.is_counter && Counter::of(record).folds.iter().any(|fold| !cx.replica.covers_fold(fold))
@@ -304,7 +306,7 @@ impl Replication {
         let more = !walk.is_done();
         keys.iter().for_each(|key| cx.replica.drop_strays(key));
         if !more {
-            (self.strays, cx.replica.strays, cx.replica.foretold) = (None, None, None);
+            (self.strays, cx.replica.strays) = (None, None);
         }
         more
     }
