@@ -36,7 +36,9 @@
 //!
 //! A seat is a name's, and so a cluster may have a seat for a member whose newest run was established by strangers. But
 //! rosters of one cluster have seats in common, given by one and the same change. Of two that have none, whichever has
-//! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side.
+//! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side; a
+//! seal counts only where neither has lost any other. Who stands by its own decision, as the later one, gives its
+//! members their seats anew: whoever comes back from the other side could else bring with it that they had lost them.
 //!
 //! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
 //! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the others,
@@ -65,15 +67,15 @@ pub(crate) struct Seat {
     pub(crate) gone: Option<OriginId>,
 }
 
-impl Seat {
-    /// When it was lost, if it was.
-    fn lost(&self) -> Option<Version> {
-        self.gone.map(|_| self.version)
-    }
-}
-
 /// Whose seat the seal is: no member's name is empty.
 pub(super) const NOBODY: &str = "";
+
+/// The newest decision of a roster by which somebody comes back, and whether it was about somebody: that counts for
+/// more than a seal, as it does between two members who forgot each other.
+/// (`sim/regressions/came-back-to-those-who-had-forgotten-each-other-s-members`)
+pub(crate) fn newest_lost<'a>(seats: impl Iterator<Item = SeatView<'a>>) -> Option<(bool, Version)> {
+    seats.filter(|seat| seat.gone.is_some()).map(|seat| (seat.name != NOBODY, seat.version)).max()
+}
 
 #[derive(Debug)]
 pub(crate) struct Roster {
@@ -151,14 +153,9 @@ impl Roster {
             Some(Seat { gone: None, .. }) => None,
             Some(Seat { version, gone: Some(gone) }) => (*gone == run || established).then_some(*version),
             // It may have joined through members that were forgotten here.
-            None if established && self.has(own) => self.newest_lost(),
+            None if established && self.has(own) => newest_lost(self.iter()).map(|(_, version)| version),
             None => None,
         }
-    }
-
-    /// The newest decision by which somebody comes back.
-    pub(crate) fn newest_lost(&self) -> Option<Version> {
-        self.seats.values().filter_map(Seat::lost).max()
     }
 
     /// Whether this and another roster are of clusters that came up apart: they have no seat in common.
