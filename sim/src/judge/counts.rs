@@ -27,6 +27,14 @@ pub(super) struct Counts {
     folds: BTreeMap<(u64, u64, u32), i128>,
     /// By run: parts that it has folded.
     folded: BTreeMap<RunId, u64>,
+    /// By run and counter: the parts that it holds, and what is folded there.
+    held: BTreeMap<(RunId, u64), (Vec<Part>, i128)>,
+    /// Members that are coming back, and as what they write.
+    returning: BTreeMap<RunId, OriginId>,
+    /// By counter: what members that came back may have added once more.
+    again: BTreeMap<u64, i128>,
+    /// A run began while a member was coming back: nobody can tell what that one was told.
+    is_blurred: bool,
 }
 
 /// An amount of whose adding a client was told.
@@ -61,6 +69,37 @@ impl Reset {
 }
 
 impl Judge {
+    /// A run begins.
+    pub(super) fn count_boot(&mut self) {
+        self.counts.is_blurred |= !self.counts.returning.is_empty();
+    }
+
+    /// A member that comes back adds anew what whoever it asks does not know, though somebody else may know it: of each
+    /// part no more than what it has above the one that has least of it.
+    pub(super) fn look_at_return(&mut self, run: RunId, node: &Node) {
+        if !node.is_returning() {
+            self.counts.returning.remove(&run);
+            return;
+        }
+        if self.counts.returning.insert(run, node.origin()) == Some(node.origin()) {
+            return;
+        }
+        let is_up = |other: &RunId| *other != run && self.run(*other).standing != Standing::Stopped;
+        let others: Vec<RunId> = (0..self.runs.len() as u64).map(RunId).filter(is_up).collect();
+        for counter in 0..self.counters.len() as u64 {
+            let Some((parts, folded)) = self.counts.held.get(&(run, counter)) else { continue };
+            let known_to = |other: &RunId, mine: &Part| {
+                let theirs = self.counts.held.get(&(*other, counter));
+                let theirs = theirs.and_then(|(parts, _)| parts.iter().find(|part| part.origin == mine.origin));
+                theirs.filter(|part| part.since == mine.since).map_or(0, |part| part.total)
+            };
+            let least = |mine: &Part| others.iter().map(|other| known_to(other, mine)).min().unwrap_or(0);
+            let surplus: i128 = parts.iter().map(|mine| (mine.total - least(mine)).max(0)).sum();
+            let more = surplus + (*folded).max(0);
+            *self.counts.again.entry(counter).or_insert(0) += more;
+        }
+    }
+
     /// Looks at the counters of a node after a step that gave these replies.
     pub(super) fn look_at_counts(&mut self, run: RunId, node: &Node, now: Now, since: Option<u64>, replies: &[Reply]) {
         let folded = node.parts_folded();
@@ -87,6 +126,8 @@ impl Judge {
                     self.fail(Oracle::Counting, || format!("run {}: c{counter}: {fold:?} was {first}", run.0));
                 }
             }
+            let folds = state.folds.iter().map(|fold| fold.total).sum();
+            self.counts.held.insert((run, counter), (state.parts.clone(), folds));
             self.see_counter(run, counter, &state, newly_folded > 0);
             self.look_at_ended(run, counter, &state, now.wall);
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
@@ -303,7 +344,13 @@ impl Judge {
         }
         // A member that comes back writes anew what whoever it asked did not know; somebody else may have known it.
         let is_exact = !self.forgotten.contains(&true);
-        let wrong = if is_exact { sum < least || sum > most } else { counter.is_multiple_of(2) && sum < least };
+        // Such a one is known to add no more than it lacked; of the first counter, which is never reset.
+        let again = self.counts.again.get(&counter).copied().unwrap_or(0);
+        let is_bounded = counter == 0 && newest.is_none() && gone.is_none() && !self.counts.is_blurred;
+        let wrong = match is_exact {
+            true => sum < least || sum > most,
+            false => (counter.is_multiple_of(2) && sum < least) || (is_bounded && sum > most + again),
+        };
         wrong.then(|| format!("it is {sum}, and {sure} was surely added since its base; {least} to {most} is possible"))
     }
 }

@@ -309,6 +309,7 @@ impl Judge {
             fed: Fed::default(),
         });
         self.forgot[size(node)].clear();
+        self.count_boot();
         self.stats.runs += 1;
         self.recount();
         self.observe(run, state, now, None);
@@ -357,6 +358,7 @@ impl Judge {
                 self.fail(Oracle::Lww, || format!("run {} comes back, and there is nothing to forget", run.0));
             }
         }
+        self.look_at_return(run, node);
         self.look_at_origin(run, node.origin());
         self.look_at_ledger(run, node);
         let (session, replies) = replies.map_or((None, Vec::new()), |(session, replies)| (Some(session), replies));
