@@ -90,6 +90,61 @@ fn what_a_dead_node_wrote_is_relayed_and_needs_no_sweep() {
 }
 
 #[test]
+fn what_two_members_took_with_them_holds_up_no_collection() {
+    // One of them has stated that it has what nobody else has; what is deleted after both are back waits for no word
+    // of that run.
+    let stats = check(
+        "heartbeat_ms 100\nsilence_ms 500\nredial_ms_max 100\nrelay_ms 2000\ncollect_ms 200\n\
+         560000 del client=0 key=2\n900000 cut from=2 to=0 ms=420\n\
+         1000000 set client=2 key=0 token=9 pad=0 ttl_ms=0\n1200000 kill node=1 ms=200 silent=1 alone=0\n\
+         1200000 kill node=2 ms=1500 silent=1 alone=0\n3000000 del client=0 key=1",
+        sets(0, 500, 10, 4, 4, 0),
+    );
+    assert_eq!(stats.lost, 1);
+}
+
+#[test]
+fn what_a_member_adds_after_it_was_forgotten_counts_once() {
+    let add = |(at_ms, client, amount)| (at_ms, client, Ask::Add { counter: 0, amount });
+    let before = (0..5).flat_map(|at| [(500 + 10 * at, 2, 7), (500 + 10 * at, 0, 100)]);
+    let after = (0..5).map(|at| (6_000 + 10 * at, 2, 1));
+    let stats = check(
+        "counters 1\nload_ms 12000\nheartbeat_ms 100\nsilence_ms 500\nredial_ms_max 100\nrelay_ms 200\n\
+         orphan_ms 300\ncollect_ms 200\n1000000 partition side=4 ms=9000\n2500000 forget client=0 node=2",
+        before.chain(after).map(add),
+    );
+    assert_eq!((stats.added, stats.retired), (15, 1));
+}
+
+#[test]
+fn what_a_fresh_run_wrote_below_a_forgotten_delete_is_written_anew() {
+    // The delete is forgotten by one, remembered by another, which is stopped and cut off meanwhile, and no ring has it
+    // any more; a run that begins with a clock that is behind writes the key before it meets anybody.
+    let stats = check(
+        "heartbeat_ms 100\nsilence_ms 500\nredial_ms_min 10\nredial_ms_max 50\ndial_retry_ms 20\nrelay_ms 300\n\
+         orphan_ms 300\ncollect_ms 500\nring_bytes 512\n400000 del client=0 key=0\n1200000 del client=0 key=1\n\
+         1300000 clock node=2 step_ms=-1400 drift_ppm=0\n1320000 partition side=2 ms=350\n\
+         1450000 pause node=1 ms=500\n1550000 cut from=0 to=2 ms=150\n1550000 cut from=2 to=0 ms=150\n\
+         1560000 kill node=2 ms=1 silent=0 alone=0\n1600000 set client=2 key=1 token=9 pad=0 ttl_ms=0\n\
+         1670000 cut from=0 to=1 ms=1500\n1670000 cut from=1 to=0 ms=1500",
+        [sets(0, 300, 10, 4, 4, 0), sets(0, 1_250, 1, 20, 1, 30)].concat(),
+    );
+    assert_eq!((stats.lost, stats.refusals), (0, 0));
+}
+
+#[test]
+fn a_run_whose_successor_is_down_is_fenced_all_the_same() {
+    // It has written nothing yet, so no ledger tells that it is over.
+    let stats = check(
+        "heartbeat_ms 100\nsilence_ms 500\nredial_ms_min 10\nredial_ms_max 50\n\
+         500000 get client=2 key=0\n1000000 supersede node=2 ms=3000\n\
+         3900000 kill node=2 ms=60000 silent=0 alone=0\n4500000 set client=2 key=1 token=9 pad=0 ttl_ms=0",
+        sets(0, 100, 10, 4, 4, 0),
+    );
+    assert_eq!(stats.refusals, 1, "others know that another run has taken its place");
+}
+
+#[test]
 fn a_joiner_on_a_flapping_link_gets_there() {
     let flaps = (0..40).map(|index| format!("{} partition side=4 ms=60\n", 1_100_000 + index * 90_000));
     let text = format!(
