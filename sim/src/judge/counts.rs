@@ -86,7 +86,7 @@ impl Judge {
         }
         let is_up = |other: &RunId| *other != run && self.run(*other).standing != Standing::Stopped;
         let others: Vec<RunId> = (0..self.runs.len() as u64).map(RunId).filter(is_up).collect();
-        for counter in 0..self.counters.len() as u64 {
+        for counter in 0..self.counters.texts.len() as u64 {
             let Some((parts, folded)) = self.counts.held.get(&(run, counter)) else { continue };
             let known_to = |other: &RunId, mine: &Part| {
                 let theirs = self.counts.held.get(&(*other, counter));
@@ -126,7 +126,7 @@ impl Judge {
                     self.fail(Oracle::Counting, || format!("run {}: c{counter}: {fold:?} was {first}", run.0));
                 }
             }
-            let folds = state.folds.iter().map(|fold| fold.total).sum();
+            let folds = state.folds.iter().map(|fold| fold.total).fold(0, i128::wrapping_add);
             self.counts.held.insert((run, counter), (state.parts.clone(), folds));
             self.see_counter(run, counter, &state, newly_folded > 0);
             self.look_at_ended(run, counter, &state, now.wall);
