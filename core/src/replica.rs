@@ -84,8 +84,8 @@ pub(crate) enum Streamed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strays {
     pub(crate) since: Mono,
-    /// They are of more than one ledger, and no sweep brings all of those.
-    pub(crate) of_forks: bool,
+    /// Some are of a ledger that is not foretold any more: no sweep settles those, only the walk that lets go of them.
+    pub(crate) unforetold: bool,
 }
 
 #[derive(Debug)]
@@ -309,7 +309,7 @@ impl Replica {
         // A fold of entries that nobody has told comes again with the sweep that tells them.
         news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
         if !news.folds.is_empty() {
-            self.strays.get_or_insert(Strays { since: now, of_forks: false });
+            self.strays.get_or_insert(Strays { since: now, unforetold: false });
         }
         let Self { store, origins, foretold, own, reissued, .. } = self;
         // Whatever is foretold, this run is up, and its part is its own.

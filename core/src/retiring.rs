@@ -166,7 +166,7 @@ impl Replica {
             if !self.foretold.as_ref().is_some_and(|foretold| foretold.continues(ledger.mark())) {
                 let forks = self.foretold.as_ref().is_some_and(|foretold| !ledger.continues(foretold.mark()));
                 if let Some(strays) = self.strays.as_mut().filter(|_| forks) {
-                    strays.of_forks = true;
+                    strays.unforetold = true;
                 }
                 self.foretold = Some(ledger);
             }
@@ -192,7 +192,7 @@ impl Replica {
                 let retired = self.origins.retired();
                 if self.foretold.as_ref().is_none_or(|foretold| retired.continues(foretold.mark())) {
                     self.foretold = None;
-                    self.strays.take_if(|strays| !strays.of_forks);
+                    self.strays.take_if(|strays| !strays.unforetold);
                 }
                 for (origin, hlc) in claims.iter() {
                     self.origins.claim(*origin, *hlc, now);

@@ -298,6 +298,9 @@ impl Replication {
         // others announce.
         self.intake.reset();
         cx.replica.foretold = None;
+        if let Some(strays) = &mut cx.replica.strays {
+            strays.unforetold = true;
+        }
         let walk = self.strays.get_or_insert_default();
         let has_strays = |record: &Record<'_>| {
             record.is_counter && Counter::of(record).folds.iter().any(|fold| !cx.replica.covers_fold(fold))
