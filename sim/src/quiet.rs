@@ -55,10 +55,14 @@ impl Quiet {
         false
     }
 
-    /// Nodes that agree have little to say: heartbeats, and what answers them.
+    /// Nodes that agree have little to say: heartbeats, and what answers them. Who has left tells each who dials it so,
+    /// as often as it is dialed. (`sim/regressions/who-has-left-is-dialed-for-ever`)
     fn check_idle(&self, judge: &mut Judge, agreed_us: u64, (sends, streams): (u64, u64)) {
-        let beats = agreed_us / (judge.plan().setting.heartbeat_ms * 1_000) + 2;
-        let (sent, limit) = (sends - self.sends_when_agreed, 64 + 8 * beats * streams);
+        let setting = &judge.plan().setting;
+        let beats = agreed_us / (setting.heartbeat_ms * 1_000) + 2;
+        let redials = agreed_us / (setting.redial_ms_max * 500) + 2;
+        let dialed = judge.left() * (setting.nodes - 1);
+        let (sent, limit) = (sends - self.sends_when_agreed, 64 + 8 * (beats * streams + redials * dialed));
         if sent > limit {
             judge.fail(Oracle::Liveness, || format!("{sent} sends in {beats} heartbeats without work, not {limit}"));
         }

@@ -334,6 +334,12 @@ impl Judge {
         self.run(run).standing == Standing::Left
     }
 
+    /// How many runs have left their cluster and are still up.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.runs.iter().filter(|run| run.standing == Standing::Left).count() as u64
+    }
+
     /// Looks at a node after something was done with it; `replies` are those of that step.
     pub fn observe(&mut self, run: RunId, node: &Node, now: Now, replies: Option<(SessionId, Vec<Reply>)>) {
         self.look_at_clock(run, now);
