@@ -16,7 +16,7 @@
 //! Only statements of members that are linked at the moment count. One that is away holds collection up, by name, until
 //! it comes back or an operator lets the cluster forget it.
 
-use crate::origins::{Claims, Known};
+use crate::origins::{Claims, Known, Origin};
 use crate::repl::link::{Link, Role};
 use crate::repl::roster::Roster;
 use crate::repl::walk::STEP_ENTRIES_MAX;
@@ -316,7 +316,12 @@ fn stable(roster: &Roster, links: &Links, settled: &[OriginId], cx: &Context<'_>
     stable.claims.raise_all(cx.replica.origins.iter().map(|origin| (origin.id, origin.frontier)));
     match cx.replica.exposure {
         // Nobody has seen anything, nor will before this is no longer so.
-        Exposure::Alone => return links.is_empty().then_some(stable),
+        Exposure::Alone => {
+            let is_own = |origin: &Origin| cx.replica.is_own(origin.id) || origin.held == Hlc::ZERO;
+            debug_assert!(cx.replica.origins.iter().all(is_own), "who is alone holds nothing of others");
+            debug_assert!(stable.retired == 0, "who is alone has no ledger");
+            return links.is_empty().then_some(stable);
+        }
         Exposure::Hidden => return None,
         Exposure::Returning(_) | Exposure::Exposed => {}
     }

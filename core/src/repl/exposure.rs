@@ -7,7 +7,10 @@
 //! That a run names no peers does not make it the first of its cluster: it may be a member restarted by itself, found
 //! again by those who know it. So it is *alone* until somebody comes, and then begins as any other. (Taken for
 //! established, it showed writes stamped below deletes that its cluster had forgotten:
-//! `sim/regressions/restarted-without-naming-a-peer`.)
+//! `sim/regressions/restarted-without-naming-a-peer`.) Somebody has come once a peer is listened to, though its roster
+//! may not have been taken yet: its clock seemed far ahead when it told that, and what it sends now is its cluster's.
+//! (Still alone when the link was lost, this run collected a delete that it had been sent, and was then sent the value:
+//! `sim/regressions/alone-with-deletes-of-a-cluster-whose-roster-was-not-listened-to`.)
 
 use crate::boundary::Close;
 use crate::origins::Swept;
@@ -53,25 +56,24 @@ struct Told {
 pub(super) struct Reissue(Walk);
 
 impl Replication {
-    /// A peer has stated whether it is established, and its clock; if it is, its roster was taken in before.
-    pub(super) fn meet(&mut self, now: Now, established: bool, peer_clock: Hlc, cx: &mut Context<'_>) {
-        if cx.replica.exposure == Exposure::Exposed {
-            return;
-        }
-        if established {
-            // Who was forgotten needs more than a clock. Where nothing was ever forgotten, as that roster tells, no
-            // stamp is too low.
-            if !cx.replica.is_returning() {
-                let forgotten = if self.roster.is_sealed() { peer_clock } else { Hlc::ZERO };
-                cx.replica.clock.observe(peer_clock);
-                // Nobody is to come back to it before it has caught up.
-                cx.replica.is_whole = false;
-                self.progress.lacking = Some(now.mono);
-                self.expose(now, forgotten, cx);
-            }
-        } else if cx.replica.exposure == Exposure::Alone {
+    /// A peer that is listened to has stated where it stands; if it is established and its roster was taken in before,
+    /// its clock `reads` that.
+    pub(super) fn meet(&mut self, now: Now, reads: Option<Hlc>, cx: &mut Context<'_>) {
+        if cx.replica.exposure == Exposure::Alone {
             cx.replica.exposure = Exposure::Hidden;
         }
+        let Some(peer_clock) = reads else { return };
+        // Who was forgotten needs more than a clock.
+        if cx.replica.exposure == Exposure::Exposed || cx.replica.is_returning() {
+            return;
+        }
+        // Where nothing was ever forgotten, as that roster tells, no stamp is too low.
+        let forgotten = if self.roster.is_sealed() { peer_clock } else { Hlc::ZERO };
+        cx.replica.clock.observe(peer_clock);
+        // Nobody is to come back to it before it has caught up.
+        cx.replica.is_whole = false;
+        self.progress.lacking = Some(now.mono);
+        self.expose(now, forgotten, cx);
     }
 
     /// Nobody established may be left: then those who are fresh found the cluster.

@@ -539,9 +539,7 @@ impl Replication {
         let (established, hlc, took_roster) = (peer.established, peer.clocks.hlc, peer.took_roster);
         if !is_ahead(peer, cx.config.timers.clock_ahead_ms_max) {
             ask_retired(link, cx.replica);
-            if took_roster || !established {
-                self.meet(now, established, hlc, cx);
-            }
+            self.meet(now, (established && took_roster).then_some(hlc), cx);
         }
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);

@@ -20,8 +20,9 @@ pub(crate) const HOME_MAX: usize = 16_384;
 /// Whether peers may see what this run wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposure {
-    /// There is nobody: the run was started without naming a peer, and none has come. What it holds is all there is.
-    /// Whoever comes first may be of a cluster that knew this member before, so until then this is no cluster's either.
+    /// There is nobody: the run was started without naming a peer, and none has come that it listens to. What it holds
+    /// is its own, and all there is. Whoever comes first may be of a cluster that knew this member before, so until
+    /// then this is no cluster's either.
     Alone,
     /// Not yet: the run began without memory, and its stamps may be below what the cluster has forgotten.
     Hidden,
