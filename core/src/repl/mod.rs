@@ -369,9 +369,11 @@ impl Replication {
         let announcing = self.orphans.step(now, &self.links, &self.members, &self.intake, cx);
         let dropping = self.step_strays(now, cx);
         let expiring = match cx.replica.refused {
-            None => cx.replica.store.expire(now.wall),
+            // Who leaves is a member meanwhile, and may have to stay.
+            // (`sim/regressions/who-is-leaving-went-on-counting-what-had-expired`)
+            None | Some(Refused::Left) => cx.replica.store.expire(now.wall),
             // A clock that is too far ahead would expire what the others still serve.
-            Some(Refused::ClockAhead { .. } | Refused::Fenced | Refused::Left) => false,
+            Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
         };
         let freeing = cx.replica.store.free_origins();
         self.settle_vouches(cx.replica);

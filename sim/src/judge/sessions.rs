@@ -246,8 +246,13 @@ impl Judge {
                 let known = (state.write == Write::None).then_some(now);
                 self.check_why(run, key, known, line).map_err(|wanted| (Oracle::Session, wanted))
             }
-            _ if line.starts_with("Unknown") || line.starts_with("Usage") => session("a time to live"),
-            _ => Ok(()),
+            _ => {
+                // Whole seconds, rounded.
+                let left = state.deadline.map(|deadline| (deadline.0.saturating_sub(now.wall.0) + 500) / 1_000);
+                let left = left.map_or("-1".to_owned(), |left| left.to_string());
+                let wanted = if live { left } else { "Key not found".to_owned() };
+                if line == wanted { Ok(()) } else { Err((Oracle::Ttl, wanted)) }
+            }
         }
     }
 
