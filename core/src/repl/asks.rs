@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::repl::{Replication, Role};
+use crate::origins::Claims;
+use crate::repl::collect::pulled_from;
+use crate::repl::link::Peer;
+use crate::repl::{Context, Replication, Role};
 use crate::replica::Replica;
 use crate::version::Hlc;
 
@@ -49,17 +52,36 @@ impl Asking {
 }
 
 impl Replication {
-    /// How far each linked member is known to have this run's stream, greatest first.
+    /// How far each linked member is known to have this run's stream, greatest first. What this node had written before
+    /// it came back may have lost to what others wrote; so who does not hold all that was here then is left out.
+    /// (`sim/regressions/what-had-lost-when-its-writer-came-back-was-said-to-be-with-who-had-never-heard-of-it`)
     pub(crate) fn copies(&self, replica: &Replica) -> Vec<Hlc> {
         let mut by_name: BTreeMap<&str, Hlc> = BTreeMap::new();
         let peers = self.links.values().filter_map(|link| link.peer.as_ref());
-        for peer in peers.filter(|peer| peer.stated) {
+        for peer in peers.filter(|peer| peer.stated && self.holds_returned(peer, replica)) {
             let held = by_name.entry(&peer.name).or_default();
             *held = (*held).max(peer.holds(replica.own(), &replica.origins));
         }
         let mut copies: Vec<Hlc> = by_name.into_values().collect();
         copies.sort_unstable_by(|one, other| other.cmp(one));
         copies
+    }
+
+    fn holds_returned(&self, peer: &Peer, replica: &Replica) -> bool {
+        let holds = |claims: &Claims| claims.iter().all(|(origin, hlc)| peer.holds(*origin, &replica.origins) >= *hlc);
+        self.progress.returned.as_ref().is_none_or(holds)
+    }
+
+    /// Looks whether all members hold what was here when this node had come back.
+    pub(super) fn settle_returned(&mut self, cx: &Context<'_>) {
+        if self.progress.returned.is_none() {
+            return;
+        }
+        let mut others = self.roster.members().filter(|name| *name != cx.config.name);
+        let peer = |name: &str| pulled_from(&self.links, name).and_then(|link| link.peer.as_ref());
+        if others.all(|name| peer(name).is_some_and(|peer| self.holds_returned(peer, cx.replica))) {
+            self.progress.returned = None;
+        }
     }
 
     /// Has those asked who are not known to hold this run's stream up to `upto`.

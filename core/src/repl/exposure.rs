@@ -13,7 +13,7 @@
 //! `sim/regressions/alone-with-deletes-of-a-cluster-whose-roster-was-not-listened-to`.)
 
 use crate::boundary::Close;
-use crate::origins::Swept;
+use crate::origins::{Claims, Swept};
 use crate::repl::intake::ask_stream;
 use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, Role};
@@ -38,6 +38,9 @@ pub(super) struct Progress {
     told: Option<Told>,
     /// The clock when peers were first let see what this run writes; zero until then.
     pub(super) established: Hlc,
+    /// What was here when this node had come back, until all members hold that. What it had written before may have
+    /// lost to some of it.
+    pub(super) returned: Option<Claims>,
     /// When somebody was last linked from whom this node may yet get all of what its cluster holds.
     lacking: Option<Mono>,
 }
@@ -124,7 +127,12 @@ impl Replication {
 
     /// Peers may see what this run writes, and it has a say in the roster.
     fn exposed(&mut self, now: Now, cx: &mut Context<'_>) {
-        cx.replica.is_whole |= self.progress.told.take().is_some();
+        if self.progress.told.take().is_some() {
+            cx.replica.is_whole = true;
+            let mut claims = Claims::default();
+            claims.raise_all(cx.replica.exposed());
+            self.progress.returned = Some(claims);
+        }
         self.progress.established = cx.replica.stamp(now).hlc;
         // Only now it has a say in who is away.
         self.members.miss_from(now.mono);

@@ -377,6 +377,7 @@ impl Replication {
         };
         let freeing = cx.replica.store.free_origins();
         self.settle_vouches(cx.replica);
+        self.settle_returned(cx);
         let collecting = self.collector.step(now, (&self.roster, &self.links, self.retirement.settled()), cx);
         reissuing | announcing | dropping | expiring | freeing | collecting
     }
