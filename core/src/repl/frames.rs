@@ -452,7 +452,6 @@ impl Replication {
                     self.come_back(now, (version, name), cx);
                     return Err(Stop::Closed);
                 }
-                self.stand_by(now, version, cx);
                 // Who turned this node away may have no address of it, and hear of the later decision here only.
                 let pulls = self.links.get(&conn).is_some_and(|link| matches!(link.role, Role::Pull(_)));
                 if let Some(later) = theirs.filter(|_| has_say && pulls) {

@@ -89,23 +89,6 @@ impl Replication {
         Ok(())
     }
 
-    /// Others have decided at `version` to forget this node, and later it was decided here to forget them. That stands,
-    /// so the members have their seats from now on, whatever those had decided: else it would come back with the first
-    /// of them who comes back, to whoever has taken that one for a member.
-    /// (`sim/regressions/came-back-to-those-who-had-forgotten-each-other-s-members`)
-    pub(super) fn stand_by(&mut self, now: Now, version: Version, cx: &mut Context<'_>) {
-        if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
-            return;
-        }
-        let is_older = |name: &&str| self.roster.seated(name).is_some_and(|seated| seated < version);
-        let older: Vec<String> = self.roster.members().filter(is_older).map(str::to_owned).collect();
-        for name in older {
-            self.roster.merge(&name, Seat { version: cx.replica.stamp(now), gone: None });
-            self.links.values_mut().for_each(|link| link.status_at = now.mono);
-            self.collector.abort();
-        }
-    }
-
     /// Forgets members that have been away for as long as the operator allowed.
     pub(super) fn forget_absent(&mut self, now: Now, cx: &mut Context<'_>) {
         let absence_ms = cx.config.timers.absence_ms;
