@@ -75,6 +75,12 @@ impl Node {
         self.repl.is_linked_with(name)
     }
 
+    /// The run that this node takes for the member with this name, another one.
+    #[must_use]
+    pub fn run_of(&self, name: &str) -> Option<OriginId> {
+        self.repl.run_of(name)
+    }
+
     /// Whether this run named no peers, and has met nobody yet.
     #[must_use]
     pub fn is_alone(&self) -> bool {

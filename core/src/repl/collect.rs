@@ -284,6 +284,11 @@ impl Replication {
         self.links.values().any(|link| link.name() == Some(name))
     }
 
+    /// The run of `name` that greeted last.
+    pub(crate) fn run_of(&self, name: &str) -> Option<OriginId> {
+        self.members.run_of(name)
+    }
+
     /// Parts of counters folded so far.
     pub(crate) fn parts_folded(&self) -> u64 {
         self.collector.parts_folded()

@@ -157,6 +157,8 @@ struct Token {
 struct Run {
     node: u64,
     standing: Standing,
+    /// Another run of its node was up when it started.
+    is_second: bool,
     /// It has given up its seat.
     is_unseated: bool,
     origin: OriginId,
@@ -286,12 +288,14 @@ impl Judge {
     /// A run started. An older one of the same node that did not stop is superseded.
     pub fn booted(&mut self, run: RunId, node: u64, state: &Node, now: Now) {
         assert_eq!(run, self.next_run(), "runs are numbered in order");
+        let is_second = self.is_up(node);
         for old in self.runs.iter_mut().filter(|old| old.node == node && old.standing == Standing::Current) {
             old.standing = Standing::Superseded;
         }
         self.runs.push(Run {
             node,
             standing: Standing::Current,
+            is_second,
             is_unseated: false,
             origin: OriginId(0),
             looked: None,

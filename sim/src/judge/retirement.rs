@@ -7,6 +7,11 @@
 //! A run that stood still while a newer run of its node took its place may append once more when it goes on, by what
 //! members had stated before. As long as only runs like that have what they appended, nobody acts upon it.
 //! (`sim/regressions/who-stood-still-retired-once-more-by-what-was-stated-before`)
+//!
+//! Members retire what all of those say that have a seat with them. Who has none is not asked, whatever it holds; nor
+//! is a process whose member's place another process has with them, for both are up. That takes nothing away: an entry
+//! says up to where the others have all of a run. Who comes back writes anew what it has behind that, and a run that
+//! goes on gets an account on top of its entry.
 
 use std::collections::BTreeMap;
 
@@ -49,9 +54,11 @@ impl Judge {
                 log.hashes.insert(mark.0, mark.1);
                 let news = entries.split_off(log.entries.len().min(entries.len()));
                 log.entries.extend(&news);
-                self.check_retired(run, &news);
+                self.check_retired(run, node, &news);
             }
-            Some((common, _)) if common > 0 && self.is_superseded(run) => self.check_retired(run, &entries[common..]),
+            Some((common, _)) if common > 0 && self.is_superseded(run) => {
+                self.check_retired(run, node, &entries[common..])
+            }
             _ => {
                 let common = longest.map_or(0, |(count, _)| count);
                 if common > 0 && !self.forgotten.iter().any(|forgotten| *forgotten) {
@@ -63,7 +70,7 @@ impl Judge {
                     self.stats.forked += 1;
                     self.marks.saw(Mark::LedgersForked);
                 }
-                self.check_retired(run, &entries[common..]);
+                self.check_retired(run, node, &entries[common..]);
                 self.logs.push(Log { entries, hashes: BTreeMap::from([mark]) });
             }
         }
@@ -84,8 +91,8 @@ impl Judge {
         self.logs.retain(|log| !log.entries.is_empty());
     }
 
-    /// What a run has retired must have ended, and nobody may hold more of it.
-    fn check_retired(&mut self, by: RunId, news: &[(OriginId, Hlc)]) {
+    /// What a run has retired must have ended, and nobody who was asked may hold more of it.
+    fn check_retired(&mut self, by: RunId, state: &Node, news: &[(OriginId, Hlc)]) {
         for (origin, last) in news {
             self.stats.retired += 1;
             self.marks.saw(Mark::OriginRetired);
@@ -93,18 +100,19 @@ impl Judge {
                 self.fail(Oracle::Retirement, || format!("run {}: retired {origin}, which nobody writes as", by.0));
                 continue;
             };
-            let (node, standing) = (size(self.run(writer).node), self.run(writer).standing);
+            let is_asked = |run: RunId| self.run(run).standing == Standing::Current && self.is_asked(by, state, run);
+            let node = size(self.run(writer).node);
             let is_out = self.forgotten[node] || self.leaves[node];
-            if standing == Standing::Current && self.run(writer).origin == *origin && !is_out {
+            let is_up = self.run(writer).origin == *origin && is_asked(writer);
+            let is_behind = |entry: &&Entry| entry.version.origin == *origin && entry.version.hlc > *last;
+            let holds = |run: &RunId| self.run(*run).entries.iter().flatten().any(|entry| is_behind(&entry));
+            let mut holders = (0..self.runs.len() as u64).map(RunId).filter(holds);
+            let holder = holders.find(|run| is_asked(*run)).map(|run| self.run(run).node);
+            if is_up && !is_out {
                 self.fail(Oracle::Retirement, || {
                     format!("run {}: retired {origin} of run {}, which is up", by.0, writer.0)
                 });
             }
-            let is_behind = |entry: &&Entry| entry.version.origin == *origin && entry.version.hlc > *last;
-            let holds = |run: &&Run| {
-                run.standing == Standing::Current && run.entries.iter().flatten().any(|entry| is_behind(&entry))
-            };
-            let holder = self.runs.iter().find(holds).map(|run| run.node);
             if let Some(node) = holder.filter(|_| !is_out) {
                 self.fail(Oracle::Retirement, || {
                     format!("run {}: retired {origin} at {last}, and n{node} holds what comes behind", by.0)
@@ -112,6 +120,25 @@ impl Judge {
             }
             self.note_strays(by, *origin, *last);
         }
+    }
+
+    /// Whether a run, as long as it is up, has a say in what `by` retires, which is in this `state`.
+    ///
+    /// A member that was told to be forgotten has none until it has a seat again.
+    /// (`sim/regressions/retired-by-those-who-forgot-the-one-that-had-more-of-it`)
+    /// Of two processes of a member that are up at once, the one has that was met first, for as long as the link with
+    /// it stands. (`sim/regressions/retired-though-up-by-those-who-know-another-process-of-its-member`)
+    fn is_asked(&self, by: RunId, state: &Node, run: RunId) -> bool {
+        let Run { node, is_second, .. } = *self.run(run);
+        let name = format!("n{node}");
+        let is_seated = state.seat(&name).is_some_and(|(_, is_lost)| !is_lost);
+        let taken = if self.run(by).node == node {
+            Some(by)
+        } else {
+            state.run_of(&name).and_then(|taken| self.origins.get(&taken).copied())
+        };
+        let is_displaced = is_second && taken.is_some_and(|taken| taken != run);
+        (is_seated || !self.forgotten[size(node)]) && !is_displaced
     }
 
     /// A run has retired `origin` up to `last`, which is the newest that it and all others with a seat hold. If its
