@@ -294,8 +294,8 @@ impl Replication {
             self.strays = None;
             return false;
         }
-        // It is not to be taken up again behind what goes now, nor are its folds to come back behind the walk, with what
-        // others announce.
+        // It is not to be taken up again behind what goes now, nor are its folds to come back behind the walk, with
+        // what others announce.
         self.intake.reset();
         cx.replica.foretold = None;
         if let Some(strays) = &mut cx.replica.strays {

@@ -36,8 +36,8 @@
 //!
 //! A seat is a name's, and so a cluster may have a seat for a member whose newest run was established by strangers. But
 //! rosters of one cluster have seats in common, given by one and the same change. Of two that have none, whichever has
-//! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side; a
-//! seal counts only where neither has lost any other.
+//! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side;
+//! a seal counts only where neither has lost any other.
 //!
 //! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
 //! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the others,
