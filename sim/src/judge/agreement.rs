@@ -83,7 +83,7 @@ impl Judge {
                     continue;
                 }
                 let is_over = |entry: Entry| entry.deadline.is_some_and(|deadline| deadline <= latest);
-                // What a memory lost of a value whose deadline has passed nobody looks for: what is there will be freed.
+                // What a memory lost of a value whose deadline has passed nobody looks for: what is there is freed.
                 // (`sim/regressions/what-a-memory-lost-had-expired-and-something-older-came`)
                 let expired = left.zip(right).is_some_and(|(left, right)| match left.version == right.version {
                     true => is_over(left) || is_over(right),
