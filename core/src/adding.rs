@@ -193,7 +193,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::counter::{Base, BaseValue};
-    use crate::replica::Exposure;
+    use crate::replica::{Exposure, Return};
     use crate::retired::Entry;
     use crate::store::{SLOTS, key_name};
     use crate::time::{Mono, WallMs};
@@ -238,5 +238,136 @@ mod tests {
         check(50, None, Some(49), 6);
         check(50, None, None, 6);
         check(101, None, Some(150), 6);
+    }
+
+    const NOW: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+
+    fn version(origin: u64, hlc: u64) -> Version {
+        Version { hlc: Hlc(hlc), origin: OriginId(origin) }
+    }
+
+    fn base(origin: u64, hlc: u64) -> Option<Base<'static>> {
+        Some(Base { version: version(origin, hlc), deadline: None, value: BaseValue::Integer(5) })
+    }
+
+    fn part(origin: u64, since: u64, hlc: u64, total: i128) -> Part {
+        Part { origin: OriginId(origin), hlc: Hlc(hlc), since: Hlc(since), total }
+    }
+
+    /// What is folded of the entries of one era, up to a number of the ledger.
+    fn fold(replica: &Replica, origin: u64, number: u32, total: i128) -> Fold {
+        let era = replica.origins.retired().folds(OriginId(origin)).expect("it is in the ledger").era;
+        Fold { era, number, total, oldest: version(origin, 3), newest: version(origin, 4) }
+    }
+
+    /// A node whose ledger has 21 and 22 in one era, and 23 in the next.
+    fn with_ledger() -> Replica {
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, NOW.mono);
+        for (origin, parted) in [(21, 7), (22, 7), (23, 8)] {
+            assert!(replica.retire(Entry { origin: OriginId(origin), last: Hlc(9), parted, after: Hlc::ZERO }));
+        }
+        replica.swept_len = 2;
+        replica
+    }
+
+    fn known(claims: &[(u64, u64)]) -> Known {
+        let mut known = Known::default();
+        known.claims.raise_all(claims.iter().map(|(origin, hlc)| (OriginId(*origin), Hlc(*hlc))));
+        known
+    }
+
+    /// Has `meet` happen to a node that holds `mine`; what stands then.
+    fn after(
+        replica: &mut Replica,
+        mine: &Counter<'_>,
+        theirs: &Counter<'_>,
+        meet: impl FnOnce(&mut Replica, &Record<'_>),
+    ) -> (Option<Version>, Vec<Fold>, Vec<Part>) {
+        replica.replace_counter(b"c", mine);
+        let mut text = Vec::new();
+        meet(replica, &theirs.record(b"c", &mut text).expect("there is something in it"));
+        let stands = replica.store.get(b"c").as_ref().map(Counter::of).unwrap_or_default();
+        (stands.base.map(|base| base.version), stands.folds.clone(), stands.parts.clone())
+    }
+
+    #[test]
+    fn what_a_cluster_has_reset_and_forgotten_goes() {
+        let forgo = |mine: &Counter<'_>, theirs: &Counter<'_>, claims: &[(u64, u64)]| {
+            let claims = known(claims);
+            after(&mut with_ledger(), mine, theirs, |replica, record| replica.forgo_reset(record, &claims))
+        };
+        let replica = with_ledger();
+        let folds = |folds: &[Fold]| Counter { folds: folds.to_vec(), ..Counter::default() };
+        let (five, six, seven) = (part(5, 50, 60, 1), part(6, 50, 60, 1), part(7, 50, 60, 1));
+        // A part that is known, and neither there nor in what is folded there.
+        assert_eq!(forgo(&parts(&[five]), &parts(&[six]), &[(5, 60)]).2, []);
+        assert_eq!(forgo(&parts(&[five]), &parts(&[six]), &[(5, 59)]).2, [five]);
+        assert_eq!(forgo(&parts(&[five]), &parts(&[five]), &[(5, 60)]).2, [five]);
+        let retired = part(22, 3, 4, 1);
+        assert_eq!(forgo(&parts(&[retired]), &folds(&[fold(&replica, 21, 2, 1)]), &[(22, 9)]).2, [retired]);
+        assert_eq!(forgo(&parts(&[retired]), &folds(&[fold(&replica, 21, 1, 1)]), &[(22, 9)]).2, []);
+        // What is folded, and known, and there neither folded nor as it was.
+        let (first, next) = (fold(&replica, 21, 2, 1), fold(&replica, 23, 3, 1));
+        assert_eq!(forgo(&folds(&[first]), &parts(&[six]), &[]).1, []);
+        assert_eq!(forgo(&folds(&[first]), &folds(&[next]), &[]).1, []);
+        assert_eq!(forgo(&folds(&[first]), &folds(&[fold(&replica, 21, 1, 1)]), &[]).1, [first]);
+        assert_eq!(forgo(&folds(&[first]), &parts(&[retired]), &[]).1, [first]);
+        assert_eq!(forgo(&folds(&[next]), &parts(&[six]), &[]).1, [next]);
+        // Of several, that one alone.
+        let mine = Counter { folds: vec![first], parts: vec![five, six], ..Counter::default() };
+        assert_eq!(forgo(&mine, &folds(&[first]), &[(5, 60)]), (None, vec![first], vec![six]));
+        let mine = Counter { folds: vec![first], parts: vec![five], ..Counter::default() };
+        assert_eq!(forgo(&mine, &folds(&[first]), &[(5, 60)]), (None, vec![first], vec![]));
+        let mut both = vec![first, next];
+        both.sort_unstable();
+        let mine = Counter { folds: both.clone(), parts: vec![five, six, seven], ..Counter::default() };
+        assert_eq!(forgo(&mine, &folds(&[first]), &[(5, 60)]), (None, both, vec![six, seven]));
+        // A base that is known, and older than theirs or gone.
+        let based = |origin, hlc, parts: &[Part]| Counter { base: base(origin, hlc), ..self::parts(parts) };
+        assert_eq!(forgo(&based(5, 40, &[six]), &parts(&[six]), &[(5, 40)]).0, None);
+        assert_eq!(forgo(&based(5, 40, &[six]), &parts(&[six]), &[(5, 39)]).0, Some(version(5, 40)));
+        assert_eq!(forgo(&based(5, 40, &[six]), &based(5, 40, &[]), &[(5, 40)]).0, Some(version(5, 40)));
+        assert_eq!(forgo(&based(5, 40, &[six]), &based(5, 39, &[]), &[(5, 40)]).0, None);
+    }
+
+    #[test]
+    fn who_comes_back_keeps_what_only_it_knows() {
+        let meet = |mine: &Counter<'_>, theirs: &Counter<'_>, claims: &[(u64, u64)]| {
+            let mut replica = with_ledger();
+            replica.exposure = Exposure::Returning(Return::Unswept);
+            let claims = known(claims);
+            after(&mut replica, mine, theirs, |replica, record| {
+                assert!(replica.meet_counter(NOW, record, &claims).is_ok());
+            })
+        };
+        let own = |stands: &[Part]| stands.iter().find(|part| part.origin == OriginId(1)).map(|part| part.total);
+        let six = part(6, 50, 60, 1);
+        // Of a part that they have the beginning of, the rest; of one that began otherwise, all unless they knew it.
+        let (mine, earlier, other) = (part(5, 50, 60, 9), part(5, 50, 55, 4), part(5, 45, 55, 4));
+        assert_eq!(own(&meet(&parts(&[mine]), &parts(&[earlier]), &[(5, 55)]).2), Some(5));
+        assert_eq!(own(&meet(&parts(&[mine]), &parts(&[other]), &[(5, 55)]).2), None);
+        assert_eq!(own(&meet(&parts(&[mine]), &parts(&[other]), &[(5, 49)]).2), Some(9));
+        assert_eq!(own(&meet(&parts(&[mine]), &parts(&[mine]), &[]).2), None);
+        // A base that they do not know stays, if it is the newest; one that they knew, and have no more, is reset.
+        let based = |hlc, parts: &[Part]| Counter { base: base(5, hlc), ..self::parts(parts) };
+        assert_eq!(meet(&based(40, &[]), &parts(&[six]), &[(5, 40)]).0, None);
+        assert_eq!(meet(&based(40, &[]), &parts(&[six]), &[(5, 39)]).0, Some(version(5, 40)));
+        assert_eq!(meet(&based(40, &[]), &based(30, &[six]), &[(5, 30)]).0, Some(version(5, 40)));
+    }
+
+    #[test]
+    fn of_a_counter_that_is_gone_elsewhere_what_was_known_there_goes() {
+        let mut replica = with_ledger();
+        let (first, next) = (fold(&replica, 21, 2, 1), fold(&replica, 23, 3, 1));
+        let mut folds = vec![first, next];
+        folds.sort_unstable();
+        let (five, six) = (part(5, 50, 60, 1), part(6, 50, 60, 1));
+        let mine = Counter { base: base(8, 1), folds, parts: vec![five, six] };
+        let strip = |replica: &mut Replica, _: &Record<'_>| replica.strip_counter(b"c", &known(&[(5, 60), (8, 1)]));
+        assert_eq!(after(&mut replica, &mine, &parts(&[six]), strip), (None, vec![next], vec![six]));
+    }
+
+    fn parts(parts: &[Part]) -> Counter<'static> {
+        Counter { parts: parts.to_vec(), ..Counter::default() }
     }
 }

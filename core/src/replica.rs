@@ -500,3 +500,185 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::{Fold, Part};
+    use crate::origins::Swept;
+    use crate::record::next_frame;
+    use crate::retired::Entry;
+    use crate::store::SLOTS;
+    use crate::wire::peer::{Frame, emit_sweep_held, parse};
+
+    const NOW: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+
+    fn replica() -> Replica {
+        Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, NOW.mono)
+    }
+
+    fn version(origin: u64, hlc: u64) -> Version {
+        Version { hlc: Hlc(hlc), origin: OriginId(origin) }
+    }
+
+    fn entry(origin: u64, last: u64, parted: u32, after: u64) -> Entry {
+        Entry { origin: OriginId(origin), last: Hlc(last), parted, after: Hlc(after) }
+    }
+
+    fn text(version: Version) -> Record<'static> {
+        Record { key: b"k", value: Some(b"v"), is_counter: false, deadline: None, version }
+    }
+
+    fn part(origin: u64, hlc: u64) -> Part {
+        Part { origin: OriginId(origin), hlc: Hlc(hlc), since: Hlc(hlc), total: 1 }
+    }
+
+    /// Has the node sent `record` by a sweep that claims nothing.
+    fn sweep(replica: &mut Replica, record: &Record<'_>, reconciles: bool) {
+        assert!(replica.swept(NOW, record, (&Known::default(), reconciles)).is_ok());
+    }
+
+    fn parts(replica: &Replica) -> Vec<u64> {
+        let stands = replica.store.get(b"k").as_ref().map(Counter::of).unwrap_or_default();
+        stands.parts.iter().map(|part| part.origin.0).collect()
+    }
+
+    fn counter(parts: &[Part]) -> Counter<'static> {
+        Counter { parts: parts.to_vec(), ..Counter::default() }
+    }
+
+    /// Takes `record` of the stream of `stamp`.
+    fn stream(replica: &mut Replica, stamp: Version, prev: u64, record: Record<'_>) -> Streamed {
+        let framed = Framed { stamp, prev: Some(Hlc(prev)), seen: Hlc::ZERO, record };
+        let mut bytes = Vec::new();
+        encode(&framed, &mut bytes);
+        replica.stream(NOW.mono, &framed, Hlc(prev), &bytes).expect("there is room")
+    }
+
+    #[test]
+    fn what_is_covered_is_taken_neither_from_a_stream_nor_from_a_sweep() {
+        let mut replica = replica();
+        replica.origins.claim(OriginId(9), Hlc(50), NOW.mono);
+        assert_eq!(stream(&mut replica, version(9, 50), 0, text(version(9, 50))), Streamed::Covered);
+        sweep(&mut replica, &text(version(9, 50)), false);
+        assert!(replica.store.get(b"k").is_none());
+        assert_eq!(stream(&mut replica, version(9, 51), 50, text(version(9, 51))), Streamed::Taken);
+    }
+
+    #[test]
+    fn what_is_announced_again_is_taken_if_it_is_news() {
+        let mut replica = replica();
+        assert_eq!(stream(&mut replica, version(9, 50), 0, text(version(8, 40))), Streamed::Taken);
+        assert_eq!(replica.store.get(b"k").map(|record| record.version), Some(version(8, 40)));
+    }
+
+    #[test]
+    fn a_stream_goes_on_beside_a_sweep() {
+        let mut replica = replica();
+        assert!(replica.begin_sweep(NOW.mono, &Swept::default()).is_ok());
+        assert_eq!(stream(&mut replica, version(9, 50), 0, text(version(9, 50))), Streamed::Taken);
+        assert_eq!(stream(&mut replica, version(9, 60), 50, text(version(9, 60))), Streamed::Taken);
+        assert_eq!((replica.known(OriginId(9)), replica.origins.frontier(OriginId(9))), (Hlc(60), Hlc::ZERO));
+    }
+
+    #[test]
+    fn a_sweep_lets_go_of_parts_that_are_not_there_only_if_it_reconciles() {
+        for (reconciles, stands) in [(false, vec![5, 6]), (true, vec![6])] {
+            let mut replica = replica();
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            let (five, six) = (counter(&[part(5, 50)]), counter(&[part(6, 60)]));
+            assert!(replica.take(NOW.mono, &five.record(b"k", &mut one).unwrap(), None).is_ok());
+            let mut claims = Known::default();
+            claims.claims.raise(OriginId(5), Hlc(50));
+            let record = six.record(b"k", &mut other).unwrap();
+            assert!(replica.swept(NOW, &record, (&claims, reconciles)).is_ok());
+            assert_eq!(parts(&replica), stands);
+        }
+    }
+
+    #[test]
+    fn who_comes_back_meets_a_counter_where_it_holds_a_text() {
+        let mut replica = replica();
+        replica.exposure = Exposure::Returning(Return::Unswept);
+        assert!(replica.take(NOW.mono, &text(version(5, 50)), None).is_ok());
+        let mut cell = Vec::new();
+        let theirs = counter(&[part(6, 60)]);
+        let mut claims = Known::default();
+        claims.claims.raise(OriginId(5), Hlc(50));
+        let record = theirs.record(b"k", &mut cell).unwrap();
+        assert!(replica.swept(NOW, &record, (&claims, true)).is_ok());
+        let stands = replica.store.get(b"k").expect("a counter");
+        assert_eq!(Counter::of(&stands).base, None, "they knew the text, and have reset it");
+    }
+
+    #[test]
+    fn of_what_is_folded_the_parts_go_but_for_this_runs_own() {
+        let mut replica = replica();
+        let ledger = Retired::default().extended(0, &[entry(1, 9, 7, 0), entry(5, 9, 7, 0)]);
+        let era = ledger.folds(OriginId(5)).expect("it is folded").era;
+        let fold = Fold { era, number: 2, total: 2, oldest: version(1, 3), newest: version(5, 4) };
+        let theirs = Counter { folds: vec![fold], ..Counter::default() };
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let mine = counter(&[part(1, 3), part(5, 4), part(6, 4)]);
+        let theirs = theirs.record(b"k", &mut other).unwrap();
+        assert!(replica.take(NOW.mono, &mine.record(b"k", &mut one).unwrap(), None).is_ok());
+        // Nobody has told of it yet.
+        assert!(replica.take(NOW.mono, &theirs, None).is_ok());
+        assert_eq!((parts(&replica), replica.strays.is_some()), (vec![1, 5, 6], false));
+        replica.foretold = Some(ledger);
+        assert!(replica.take(NOW.mono, &theirs, None).is_ok());
+        assert_eq!((parts(&replica), replica.strays.is_some()), (vec![1, 6], true));
+    }
+
+    #[test]
+    fn what_is_stable_of_ended_runs_and_was_begun_late_enough_is_folded() {
+        let check = |stable: u32, after: u64, hlc: u64, since: u64, folded: usize| {
+            let mut replica = replica();
+            assert!(replica.retire(entry(5, 9, 7, after)) && replica.retire(entry(6, 9, 7, after)));
+            let mut text = Vec::new();
+            let part = Part { origin: OriginId(6), hlc: Hlc(hlc), since: Hlc(since), total: 1 };
+            assert!(replica.store.merge(&counter(&[part]).record(b"k", &mut text).unwrap()).is_ok());
+            let stable = Known { retired: stable, ..Known::default() };
+            let count: usize = (0..SLOTS).map(|slot| replica.fold(slot, &stable, 7).folded).sum();
+            assert_eq!(count, folded, "{stable:?}, after {after}, {hlc} since {since}");
+        };
+        check(2, 2, 9, 3, 1);
+        check(1, 2, 9, 3, 0);
+        check(2, 3, 9, 3, 0);
+        check(2, 2, 10, 3, 0);
+    }
+
+    #[test]
+    fn what_a_sender_has_let_go_of_is_counted() {
+        let mut replica = replica();
+        let mut cell = Vec::new();
+        let mine = counter(&[part(5, 50)]);
+        assert!(replica.take(NOW.mono, &mine.record(b"k", &mut cell).unwrap(), None).is_ok());
+        let mut claims = Known::default();
+        claims.claims.raise(OriginId(5), Hlc(50));
+        let mut held = Vec::new();
+        emit_sweep_held(1, (0, SLOTS), &[], &mut held);
+        let body = next_frame(&held, 1 << 10).expect("a frame").expect("all of it");
+        let Some(Frame::SweepHeld { names, .. }) = parse(body) else { panic!("what a sender holds") };
+        let count: usize = (0..SLOTS).map(|slot| replica.reconcile(slot, &claims, &names)).sum();
+        assert_eq!((count, parts(&replica)), (1, vec![]));
+    }
+
+    #[test]
+    fn what_is_observed_is_older_than_what_is_written_next() {
+        let mut replica = replica();
+        let ahead = version(9, Hlc::at(NOW.wall.plus_ms(5)).0);
+        replica.observe(ahead);
+        assert!(replica.stamp(NOW) > ahead);
+    }
+
+    #[test]
+    fn an_announcement_goes_into_this_runs_stream() {
+        let mut replica = replica();
+        replica.keep_tail();
+        assert!(replica.take(NOW.mono, &text(version(9, 50)), None).is_ok());
+        replica.announce(NOW, b"k");
+        let head = replica.tail.head(replica.tail.start());
+        assert_eq!((head.stamp.origin, head.stamp.hlc), (OriginId(1), replica.own_last()));
+    }
+}
