@@ -193,6 +193,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::counter::{Base, BaseValue};
+    use crate::record::{decode, next_frame};
     use crate::replica::{Exposure, Return};
     use crate::retired::Entry;
     use crate::store::{SLOTS, key_name};
@@ -241,13 +242,14 @@ mod tests {
     }
 
     const NOW: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+    const FIVE: BaseValue<'_> = BaseValue::Integer(5);
 
     fn version(origin: u64, hlc: u64) -> Version {
         Version { hlc: Hlc(hlc), origin: OriginId(origin) }
     }
 
     fn base(origin: u64, hlc: u64) -> Option<Base<'static>> {
-        Some(Base { version: version(origin, hlc), deadline: None, value: BaseValue::Integer(5) })
+        Some(Base { version: version(origin, hlc), deadline: None, value: FIVE })
     }
 
     fn part(origin: u64, since: u64, hlc: u64, total: i128) -> Part {
@@ -298,7 +300,7 @@ mod tests {
         };
         let replica = with_ledger();
         let folds = |folds: &[Fold]| Counter { folds: folds.to_vec(), ..Counter::default() };
-        let (five, six, seven) = (part(5, 50, 60, 1), part(6, 50, 60, 1), part(7, 50, 60, 1));
+        let [five, six, seven, eight] = [5, 6, 7, 8].map(|origin| part(origin, 50, 60, 1));
         // A part that is known, and neither there nor in what is folded there.
         assert_eq!(forgo(&parts(&[five]), &parts(&[six]), &[(5, 60)]).2, []);
         assert_eq!(forgo(&parts(&[five]), &parts(&[six]), &[(5, 59)]).2, [five]);
@@ -320,8 +322,8 @@ mod tests {
         assert_eq!(forgo(&mine, &folds(&[first]), &[(5, 60)]), (None, vec![first], vec![]));
         let mut both = vec![first, next];
         both.sort_unstable();
-        let mine = Counter { folds: both.clone(), parts: vec![five, six, seven], ..Counter::default() };
-        assert_eq!(forgo(&mine, &folds(&[first]), &[(5, 60)]), (None, both, vec![six, seven]));
+        let mine = Counter { folds: both.clone(), parts: vec![five, six, seven, eight], ..Counter::default() };
+        assert_eq!(forgo(&mine, &folds(&[first]), &[(5, 60)]), (None, both, vec![six, seven, eight]));
         // A base that is known, and older than theirs or gone.
         let based = |origin, hlc, parts: &[Part]| Counter { base: base(origin, hlc), ..self::parts(parts) };
         assert_eq!(forgo(&based(5, 40, &[six]), &parts(&[six]), &[(5, 40)]).0, None);
@@ -353,6 +355,31 @@ mod tests {
         assert_eq!(meet(&based(40, &[]), &parts(&[six]), &[(5, 40)]).0, None);
         assert_eq!(meet(&based(40, &[]), &parts(&[six]), &[(5, 39)]).0, Some(version(5, 40)));
         assert_eq!(meet(&based(40, &[]), &based(30, &[six]), &[(5, 30)]).0, Some(version(5, 40)));
+    }
+
+    #[test]
+    fn what_is_added_tells_what_it_counts_on() {
+        let mut replica = with_ledger();
+        replica.keep_tail();
+        assert_eq!(replica.set(NOW, b"c", b"5", None), Ok(()));
+        let at = replica.tail.end();
+        assert_eq!(replica.add(NOW, b"c", 1), Ok(6));
+        let mut out = Vec::new();
+        replica.tail.copy_out(at, replica.tail.head(at).bytes, &mut out);
+        let body = next_frame(&out, 1 << 10).expect("a frame").expect("all of it");
+        let record = decode(body).expect("a record").record;
+        assert_eq!(Counter::of(&record).count_at(NOW.wall), Count::Number(6));
+    }
+
+    #[test]
+    fn what_was_hidden_of_a_counter_is_written_anew() {
+        let mut replica = with_ledger();
+        replica.reissued = Some(OriginId(9));
+        let mine = Counter { base: base(9, 40), parts: vec![part(6, 50, 60, 1)], ..Counter::default() };
+        replica.replace_counter(b"c", &mine);
+        replica.reissue_counter(NOW, b"c");
+        let stands = replica.store.get(b"c").expect("a counter");
+        assert_eq!(Counter::of(&stands).base.map(|base| (base.version.origin, base.value)), Some((OriginId(1), FIVE)));
     }
 
     #[test]

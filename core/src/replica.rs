@@ -562,7 +562,26 @@ mod tests {
         assert_eq!(stream(&mut replica, version(9, 50), 0, text(version(9, 50))), Streamed::Covered);
         sweep(&mut replica, &text(version(9, 50)), false);
         assert!(replica.store.get(b"k").is_none());
+        // Nor if it is announced again.
+        assert_eq!(stream(&mut replica, version(8, 10), 0, text(version(9, 50))), Streamed::Taken);
+        assert!(replica.store.get(b"k").is_none());
+        assert_eq!(stream(&mut replica, version(9, 61), 60, text(version(9, 61))), Streamed::Gap);
         assert_eq!(stream(&mut replica, version(9, 51), 50, text(version(9, 51))), Streamed::Taken);
+    }
+
+    #[test]
+    fn of_a_counter_any_part_may_be_news() {
+        let mut replica = replica();
+        assert_eq!(replica.add(NOW, b"k", 1), Ok(1));
+        let mut cell = Vec::new();
+        let theirs = counter(&[part(1, replica.own_last().0), part(6, 60)]);
+        sweep(&mut replica, &theirs.record(b"k", &mut cell).unwrap(), false);
+        assert_eq!(parts(&replica), [1, 6]);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_may_come_right() {
+        assert!(!Refused::ClockAhead { ms: 1 }.is_for_good() && Refused::Fenced.is_for_good());
     }
 
     #[test]
@@ -606,7 +625,7 @@ mod tests {
         let mut claims = Known::default();
         claims.claims.raise(OriginId(5), Hlc(50));
         let record = theirs.record(b"k", &mut cell).unwrap();
-        assert!(replica.swept(NOW, &record, (&claims, true)).is_ok());
+        assert!(replica.swept(NOW, &record, (&claims, false)).is_ok());
         let stands = replica.store.get(b"k").expect("a counter");
         assert_eq!(Counter::of(&stands).base, None, "they knew the text, and have reset it");
     }

@@ -596,6 +596,7 @@ mod tests {
         let intake = with(SweepIn::Running(sweep()));
         assert!(intake.claims_swept(ConnId(2)).is_none() && !intake.is_swept_by(ConnId(2)));
         assert_eq!(intake.claims_swept(ConnId(1)).map(|(_, reconciles)| reconciles), Some(false));
+        assert!(intake.is_swept_by(ConnId(1)) && with(SweepIn::Asked(sweep())).is_swept_by(ConnId(1)));
         let intake = with(SweepIn::Running(Sweep { reconciles: 3, ..sweep() }));
         assert_eq!(intake.claims_swept(ConnId(1)).map(|(_, reconciles)| reconciles), Some(true));
         assert!(with(SweepIn::Asked(sweep())).claims_swept(ConnId(1)).is_none());
@@ -839,6 +840,8 @@ mod tests {
         let choose = |one: &[(u64, u64)], other: &[(u64, u64)], gaps: [bool; 2]| {
             let mut replica = replica();
             replica.origins.claim(OriginId(50), Hlc(30), NOW);
+            replica.origins.claim(OriginId(70), Hlc(5), NOW);
+            replica.origins.claim(OriginId(71), Hlc(5), NOW);
             let (mut one, mut other) = (link(2, one), link(3, other));
             (pull_of(&mut one).gap, pull_of(&mut other).gap) = (gaps[0], gaps[1]);
             choose_sender(&links(vec![one, other]), &replica).map(|conn| conn.0)
@@ -850,6 +853,7 @@ mod tests {
         assert_eq!(choose(&[(50, 50)], &[(50, 50)], [false, true]), Some(3));
         assert_eq!(choose(&[(50, 50), (60, 5)], &[(50, 50), (61, 5), (62, 5)], [true, true]), Some(3));
         // What this node covers says nothing for a peer.
+        assert_eq!(choose(&[(50, 40)], &[(50, 30), (70, 5), (71, 5)], [true, true]), Some(2));
         assert_eq!(choose(&[(50, 40)], &[(50, 20), (51, 0)], [true, true]), Some(2));
     }
 
@@ -886,6 +890,26 @@ mod tests {
             let mut links = links(vec![link(2, &[(50, 1)])]);
             intake.ask_sweep(ConnId(2), &mut links, &replica(), NOW);
             assert_eq!(stage(&intake), ("asked", place));
+        }
+    }
+
+    #[test]
+    fn who_asks_for_a_sweep_says_whether_it_holds_anything() {
+        let mut replica = replica();
+        for stored in [false, true] {
+            let mut links = links(vec![link(2, &[(50, 1)])]);
+            Intake::default().ask_sweep(ConnId(2), &mut links, &replica, NOW);
+            let staged = &mut links.get_mut(&ConnId(2)).expect("a link").staged;
+            read(
+                |out| staged.drain_to(usize::MAX, out),
+                |frame| {
+                    let Frame::SweepAsk(ask) = frame else { panic!("a question") };
+                    assert_eq!(ask.stored, stored);
+                },
+            );
+            let version = Version { hlc: Hlc(40), origin: OriginId(9) };
+            let record = Record { key: b"k", value: Some(b"v"), is_counter: false, deadline: None, version };
+            assert!(replica.take(NOW, &record, None).is_ok());
         }
     }
 
