@@ -289,7 +289,7 @@ mod tests {
         let mut text = Vec::new();
         meet(replica, &theirs.record(b"c", &mut text).expect("there is something in it"));
         let stands = replica.store.get(b"c").as_ref().map(Counter::of).unwrap_or_default();
-        (stands.base.map(|base| base.version), stands.folds.clone(), stands.parts.clone())
+        (stands.base.map(|base| base.version), stands.folds.clone(), stands.parts)
     }
 
     #[test]
