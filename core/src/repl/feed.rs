@@ -698,6 +698,22 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_named_of_whole_slots_only() {
+        let mut replica = replica(1 << 12);
+        let keys = (0_u32..).map(|n| format!("k{n}")).filter(|key| crate::store::slot_of(key.as_bytes()) == 5);
+        (1..).zip(keys.take(3)).for_each(|(n, key)| take(&mut replica, &key, (9, n - 1, n), 70 << 10));
+        replica.reaped.claims.raise(OriginId(8), Hlc(5));
+        let mut feed = Feed::new();
+        sweep(&mut feed, &replica, true, (Mark::default(), &[]), None);
+        let mut staged = Staged::default();
+        let held = (0..3).map(|_| {
+            feed.step_sweep(&replica, &mut staged);
+            drain(&mut staged).into_iter().find(|frame| frame.starts_with("held"))
+        });
+        assert_eq!(held.collect::<Vec<_>>(), [Some("held 0..5: 0".to_owned()), None, None]);
+    }
+
+    #[test]
     fn what_was_collected_has_a_name() {
         let mut replica = replica(1 << 12);
         let name = |replica: &Replica, known: &[(u64, u64)]| {
