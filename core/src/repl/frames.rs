@@ -484,7 +484,6 @@ impl Replication {
         self.writers.learn(std::iter::once((status.origin, peer.name.as_str())), |origin| cx.replica.uses(origin));
         self.members.writes_as(peer.run, status.origin);
         self.check_over(conn, cx)?;
-        self.check_seat(now, conn, cx)?;
         let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return Err(Stop::Closed) };
         let own = cx.replica.own();
         // Who was forgotten to make room may still be linked.

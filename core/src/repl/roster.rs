@@ -30,10 +30,6 @@
 //! (`sim/regressions/restarted-beside-one-that-was-forgotten-and-took-up-with-it-first`; the decision's stamp and the
 //! run's own clock tell which was first, so while clocks differ by more than lies between the two, scrub is the net.)
 //!
-//! A greeting tells of a moment that may be long gone: who was not established then may be by now, without knowing what
-//! was decided since. So who has lost its seat gets another only once it has answered and stated where it stands, on a
-//! link that began after that was known here.
-//!
 //! A seat is a name's, and so a cluster may have a seat for a member whose newest run was established by strangers. But
 //! rosters of one cluster have seats in common, given by one and the same change. Of two that have none, whichever has
 //! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side;
@@ -67,7 +63,7 @@ pub(crate) struct Seat {
 }
 
 /// Whose seat the seal is: no member's name is empty.
-pub(super) const NOBODY: &str = "";
+const NOBODY: &str = "";
 
 /// The newest decision of a roster by which somebody comes back, and whether it was about somebody: that counts for
 /// more than a seal, as it does between two members who forgot each other.

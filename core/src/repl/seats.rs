@@ -4,7 +4,7 @@ use crate::boundary::{Close, ConnId};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::frames::Stop;
 use crate::repl::link::{Link, Peer, Role};
-use crate::repl::roster::{NO_RUN, NOBODY, Roster, Seat, newest_lost};
+use crate::repl::roster::{NO_RUN, Roster, Seat, newest_lost};
 use crate::repl::{Context, IDLE_MS_MAX, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
@@ -31,16 +31,13 @@ impl Replication {
     }
 
     /// Gives a seat to this node and to all whom it is linked with, as far as they have none; and seals the roster when
-    /// there is something to collect or to fold. Who has lost its seat gets another once it has stated that it is not
-    /// established: its greeting may be from before it was.
+    /// there is something to collect or to fold.
     pub(super) fn seat_all(&mut self, now: Now, cx: &mut Context<'_>) {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
             return;
         }
         let own = std::iter::once(cx.config.name.as_str());
-        let may_sit = |peer: &&Peer| peer.stated || !self.roster.has_lost(&peer.name);
-        let linked = self.links.values().filter_map(|link| link.peer.as_ref()).filter(may_sit);
-        let linked = linked.map(|peer| peer.name.as_str());
+        let linked = self.links.values().filter_map(Link::name);
         let missing: Vec<String> = own.chain(linked).filter(|name| !self.roster.has(name)).map(str::to_owned).collect();
         for name in missing {
             // Who has not heard of its new seat takes it for one that does not know what was decided meanwhile.
@@ -84,7 +81,6 @@ impl Replication {
         tracing::warn!(member = name, %run, "forgotten: deletes no longer wait for it");
         self.unseat(now, name, run, cx.replica);
         self.members.forget(name);
-        self.close_unseated(now, cx);
         self.soon(now.mono);
         Ok(())
     }
@@ -156,7 +152,7 @@ impl Replication {
         if let Some(peer) = self.links.get_mut(&conn).and_then(|link| link.peer.as_mut()) {
             peer.took_roster = true;
         }
-        let (mut news, mut unseats) = (false, false);
+        let mut news = false;
         let mut taken_for_member = None;
         for seat in view.iter() {
             cx.replica.observe(seat.version);
@@ -165,7 +161,6 @@ impl Replication {
                 continue;
             }
             news = true;
-            unseats |= seat.gone.is_some() && seat.name != NOBODY;
             taken_for_member = taken_for_member.max(lost);
             if let Some(run) = seat.gone
                 && self.members.run_of(seat.name) == Some(run)
@@ -190,42 +185,16 @@ impl Replication {
             return Err(Stop::Closed);
         }
         self.look_for_home(now, cx);
-        if unseats {
-            self.close_unseated(now, cx);
-        }
-        if self.links.contains_key(&conn) { Ok(()) } else { Err(Stop::Closed) }
-    }
-
-    /// Ends the links with members that have lost their seats and, where seats are given, those that were dialed and
-    /// lead to who knows whom: what is on its way on them may be from before, and say that somebody is not established
-    /// who is by now. Whoever it is states anew.
-    /// (`sim/regressions/given-a-seat-again-by-a-greeting-from-before-it-was-established`)
-    fn close_unseated(&mut self, now: Now, cx: &mut Context<'_>) {
-        let gives_seats = cx.replica.exposure == Exposure::Exposed;
-        let is_unseated = |link: &&Link| match (&link.peer, &link.role) {
-            (Some(peer), _) => self.roster.has_lost(&peer.name),
-            (None, Role::Pull(_)) => gives_seats,
-            (None, Role::Feed(_)) => false,
+        let is_forgotten = |peer: &Peer| {
+            let Peer { name, run, established, .. } = peer;
+            self.roster.has_lost(name) && self.roster.forgotten(own, name, *run, *established).is_some()
         };
-        let conns: Vec<ConnId> = self.links.values().filter(is_unseated).map(|link| link.conn).collect();
-        for conn in conns {
-            self.close(now, conn, Close::Replaced, cx);
+        let forgotten = |link: &&Link| link.peer.as_ref().is_some_and(is_forgotten);
+        let conns: Vec<ConnId> = self.links.values().filter(forgotten).map(|link| link.conn).collect();
+        for gone in &conns {
+            self.close(now, *gone, Close::Replaced, cx);
         }
-    }
-
-    /// A peer has stated whether it is established. If it has no seat any more, it comes back if it is, by those who do
-    /// not know that; else it gets another before anything is served to it.
-    pub(super) fn check_seat(&mut self, now: Now, conn: ConnId, cx: &mut Context<'_>) -> Result<(), Stop> {
-        let Some(peer) = self.links.get(&conn).and_then(|link| link.peer.as_ref()) else { return Err(Stop::Closed) };
-        let Peer { name, run, established, .. } = peer;
-        if !self.roster.has_lost(name) {
-            return Ok(());
-        }
-        if let Some(version) = self.roster.forgotten(&cx.config.name, name, *run, *established) {
-            return self.turn_away(conn, version, cx);
-        }
-        self.seat_all(now, cx);
-        Ok(())
+        if conns.contains(&conn) { Err(Stop::Closed) } else { Ok(()) }
     }
 
     /// Looks whether what members stated is covered by now.
