@@ -2,6 +2,8 @@
 //!
 //! Control is small `Copy` values; data is bytes, borrowed in and appended to buffers that the caller owns.
 
+use crate::disk::{DiskError, Lane};
+
 /// A connection, named by the driver. A small dense number, used again only after the connection has gone: the
 /// driver said [`Event::Closed`], or it carried out [`Action::Close`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +37,21 @@ pub enum Event {
     Closed {
         /// Which one.
         conn: ConnId,
+    },
+    /// So many more operations of a lane of the disk were carried out, in their order.
+    DiskDone {
+        /// Of which.
+        lane: Lane,
+        /// How many, since the last time that this was said.
+        ops: u32,
+    },
+    /// The next operation of a lane, behind those that are done, could not be carried out, nor was any behind it; what
+    /// was asked for before [`DiskOp::Resume`](crate::DiskOp::Resume) is dropped.
+    DiskFailed {
+        /// Of which.
+        lane: Lane,
+        /// Why.
+        error: DiskError,
     },
     /// [`Node::deadline`](crate::Node::deadline) has passed.
     Tick,
