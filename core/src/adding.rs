@@ -22,9 +22,7 @@ pub(crate) enum NotAdded {
 impl Replica {
     /// Adds `amount` to the integer of `key`, an absent one being 0; the sum as this node knows it.
     pub(crate) fn add(&mut self, now: Now, key: &[u8], amount: i64) -> Result<i64, NotAdded> {
-        if let Some(refused) = self.refused {
-            return Err(NotAdded::Refused(refused));
-        }
+        self.may_write().map_err(NotAdded::Refused)?;
         let counter = self.store.get(key).as_ref().map(Counter::of).unwrap_or_default();
         let count = match counter.count_at(now.wall) {
             Count::Absent => 0,
@@ -172,6 +170,7 @@ impl Replica {
             let merged = self.store.merge(&rest);
             debug_assert!(merged.is_ok(), "its origins were those of an entry");
         }
+        self.log_replaced(key);
     }
 
     /// Adds `amount` to this run's part of a counter.

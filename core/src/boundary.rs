@@ -98,6 +98,8 @@ pub enum Close {
     Lagged,
     /// The peer's clock is too far ahead to be listened to.
     Clock,
+    /// What its last replies were to say did not get to the disk.
+    Disk,
 }
 
 impl Close {
@@ -118,7 +120,8 @@ impl Close {
             | Self::Silent
             | Self::Replaced
             | Self::Lagged
-            | Self::Clock => b"",
+            | Self::Clock
+            | Self::Disk => b"",
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Command<'a> {
     Ping,
     Stats,
     Peers,
+    /// Begins a snapshot.
+    Save,
     /// Takes this node out of its cluster.
     Leave,
     /// Takes a member off the roster.
@@ -120,10 +122,16 @@ pub(crate) enum Reply<'a> {
     /// The client speaks HTTP; the connection ends.
     Http,
     Refused(Refused),
+    /// The data directory is being read; how much of it has been.
+    Loading {
+        percent: u64,
+    },
     /// Not an amount that can be added.
     BadAmount(Verb),
     NotAdded(NotAdded),
     NotLeft(NotLeft),
+    /// All data is in memory.
+    NoDisk,
     NotForgotten {
         member: &'a str,
         why: NotForgotten,

@@ -1,5 +1,7 @@
 //! What a node is told at its start.
 
+use crate::disk::Fsync;
+
 /// Everything a node depends on besides its input. All durations are in milliseconds, all sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,6 +19,8 @@ pub struct Config {
     pub limits: Limits,
     /// Timers, with defaults that suit production; a simulation shortens them.
     pub timers: Timers,
+    /// What it does with a disk; none: all data is in memory only.
+    pub disk: Option<DiskConfig>,
 }
 
 /// Bounds on what a node keeps and takes.
@@ -54,6 +58,33 @@ impl Default for Limits {
             // The number Redis users know; the rest of the usual 65,536 descriptors is for peers and files.
             clients_max: 10_000,
             collect_slots_max: 1_024,
+        }
+    }
+}
+
+/// How a node uses its disk.
+#[derive(Clone, Debug)]
+pub struct DiskConfig {
+    /// When a write counts as taken.
+    pub fsync: Fsync,
+    /// Length at which a segment of the log is followed by the next. A snapshot begins with a segment, and none is
+    /// begun for less than one of them.
+    pub segment_bytes: u64,
+    /// How much log there may be for a snapshot, in percent of the last one's length.
+    pub snapshot_ratio_percent: u32,
+    /// A node that finds damage at its start is not to start.
+    pub strict: bool,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self {
+            fsync: Fsync::default(),
+            // Some seconds of a busy node's writes.
+            segment_bytes: 64 << 20,
+            // The number Redis users know: a start reads at most about twice what there is.
+            snapshot_ratio_percent: 100,
+            strict: false,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Flow {
     Peers,
     /// `FORGET`, which is about the cluster.
     Forget,
+    /// `SAVE`, which takes a while.
+    Save,
     /// `LEAVE`, which takes a while.
     Leave,
     /// To be answered by who knows the other nodes, at once or later.
@@ -59,6 +61,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, ou
         Command::Peers => return Flow::Peers,
         Command::Forget { .. } => return Flow::Forget,
         Command::Leave => return Flow::Leave,
+        Command::Save => return Flow::Save,
         Command::Why { .. } => return Flow::Why,
         Command::Conflicts { .. } => return Flow::Conflicts,
         Command::Quit => {

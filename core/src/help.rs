@@ -19,6 +19,7 @@ pub(crate) enum Verb {
     Peers,
     Forget,
     Leave,
+    Save,
     Why,
     Conflicts,
     Help,
@@ -39,7 +40,7 @@ pub(crate) struct Manual {
 }
 
 /// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 20] = [
+pub(crate) static MANUAL: [Manual; 21] = [
     Manual {
         verb: Verb::Get,
         name: "GET",
@@ -248,6 +249,16 @@ pub(crate) static MANUAL: [Manual; 20] = [
                  If the others do not hold everything within a minute it stays, takes writes again, and says so.\n\
                  So does one of them at once if all nodes are asked to leave.",
         example: "LEAVE",
+    },
+    Manual {
+        verb: Verb::Save,
+        name: "SAVE",
+        aliases: &[],
+        usage: "SAVE",
+        summary: "Write a snapshot of all data to the disk now",
+        detail: "Answers once it has begun; STATS shows when it is whole. A node does this by itself, too,\n\
+                 whenever its log has outgrown its data. It needs a node with --data-dir.",
+        example: "SAVE",
     },
     Manual {
         verb: Verb::Why,

@@ -33,10 +33,10 @@ mod why;
 mod wire;
 
 pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
-pub use config::{Config, Limits, Timers};
+pub use config::{Config, DiskConfig, Limits, Timers};
 pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};
-pub use disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync, Lane};
+pub use disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync, Lane, LoadFailure, ReadAt};
 pub use gauges::Gauges;
 pub use node::Node;
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};

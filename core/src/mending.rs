@@ -86,6 +86,7 @@ impl Replica {
                 self.take(now.mono, record, None)
             };
             debug_assert!(merged.is_ok(), "what is covered is of an origin that has an account");
+            self.log_replaced(record.key);
         }
         lack
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::command::{Command, Reply};
 use crate::config::Config;
+use crate::disk::{Keeper, Log};
 use crate::execute::{Flow, execute};
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
@@ -32,15 +33,17 @@ const PEER_CONNECTIONS_SPARE: usize = LINKS_MAX;
 /// driver and the order of a turn.
 #[derive(Debug)]
 pub struct Node {
-    config: Config,
-    replica: Replica,
-    repl: Replication,
+    pub(crate) config: Config,
+    pub(crate) replica: Replica,
+    pub(crate) repl: Replication,
     conns: Vec<Option<Conn>>,
     /// Those let in above the limit for clients that have not said what they are, by when they were opened.
     crowded: BTreeSet<(Mono, ConnId)>,
     counters: Counters,
-    waiters: Waiters,
+    pub(crate) waiters: Waiters,
     cluster_tag: u32,
+    /// None without a disk.
+    pub(crate) keeper: Option<Box<Keeper>>,
 }
 
 /// What a connection turned out to be.
@@ -55,7 +58,8 @@ enum Conn {
 }
 
 impl Node {
-    /// A node at its start, with nothing in it.
+    /// A node at its start, with nothing in it. One with a [disk](Config::disk) is loading until what
+    /// [`begin_load`](Self::begin_load) was given is read.
     #[must_use]
     pub fn new(config: Config, now: Now) -> Self {
         let mut rand = Rand::new(config.seed);
@@ -68,6 +72,10 @@ impl Node {
             replica.keep_tail();
         }
         let repl = Replication::new(&config, run, rand, now);
+        let keeper = config.disk.as_ref().map(|disk| {
+            replica.log = Some(Box::new(Log::new(&config, disk, now.mono)));
+            Box::new(Keeper::new(config.seed, disk))
+        });
         Self {
             cluster_tag: cluster_tag(&config.cluster),
             config,
@@ -77,6 +85,7 @@ impl Node {
             crowded: BTreeSet::new(),
             counters: Counters::default(),
             waiters: Waiters::default(),
+            keeper,
         }
     }
 
@@ -92,7 +101,8 @@ impl Node {
         reply: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> usize {
-        let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag } = self;
+        let loading = self.load_progress().map(percent);
+        let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper: disk } = self;
         let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
         if let Conn::Unknown { crowded } = *state {
             let peer = bytes.starts_with(&PREAMBLE);
@@ -100,6 +110,12 @@ impl Node {
                 return 0;
             }
             let cx = &mut Context { config, replica, effects };
+            if peer && loading.is_some() {
+                // It dials again.
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Refused });
+                return bytes.len();
+            }
             if peer && repl.accepted(now, conn, cx) {
                 *state = Conn::Link;
                 counters.clients -= 1;
@@ -119,13 +135,20 @@ impl Node {
                 let mut wrote = session.wrote;
                 let used = session.receive(&config.limits, bytes, reply, &mut |command, out| {
                     counters.commands += 1;
+                    if let Some(percent) = loading
+                        && !matches!(command, Command::Quit | Command::Help { .. })
+                    {
+                        line::emit(&Reply::Loading { percent }, out);
+                        return Flow::Continue;
+                    }
                     let records = replica.own_records();
                     let flow = execute(command, replica, now, out);
                     if replica.own_records() != records {
                         wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
                     }
                     match flow {
-                        Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, out),
+                        Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, disk.as_deref(), out),
+                        Flow::Save => save(disk.as_deref_mut(), out),
                         Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
                         Flow::Forget => {
                             forget(now, command, repl, &mut Context { config, replica, effects }, out);
@@ -181,8 +204,13 @@ impl Node {
                 let Self { config, replica, repl, .. } = self;
                 repl.dial_failed(now, addr, &Context { config, replica, effects });
             }
+            Event::DiskDone { lane, ops } => self.disk_done(now, lane, ops, effects),
+            Event::DiskFailed { lane, error } => self.disk_failed(now, lane, error),
             Event::Tick => {
                 self.close_crowded(now, effects);
+                if self.load_progress().is_some() {
+                    return;
+                }
                 let Self { config, replica, repl, .. } = self;
                 repl.tick(now, &mut Context { config, replica, effects });
                 self.waiters.stir();
@@ -210,8 +238,21 @@ impl Node {
     /// When [`Event::Tick`] is wanted; never hides queued output.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        let deadline = self.repl.deadline();
-        Some(self.waiters.deadline().map_or(deadline, |waiter| waiter.min(deadline)))
+        if self.load_progress().is_some() {
+            return None;
+        }
+        let others = [self.waiters.deadline(), self.disk_deadline()].into_iter().flatten();
+        Some(others.fold(self.repl.deadline(), Mono::min))
+    }
+
+    /// Whether a client is at `conn`.
+    pub(crate) fn is_client(&self, conn: ConnId) -> bool {
+        matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Client(_))))
+    }
+
+    /// Whether something of this run was read that is not on the disk, where replies wait for that.
+    pub(crate) fn take_unsynced_read(&self) -> bool {
+        self.replica.unsynced_read.take()
     }
 
     /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, no
@@ -286,7 +327,7 @@ impl Node {
     }
 
     /// What every entry point ends with: links that were closed are forgotten, and those with news are woken.
-    fn settle(&mut self, effects: &mut Effects) {
+    pub(crate) fn settle(&mut self, effects: &mut Effects) {
         for at in 0..effects.actions.len() {
             if let Action::Close { conn, .. } = effects.actions[at] {
                 self.forget(conn);
@@ -296,6 +337,23 @@ impl Node {
         let Self { config, replica, repl, .. } = self;
         repl.wake_fed(&mut Context { config, replica, effects });
     }
+}
+
+/// Carries out `SAVE`.
+fn save(keeper: Option<&mut Keeper>, out: &mut Vec<u8>) {
+    let reply = match keeper {
+        Some(keeper) => {
+            keeper.saver.is_asked = true;
+            Reply::Ok
+        }
+        None => Reply::NoDisk,
+    };
+    line::emit(&reply, out);
+}
+
+/// How much of the data directory was read, in percent.
+fn percent((done, all): (u64, u64)) -> u64 {
+    (100 * done).checked_div(all).unwrap_or(100)
 }
 
 /// Carries out `FORGET`.

@@ -167,6 +167,35 @@ impl Origins {
         self.accounts.retain(|account| account.held > retired.last_of(account.id) || kept(account));
     }
 
+    /// Claims exactly this.
+    pub(crate) fn restore(&mut self, claims: impl Iterator<Item = (OriginId, Hlc)>) {
+        for account in &mut self.accounts {
+            account.frontier = self.retired.last_of(account.id);
+        }
+        for (id, hlc) in claims {
+            let Some(account) = self.open(id, Mono(0)) else { continue };
+            account.frontier = account.frontier.max(hlc);
+            account.held = account.held.max(hlc);
+        }
+    }
+
+    /// Claims no more than this.
+    pub(crate) fn lower(&mut self, claim: impl Fn(OriginId) -> Option<Hlc>) {
+        for account in &mut self.accounts {
+            let most = claim(account.id).unwrap_or(Hlc::ZERO).max(self.retired.last_of(account.id));
+            account.frontier = account.frontier.min(most);
+        }
+    }
+
+    /// Has this ledger, which covers what it says.
+    pub(crate) fn restore_ledger(&mut self, retired: Retired) {
+        self.retired = retired;
+        for account in &mut self.accounts {
+            account.frontier = account.frontier.max(self.retired.last_of(account.id));
+            account.held = account.held.max(account.frontier);
+        }
+    }
+
     /// Forgets all accounts and the ledger, which is given back.
     pub(crate) fn clear(&mut self) -> Retired {
         std::mem::take(self).retired

@@ -86,8 +86,13 @@ pub enum FrameError {
 
 /// Appends the encoding of `framed` to `out`.
 pub fn encode(framed: &Framed<'_>, out: &mut Vec<u8>) {
-    let Framed { stamp, prev, seen, record } = framed;
     let start = begin_frame(out);
+    put_body(framed, out);
+    end_frame(out, start);
+}
+
+fn put_body(framed: &Framed<'_>, out: &mut Vec<u8>) {
+    let Framed { stamp, prev, seen, record } = framed;
     let mut kind = KIND_RECORD;
     kind |= if record.value.is_none() { TOMBSTONE } else { 0 };
     kind |= if record.deadline.is_some() { DEADLINE } else { 0 };
@@ -114,7 +119,11 @@ pub fn encode(framed: &Framed<'_>, out: &mut Vec<u8>) {
     put_varint(out, record.key.len() as u64);
     out.extend_from_slice(record.key);
     out.extend_from_slice(record.value.unwrap_or_default());
-    end_frame(out, start);
+}
+
+/// Appends the body of `record` as it stands, of no stream: what [`decode`] reads.
+pub(crate) fn put_plain(record: &Record<'_>, out: &mut Vec<u8>) {
+    put_body(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record: *record }, out);
 }
 
 /// Reads the body of a record frame: what [`next_frame`] gave. The kind byte said that it is a record.

@@ -4,11 +4,13 @@
 
 mod hidden;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::collected::Collected;
 use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
+use crate::disk::{DiskError, Durable, Log, emit_replaced};
 use crate::origins::{Claims, Known, Origins};
 use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
@@ -29,6 +31,8 @@ pub(crate) enum Refused {
     Fenced,
     /// The member was asked to leave its cluster.
     Left,
+    /// The disk takes nothing.
+    Disk(DiskError),
 }
 
 impl Refused {
@@ -134,6 +138,16 @@ pub(crate) struct Replica {
     pub(crate) bound_for: Mark,
     /// What lost to a write that had not seen it, one of the two being this run's.
     pub(crate) ledger: Ledger,
+    /// Where what is taken in is written, if this node has a disk.
+    pub(crate) log: Option<Box<Log>>,
+    /// What of it a crash cannot take back, as of the last sync; none without a disk, where that is all.
+    pub(crate) durable: Option<Durable>,
+    /// Set while the disk takes nothing.
+    pub(crate) disk_refuses: Option<DiskError>,
+    /// The log is to be told anew where this node stands.
+    pub(crate) mark_due: bool,
+    /// Something of this run was read that is not on the disk, where replies wait for that.
+    pub(crate) unsynced_read: Cell<bool>,
     scratch: Vec<u8>,
 }
 
@@ -167,6 +181,11 @@ impl Replica {
             collected: Collected::default(),
             bound_for: Mark::default(),
             ledger: Ledger::default(),
+            log: None,
+            durable: None,
+            disk_refuses: None,
+            mark_due: false,
+            unsynced_read: Cell::new(false),
             scratch: Vec::new(),
         }
     }
@@ -174,6 +193,7 @@ impl Replica {
     /// The value of `key`, unless it is absent, deleted or expired.
     pub(crate) fn get(&self, now: Now, key: &[u8]) -> Option<Live<'_>> {
         let record = self.store.get(key)?;
+        self.note_unsynced_read(&record);
         if record.is_counter {
             return live_counter(now, &Counter::of(&record));
         }
@@ -191,15 +211,18 @@ impl Replica {
     /// Deletes `key`; whether there was something to delete. An absent key gets no tombstone: nothing was seen.
     pub(crate) fn delete(&mut self, now: Now, key: &[u8]) -> Result<bool, Refused> {
         if self.get(now, key).is_none() {
-            return self.refused.map_or(Ok(false), Err);
+            return self.may_write().map(|()| false);
         }
         self.write(now, key, None, None).map(|()| true)
     }
 
+    /// Whether client writes are taken.
+    pub(crate) fn may_write(&self) -> Result<(), Refused> {
+        self.refused.or(self.disk_refuses.map(Refused::Disk)).map_or(Ok(()), Err)
+    }
+
     fn write(&mut self, now: Now, key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>) -> Result<(), Refused> {
-        if let Some(refused) = self.refused {
-            return Err(refused);
-        }
+        self.may_write()?;
         self.stamp_and_take(
             now,
             &Record { key, value, is_counter: false, deadline, version: Version { hlc: Hlc::ZERO, origin: self.own } },
@@ -219,7 +242,7 @@ impl Replica {
         let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
-        if self.tail_on {
+        if self.tail_on || self.log.is_some() {
             let seen = over.map_or(Hlc::ZERO, |over| over.hlc);
             self.scratch.clear();
             encode(&Framed { stamp, prev: Some(self.own_last), seen, record }, &mut self.scratch);
@@ -251,6 +274,9 @@ impl Replica {
         debug_assert!(stamp.hlc > self.own_last, "a run's stamps strictly increase");
         if self.tail_on {
             self.tail.append(&self.scratch);
+        }
+        if let Some(log) = &mut self.log {
+            log.push_own(stamp.hlc, &self.scratch);
         }
         self.own_last = stamp.hlc;
         self.own_first.get_or_insert(stamp.hlc);
@@ -357,6 +383,7 @@ impl Replica {
         if self.tail_on {
             self.tail.append(bytes);
         }
+        self.log_streamed(&framed.record, bytes);
         if self.sweeping.is_some() {
             self.raise_sweeping(origin, hlc);
             self.origins.hold(origin, hlc, now);
@@ -398,6 +425,7 @@ impl Replica {
         }
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(merged);
+        self.log_unstreamed(record);
         if self.is_returning() {
             self.note_home(record.version, claims);
         }
@@ -447,12 +475,13 @@ impl Replica {
 
     /// Takes out of `slot` what is without a value and `stable` covers; counts it.
     pub(crate) fn collect(&mut self, slot: u16, stable: &Known, count: &mut u64) -> Graves {
-        let Self { store, reaped, collected, origins, .. } = self;
+        let Self { store, reaped, collected, origins, mark_due, .. } = self;
         let is_stable = |version: Version| stable.covers(version, origins.retired());
         store.collect(slot, is_stable, |record| {
             let version = record.version;
             reaped.note(version, origins.retired());
             collected.note(key_name(record.key), version.hlc);
+            *mark_due = true;
             *count += 1;
         })
     }
@@ -471,7 +500,7 @@ impl Replica {
 
     /// Takes out of `slot` what the sender of a sweep knew (`claims`) and no longer holds under any version.
     pub(crate) fn reconcile(&mut self, slot: u16, claims: &Known, held: &NamesView<'_>) -> usize {
-        let Self { store, origins, .. } = self;
+        let Self { store, origins, log, .. } = self;
         let mut counters = Vec::new();
         let mut count = store.discard(slot, |record| {
             if held.contains(key_name(record.key)) {
@@ -481,7 +510,11 @@ impl Replica {
                 counters.push(record.key.to_vec());
                 return false;
             }
-            claims.covers(record.version, origins.retired())
+            let goes = claims.covers(record.version, origins.retired());
+            if goes && let Some(log) = log {
+                log.emit(|out| emit_replaced(record.key, None, out));
+            }
+            goes
         });
         for key in counters {
             self.strip_counter(&key, claims);

@@ -181,6 +181,7 @@ impl Replica {
     /// newer than anything that the sender ever knew.
     pub(crate) fn end_sweep(&mut self, now: Mono, swept: &Swept, end: &SweepEnd<'_>) {
         self.note_elsewhere(swept, end);
+        self.mark_due = true;
         if let Some(claims) = self.sweeping.take() {
             for (_, hlc) in claims.iter() {
                 self.clock.observe(*hlc);
@@ -230,6 +231,7 @@ impl Replica {
     /// A member that was forgotten takes up what the cluster knows, and lets go of what it itself claimed.
     pub(crate) fn take_up(&mut self, now: Mono, swept: &Swept) {
         let gone = self.origins.clear();
+        self.mark_due = true;
         self.adopt(swept);
         self.foretold = None;
         for (origin, hlc) in swept.frontier.iter() {

@@ -234,6 +234,7 @@ impl ClientSession {
                 | Flow::Peers
                 | Flow::Forget
                 | Flow::Leave
+                | Flow::Save
                 | Flow::Why
                 | Flow::Conflicts
                 | Flow::Wait(_) => {}

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::Config;
+use crate::disk::Keeper;
 use crate::json::Json;
 use crate::repl::{Blocked, DialState, Replication, Role, Scrubbed};
 use crate::replica::Replica;
@@ -36,6 +37,7 @@ pub(crate) fn emit_stats(
     replica: &Replica,
     repl: &Replication,
     counters: &Counters,
+    keeper: Option<&Keeper>,
     out: &mut Vec<u8>,
 ) {
     let store = &replica.store;
@@ -80,9 +82,30 @@ pub(crate) fn emit_stats(
     json.number("conflicts", replica.ledger.found());
     json.number("conflicts_kept", replica.ledger.len() as u64);
     emit_scrubbed(repl.scrub.done(), &mut json);
+    emit_disk(replica, keeper, &mut json);
     json.close('}');
     out.extend_from_slice(text.as_bytes());
     out.push(b'\n');
+}
+
+/// How the disk is, and what is on it.
+fn emit_disk(replica: &Replica, keeper: Option<&Keeper>, json: &mut Json<'_>) {
+    let (Some(log), Some(keeper)) = (&replica.log, keeper) else { return json.literal("disk", "null") };
+    let (appended, synced) = log.positions();
+    let (places, bytes) = (keeper.damage.places, keeper.damage.bytes);
+    json.key("disk");
+    json.open('{');
+    json.string("state", log.health().name());
+    json.number("unsynced_bytes", appended - synced);
+    json.number("log_bytes", log.since_snapshot);
+    json.number("segment", u64::from(log.segment()));
+    json.number("snapshot_bytes", keeper.saver.whole.map_or(0, |(_, bytes)| bytes));
+    json.number("snapshots", keeper.saver.saved);
+    json.literal("saving", if keeper.saver.is_under_way() { "true" } else { "false" });
+    json.literal("save_failed", if keeper.saver.error().is_some() { "true" } else { "false" });
+    json.number("damaged_places", places);
+    json.number("damaged_bytes", bytes);
+    json.close('}');
 }
 
 /// What the comparison with peers has found.

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::config::Config;
+use crate::disk::{DiskError, DiskWork, FileId, Lane};
 use crate::node::Node;
 use crate::record::Record;
 use crate::time::{Mono, Now};
@@ -44,6 +45,8 @@ pub struct Turn {
     /// Those whose share of this turn is used up: first in the next.
     later: VecDeque<ConnId>,
     dials: VecDeque<AddrId>,
+    /// Those with replies that wait for the disk.
+    gated: Vec<ConnId>,
     /// Counts turns.
     number: u64,
 }
@@ -64,6 +67,8 @@ struct Buffers {
     blocked: bool,
     queued: bool,
     closing: Option<Close>,
+    /// Output from there on waits until the log is synced up to that position; both only grow.
+    gates: VecDeque<(usize, u64)>,
 }
 
 impl Turn {
@@ -78,6 +83,7 @@ impl Turn {
             ready: VecDeque::new(),
             later: VecDeque::new(),
             dials: VecDeque::new(),
+            gated: Vec::new(),
             number: 0,
         }
     }
@@ -122,10 +128,12 @@ impl Turn {
         }
         if buffers.rest.is_empty() && !buffers.blocked {
             buffers.compact();
+            let (from, before) = (buffers.out.len(), self.node.logged().0);
             let used = self.node.receive(self.now, conn, bytes, &mut buffers.out, &mut self.effects);
             buffers.rest.extend_from_slice(&bytes[used..]);
             buffers.blocked =
                 used < bytes.len() && self.node.is_full(conn, buffers.out.len()) || self.node.is_waiting(conn);
+            self.gate(conn, from, before);
         } else {
             buffers.rest.extend_from_slice(bytes);
             if !buffers.blocked {
@@ -154,10 +162,72 @@ impl Turn {
                     return;
                 }
             }
-            Event::DialFailed { .. } | Event::Tick => {}
+            Event::DiskFailed { lane: Lane::Log, .. } => self.close_gated(),
+            Event::DialFailed { .. } | Event::Tick | Event::DiskDone { .. } | Event::DiskFailed { .. } => {}
         }
         self.node.handle(self.now, event, &mut self.effects);
         self.perform();
+        if matches!(event, Event::DiskDone { lane: Lane::Log, .. }) {
+            self.open_gates();
+        }
+    }
+
+    /// Tells the node which files its data directory has; see [`Node::begin_load`].
+    pub fn begin_load(&mut self, files: &[(FileId, u64)]) {
+        self.node.begin_load(self.now, files);
+    }
+
+    /// Hands in what [`Node::next_read`] asked for; see [`Node::loaded`].
+    pub fn loaded(&mut self, read: Result<&[u8], DiskError>) {
+        self.node.loaded(self.now, read);
+    }
+
+    /// Swaps out what a lane of the disk is to do; see [`Node::take_disk`]. To be called after
+    /// [`settle`](Self::settle), before output is written, and at the end of the turn.
+    pub fn take_disk(&mut self, lane: Lane, work: &mut DiskWork) -> bool {
+        self.node.take_disk(self.now, lane, work)
+    }
+
+    /// What the node has appended to the output of `conn` since it was `from` bytes long waits for the disk, if it says
+    /// something that is not there: where the log stood `before`.
+    fn gate(&mut self, conn: ConnId, from: usize, before: u64) {
+        let (logged, counted) = self.node.logged();
+        let waits = self.node.take_unsynced_read() || logged > before;
+        if !waits || logged <= counted || !self.node.is_client(conn) {
+            return;
+        }
+        let Some(buffers) = self.buffers(conn) else { return };
+        if buffers.out.len() > from && buffers.gates.back().is_none_or(|(_, upto)| *upto < logged) {
+            let was_open = buffers.gates.is_empty();
+            buffers.gates.push_back((from, logged));
+            if was_open {
+                self.gated.push(conn);
+            }
+        }
+    }
+
+    /// Lets go out what is on the disk by now.
+    fn open_gates(&mut self) {
+        let (_, counted) = self.node.logged();
+        let gated = std::mem::take(&mut self.gated);
+        for conn in gated {
+            let Some(buffers) = self.buffers(conn) else { continue };
+            while buffers.gates.pop_front_if(|(_, upto)| *upto <= counted).is_some() {}
+            if !buffers.gates.is_empty() {
+                self.gated.push(conn);
+            }
+            self.queue_if_unsent(conn);
+        }
+    }
+
+    /// Ends the connections whose replies wait for what did not get to the disk: nobody knows what became of it.
+    fn close_gated(&mut self) {
+        for conn in std::mem::take(&mut self.gated) {
+            let Some(buffers) = self.buffers(conn).filter(|buffers| !buffers.gates.is_empty()) else { continue };
+            buffers.closing = Some(Close::Disk);
+            self.node.handle(self.now, Event::Closed { conn }, &mut self.effects);
+            self.queue(conn);
+        }
     }
 
     /// Ticks the node if its deadline has passed.
@@ -198,6 +268,7 @@ impl Turn {
         if buffers.more && unsent < LINK_WINDOW_BYTES && buffers.closing.is_none() {
             buffers.compact();
             let limit = LINK_WINDOW_BYTES - unsent;
+            let from = buffers.out.len();
             buffers.more = self.node.fill(self.now, conn, limit, &mut buffers.out, &mut self.effects);
             if buffers.more && buffers.out.len() < limit / 2 {
                 // A bounded step found little; the next one is for the next turn, when the others have had theirs.
@@ -207,11 +278,14 @@ impl Turn {
                     self.later.push_back(conn);
                 }
             }
+            let logged = self.node.logged().0;
+            self.gate(conn, from, logged);
             self.perform();
             self.resume(conn);
         }
         let Some(buffers) = self.conns.get(conn.0 as usize).and_then(Option::as_ref) else { return &[] };
-        &buffers.out[buffers.sent..]
+        let end = buffers.gates.front().map_or(buffers.out.len(), |(from, _)| *from);
+        &buffers.out[buffers.sent..end]
     }
 
     /// Notes that the first `count` bytes of [`output`](Self::output) were written. Once all have gone, input that
@@ -282,6 +356,7 @@ impl Turn {
             return;
         }
         buffers.compact();
+        let (from, before) = (buffers.out.len(), self.node.logged().0);
         let used = self.node.receive(self.now, conn, &buffers.rest, &mut buffers.out, &mut self.effects);
         buffers.rest.drain(..used);
         buffers.blocked =
@@ -289,6 +364,7 @@ impl Turn {
         if buffers.rest.is_empty() && buffers.rest.capacity() > IDLE_CAPACITY_BYTES {
             buffers.rest = Vec::new();
         }
+        self.gate(conn, from, before);
     }
 
     /// Takes the input that was kept while a client waited, once it has its late reply.
@@ -361,6 +437,7 @@ impl Buffers {
             }
         } else if self.sent > 0 {
             self.out.drain(..self.sent);
+            self.gates.iter_mut().for_each(|(from, _)| *from -= self.sent);
         }
         self.sent = 0;
     }

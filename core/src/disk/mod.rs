@@ -12,7 +12,24 @@
 //! whole snapshot, which has the number of the first segment that is not in it. Each start of a node begins a segment
 //! of its own; no file is ever changed but by appending, and none is appended to by two runs.
 
+mod frames;
+mod hooks;
+mod keep;
+mod log;
+mod recovery;
+mod saver;
+mod scan;
+
 use std::fmt;
+
+use crate::origins::Claims;
+use crate::replica::Replica;
+use crate::retired::Mark;
+use crate::version::{Hlc, OriginId};
+pub(crate) use frames::emit_replaced;
+pub(crate) use keep::Keeper;
+pub(crate) use log::{Log, Told};
+pub use recovery::{LoadFailure, ReadAt};
 
 /// A file of the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,6 +180,32 @@ impl DiskWork {
     pub fn clear(&mut self) {
         self.ops.clear();
         self.data.clear();
+    }
+}
+
+/// What of a node's frontier and ledger a crash cannot take back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Durable {
+    pub(crate) claims: Claims,
+    pub(crate) retired: Mark,
+}
+
+impl Replica {
+    /// Up to where a crash cannot take back what is held of `origin`.
+    pub(crate) fn durable_frontier(&self, origin: OriginId) -> Hlc {
+        let held = self.origins.frontier(origin);
+        let Some(durable) = &self.durable else { return held };
+        let retired = self.origins.retired().last_within(self.durable_retired(), origin);
+        held.min(durable.claims.of(origin).max(retired))
+    }
+
+    /// How many entries of the ledger it cannot take back.
+    pub(crate) fn durable_retired(&self) -> u32 {
+        match &self.durable {
+            None => self.mark().len,
+            Some(durable) if self.origins.retired().continues(durable.retired) => durable.retired.len.min(self.mark().len),
+            Some(_) => 0,
+        }
     }
 }
 

@@ -109,7 +109,8 @@ impl Vouch {
     pub(super) fn settle(&mut self, replica: &Replica) {
         let covered = |said: &Statement| {
             replica.origins.retired().continues(said.retired)
-                && said.frontier.iter().all(|(origin, hlc)| replica.origins.frontier(*origin) >= *hlc)
+                && said.retired.len <= replica.durable_retired()
+                && said.frontier.iter().all(|(origin, hlc)| replica.durable_frontier(*origin) >= *hlc)
         };
         if self.pending.as_ref().is_some_and(covered) {
             self.stands = self.pending.take();
@@ -317,8 +318,9 @@ impl Replication {
 /// What every member of the roster has seen, and this node, which has `settled` these runs, has seen with each; `None`
 /// while it cannot be told.
 fn stable(roster: &Roster, links: &Links, settled: &[OriginId], cx: &Context<'_>) -> Option<Known> {
-    let mut stable = Known { claims: Claims::default(), retired: cx.replica.mark().len };
-    stable.claims.raise_all(cx.replica.origins.iter().map(|origin| (origin.id, origin.frontier)));
+    let mut stable = Known { claims: Claims::default(), retired: cx.replica.durable_retired() };
+    let own = cx.replica.origins.iter().map(|origin| (origin.id, cx.replica.durable_frontier(origin.id)));
+    stable.claims.raise_all(own);
     match cx.replica.exposure {
         // Nobody has seen anything, nor will before this is no longer so.
         Exposure::Alone => {

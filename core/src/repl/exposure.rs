@@ -58,7 +58,20 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Reissue(Walk);
 
+impl Progress {
+    /// Begins as that of a run that has its old memory.
+    pub(super) fn recover(&mut self, now: Mono, established: Hlc, told: Option<(Version, String)>) {
+        self.established = established;
+        self.told = told.map(|(version, by)| Told { version, by, at: now });
+    }
+}
+
 impl Replication {
+    /// The decision by which this node is coming back, and who told of it.
+    pub(crate) fn told_to_return(&self) -> Option<(Version, &str)> {
+        self.progress.told.as_ref().map(|told| (told.version, told.by.as_str()))
+    }
+
     /// A peer that is listened to has stated where it stands; if it is established and its roster was taken in before,
     /// its clock `reads` that.
     pub(super) fn meet(&mut self, now: Now, reads: Option<Hlc>, cx: &mut Context<'_>) {

@@ -4,6 +4,7 @@ use crate::boundary::{Close, ConnId};
 use crate::record::{self, FrameError, Framed, PREFIX_BYTES, Record};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::collect::Vouch;
+use crate::repl::durable::answer;
 use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
 use crate::repl::members::{Admission, Member};
@@ -135,6 +136,12 @@ impl Replication {
             (Frame::Greeting(greeting), _) => self.on_greeting(now, conn, &greeting, cx),
             (Frame::Refused(refusal), _) => self.on_refused(now, conn, &refusal, cx),
             (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
+            (Frame::Durable(view), _) => {
+                if let Some(peer) = link.peer.as_mut() {
+                    peer.update_durable(&view);
+                }
+                Ok(())
+            }
             (Frame::Alive(clocks), _) => self.on_alive(now, conn, clocks, cx),
             (Frame::Members(view), _) => {
                 self.on_members(now, &view, cx);
@@ -186,9 +193,12 @@ impl Replication {
                 self.on_sweep_end(now, conn, id, &SweepEnd { clock, reaped_retired, reaped }, cx)
             }
             (Frame::StatusAsk, Role::Pull(_)) => {
-                let said = (self.roster.hash(), &self.retirement);
-                emit_status(link, clocks(now, cx.replica), said, cx.replica);
-                peer::emit_status_ask(link.staged.out());
+                if cx.replica.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {
+                    // Once that is on the disk.
+                    link.asked = true;
+                } else {
+                    answer(now, link, (self.roster.hash(), &self.retirement), cx.replica);
+                }
                 Ok(())
             }
             (Frame::StatusAsk, Role::Feed(feed)) => {
@@ -318,6 +328,8 @@ impl Replication {
             roster: 0,
             told_roster: 0,
             took_roster: false,
+            is_durable: greeting.durable,
+            durable: None,
             vouch: Vouch::default(),
             root: None,
             suspicion: Suspicion::default(),

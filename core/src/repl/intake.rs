@@ -727,6 +727,8 @@ mod tests {
             roster: 4,
             told_roster: 0,
             took_roster: true,
+            is_durable: false,
+            durable: None,
             vouch: Vouch::default(),
             root: None,
             suspicion: Suspicion::default(),

@@ -4,6 +4,7 @@ use crate::boundary::{AddrId, ConnId};
 use crate::config::Timers;
 use crate::origins::{Claims, Origins};
 use crate::repl::collect::Vouch;
+use crate::repl::durable::Stated;
 use crate::repl::feed::Feed;
 use crate::repl::scrub::{Serving, Suspicion};
 use crate::repl::staged::Staged;
@@ -33,6 +34,10 @@ pub(crate) struct Link {
     pub(crate) status_at: Mono,
     /// A hash of what the last heartbeat on it stated; 0: the next states everything.
     pub(crate) stated: u64,
+    /// The number of the newest statement of what is on the disk that the other side was told.
+    pub(crate) told_durable: u64,
+    /// It has asked how far this node has come, and is answered once that is on the disk.
+    pub(crate) asked: bool,
     /// The number of the newest writer's name that the other side was told.
     pub(crate) named: u64,
     /// The driver was told, or found, that there is nothing to send; it must be woken when there is.
@@ -109,6 +114,9 @@ pub(crate) struct Peer {
     pub(crate) told_roster: u64,
     /// Its roster was taken in; one that came while its clock seemed too far ahead was not.
     pub(crate) took_roster: bool,
+    /// It has a disk: for collection counts only what it states to be there; and what it stated last.
+    pub(crate) is_durable: bool,
+    pub(crate) durable: Option<Stated>,
     /// What of its statements counts for collection.
     pub(crate) vouch: Vouch,
     /// The root of its data as last stated, and what such roots have shown.
@@ -143,6 +151,8 @@ impl Link {
             heard: now,
             status_at: now,
             stated: 0,
+            told_durable: 0,
+            asked: false,
             named: 0,
             asleep: true,
         }
@@ -192,7 +202,7 @@ impl Peer {
         self.retired = status.retired;
         status.settled.read_into(&mut self.settled);
         status.replaced.read_into(&mut self.replaced);
-        self.vouch.state(status.roster, &self.frontier, self.retired, &self.settled);
+        self.vouch_again();
     }
 
     /// Up to where it holds `origin`, as last stated; of what is retired, as far as its ledger is a beginning of ours.
@@ -212,7 +222,7 @@ impl Peer {
     /// Takes in that nothing has changed since its last statement but its clocks.
     pub(crate) fn stands_by(&mut self, now: Now, clocks: Clocks) {
         self.set_clocks(now, clocks);
-        self.vouch.state(self.roster, &self.frontier, self.retired, &self.settled);
+        self.vouch_again();
     }
 
     pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {

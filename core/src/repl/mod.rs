@@ -7,6 +7,7 @@ mod activity;
 mod asks;
 mod clocks;
 mod collect;
+mod durable;
 mod exposure;
 mod feed;
 mod frames;
@@ -41,6 +42,7 @@ use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL, Standing};
 pub use activity::{Activity, Sweeps};
 pub(crate) use collect::Blocked;
 use collect::Collector;
+pub(crate) use durable::{Recovered, Stated};
 use feed::Feed;
 pub(crate) use frames::STAGED_BYTES_MAX;
 use intake::Intake;
@@ -52,7 +54,7 @@ use link::{Pull, PullStage};
 pub(crate) use members::{DialState, ENDED_MAX, Members};
 use orphans::Orphans;
 use retire::{Retirement, is_settled};
-use roster::Roster;
+pub(crate) use roster::{Roster, Seat};
 pub use scrub::Scrubbed;
 pub(crate) use scrub::{Scrubber, UNCLEAR_MAX};
 pub(crate) use seats::NotForgotten;
@@ -95,6 +97,9 @@ pub(crate) struct Replication {
     pub(crate) writers: Writers,
     progress: exposure::Progress,
     roster: Roster,
+    /// Where this node stands as of the last sync, numbered; none without a disk.
+    durable: Option<(u64, Stated)>,
+    own_name: String,
     /// When members were last looked for that are away for too long.
     looked_for_absent: Mono,
     collector: Collector,
@@ -131,6 +136,8 @@ impl Replication {
             writers,
             progress: exposure::Progress::default(),
             roster: Roster::default(),
+            durable: None,
+            own_name: config.name.clone(),
             looked_for_absent: now.mono,
             collector: Collector::new(now.mono),
             strays: None,
@@ -357,6 +364,7 @@ impl Replication {
             link.serving.refill();
             tell_roster(link, hash, &self.roster);
             emit_status(link, clocks, (hash, &self.retirement), cx.replica);
+            durable::tell_durable(link, self.durable.as_ref(), cx.replica);
             if link.named < self.writers.newest() {
                 lists::emit_writers(self.writers.since(link.named), link.staged.out());
                 link.named = self.writers.newest();
@@ -371,7 +379,7 @@ impl Replication {
         let expiring = match cx.replica.refused {
             // Who leaves is a member meanwhile, and may have to stay.
             // (`sim/regressions/who-is-leaving-went-on-counting-what-had-expired`)
-            None | Some(Refused::Left) => cx.replica.store.expire(now.wall),
+            None | Some(Refused::Left | Refused::Disk(_)) => cx.replica.store.expire(now.wall),
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
         };
@@ -417,6 +425,7 @@ impl Replication {
             incarnation: self.incarnation,
             clocks: clocks(now, cx.replica),
             established: cx.replica.exposure == Exposure::Exposed,
+            durable: cx.replica.log.is_some(),
             cluster: &cx.config.cluster,
             name: &cx.config.name,
             advertise: &cx.config.advertise,
@@ -499,7 +508,7 @@ fn emit_status(link: &mut Link, clocks: Clocks, (roster, retirement): (u64, &Ret
         (established, drained),
         standing,
         (settled, replaced),
-        replica.exposed(),
+        replica.exposed_for_statements(),
         out,
     );
     // An idle cluster does not tell itself over and over how far everybody has come.

@@ -72,7 +72,7 @@ pub(crate) fn newest_lost<'a>(seats: impl Iterator<Item = SeatView<'a>>) -> Opti
     seats.filter(|seat| seat.gone.is_some()).map(|seat| (seat.name != NOBODY, seat.version)).max()
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Roster {
     seats: BTreeMap<String, Seat>,
     hash: u64,

@@ -110,6 +110,27 @@ impl Replica {
         self.write_as(now, fresh);
     }
 
+    /// What was read from the disk was written as `own`, which nobody has seen: goes on as that.
+    pub(crate) fn resume_own(&mut self, own: OriginId, now: Mono) {
+        self.origins.remove(self.own);
+        self.own = own;
+        self.origins.open_own(own, now);
+        let held = self.origins.find(own).map_or(Hlc::ZERO, |account| account.held);
+        self.origins.claim(own, held, now);
+        self.own_last = held;
+        self.own_first = (held > Hlc::ZERO).then_some(Hlc(1));
+    }
+
+    /// The frontier as it is stated: what is not on the disk does not count where replies wait for that.
+    pub(crate) fn exposed_for_statements(&self) -> impl Iterator<Item = (OriginId, Hlc)> + Clone + '_ {
+        let waits = self.log.as_ref().is_some_and(|log| log.is_always());
+        let on_disk = move |(origin, hlc): (OriginId, Hlc)| match waits {
+            true => (origin, hlc.min(self.durable_frontier(origin))),
+            false => (origin, hlc),
+        };
+        self.exposed().map(on_disk).filter(|(_, hlc)| *hlc > Hlc::ZERO)
+    }
+
     fn write_as(&mut self, now: Mono, fresh: OriginId) {
         self.own = fresh;
         self.own_last = Hlc::ZERO;

@@ -3,6 +3,7 @@
 //! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
 
 use crate::adding::NotAdded;
+use crate::disk::DiskError;
 use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::config::Limits;
 use crate::conflicts::CONFLICTS_MAX;
@@ -118,6 +119,12 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Refused(Refused::Left) => out.extend_from_slice(
             b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one",
         ),
+        Reply::Refused(Refused::Disk(error)) => push_all(out, &["Error: ", disk_error(error)]),
+        Reply::Loading { percent } => {
+            out.extend_from_slice(b"Error: this node is loading its data, ");
+            push_number(out, percent);
+            out.extend_from_slice(b" % so far; nothing was changed; try again in a moment");
+        }
         Reply::BadAmount(verb) => {
             push_all(out, &["Error: ", verb.manual().name, " takes a whole number of 64 bits; nothing was changed"])
         }
@@ -128,10 +135,26 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::NotAdded(NotAdded::Overflow) => {
             out.extend_from_slice(b"Error: the result would not fit a whole number of 64 bits; nothing was changed")
         }
+        Reply::NoDisk => out.extend_from_slice(
+            b"Error: this node has no disk, all its data is in memory; nothing was saved; start it with --data-dir DIR",
+        ),
         Reply::NotLeft(why) => push_all(out, &["Error: ", not_left(why)]),
         Reply::NotForgotten { member, why } => emit_not_forgotten(member, why, out),
     }
     out.push(b'\n');
+}
+
+/// Why nothing can be written, and what is to be done about it.
+const fn disk_error(error: DiskError) -> &'static str {
+    match error {
+        DiskError::Full => {
+            "the disk is full; nothing was written; free some space and this node takes writes again by itself, or write \
+             to another node"
+        }
+        DiskError::Write | DiskError::Sync => {
+            "the disk failed; nothing was written; this node goes on trying it, its log says more; write to another node"
+        }
+    }
 }
 
 fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
@@ -157,6 +180,7 @@ fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Res
         Verb::Ping => parse_nothing(verb, words).map(|()| Command::Ping),
         Verb::Stats => parse_nothing(verb, words).map(|()| Command::Stats),
         Verb::Peers => parse_nothing(verb, words).map(|()| Command::Peers),
+        Verb::Save => parse_nothing(verb, words).map(|()| Command::Save),
         Verb::Leave => parse_nothing(verb, words).map(|()| Command::Leave),
         Verb::Forget => {
             let usage = Reply::Usage { verb, hint: false };

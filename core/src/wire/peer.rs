@@ -55,6 +55,7 @@ const KIND_ALIVE: u8 = 19;
 const KIND_RETIRED_ASK: u8 = 20;
 const KIND_RETIRED: u8 = 21;
 const KIND_SWEEP_RETIRED: u8 = 22;
+const KIND_DURABLE: u8 = 23;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub(crate) enum Frame<'a> {
     Greeting(Greeting<'a>),
     Refused(Refusal<'a>),
     Status(Status<'a>),
+    Durable(DurableView<'a>),
     /// A heartbeat of a sender that has nothing new to state on this link but its clocks.
     Alive(Clocks),
     Pull(Pull<'a>),
@@ -144,6 +146,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) incarnation: u64,
     pub(crate) clocks: Clocks,
     pub(crate) established: bool,
+    /// It has a disk: it states apart what of its frontier is there.
+    pub(crate) durable: bool,
     /// The name of the cluster that the member belongs to.
     pub(crate) cluster: &'a str,
     pub(crate) name: &'a str,
@@ -204,6 +208,16 @@ pub(crate) struct Status<'a> {
     pub(crate) settled: ClaimsView<'a>,
     /// Those of them in whose place it has found another run: they are over.
     pub(crate) replaced: ClaimsView<'a>,
+    pub(crate) frontier: ClaimsView<'a>,
+}
+
+/// What of the sender's statements is on its disk, and so counts for collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DurableView<'a> {
+    /// The roster under which it is stated.
+    pub(crate) roster: u64,
+    pub(crate) retired: Mark,
+    pub(crate) settled: ClaimsView<'a>,
     pub(crate) frontier: ClaimsView<'a>,
 }
 
@@ -299,6 +313,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             incarnation: bytes.u64()?,
             clocks: bytes.clocks()?,
             established: bytes.bool()?,
+            durable: bytes.bool()?,
             cluster: bytes.text(NAME_BYTES_MAX)?,
             name: bytes.text(NAME_BYTES_MAX)?,
             advertise: bytes.text(ADDRESS_BYTES_MAX)?,
@@ -322,6 +337,12 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
             retired: bytes.mark()?,
             settled: bytes.claims()?,
             replaced: bytes.claims()?,
+            frontier: bytes.claims()?,
+        }),
+        KIND_DURABLE => Frame::Durable(DurableView {
+            roster: bytes.u64()?,
+            retired: bytes.mark()?,
+            settled: bytes.claims()?,
             frontier: bytes.claims()?,
         }),
         KIND_ALIVE => Frame::Alive(bytes.clocks()?),
@@ -377,6 +398,7 @@ pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
         put_u64(out, greeting.incarnation);
         put_clocks(out, greeting.clocks);
         out.push(greeting.established.into());
+        out.push(greeting.durable.into());
         put_text(out, greeting.cluster);
         put_text(out, greeting.name);
         put_text(out, greeting.advertise);
@@ -422,6 +444,21 @@ pub(crate) fn emit_status(
         put_mark(out, standing.retired);
         put_claims(out, settled);
         put_claims(out, replaced);
+        put_claims(out, frontier);
+    });
+}
+
+pub(crate) fn emit_durable(
+    roster: u64,
+    retired: Mark,
+    settled: impl Iterator<Item = (OriginId, Hlc)> + Clone,
+    frontier: impl Iterator<Item = (OriginId, Hlc)> + Clone,
+    out: &mut Vec<u8>,
+) {
+    emit(KIND_DURABLE, out, |out| {
+        put_u64(out, roster);
+        put_mark(out, retired);
+        put_claims(out, settled);
         put_claims(out, frontier);
     });
 }
@@ -532,18 +569,18 @@ pub(crate) fn emit_retired(from: u32, entries: impl ExactSizeIterator<Item = Ent
     emit(KIND_RETIRED, out, |out| put_entries(out, from, entries));
 }
 
-pub(super) fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn emit(kind: u8, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
     let start = begin_frame(out);
     out.push(kind);
     fields(out);
     end_frame(out, start);
 }
 
-pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
+pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
@@ -552,12 +589,12 @@ fn put_clocks(out: &mut Vec<u8>, clocks: Clocks) {
     put_u64(out, clocks.hlc.0);
 }
 
-pub(super) fn put_version(out: &mut Vec<u8>, version: Version) {
+pub(crate) fn put_version(out: &mut Vec<u8>, version: Version) {
     put_u64(out, version.hlc.0);
     put_u64(out, version.origin.0);
 }
 
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -568,7 +605,7 @@ fn put_place(out: &mut Vec<u8>, place: Place) {
     put_u32(out, place.after.unwrap_or(0));
 }
 
-fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> + Clone) {
+pub(crate) fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> + Clone) {
     put_varint(out, claims.clone().count() as u64);
     for (origin, hlc) in claims {
         put_u64(out, hlc.0);
@@ -578,7 +615,7 @@ fn put_claims(out: &mut Vec<u8>, claims: impl Iterator<Item = (OriginId, Hlc)> +
 
 /// Fields that only these frames have.
 impl<'a> Bytes<'a> {
-    pub(super) fn bool(&mut self) -> Option<bool> {
+    pub(crate) fn bool(&mut self) -> Option<bool> {
         match self.u8()? {
             0 => Some(false),
             1 => Some(true),
@@ -586,7 +623,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    pub(super) fn origin(&mut self) -> Option<OriginId> {
+    pub(crate) fn origin(&mut self) -> Option<OriginId> {
         self.u64().filter(|id| *id != 0).map(OriginId)
     }
 
@@ -594,7 +631,7 @@ impl<'a> Bytes<'a> {
         Some(Clocks { wall: WallMs(self.u64()?), hlc: Hlc(self.u64()?) })
     }
 
-    pub(super) fn text(&mut self, bytes_max: usize) -> Option<&'a str> {
+    pub(crate) fn text(&mut self, bytes_max: usize) -> Option<&'a str> {
         std::str::from_utf8(self.counted(bytes_max)?).ok().filter(|text| !text.chars().any(char::is_control))
     }
 
@@ -635,7 +672,7 @@ impl<'a> Bytes<'a> {
         Some(Resume { place: self.place()?, reconciles: self.u64()?, retired: self.mark()?, claims: self.claims()? })
     }
 
-    fn claims(&mut self) -> Option<ClaimsView<'a>> {
+    pub(crate) fn claims(&mut self) -> Option<ClaimsView<'a>> {
         let count = usize::try_from(self.varint()?).ok().filter(|count| *count <= ORIGINS_MAX)?;
         let view = ClaimsView { count, bytes: self.take(count * 16)? };
         let ordered = view.iter().zip(view.iter().skip(1)).all(|(one, next)| one.0 < next.0);
@@ -681,6 +718,7 @@ mod tests {
             incarnation: 4,
             clocks,
             established: true,
+            durable: true,
             cluster: "c",
             name: "n1",
             advertise: "n1:8080",

@@ -47,7 +47,7 @@ pub(crate) fn put_entries(out: &mut Vec<u8>, from: u32, entries: impl ExactSizeI
 }
 
 impl<'a> Bytes<'a> {
-    pub(super) fn mark(&mut self) -> Option<Mark> {
+    pub(crate) fn mark(&mut self) -> Option<Mark> {
         let mark = Mark { len: self.u32()?, hash: self.u64()? };
         ((mark.len as usize) <= RETIRED_MAX && (mark.len == 0) == (mark.hash == 0)).then_some(mark)
     }

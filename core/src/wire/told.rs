@@ -32,6 +32,11 @@ pub fn tell_frame(body: &[u8]) -> Option<String> {
             }
             text
         }
+        Frame::Durable(view) => {
+            let mut text = "durable".to_owned();
+            tell_claims(&view.frontier, &mut text);
+            text
+        }
         Frame::Alive(_) => "alive".to_owned(),
         Frame::Pull(pull) => {
             let mut text = format!("pull {}{}, known", pull.id, if pull.restart { " from there" } else { "" });

@@ -1,0 +1,428 @@
+//! A node and its disk: when it says where it stands, what of that counts, and when a snapshot is due.
+
+use crate::boundary::Effects;
+use crate::config::{Config, DiskConfig};
+use crate::disk::frames::{FORMAT, Header, MarkOf, Standing, emit_mark};
+use crate::disk::log::{Health, Opening};
+use crate::disk::recovery::{LoadFailure, ReadAt, Recovery};
+use crate::disk::saver::Saver;
+use crate::disk::{DiskError, DiskWork, Durable, FileId, FileKind, Lane, Told};
+use crate::node::Node;
+use crate::rand::Rand;
+use crate::repl::{Context, Replication, Stated};
+use crate::replica::{Exposure, Replica};
+use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId};
+use crate::wire::{lists, peer, retired};
+
+/// Which part of the bound on clocks a ceiling lies above the clock: a restart moves the clock by at most that much.
+const CEILING_SHARE: u64 = 16;
+
+/// Log since the last snapshot below which none is begun unasked, as a multiple of a segment.
+const SEGMENTS_MIN: u64 = 1;
+
+/// What a node with a disk keeps besides its log.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) saver: Saver,
+    /// Set while the data directory is read.
+    pub(crate) recovery: Option<Recovery>,
+    /// Where the node stood at that position of the log, which a sync under way covers.
+    captured: Option<(u64, Stated)>,
+    /// The position up to which a statement was captured last.
+    captured_upto: u64,
+    stood: Option<Stood>,
+    marks: u64,
+    ceiling: Hlc,
+    salts: Rand,
+    /// What could not be read at the start, until this node has from others what it lost.
+    pub(crate) damage: Damage,
+}
+
+/// What could not be read at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Places, and bytes there.
+    pub(crate) places: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What a change of makes a mark due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stood {
+    exposure: Exposure,
+    own: OriginId,
+    reissued: Option<OriginId>,
+    whole: bool,
+    incarnation: u64,
+    told: Told,
+}
+
+impl Keeper {
+    pub(crate) fn new(seed: [u64; 4], disk: &DiskConfig) -> Self {
+        Self {
+            saver: Saver::default(),
+            recovery: Some(Recovery::new(&[], disk.strict)),
+            captured: None,
+            captured_upto: 0,
+            stood: None,
+            marks: 0,
+            ceiling: Hlc::ZERO,
+            // Salts are drawn apart: what a node does otherwise does not depend on having a disk.
+            salts: Rand::new(seed.map(|word| !word)),
+            damage: Damage::default(),
+        }
+    }
+
+    fn salt(&mut self) -> u64 {
+        self.salts.next_u64() | 1
+    }
+}
+
+impl Node {
+    /// The data directory has these files, each with its length in bytes. To be called before the first turn of a node
+    /// with a [disk](Config::disk), also if there are none; then, while [`next_read`](Self::next_read) asks for
+    /// something, that is to be read and [handed in](Self::loaded).
+    pub fn begin_load(&mut self, now: Now, files: &[(FileId, u64)]) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let strict = self.config.disk.as_ref().is_some_and(|disk| disk.strict);
+        let mut recovery = Recovery::new(files, strict);
+        // What was collected of a key that is read again is not known.
+        self.replica.collected.note_elsewhere(Hlc(u64::MAX));
+        recovery.start(&mut self.replica);
+        keeper.recovery = Some(recovery);
+        self.end_load(now);
+    }
+
+    /// What of the data directory is to be read next.
+    #[must_use]
+    pub fn next_read(&self) -> Option<ReadAt> {
+        self.keeper.as_ref()?.recovery.as_ref()?.next_read()
+    }
+
+    /// Takes in what was read: fewer bytes than asked for if the file ends there.
+    pub fn loaded(&mut self, now: Now, read: Result<&[u8], DiskError>) {
+        let Some(recovery) = self.keeper.as_mut().and_then(|keeper| keeper.recovery.as_mut()) else { return };
+        recovery.loaded(now, read, (&self.config, &mut self.replica));
+        self.end_load(now);
+    }
+
+    /// Bytes of the data directory that were read, and how many there are; none once the node runs.
+    #[must_use]
+    pub fn load_progress(&self) -> Option<(u64, u64)> {
+        self.keeper.as_ref()?.recovery.as_ref().map(Recovery::progress)
+    }
+
+    /// Why the node must not run on that data directory, if so.
+    #[must_use]
+    pub fn load_failure(&self) -> Option<&LoadFailure> {
+        self.keeper.as_ref()?.recovery.as_ref()?.failure.as_ref()
+    }
+
+    fn end_load(&mut self, now: Now) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Some(recovery) = keeper.recovery.take_if(|recovery| recovery.is_done()) {
+            recovery.finish(now, keeper, &self.config, (&mut self.replica, &mut self.repl));
+        }
+    }
+
+    /// Bytes of frames that were logged, and how many of them count as written for a reply: those that are synced where
+    /// replies wait for that, and all others.
+    pub(crate) fn logged(&self) -> (u64, u64) {
+        let Some(log) = &self.replica.log else { return (0, 0) };
+        let (appended, synced) = log.positions();
+        (appended, if log.is_always() { synced } else { appended })
+    }
+
+    /// Swaps out what a lane of the disk is to do; true if there is something. To be called once all input of a turn
+    /// was taken, before the replies go out, and again at its end.
+    pub fn take_disk(&mut self, now: Now, lane: Lane, work: &mut DiskWork) -> bool {
+        work.clear();
+        let Some(keeper) = &mut self.keeper else { return false };
+        if keeper.recovery.is_some() {
+            return false;
+        }
+        match lane {
+            Lane::Log => {
+                let Self { config, replica, repl, .. } = self;
+                keeper.plan(now, config, replica, repl);
+                replica.log.as_mut().is_some_and(|log| log.take(work))
+            }
+            Lane::Snapshot => {
+                let Self { replica, repl, .. } = self;
+                keeper.step(replica, repl);
+                keeper.saver.take(work)
+            }
+        }
+    }
+
+    /// So many more operations of a lane were carried out.
+    pub(crate) fn disk_done(&mut self, now: Now, lane: Lane, ops: u32, effects: &mut Effects) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let Some(log) = &mut self.replica.log else { return };
+        match lane {
+            Lane::Log => {
+                let was = log.health();
+                let grew = log.done(now.mono, ops);
+                if matches!(was, Health::Trying { .. }) && log.health() == Health::Gap {
+                    tracing::info!("the disk takes writes again; a snapshot is written before anything is counted on");
+                }
+                if grew && log.health() == Health::Whole {
+                    keeper.count_on(now, &mut self.replica, &mut self.repl);
+                }
+                let Self { config, replica, repl, .. } = self;
+                repl.answer_asked(now, &mut Context { config, replica, effects });
+                self.waiters.stir();
+            }
+            Lane::Snapshot => {
+                if keeper.saver.done(ops) {
+                    log.saved();
+                    tracing::info!(bytes = keeper.saver.whole.map(|(_, bytes)| bytes), "a snapshot is whole");
+                }
+            }
+        }
+        self.refuse_for_disk();
+    }
+
+    /// An operation of a lane failed.
+    pub(crate) fn disk_failed(&mut self, now: Now, lane: Lane, error: DiskError) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let Some(log) = &mut self.replica.log else { return };
+        match lane {
+            Lane::Log => {
+                if !matches!(log.health(), Health::Trying { .. }) {
+                    tracing::error!(?error, "the disk failed: no writes are taken until it works again");
+                }
+                log.failed(now.mono, error);
+                keeper.captured = None;
+                keeper.captured_upto = 0;
+            }
+            Lane::Snapshot => {
+                tracing::error!(?error, "no snapshot could be written; the log is kept, and it is tried again");
+                keeper.saver.failed(now.mono, error);
+            }
+        }
+        self.refuse_for_disk();
+    }
+
+    /// Whether the disk takes what is written.
+    fn refuse_for_disk(&mut self) {
+        let Some(log) = &self.replica.log else { return };
+        let error = match log.health() {
+            Health::Failed { error, .. } | Health::Trying { error } => Some(error),
+            Health::Whole | Health::Gap => None,
+        };
+        self.replica.disk_refuses = error;
+    }
+
+    /// When the disk wants a turn.
+    pub(crate) fn disk_deadline(&self) -> Option<Mono> {
+        let keeper = self.keeper.as_ref().filter(|keeper| keeper.recovery.is_none())?;
+        let log = self.replica.log.as_ref().and_then(|log| log.deadline());
+        let saver = keeper.saver.has_work().then_some(Mono(0));
+        let retry = keeper.saver.retry().filter(|_| keeper.wants_snapshot(&self.config, &self.replica));
+        [log, saver, retry].into_iter().flatten().min()
+    }
+}
+
+impl Keeper {
+    /// What is left to do at the end of a turn.
+    fn plan(&mut self, now: Now, config: &Config, replica: &mut Replica, repl: &Replication) {
+        let salt = self.salt();
+        let Some(log) = &mut replica.log else { return };
+        if log.retry(now.mono, salt) {
+            self.mark_all(config, replica, repl);
+            if let Some(log) = &mut replica.log {
+                log.sync();
+            }
+            return;
+        }
+        if matches!(log.health(), Health::Failed { .. }) {
+            return;
+        }
+        let is_full = log.is_full();
+        if self.wants_snapshot(config, replica) && self.saver.may_begin(now.mono) {
+            self.begin_snapshot(config, replica, repl);
+        } else if is_full {
+            let salt = self.salt();
+            if let Some(log) = &mut replica.log {
+                log.rotate(salt);
+            }
+            self.mark_all(config, replica, repl);
+        } else if self.is_mark_due(config, replica, repl) {
+            self.mark(config, replica, repl);
+        }
+        let Some(log) = &mut replica.log else { return };
+        if log.plan_sync(now.mono) && self.captured.is_none() {
+            let upto = log.positions().0;
+            if log.health() == Health::Whole {
+                self.captured = Some((upto, repl.stated(replica)));
+            }
+        }
+    }
+
+    /// A sync is done: what was captured before it counts from now on.
+    fn count_on(&mut self, now: Now, replica: &mut Replica, repl: &mut Replication) {
+        let Some(synced) = replica.log.as_ref().map(|log| log.positions().1) else { return };
+        let Some((upto, stated)) = self.captured.take_if(|(upto, _)| *upto <= synced) else { return };
+        self.captured_upto = upto;
+        replica.durable = Some(Durable { claims: stated.known.claims.clone(), retired: stated.retired });
+        repl.state_durable(now, stated);
+    }
+
+    fn wants_snapshot(&self, config: &Config, replica: &Replica) -> bool {
+        let (Some(log), Some(disk)) = (&replica.log, &config.disk) else { return false };
+        let last_bytes = self.saver.whole.map_or(0, |(_, bytes)| bytes);
+        let ratio = u64::from(disk.snapshot_ratio_percent);
+        let outgrown = log.since_snapshot > (last_bytes / 100).saturating_mul(ratio).max(SEGMENTS_MIN * disk.segment_bytes);
+        !self.saver.is_under_way() && (self.saver.is_asked || log.health() == Health::Gap || outgrown)
+    }
+
+    fn begin_snapshot(&mut self, config: &Config, replica: &mut Replica, repl: &Replication) {
+        let (salt, part_salt) = (self.salt(), self.salt());
+        let Some(log) = &mut replica.log else { return };
+        let first = self.saver.whole.map_or(1, |(number, _)| number);
+        log.rotate(salt);
+        let number = log.segment();
+        log.since_snapshot = 0;
+        self.saver.old.extend((first..number).map(FileId::log));
+        self.saver.old.sort_unstable();
+        self.saver.old.dedup();
+        self.mark_all(config, replica, repl);
+        let mut standing = Vec::new();
+        self.emit_standing(&mut Told::default(), config, replica, repl, true, &mut standing);
+        let header = Header {
+            format: FORMAT,
+            kind: FileKind::Snapshot,
+            number,
+            salt: part_salt,
+            prev_bytes: 0,
+            has_gap: false,
+            is_restored: false,
+            cluster: &config.cluster,
+            name: &config.name,
+        };
+        self.saver.begin(&header, &standing);
+    }
+
+    /// Writes some more of the snapshot under way.
+    fn step(&mut self, replica: &Replica, repl: &Replication) {
+        let Self { saver, marks, ceiling, .. } = self;
+        let number = *marks;
+        saver.step(&replica.store, |out| {
+            emit_all(&mut Told::default(), (number, *ceiling), replica, repl, false, out);
+        });
+    }
+
+    fn is_mark_due(&self, config: &Config, replica: &Replica, repl: &Replication) -> bool {
+        let above_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
+        let is_near = replica.clock().ms() + above_ms / 2 > self.ceiling.ms();
+        let is_written = replica.log.as_ref().is_some_and(|log| log.positions().0 > log.positions().1);
+        replica.mark_due || (is_near && is_written) || self.stood != Some(stood(replica, repl))
+    }
+
+    /// Says in the log where the node stands, by what the segment was not told yet.
+    fn mark(&mut self, config: &Config, replica: &mut Replica, repl: &Replication) {
+        let Some(mut log) = replica.log.take() else { return };
+        let mut told = log.told;
+        log.emit(|out| self.emit_standing(&mut told, config, replica, repl, true, out));
+        log.told = told;
+        replica.log = Some(log);
+        replica.mark_due = false;
+        self.stood = Some(stood(replica, repl));
+    }
+
+    /// Says all of it.
+    fn mark_all(&mut self, config: &Config, replica: &mut Replica, repl: &Replication) {
+        if let Some(log) = &mut replica.log {
+            log.told = Told::default();
+        }
+        self.mark(config, replica, repl);
+    }
+
+    fn emit_standing(
+        &mut self,
+        told: &mut Told,
+        config: &Config,
+        replica: &Replica,
+        repl: &Replication,
+        claims: bool,
+        out: &mut Vec<u8>,
+    ) {
+        self.marks += 1;
+        let above_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
+        self.ceiling = self.ceiling.max(Hlc::at(crate::time::WallMs(replica.clock().ms() + above_ms)));
+        emit_all(told, (self.marks, self.ceiling), replica, repl, claims, out);
+    }
+
+    /// The directory has been read: goes on in a segment of its own.
+    pub(crate) fn open(
+        &mut self,
+        (number, prev_bytes, last): (u32, u64, Option<u32>),
+        config: &Config,
+        replica: &mut Replica,
+        repl: &Replication,
+    ) {
+        let salt = self.salt();
+        if let Some(log) = &mut replica.log {
+            log.resume(last, &Opening { number, salt, prev_bytes, has_gap: false });
+        }
+        self.mark_all(config, replica, repl);
+    }
+
+    /// What was read of marks: those that follow are later.
+    pub(crate) fn resume_marks(&mut self, number: u64, ceiling: Hlc) {
+        self.marks = self.marks.max(number);
+        self.ceiling = self.ceiling.max(ceiling);
+    }
+}
+
+/// Appends where the node stands, by what `told` lacks.
+fn emit_all(
+    told: &mut Told,
+    (number, ceiling): (u64, Hlc),
+    replica: &Replica,
+    repl: &Replication,
+    claims: bool,
+    out: &mut Vec<u8>,
+) {
+    let roster = repl.roster();
+    if told.roster != roster.hash() {
+        lists::emit_roster(roster.iter(), out);
+    }
+    let ledger = replica.origins.retired();
+    let from = if ledger.continues(told.ledger) { told.ledger.len } else { 0 };
+    for from in (from..ledger.len()).step_by(retired::ENTRIES_MAX) {
+        peer::emit_retired(from, ledger.since(from), out);
+    }
+    *told = Told { roster: roster.hash(), ledger: ledger.mark() };
+    let standing = match replica.exposure {
+        Exposure::Alone | Exposure::Hidden => Standing::Unshown { own: replica.own() },
+        Exposure::Returning(_) => Standing::Returning { told: repl.told_to_return() },
+        Exposure::Exposed => Standing::Shown { established: repl.established(), reissued: replica.reissued },
+    };
+    let mark = MarkOf {
+        number,
+        incarnation: repl.incarnation(),
+        ceiling,
+        standing,
+        whole: replica.is_whole,
+        roster: roster.hash(),
+        ledger: ledger.mark(),
+        reaped: (replica.reaped.retired, &replica.reaped.claims),
+    };
+    let frontier = replica.origins.iter().map(|origin| (origin.id, origin.frontier));
+    let frontier = frontier.filter(|(_, hlc)| *hlc > Hlc::ZERO);
+    emit_mark(&mark, claims.then_some(frontier), out);
+}
+
+fn stood(replica: &Replica, repl: &Replication) -> Stood {
+    Stood {
+        exposure: replica.exposure,
+        own: replica.own(),
+        reissued: replica.reissued,
+        whole: replica.is_whole,
+        incarnation: repl.incarnation(),
+        told: Told { roster: repl.roster().hash(), ledger: replica.origins.retired().mark() },
+    }
+}

@@ -1,0 +1,392 @@
+//! The log: what is taken in goes out as blocks of the newest segment, and is synced by the policy asked for.
+
+use std::collections::VecDeque;
+
+use crate::config::{Config, DiskConfig};
+use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, block_head, emit_header};
+use crate::disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync};
+use crate::retired::Mark as LedgerMark;
+use crate::time::Mono;
+use crate::version::Hlc;
+
+/// Frames of one block, but for a longer single one: what damage to a head costs.
+const BLOCK_BYTES_MAX: usize = 64 << 10;
+
+/// Unsynced bytes that make a sync due at once: what a crash loses and a sync has to write is bounded by it.
+const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
+
+/// How often the disk is synced by [`Fsync::EverySec`] and by [`Fsync::No`].
+const EVERY_SEC_MS: u64 = 1_000;
+const SELDOM_MS: u64 = 30_000;
+
+/// How long a disk that failed is left alone: doubles from the first to the last.
+const RETRY_MS: (u64, u64) = (500, 16_000);
+
+/// Whether what is written gets to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It does.
+    Whole,
+    /// The disk failed, and is tried again at that time; nothing is written.
+    Failed { error: DiskError, retry: Mono },
+    /// It is being tried.
+    Trying { error: DiskError },
+    /// It does again; but what was not written meanwhile only the next snapshot has.
+    Gap,
+}
+
+impl Health {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Failed { error: DiskError::Full, .. } | Self::Trying { error: DiskError::Full } => "full",
+            Self::Failed { .. } | Self::Trying { .. } => "failed",
+            Self::Gap => "recovering",
+        }
+    }
+}
+
+/// What an operation that was handed over means once it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    Nothing,
+    /// All is synced up to this position of the log, and to this length of the segment.
+    Synced { upto: u64, bytes: u64, own: Hlc },
+}
+
+/// What the newest file was told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) roster: u64,
+    pub(crate) ledger: LedgerMark,
+}
+
+/// The newest segment, and the queue of what is to be written.
+#[derive(Debug)]
+pub(crate) struct Log {
+    fsync: Fsync,
+    segment_bytes_max: u64,
+    cluster: String,
+    name: String,
+    segment: u32,
+    salt: u64,
+    /// Length of the segment, with what is queued.
+    bytes: u64,
+    /// As of the last sync.
+    synced_bytes: u64,
+    work: DiskWork,
+    /// How much of the queued bytes has no operation yet.
+    loose: usize,
+    /// Where in the queue the head of the open block is.
+    head: Option<usize>,
+    /// Bytes of frames ever taken in, and how many of them are synced.
+    appended: u64,
+    synced: u64,
+    /// Up to where a sync is under way.
+    syncing: Option<u64>,
+    synced_at: Mono,
+    flights: VecDeque<Flight>,
+    /// The newest record of this run's stream that was taken in, and the newest that is synced.
+    own: Hlc,
+    own_synced: Hlc,
+    health: Health,
+    retry_ms: u64,
+    pub(crate) told: Told,
+    /// Bytes in segments that the newest whole snapshot is not in.
+    pub(crate) since_snapshot: u64,
+    /// Of the segment that is being tried: the length up to which the one before it counts.
+    tried: Option<u64>,
+}
+
+/// How a segment begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub(crate) number: u32,
+    pub(crate) salt: u64,
+    /// The length up to which the segment before counts.
+    pub(crate) prev_bytes: u64,
+    pub(crate) has_gap: bool,
+}
+
+impl Log {
+    pub(crate) fn new(config: &Config, disk: &DiskConfig, now: Mono) -> Self {
+        Self {
+            fsync: disk.fsync,
+            segment_bytes_max: disk.segment_bytes,
+            cluster: config.cluster.clone(),
+            name: config.name.clone(),
+            segment: 0,
+            salt: 0,
+            bytes: 0,
+            synced_bytes: 0,
+            work: DiskWork::default(),
+            loose: 0,
+            head: None,
+            appended: 0,
+            synced: 0,
+            syncing: None,
+            synced_at: now,
+            flights: VecDeque::new(),
+            own: Hlc::ZERO,
+            own_synced: Hlc::ZERO,
+            health: Health::Whole,
+            retry_ms: RETRY_MS.0,
+            told: Told::default(),
+            since_snapshot: 0,
+            tried: None,
+        }
+    }
+
+    /// Begins the first segment of a run. What the run before has written to its `last` one may be with the system only.
+    pub(crate) fn resume(&mut self, last: Option<u32>, opening: &Opening) {
+        if let Some(last) = last {
+            self.queue(DiskOp::Sync { file: FileId::log(last) }, Flight::Nothing);
+        }
+        self.open(opening);
+    }
+
+    /// Begins a segment. Its first block is to say where the node stands.
+    pub(crate) fn open(&mut self, opening: &Opening) {
+        self.seal();
+        let Opening { number, salt, prev_bytes, has_gap } = *opening;
+        let header = Header {
+            format: FORMAT,
+            kind: FileKind::Log,
+            number,
+            salt,
+            prev_bytes,
+            has_gap,
+            is_restored: false,
+            cluster: &self.cluster,
+            name: &self.name,
+        };
+        (self.segment, self.salt, self.bytes, self.synced_bytes) = (number, salt, 0, 0);
+        self.told = Told::default();
+        let from = self.work.data.len();
+        begin_file(&header, &mut self.work.data);
+        self.loose += self.work.data.len() - from;
+        self.queue_append();
+        self.queue(DiskOp::SyncDir, Flight::Nothing);
+    }
+
+    /// Goes on in another segment.
+    pub(crate) fn rotate(&mut self, salt: u64) {
+        self.seal();
+        let prev_bytes = self.bytes;
+        self.queue(DiskOp::Sync { file: FileId::log(self.segment) }, Flight::Synced { upto: self.appended, bytes: 0, own: self.own });
+        self.open(&Opening { number: self.segment + 1, salt, prev_bytes, has_gap: false });
+    }
+
+    /// Takes in a record of this run's stream.
+    pub(crate) fn push_own(&mut self, stamp: Hlc, frame: &[u8]) {
+        self.own = stamp;
+        self.push(frame);
+    }
+
+    /// The newest record of this run's stream that is synced.
+    pub(crate) fn own_synced(&self) -> Hlc {
+        self.own_synced
+    }
+
+    /// Takes in whole frames.
+    pub(crate) fn push(&mut self, frames: &[u8]) {
+        self.append(frames.len(), |data| data.extend_from_slice(frames));
+    }
+
+    /// Takes in the frame that `emit` appends.
+    pub(crate) fn emit(&mut self, emit: impl FnOnce(&mut Vec<u8>)) {
+        self.append(0, emit);
+    }
+
+    fn append(&mut self, bytes: usize, put: impl FnOnce(&mut Vec<u8>)) {
+        if matches!(self.health, Health::Failed { .. }) {
+            return;
+        }
+        let data = &mut self.work.data;
+        if self.head.is_some_and(|head| data.len() + bytes > head + BLOCK_HEAD_BYTES + BLOCK_BYTES_MAX) {
+            self.close_block();
+        }
+        let data = &mut self.work.data;
+        if self.head.is_none() {
+            self.head = Some(data.len());
+            data.extend_from_slice(&[0; BLOCK_HEAD_BYTES]);
+            self.loose += BLOCK_HEAD_BYTES;
+        }
+        let from = data.len();
+        put(data);
+        let bytes = data.len() - from;
+        self.loose += bytes;
+        self.appended += bytes as u64;
+    }
+
+    /// Fills in the head of the open block.
+    fn close_block(&mut self) {
+        let Some(head) = self.head.take() else { return };
+        let data = &mut self.work.data;
+        let length = data.len() - head - BLOCK_HEAD_BYTES;
+        let place = self.bytes + (head - (data.len() - self.loose)) as u64;
+        data[head..head + BLOCK_HEAD_BYTES].copy_from_slice(&block_head(self.salt, length as u32, place));
+    }
+
+    /// Ends the open block and queues what has been taken in.
+    fn seal(&mut self) {
+        self.close_block();
+        self.queue_append();
+    }
+
+    fn queue_append(&mut self) {
+        if self.loose > 0 {
+            let bytes = std::mem::take(&mut self.loose);
+            self.bytes += bytes as u64;
+            self.since_snapshot += bytes as u64;
+            self.queue(DiskOp::Append { file: FileId::log(self.segment), bytes: bytes as u32 }, Flight::Nothing);
+        }
+    }
+
+    fn queue(&mut self, op: DiskOp, flight: Flight) {
+        self.work.ops.push(op);
+        self.flights.push_back(flight);
+    }
+
+    /// Whether what is queued wants a sync behind it now; true if one was queued.
+    pub(crate) fn plan_sync(&mut self, now: Mono) -> bool {
+        if matches!(self.health, Health::Failed { .. }) || self.syncing.is_some() || self.appended == self.synced {
+            return false;
+        }
+        if self.sync_due().is_some_and(|due| due > now) {
+            return false;
+        }
+        self.sync();
+        true
+    }
+
+    /// Queues a sync of all that has been taken in.
+    pub(crate) fn sync(&mut self) {
+        self.seal();
+        let (upto, bytes) = (self.appended, self.bytes);
+        self.queue(DiskOp::Sync { file: FileId::log(self.segment) }, Flight::Synced { upto, bytes, own: self.own });
+        self.syncing = Some(upto);
+    }
+
+    /// When what is not synced is to be; none: at once.
+    fn sync_due(&self) -> Option<Mono> {
+        let every_ms = match self.fsync {
+            Fsync::Always => return None,
+            Fsync::EverySec => EVERY_SEC_MS,
+            Fsync::No => SELDOM_MS,
+        };
+        (self.appended - self.synced < UNSYNCED_BYTES_MAX).then(|| self.synced_at.plus_ms(every_ms))
+    }
+
+    /// When there is something to do by itself.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        match self.health {
+            Health::Failed { retry, .. } => Some(retry),
+            _ if self.syncing.is_some() || self.appended == self.synced => None,
+            Health::Whole | Health::Gap | Health::Trying { .. } => Some(self.sync_due().unwrap_or(Mono(0))),
+        }
+    }
+
+    /// Swaps what is queued out.
+    pub(crate) fn take(&mut self, work: &mut DiskWork) -> bool {
+        self.seal();
+        work.clear();
+        std::mem::swap(&mut self.work, work);
+        !work.is_empty()
+    }
+
+    /// So many operations were carried out. True if more is synced now.
+    pub(crate) fn done(&mut self, now: Mono, ops: u32) -> bool {
+        let mut grew = false;
+        for _ in 0..ops {
+            let Some(Flight::Synced { upto, bytes, own }) = self.flights.pop_front() else { continue };
+            grew |= upto > self.synced;
+            self.synced = self.synced.max(upto);
+            self.synced_bytes = self.synced_bytes.max(bytes);
+            (self.synced_at, self.own_synced) = (now, own);
+            if self.syncing.is_some_and(|syncing| syncing <= upto) {
+                self.syncing = None;
+            }
+            if matches!(self.health, Health::Trying { .. }) {
+                (self.health, self.tried) = (Health::Gap, None);
+            }
+        }
+        grew
+    }
+
+    /// An operation failed: what was not synced is not on the disk, and nothing more is written until it is tried
+    /// again.
+    pub(crate) fn failed(&mut self, now: Mono, error: DiskError) {
+        self.health = Health::Failed { error, retry: now.plus_ms(self.retry_ms) };
+        self.retry_ms = (2 * self.retry_ms).min(RETRY_MS.1);
+        self.flights.clear();
+        self.work.clear();
+        (self.loose, self.head, self.syncing) = (0, None, None);
+        // Whoever waited for it has been turned away.
+        self.synced = self.appended;
+    }
+
+    /// Begins a segment of its own after a failure, if it is time to try. Its first block is to say where the node
+    /// stands, and a sync is to follow.
+    pub(crate) fn retry(&mut self, now: Mono, salt: u64) -> bool {
+        let Health::Failed { error, retry } = self.health else { return false };
+        if retry > now {
+            return false;
+        }
+        // What was tried before is of no use.
+        let (number, prev_bytes) = match self.tried {
+            Some(prev_bytes) => (self.segment, prev_bytes),
+            None => (self.segment + 1, self.synced_bytes),
+        };
+        self.health = Health::Trying { error };
+        self.tried = Some(prev_bytes);
+        self.queue(DiskOp::Resume, Flight::Nothing);
+        self.queue(DiskOp::Remove { file: FileId::log(number) }, Flight::Nothing);
+        self.open(&Opening { number, salt, prev_bytes, has_gap: true });
+        true
+    }
+
+    /// A snapshot is whole that has all that was to be written: of segments before `number` nothing is needed.
+    pub(crate) fn saved(&mut self) {
+        if self.health == Health::Gap {
+            self.health = Health::Whole;
+            self.retry_ms = RETRY_MS.0;
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health
+    }
+
+    /// The number of the newest segment.
+    pub(crate) fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// Whether the newest segment is as long as one may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes + self.loose as u64 >= self.segment_bytes_max
+    }
+
+    /// Whether replies wait until what they say is synced.
+    pub(crate) fn is_always(&self) -> bool {
+        self.fsync == Fsync::Always
+    }
+
+    /// Whether anything is not synced.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.appended > self.synced
+    }
+
+    /// Bytes of frames taken in so far, and how many of those are synced.
+    pub(crate) fn positions(&self) -> (u64, u64) {
+        (self.appended, self.synced)
+    }
+}
+
+/// Appends what a file begins with.
+pub(crate) fn begin_file(header: &Header<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&MAGIC);
+    emit_header(header, out);
+    emit_header(header, out);
+}

@@ -1,0 +1,639 @@
+//! Reading a data directory at the start: the newest whole snapshot, then the log behind it.
+//!
+//! A record of the log is taken as it was when it came, in the same order: what continues its origin's stream moves the
+//! frontier (PROTOCOL.md rule 1), and marks say what sweeps have added to that. So without damage a node stands
+//! afterwards where it stood, at the last record that is on the disk. Behind damage no mark adds anything, so what is
+//! claimed is what was read; the rest is held, and catching up with the others brings what is missing.
+//!
+//! The bytes are not trusted: they are checked as those of a peer are, and any bytes lead to some end.
+
+use std::fmt;
+
+use crate::collected::Collected;
+use crate::config::Config;
+use crate::counter::Counter;
+use crate::disk::frames::{self, FileFrame, Mark, Standing};
+use crate::disk::keep::{Damage, Keeper};
+use crate::disk::scan::{BEGINNING_BYTES_MAX, Piece, Scan, Unreadable, header};
+use crate::disk::{DiskError, Durable, FileId, FileKind};
+use crate::record::{self, Framed, Record};
+use crate::repl::{Recovered, Replication, Roster, Seat};
+use crate::replica::{Exposure, Replica, Return, Strays};
+use crate::retired::{Entry, Retired};
+use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId, Version};
+use crate::wire::peer::{self, Frame};
+
+/// What is read at once.
+const READ_BYTES: u32 = 1 << 20;
+
+/// What is given up at once where the disk cannot be read.
+const UNREADABLE_BYTES: u32 = 4 << 10;
+
+/// What a driver is to read for a node that starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAt {
+    /// From which file.
+    pub file: FileId,
+    /// From which byte on.
+    pub at: u64,
+    /// How many. Fewer, if the file ends before.
+    pub bytes: u32,
+}
+
+/// Why a node must not start on a data directory. Nothing in it was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadFailure {
+    /// It was written by a node of another name.
+    Name(String),
+    /// It was written by a node of another cluster.
+    Cluster(String),
+    /// It was written by a newer build.
+    Format(FileId, u16),
+    /// It is damaged, and the node was told not to start then.
+    Damaged(FileId, u64),
+}
+
+impl fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(
+                f,
+                "it is that of a node named {name}; start that node on it (--name {name}), or this one on another \
+                 directory"
+            ),
+            Self::Cluster(cluster) => write!(
+                f,
+                "it is that of a node of the cluster {cluster}; start it with --cluster {cluster}, or on another \
+                 directory"
+            ),
+            Self::Format(file, format) => {
+                write!(f, "{file} has format {format}, which only a newer build reads; nothing was changed")
+            }
+            Self::Damaged(file, at) => write!(
+                f,
+                "{file} is damaged at byte {at}, and recovery is strict; nothing was changed. Without \
+                 --strict-recovery the node starts with what can be read, and gets the rest from its peers"
+            ),
+        }
+    }
+}
+
+/// A directory that is being read.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    strict: bool,
+    /// Files that were found: what is there besides what is read is old.
+    found: Vec<(FileId, u64)>,
+    /// What is to be read, with its length: the snapshot and the segments behind it.
+    files: Vec<Source>,
+    /// The first whose header has not been read; then the one that is being read.
+    at: usize,
+    stage: Stage,
+    scan: Option<Scan>,
+    /// Where the next read begins, and whether what is there could not be read in one piece.
+    place: u64,
+    careful_until: u64,
+    done_bytes: u64,
+    pub(crate) failure: Option<LoadFailure>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Which snapshot can be read at all.
+    Snapshots,
+    Headers,
+    Blocks,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    file: FileId,
+    bytes: u64,
+    /// Its salt, and where its blocks begin; none if its header is no more.
+    begin: Option<(u64, u64)>,
+    prev_bytes: u64,
+    has_gap: bool,
+    is_restored: bool,
+}
+
+/// What was learnt so far.
+#[derive(Debug, Default)]
+struct State {
+    damage: Damage,
+    /// From here on marks add nothing to the frontier.
+    is_damaged: bool,
+    torn_bytes: u64,
+    records: u64,
+    mark: Option<Stood>,
+    roster: Option<Roster>,
+    staged_roster: Option<Roster>,
+    staged_entries: Option<(u32, Vec<Entry>)>,
+    has_folds: bool,
+    ended: bool,
+    is_restored: bool,
+}
+
+/// What the newest mark said.
+#[derive(Clone, Debug)]
+struct Stood {
+    number: u64,
+    incarnation: u64,
+    ceiling: Hlc,
+    standing: Stand,
+    whole: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Stand {
+    Unshown(OriginId),
+    Returning(Option<(Version, String)>),
+    Shown(Hlc, Option<OriginId>),
+}
+
+impl Recovery {
+    /// Reads these files, each with its length.
+    pub(crate) fn new(found: &[(FileId, u64)], strict: bool) -> Self {
+        let mut found = found.to_vec();
+        found.sort_unstable();
+        let mut snapshots: Vec<_> = found.iter().filter(|(file, _)| file.kind == FileKind::Snapshot).copied().collect();
+        snapshots.reverse();
+        let stage = if snapshots.is_empty() { Stage::Headers } else { Stage::Snapshots };
+        let mut recovery = Self {
+            strict,
+            found,
+            files: snapshots.into_iter().map(Source::new).collect(),
+            at: 0,
+            stage,
+            scan: None,
+            place: 0,
+            careful_until: 0,
+            done_bytes: 0,
+            failure: None,
+            state: State::default(),
+        };
+        if stage == Stage::Headers {
+            recovery.list_log(None);
+        }
+        recovery
+    }
+
+    /// What is to be read next; none once all was, or if the node must not start.
+    pub(crate) fn next_read(&self) -> Option<ReadAt> {
+        let source = self.files.get(self.at).filter(|_| self.failure.is_none())?;
+        let bytes = match self.stage {
+            Stage::Snapshots | Stage::Headers => BEGINNING_BYTES_MAX as u32,
+            Stage::Blocks if self.place < self.careful_until => UNREADABLE_BYTES,
+            Stage::Blocks => READ_BYTES,
+            Stage::Done => return None,
+        };
+        let left = self.limit(self.at).saturating_sub(self.place);
+        Some(ReadAt { file: source.file, at: self.place, bytes: bytes.min(u32::try_from(left).unwrap_or(bytes)) })
+    }
+
+    /// Bytes that were read, and how many there are.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let all = self.files.iter().map(|source| source.bytes).sum();
+        (self.done_bytes.min(all), all)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.stage == Stage::Done && self.failure.is_none()
+    }
+
+    /// Up to where a file counts: what its successor says, if it has one that says something.
+    fn limit(&self, at: usize) -> u64 {
+        let Some(source) = self.files.get(at) else { return 0 };
+        let next = self.files.get(at + 1).filter(|next| next.file.number == source.file.number + 1);
+        match next.filter(|next| next.begin.is_some() && source.file.kind == FileKind::Log) {
+            Some(next) if self.stage == Stage::Blocks => source.bytes.min(next.prev_bytes),
+            Some(_) | None => source.bytes,
+        }
+    }
+
+    /// Goes on to the segments, from the one with which the snapshot `from` begins.
+    fn list_log(&mut self, from: Option<u32>) {
+        let log = self.found.iter().filter(|(file, _)| file.kind == FileKind::Log);
+        let log = log.filter(|(file, _)| from.is_none_or(|from| file.number >= from)).copied();
+        self.files.extend(log.map(Source::new));
+        self.stage = Stage::Headers;
+        self.skip_to_blocks();
+    }
+
+    fn skip_to_blocks(&mut self) {
+        if self.stage == Stage::Headers && self.at == self.files.len() {
+            (self.stage, self.at) = (Stage::Blocks, 0);
+        }
+    }
+
+    /// Takes in what was read, or that it could not be.
+    pub(crate) fn loaded(
+        &mut self,
+        now: Now,
+        read: Result<&[u8], DiskError>,
+        (config, replica): (&Config, &mut Replica),
+    ) {
+        match self.stage {
+            Stage::Snapshots | Stage::Headers => self.take_header(read.unwrap_or_default(), config),
+            Stage::Blocks => self.take_bytes(now.mono, read, replica),
+            Stage::Done => {}
+        }
+        // What cannot be read, or has nothing in it, is passed over here.
+        while self.failure.is_none() && self.stage == Stage::Blocks && !self.begin_file(replica) {}
+    }
+
+    /// What to do if there is nothing to read at all.
+    pub(crate) fn start(&mut self, replica: &mut Replica) {
+        self.skip_to_blocks();
+        while self.stage == Stage::Blocks && !self.begin_file(replica) {}
+    }
+
+    fn take_header(&mut self, bytes: &[u8], config: &Config) {
+        let Some(source) = self.files.get_mut(self.at) else { return };
+        let file = source.file;
+        match header(bytes) {
+            Ok((header, begin)) => {
+                if header.cluster != config.cluster {
+                    self.failure = Some(LoadFailure::Cluster(header.cluster.to_owned()));
+                } else if header.name != config.name && !header.is_restored {
+                    self.failure = Some(LoadFailure::Name(header.name.to_owned()));
+                }
+                source.begin = Some((header.salt, begin as u64));
+                source.prev_bytes = header.prev_bytes;
+                (source.has_gap, source.is_restored) = (header.has_gap, header.is_restored);
+            }
+            Err(Unreadable::Format(format)) => self.failure = Some(LoadFailure::Format(file, format)),
+            Err(Unreadable::NoHeader) => {}
+        }
+        match (self.stage, self.files[self.at].begin) {
+            (Stage::Snapshots, Some(_)) => {
+                self.files = vec![self.files[self.at]];
+                self.at = 1;
+                self.list_log(Some(file.number));
+            }
+            (Stage::Snapshots, None) => {
+                self.damage_at(file, 0, self.files[self.at].bytes);
+                self.at += 1;
+                if self.at == self.files.len() {
+                    self.files.clear();
+                    self.at = 0;
+                    self.list_log(None);
+                }
+            }
+            _ => {
+                self.at += 1;
+                self.skip_to_blocks();
+            }
+        }
+    }
+
+    /// Begins to read the file at hand, if it was not begun yet. False if it was passed over.
+    fn begin_file(&mut self, replica: &mut Replica) -> bool {
+        if self.scan.is_some() {
+            return true;
+        }
+        let Some(source) = self.files.get(self.at).copied() else {
+            self.stage = Stage::Done;
+            return true;
+        };
+        let before = self.at.checked_sub(1).map(|at| self.files[at].file);
+        let follows = before.is_none_or(|before| match before.kind {
+            FileKind::Log => before.number + 1 == source.file.number,
+            FileKind::Snapshot | FileKind::Part => before.number == source.file.number,
+        });
+        if !follows || source.has_gap {
+            // What is missing may have been anything.
+            self.lose();
+        }
+        if !follows {
+            self.damage_at(source.file, 0, 0);
+        }
+        self.state.is_restored |= source.is_restored;
+        let limit = self.limit(self.at);
+        let Some((salt, begin)) = source.begin.filter(|(_, begin)| *begin <= limit) else {
+            // The last segment may have been cut before its first sync.
+            if limit > 0 && (self.at + 1 < self.files.len() || source.bytes > BEGINNING_BYTES_MAX as u64) {
+                self.damage_at(source.file, 0, limit);
+                self.lose();
+            } else {
+                self.state.torn_bytes += source.bytes;
+            }
+            self.done_bytes += source.bytes;
+            self.at += 1;
+            return false;
+        };
+        if source.file.kind == FileKind::Log && self.is_short(self.at) {
+            self.damage_at(source.file, source.bytes, 0);
+        }
+        self.scan = Some(Scan::new(salt, begin));
+        (self.place, self.careful_until) = (begin, 0);
+        self.state.ended = false;
+        if begin == limit {
+            self.end_file(Mono(0), replica);
+            return false;
+        }
+        true
+    }
+
+    /// Whether a file is shorter than it was when its successor was begun.
+    fn is_short(&self, at: usize) -> bool {
+        let (source, next) = (self.files[at], self.files.get(at + 1));
+        next.is_some_and(|next| next.begin.is_some() && !next.has_gap && next.prev_bytes > source.bytes)
+    }
+
+    fn take_bytes(&mut self, now: Mono, read: Result<&[u8], DiskError>, replica: &mut Replica) {
+        let Some(asked) = self.next_read() else { return };
+        let zeros;
+        let bytes = match read {
+            Ok(bytes) => &bytes[..bytes.len().min(asked.bytes as usize)],
+            Err(_) if asked.bytes > UNREADABLE_BYTES => {
+                self.careful_until = self.place + u64::from(asked.bytes);
+                return;
+            }
+            Err(_) => {
+                zeros = vec![0; asked.bytes as usize];
+                &zeros
+            }
+        };
+        let is_end = bytes.len() < asked.bytes as usize;
+        self.place += bytes.len() as u64;
+        self.done_bytes += bytes.len() as u64;
+        if let Some(scan) = &mut self.scan {
+            scan.push(bytes);
+        }
+        self.take_pieces(now, replica);
+        if is_end || self.place >= self.limit(self.at) {
+            self.end_file(now, replica);
+        }
+    }
+
+    fn take_pieces(&mut self, now: Mono, replica: &mut Replica) {
+        let Some(mut scan) = self.scan.take() else { return };
+        let file = self.files[self.at].file;
+        loop {
+            match scan.next() {
+                Piece::Body(body) => {
+                    if self.take_frame(now, file, body, replica).is_none() {
+                        self.damage_at(file, self.place, 0);
+                        self.lose();
+                    }
+                }
+                Piece::Damage { at, bytes } => {
+                    self.damage_at(file, at, bytes);
+                    self.lose();
+                }
+                Piece::Torn { at, bytes } if self.at + 1 == self.files.len() && file.kind == FileKind::Log => {
+                    tracing::warn!(%file, at, bytes, "the log was cut while it was written; its torn end is left out");
+                    self.state.torn_bytes += bytes;
+                }
+                Piece::Torn { at, bytes } => {
+                    self.damage_at(file, at, bytes);
+                    self.lose();
+                }
+                Piece::Wanted | Piece::End => break,
+            }
+        }
+        self.scan = Some(scan);
+    }
+
+    /// The file at hand was read.
+    fn end_file(&mut self, now: Mono, replica: &mut Replica) {
+        // What the scan still held says what it was.
+        if let Some(scan) = &mut self.scan {
+            scan.end();
+        }
+        self.take_pieces(now, replica);
+        self.scan = None;
+        let source = self.files[self.at];
+        if source.file.kind == FileKind::Snapshot && !self.state.ended {
+            self.damage_at(source.file, source.bytes, 0);
+            self.lose();
+        }
+        if source.file.kind == FileKind::Snapshot && self.state.is_damaged {
+            // All that the snapshot was to hold may be missing.
+            replica.origins.restore(std::iter::empty());
+        }
+        self.at += 1;
+        self.place = 0;
+    }
+
+    fn damage_at(&mut self, file: FileId, at: u64, bytes: u64) {
+        tracing::error!(%file, at, bytes, "damage: what stood there is lost here, and is taken from the peers again");
+        self.state.damage.places += 1;
+        self.state.damage.bytes += bytes;
+        if self.strict {
+            self.failure = Some(LoadFailure::Damaged(file, at));
+        }
+    }
+
+    /// Something is missing from here on.
+    fn lose(&mut self) {
+        self.state.is_damaged = true;
+    }
+
+    /// Takes in a frame of `file`; `None` if it is none.
+    fn take_frame(&mut self, now: Mono, file: FileId, body: &[u8], replica: &mut Replica) -> Option<()> {
+        if body.first()? & record::KIND_RECORD != 0 {
+            let framed = record::decode(body).ok()?;
+            let Record { key, value, .. } = framed.record;
+            if key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
+                return None;
+            }
+            self.state.records += 1;
+            self.state.has_folds |= framed.record.is_counter && !Counter::of(&framed.record).folds.is_empty();
+            return match file.kind {
+                FileKind::Log => replica.replay(now, &framed),
+                FileKind::Snapshot | FileKind::Part => replica.put(now, &framed.record),
+            };
+        }
+        match frames::parse(body) {
+            Some(FileFrame::Mark(mark)) => return self.take_mark(&mark, replica),
+            Some(FileFrame::Replaced { key, stands }) => {
+                replica.store.take_out(key);
+                return stands.map_or(Some(()), |record| replica.put(now, &record));
+            }
+            Some(FileFrame::End { .. }) => {
+                self.state.ended = true;
+                return Some(());
+            }
+            Some(FileFrame::Header(_)) => return None,
+            None => {}
+        }
+        match peer::parse(body)? {
+            Frame::Roster(view) => {
+                let mut roster = Roster::default();
+                for seat in view.iter() {
+                    roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone });
+                }
+                self.state.staged_roster = Some(roster);
+                Some(())
+            }
+            Frame::Retired(view) => {
+                let (_, entries) = self.state.staged_entries.get_or_insert((view.from, Vec::new()));
+                entries.extend(view.iter());
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn take_mark(&mut self, mark: &Mark<'_>, replica: &mut Replica) -> Option<()> {
+        let roster = self.state.staged_roster.take();
+        let entries = self.state.staged_entries.take();
+        let is_later = self.state.mark.as_ref().is_none_or(|stood| stood.number <= mark.number);
+        if is_later {
+            if let Some((from, entries)) = entries {
+                let ledger = replica.origins.retired().extended(from, &entries);
+                if ledger.mark() == mark.ledger {
+                    replica.origins.restore_ledger(ledger);
+                }
+            } else if mark.ledger.len == 0 && replica.origins.retired().len() > 0 {
+                replica.origins.restore_ledger(Retired::default());
+            }
+            if roster.is_some() {
+                self.state.roster = roster;
+            }
+            self.state.mark = Some(Stood {
+                number: mark.number,
+                incarnation: mark.incarnation,
+                ceiling: mark.ceiling,
+                standing: match mark.standing {
+                    Standing::Unshown { own } => Stand::Unshown(own),
+                    Standing::Returning { told } => {
+                        Stand::Returning(told.map(|(version, by)| (version, by.to_owned())))
+                    }
+                    Standing::Shown { established, reissued } => Stand::Shown(established, reissued),
+                },
+                whole: mark.whole,
+            });
+            replica.reaped.retired = mark.reaped_retired;
+            mark.reaped.read_into(&mut replica.reaped.claims);
+        }
+        let Some(frontier) = mark.frontier else { return Some(()) };
+        if self.state.is_damaged {
+            replica.origins.lower(|origin| frontier.iter().find(|(of, _)| *of == origin).map(|(_, hlc)| hlc));
+        } else {
+            replica.origins.restore(frontier.iter());
+        }
+        Some(())
+    }
+
+    /// All was read: the node stands where it stood, and writes to a segment of its own from now on.
+    pub(crate) fn finish(
+        self,
+        now: Now,
+        keeper: &mut Keeper,
+        config: &Config,
+        (replica, repl): (&mut Replica, &mut Replication),
+    ) {
+        let Self { found, files, state, .. } = self;
+        let log = found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
+        let last = log.map(|(number, _)| number).max();
+        let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log && source.begin.is_some());
+        let prev_bytes = read_bytes.map_or(0, |source| source.bytes - state.torn_bytes.min(source.bytes));
+        let used = |file: &FileId| files.iter().any(|source| source.file == *file);
+        keeper.saver.whole = files.first().filter(|source| source.file.kind == FileKind::Snapshot).map(|source| (source.file.number, source.bytes));
+        keeper.saver.old = found.iter().map(|(file, _)| *file).filter(|file| !used(file)).collect();
+        keeper.damage = state.damage;
+        let since = files.iter().filter(|source| source.file.kind == FileKind::Log).map(|source| source.bytes).sum();
+        if let Some(log) = &mut replica.log {
+            log.since_snapshot = since;
+        }
+        replica.restore(now, &state, config, repl);
+        if let Some(stood) = &state.mark {
+            keeper.resume_marks(stood.number, stood.ceiling);
+        }
+        let (records, damaged, torn) = (state.records, state.damage.places, state.torn_bytes);
+        tracing::info!(records, damaged, torn_bytes = torn, "the data directory was read");
+        let number = last.map_or(1, |number| number + 1).max(keeper.saver.whole.map_or(1, |(number, _)| number));
+        keeper.open((number, prev_bytes, last), config, replica, repl);
+    }
+}
+
+impl Source {
+    fn new((file, bytes): (FileId, u64)) -> Self {
+        Self { file, bytes, begin: None, prev_bytes: 0, has_gap: false, is_restored: false }
+    }
+}
+
+impl Replica {
+    /// Takes a record of the log, as it was taken when it came.
+    fn replay(&mut self, now: Mono, framed: &Framed<'_>) -> Option<()> {
+        let Version { hlc, origin } = framed.stamp;
+        self.take(now, &framed.record, None).ok()?;
+        self.clock.observe(hlc);
+        let Some(prev) = framed.prev else { return Some(()) };
+        if prev <= self.origins.frontier(origin) {
+            self.origins.claim(origin, hlc, now);
+        } else {
+            self.origins.hold(origin, hlc, now);
+        }
+        Some(())
+    }
+
+    /// Puts `record` where nothing stands.
+    fn put(&mut self, now: Mono, record: &Record<'_>) -> Option<()> {
+        if record.is_counter {
+            for version in Counter::of(record).versions() {
+                self.hold(now, version).ok()?;
+            }
+        } else {
+            self.hold(now, record.version).ok()?;
+        }
+        self.store.merge(record).ok().map(|_| ())
+    }
+
+    /// Stands where the node stood.
+    fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
+        // What was collected is not remembered by key.
+        self.collected = Collected::default();
+        self.durable = Some(Durable::default());
+        let Some(stood) = &state.mark else { return };
+        self.clock.observe(stood.ceiling);
+        let retired = self.origins.retired().since(0).take(self.reaped.retired as usize).map(|entry| entry.last);
+        let newest = self.reaped.claims.iter().map(|(_, hlc)| *hlc).chain(retired).max();
+        self.collected.note_elsewhere(newest.unwrap_or(Hlc::ZERO));
+        if state.has_folds {
+            self.strays = Some(Strays { since: now.mono, unforetold: true });
+        }
+        self.is_whole = stood.whole;
+        let mut recovered = Recovered {
+            incarnation: stood.incarnation,
+            roster: state.roster.clone().unwrap_or_default(),
+            established: Hlc::ZERO,
+            told: None,
+        };
+        match &stood.standing {
+            _ if state.is_restored && config.peers.is_empty() => {
+                // The first of a cluster that begins with this.
+                recovered.roster = Roster::default();
+                recovered.established = self.clock.last();
+                self.exposure = Exposure::Exposed;
+            }
+            Stand::Returning(_) | Stand::Shown(..) | Stand::Unshown(_) if state.is_restored => {
+                recovered.roster = Roster::default();
+                self.is_whole = false;
+                self.exposure = Exposure::Returning(Return::Unswept);
+            }
+            Stand::Unshown(own) => self.resume_own(*own, now.mono),
+            Stand::Returning(told) => {
+                recovered.roster = Roster::default();
+                recovered.told.clone_from(told);
+                self.is_whole = false;
+                self.exposure = Exposure::Returning(Return::Unswept);
+            }
+            Stand::Shown(established, reissued) => {
+                recovered.established = *established;
+                self.reissued = *reissued;
+                let others = recovered.roster.members().any(|name| name != config.name);
+                // It may have lost that it must not write below something.
+                let hides = state.is_damaged && others && reissued.is_none();
+                self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
+            }
+        }
+        repl.recover(now, recovered, self);
+    }
+}

@@ -1,0 +1,236 @@
+//! Writing a snapshot: a walk over the store in bounded steps, while writes go on.
+//!
+//! It has the number of a segment that begins with it, and so with that segment and those behind it is all there is.
+//! What is written meanwhile may be in it or not. It is written aside, synced and then renamed, and only when the new
+//! name is on the disk are older files removed: at every moment there is a whole one, or none was ever needed.
+
+use std::collections::VecDeque;
+
+use crate::disk::frames::{BLOCK_HEAD_BYTES, Header, block_head, emit_end};
+use crate::disk::log::begin_file;
+use crate::disk::{DiskError, DiskOp, DiskWork, FileId};
+use crate::record::{Framed, encode};
+use crate::store::{SLOTS, Store};
+use crate::time::Mono;
+use crate::version::Hlc;
+
+/// What one step writes at the most, and entries it looks at: some 100 microseconds of the clients' time.
+const STEP_BYTES: usize = 64 << 10;
+const STEP_ENTRIES: usize = 512;
+
+/// Bytes that wait for the disk, at the most.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes after which what was written is synced, so that the last sync is no storm.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// How long after a failure the next snapshot may begin.
+const RETRY_MS: u64 = 10_000;
+
+/// Snapshots of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Saver {
+    under_way: Option<Part>,
+    work: DiskWork,
+    /// Bytes of the operations that are not done, zero for those that append nothing.
+    flights: VecDeque<u32>,
+    ahead_bytes: usize,
+    /// After an operation failed, and not before.
+    retry: Option<Mono>,
+    error: Option<DiskError>,
+    /// The newest whole snapshot, its length, and files that are older.
+    pub(crate) whole: Option<(u32, u64)>,
+    pub(crate) old: Vec<FileId>,
+    /// Somebody asked for one.
+    pub(crate) is_asked: bool,
+    pub(crate) saved: u64,
+}
+
+/// A snapshot under way.
+#[derive(Debug)]
+struct Part {
+    number: u32,
+    salt: u64,
+    bytes: u64,
+    unsynced: u64,
+    slot: u16,
+    after: Option<u32>,
+    records: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Walking,
+    /// All is queued; these many operations until it has its name, for good.
+    Ending,
+}
+
+impl Saver {
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Whether one may begin: none is under way, and the last failure is some time ago.
+    pub(crate) fn may_begin(&self, now: Mono) -> bool {
+        self.under_way.is_none() && self.flights.is_empty() && self.retry.is_none_or(|retry| retry <= now)
+    }
+
+    /// Begins the snapshot that `header` describes. Its first block is `standing`: where the node stands.
+    pub(crate) fn begin(&mut self, header: &Header<'_>, standing: &[u8]) {
+        if self.retry.take().is_some() {
+            self.queue(DiskOp::Resume, 0);
+        }
+        self.is_asked = false;
+        let (number, salt) = (header.number, header.salt);
+        // One that a run which ended was writing.
+        self.queue(DiskOp::Remove { file: FileId::part(number) }, 0);
+        let from = self.work.data.len();
+        begin_file(header, &mut self.work.data);
+        let bytes = (self.work.data.len() - from) as u64;
+        let part = Part { number, salt, bytes, unsynced: bytes, slot: 0, after: None, records: 0, stage: Stage::Walking };
+        self.under_way = Some(part);
+        self.queue_append(from);
+        self.block(|out| out.extend_from_slice(standing));
+    }
+
+    /// Writes some more. At its end, `standing` says where the node stands then. True while there is more to write now.
+    pub(crate) fn step(&mut self, store: &Store, standing: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.ahead_bytes >= AHEAD_BYTES_MAX || !self.is_walking() {
+            return false;
+        }
+        let Some(mut part) = self.under_way.take() else { return false };
+        let (mut entries, mut records) = (STEP_ENTRIES, 0);
+        let mut frames = Vec::new();
+        while part.slot < SLOTS && entries > 0 && frames.len() < STEP_BYTES {
+            if store.slot_newest(part.slot) == Hlc::ZERO {
+                part.slot += 1;
+                continue;
+            }
+            let last = store.walk(part.slot, part.after, entries, &mut |record| {
+                entries = entries.saturating_sub(1);
+                records += 1;
+                encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record: *record }, &mut frames);
+                frames.len() < STEP_BYTES
+            });
+            part.after = last;
+            part.slot += u16::from(last.is_none());
+        }
+        part.records += records;
+        let is_done = part.slot == SLOTS;
+        if is_done {
+            standing(&mut frames);
+            emit_end(part.records, &mut frames);
+            part.stage = Stage::Ending;
+        }
+        let number = part.number;
+        self.under_way = Some(part);
+        if !frames.is_empty() {
+            self.block(|out| out.extend_from_slice(&frames));
+        }
+        if is_done {
+            self.queue(DiskOp::Sync { file: FileId::part(number) }, 0);
+            self.queue(DiskOp::Finish { number }, 0);
+            self.queue(DiskOp::SyncDir, 0);
+        }
+        !is_done
+    }
+
+    /// Whether [`step`](Self::step) would do something now.
+    pub(crate) fn has_work(&self) -> bool {
+        self.is_walking() && self.ahead_bytes < AHEAD_BYTES_MAX
+    }
+
+    fn is_walking(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|part| part.stage == Stage::Walking)
+    }
+
+    fn block(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let Some(part) = &mut self.under_way else { return };
+        let data = &mut self.work.data;
+        let from = data.len();
+        data.extend_from_slice(&[0; BLOCK_HEAD_BYTES]);
+        put(data);
+        let length = data.len() - from - BLOCK_HEAD_BYTES;
+        let head = block_head(part.salt, length as u32, part.bytes);
+        data[from..from + BLOCK_HEAD_BYTES].copy_from_slice(&head);
+        let bytes = (data.len() - from) as u64;
+        part.bytes += bytes;
+        part.unsynced += bytes;
+        let syncs = part.unsynced >= SYNC_BYTES;
+        if syncs {
+            part.unsynced = 0;
+        }
+        let file = FileId::part(part.number);
+        self.queue_append(from);
+        if syncs {
+            self.queue(DiskOp::Sync { file }, 0);
+        }
+    }
+
+    fn queue_append(&mut self, from: usize) {
+        let bytes = (self.work.data.len() - from) as u32;
+        let Some(part) = &self.under_way else { return };
+        self.ahead_bytes += bytes as usize;
+        self.queue(DiskOp::Append { file: FileId::part(part.number), bytes }, bytes);
+    }
+
+    fn queue(&mut self, op: DiskOp, bytes: u32) {
+        self.work.ops.push(op);
+        self.flights.push_back(bytes);
+    }
+
+    /// Swaps what is queued out.
+    pub(crate) fn take(&mut self, work: &mut DiskWork) -> bool {
+        work.clear();
+        std::mem::swap(&mut self.work, work);
+        !work.is_empty()
+    }
+
+    /// So many operations were carried out. True if with them a snapshot is whole: what is older is being removed.
+    pub(crate) fn done(&mut self, ops: u32) -> bool {
+        for _ in 0..ops {
+            self.ahead_bytes -= self.flights.pop_front().unwrap_or(0) as usize;
+        }
+        let is_ending = self.under_way.as_ref().is_some_and(|part| part.stage == Stage::Ending);
+        if !is_ending || !self.flights.is_empty() {
+            return false;
+        }
+        let Some(part) = self.under_way.take() else { return false };
+        self.saved += 1;
+        self.error = None;
+        let before = self.whole.replace((part.number, part.bytes));
+        self.old.extend(before.map(|(number, _)| FileId::snapshot(number)));
+        let old = std::mem::take(&mut self.old);
+        for file in old {
+            if file.number < part.number {
+                self.queue(DiskOp::Remove { file }, 0);
+            } else {
+                self.old.push(file);
+            }
+        }
+        true
+    }
+
+    /// An operation failed: there is no new snapshot, and the old files stay.
+    pub(crate) fn failed(&mut self, now: Mono, error: DiskError) {
+        self.error = Some(error);
+        self.retry = Some(now.plus_ms(RETRY_MS));
+        self.flights.clear();
+        self.work.clear();
+        self.ahead_bytes = 0;
+        // What there is of it takes room that others may need.
+        if let Some(part) = self.under_way.take() {
+            self.queue(DiskOp::Resume, 0);
+            self.queue(DiskOp::Remove { file: FileId::part(part.number) }, 0);
+        }
+    }
+
+    pub(crate) fn error(&self) -> Option<DiskError> {
+        self.error
+    }
+
+    pub(crate) fn retry(&self) -> Option<Mono> {
+        self.retry
+    }
+}
