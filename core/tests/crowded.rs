@@ -21,6 +21,7 @@ fn full() -> Node {
         peers: Vec::new(),
         limits: Limits { clients_max: CLIENTS_MAX, ..Limits::default() },
         timers: Timers::default(),
+        disk: None,
     };
     let mut node = Node::new(config, at(0));
     for conn in [ConnId(0), ConnId(1)] {

@@ -76,6 +76,7 @@ fn config(seed: u64, name: &str, peers: &[&str]) -> Config {
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: Limits { ring_bytes: 1 << 10, clients_max: 2, output_bytes_max: 1 << 10, ..Limits::default() },
         timers: Timers::default(),
+        disk: None,
     }
 }
 

@@ -24,6 +24,7 @@ impl Client {
             peers: Vec::new(),
             limits: limits.clone(),
             timers: Timers::default(),
+            disk: None,
         };
         let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
         let mut turn = Turn::new(config, now);

@@ -32,6 +32,7 @@ pub fn config(name: &str, peers: &[&str]) -> Config {
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: LIMITS,
         timers: Timers::default(),
+        disk: None,
     }
 }
 

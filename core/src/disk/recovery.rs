@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
-use crate::disk::scan::{BEGINNING_BYTES_MAX, Piece, Scan, Unreadable, header};
+use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning};
 use crate::disk::{DiskError, Durable, FileId, FileKind};
 use crate::record::{self, Framed, Record};
 use crate::repl::{Recovered, Replication, Roster, Seat};
@@ -254,8 +254,10 @@ impl Recovery {
     fn take_header(&mut self, bytes: &[u8], config: &Config) {
         let Some(source) = self.files.get_mut(self.at) else { return };
         let file = source.file;
-        match header(bytes) {
-            Ok((header, begin)) => {
+        let mut is_whole = true;
+        match beginning(bytes) {
+            Ok(Beginning { header, bytes: begin, is_whole: whole }) => {
+                is_whole = whole;
                 if header.cluster != config.cluster {
                     self.failure = Some(LoadFailure::Cluster(header.cluster.to_owned()));
                 } else if header.name != config.name && !header.is_restored {
@@ -267,6 +269,10 @@ impl Recovery {
             }
             Err(Unreadable::Format(format)) => self.failure = Some(LoadFailure::Format(file, format)),
             Err(Unreadable::NoHeader) => {}
+        }
+        if !is_whole {
+            // The other copy says it all.
+            self.damage_at(file, 0, 0);
         }
         match (self.stage, self.files[self.at].begin) {
             (Stage::Snapshots, Some(_)) => {

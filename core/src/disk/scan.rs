@@ -59,26 +59,37 @@ pub(crate) struct Scan {
     ended: bool,
 }
 
-/// The header of the file that begins with `bytes`, and where its blocks begin.
-pub(crate) fn header(bytes: &[u8]) -> Result<(Header<'_>, usize), Unreadable> {
-    let rest = bytes.strip_prefix(&MAGIC).ok_or(Unreadable::NoHeader)?;
+/// How a file begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) header: Header<'a>,
+    /// Where its blocks begin.
+    pub(crate) bytes: usize,
+    /// All of it is as it was written.
+    pub(crate) is_whole: bool,
+}
+
+/// How the file begins that begins with `bytes`.
+pub(crate) fn beginning(bytes: &[u8]) -> Result<Beginning<'_>, Unreadable> {
     let copy = |from: usize| {
-        let rest = rest.get(from..)?;
+        let rest = bytes.get(from..)?;
         let body = next_frame(rest, HEADER_BYTES_MAX).ok()??;
         match parse(body)? {
-            FileFrame::Header(header) => Some((header, PREFIX_BYTES + body.len())),
+            FileFrame::Header(header) => Some((from, header, PREFIX_BYTES + body.len())),
             FileFrame::Mark(_) | FileFrame::Replaced { .. } | FileFrame::End { .. } => None,
         }
     };
-    // Of a damaged copy the length may be whole still.
-    let first_bytes = rest.first_chunk::<4>().and_then(|length| checked_length(*length)).map(|body| PREFIX_BYTES + body);
-    let found = copy(0).or_else(|| first_bytes.and_then(copy));
-    let found = found.or_else(|| (1..rest.len().min(PREFIX_BYTES + HEADER_BYTES_MAX)).find_map(copy));
-    let (header, bytes) = found.ok_or(Unreadable::NoHeader)?;
+    let from = MAGIC.len();
+    let found = (from..bytes.len().min(from + PREFIX_BYTES + HEADER_BYTES_MAX)).find_map(copy);
+    let (at, header, copy_bytes) = found.ok_or(Unreadable::NoHeader)?;
     if header.format != FORMAT {
         return Err(Unreadable::Format(header.format));
     }
-    Ok((header, MAGIC.len() + 2 * bytes))
+    let end = from + 2 * copy_bytes;
+    // A file that was cut there was not damaged.
+    let has_other = copy(from + copy_bytes).is_some() || bytes.len() < end;
+    let is_whole = bytes.starts_with(&MAGIC) && at == from && has_other;
+    Ok(Beginning { header, bytes: end, is_whole })
 }
 
 impl Scan {
@@ -295,7 +306,7 @@ mod tests {
         fn arbitrary_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..400), chunk in 1_usize..100) {
             let (_, damaged, torn) = read(&bytes, 0, chunk);
             prop_assert_eq!(damaged + torn, bytes.len() as u64);
-            let _ = header(&bytes);
+            let _ = beginning(&bytes);
         }
     }
 
@@ -316,16 +327,16 @@ mod tests {
         emit_header(&header_of("n"), &mut bytes);
         let one = bytes.len() - MAGIC.len();
         emit_header(&header_of("n"), &mut bytes);
-        let whole = Ok((header_of("n"), bytes.len()));
-        assert_eq!(header(&bytes), whole);
-        for at in MAGIC.len()..bytes.len() {
+        let whole = Beginning { header: header_of("n"), bytes: bytes.len(), is_whole: true };
+        assert_eq!(beginning(&bytes), Ok(whole));
+        for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 4;
-            assert_eq!(header(&bytes), whole, "{at} of {one} twice");
+            assert_eq!(beginning(&bytes), Ok(Beginning { is_whole: false, ..whole }), "{at}, of {one} twice");
         }
-        assert_eq!(header(&bytes[1..]), Err(Unreadable::NoHeader));
+        assert_eq!(beginning(b"GET / HTTP/1.1"), Err(Unreadable::NoHeader));
         let mut newer = MAGIC.to_vec();
         emit_header(&Header { format: FORMAT + 1, ..header_of("n") }, &mut newer);
-        assert_eq!(header(&newer), Err(Unreadable::Format(FORMAT + 1)));
+        assert_eq!(beginning(&newer), Err(Unreadable::Format(FORMAT + 1)));
     }
 }

@@ -73,7 +73,7 @@ fn run(data: &mut Data, wall: WallMs, command: &Command<'_>, out: &mut Vec<u8>) 
         Command::Help { topic } => Reply::Help { topic },
         Command::Stats => Reply::Value(b"{}"),
         Command::Peers => Reply::Value(b"none"),
-        Command::Leave => Reply::NotLeft(NotLeft::Alone),
+        Command::Save | Command::Leave => Reply::NotLeft(NotLeft::Alone),
         Command::Forget { member } => Reply::NotForgotten { member, why: NotForgotten::Unknown },
         Command::Wait { copies, .. } => Reply::Count(copies),
         Command::Token => Reply::Value(b"token"),

@@ -16,6 +16,7 @@ pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         limits: Limits { ring_bytes: 64 << 10, ..Limits::default() },
         timers: Timers::default(),
+        disk: None,
     }
 }
 

@@ -1,0 +1,207 @@
+//! A node with a disk of our own: files as bytes, of which a crash may take what was not synced.
+
+use std::collections::BTreeMap;
+
+use kv_core::{
+    Config, ConnId, DiskConfig, DiskError, DiskOp, DiskWork, Event, FileId, FileKind, Fsync, Lane, Limits, Mono, Now,
+    Timers, Turn, WallMs,
+};
+
+const CLIENT: ConnId = ConnId(0);
+
+/// The files of one data directory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files(pub(crate) BTreeMap<FileId, File>);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct File {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) synced: usize,
+}
+
+pub(crate) struct Machine {
+    pub(crate) turn: Turn,
+    pub(crate) files: Files,
+    pub(crate) ms: u64,
+    pub(crate) fsync: Fsync,
+    /// Operations that are not carried out yet, by lane.
+    queued: [Vec<(DiskOp, Vec<u8>)>; 2],
+    /// What every operation of the log comes to.
+    pub(crate) fails: Option<DiskError>,
+    failed: [bool; 2],
+    seed: u64,
+    /// The driver waits with carrying operations out.
+    pub(crate) holds: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(fsync: Fsync) -> Self {
+        Self::start(fsync, Files::default(), 1, 1_000)
+    }
+
+    /// Starts a node on `files`.
+    pub(crate) fn start(fsync: Fsync, files: Files, seed: u64, ms: u64) -> Self {
+        let config = Config {
+            seed: [seed, 2, 3, 4],
+            name: "a".to_owned(),
+            cluster: "default".to_owned(),
+            advertise: "a:1".to_owned(),
+            peers: Vec::new(),
+            limits: Limits::default(),
+            timers: Timers::default(),
+            disk: Some(DiskConfig { fsync, segment_bytes: 2_000, ..DiskConfig::default() }),
+        };
+        let turn = Turn::new(config, at(ms));
+        let queued = [Vec::new(), Vec::new()];
+        let mut machine =
+            Self { turn, files, ms, fsync, queued, fails: None, failed: [false; 2], seed, holds: false };
+        machine.load();
+        if machine.turn.node().load_failure().is_none() {
+            machine.turn.event(Event::Opened { conn: CLIENT });
+            machine.end_turn();
+        }
+        machine
+    }
+
+    fn load(&mut self) {
+        let found: Vec<(FileId, u64)> =
+            self.files.0.iter().map(|(file, content)| (*file, content.bytes.len() as u64)).collect();
+        self.turn.begin(at(self.ms));
+        self.turn.begin_load(&found);
+        while let Some(read) = self.turn.node().next_read() {
+            let bytes = &self.files.0[&read.file].bytes;
+            let from = (read.at as usize).min(bytes.len());
+            let to = (from + read.bytes as usize).min(bytes.len());
+            self.turn.loaded(Ok(&bytes[from..to]));
+        }
+    }
+
+    /// The same node, started again on what is in its files.
+    pub(crate) fn restarted(mut self) -> Self {
+        self.end_turn();
+        Self::start(self.fsync, self.files, self.seed + 1, self.ms + 10)
+    }
+
+    /// The same node, started again after the machine lost what was not synced.
+    pub(crate) fn crashed(self) -> Self {
+        let mut files = self.files;
+        files.0.values_mut().for_each(|file| file.bytes.truncate(file.synced));
+        Self::start(self.fsync, files, self.seed + 1, self.ms + 10)
+    }
+
+    /// The client comes again, after its connection was ended.
+    pub(crate) fn reconnect(&mut self) {
+        assert!(self.turn.finished(CLIENT).is_some(), "it was ended");
+        self.turn.gone(CLIENT);
+        self.turn.event(Event::Opened { conn: CLIENT });
+    }
+
+    /// Lets time pass, and turns as the node wants.
+    pub(crate) fn wait(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            self.ms += 10;
+            self.turn.begin(at(self.ms));
+            self.end_turn();
+        }
+    }
+
+    /// Sends `text`; what has been answered by the end of the turn.
+    pub(crate) fn ask(&mut self, text: &str) -> String {
+        self.ms += 1;
+        self.turn.begin(at(self.ms));
+        self.turn.input(CLIENT, text.as_bytes());
+        self.end_turn();
+        self.answers()
+    }
+
+    pub(crate) fn answers(&mut self) -> String {
+        let mut text = Vec::new();
+        loop {
+            let out = self.turn.output(CLIENT).to_vec();
+            if out.is_empty() {
+                return String::from_utf8(text).expect("it is text");
+            }
+            self.turn.sent(CLIENT, out.len());
+            text.extend(out);
+        }
+    }
+
+    pub(crate) fn end_turn(&mut self) {
+        self.turn.settle();
+        for _ in 0..100 {
+            let mut any = false;
+            for (index, lane) in [Lane::Log, Lane::Snapshot].into_iter().enumerate() {
+                let mut work = DiskWork::default();
+                if self.turn.take_disk(lane, &mut work) {
+                    any = true;
+                    let mut data = &work.data[..];
+                    for op in work.ops {
+                        let count = if let DiskOp::Append { bytes, .. } = op { bytes as usize } else { 0 };
+                        let (front, rest) = data.split_at(count);
+                        data = rest;
+                        self.queued[index].push((op, front.to_vec()));
+                    }
+                    assert!(data.is_empty(), "all bytes belong to an operation");
+                }
+                if !self.holds {
+                    self.carry_out(index, lane);
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, lane: Lane) {
+        let mut done = 0;
+        for (op, bytes) in std::mem::take(&mut self.queued[index]) {
+            if op == DiskOp::Resume {
+                self.failed[index] = false;
+            } else if self.failed[index] {
+                continue;
+            }
+            if let Some(error) = self.fails.filter(|_| lane == Lane::Log && op != DiskOp::Resume) {
+                if done > 0 {
+                    self.turn.event(Event::DiskDone { lane, ops: std::mem::take(&mut done) });
+                }
+                self.failed[index] = true;
+                self.turn.event(Event::DiskFailed { lane, error });
+                continue;
+            }
+            self.files.carry_out(op, &bytes);
+            done += 1;
+        }
+        if done > 0 {
+            self.turn.event(Event::DiskDone { lane, ops: done });
+        }
+    }
+}
+
+impl Files {
+    fn carry_out(&mut self, op: DiskOp, bytes: &[u8]) {
+        match op {
+            DiskOp::Append { file, .. } => self.0.entry(file).or_default().bytes.extend_from_slice(bytes),
+            DiskOp::Sync { file } => {
+                let file = self.0.get_mut(&file).expect("what is synced is there");
+                file.synced = file.bytes.len();
+            }
+            DiskOp::SyncDir | DiskOp::Resume => {}
+            DiskOp::Finish { number } => {
+                let part = self.0.remove(&FileId::part(number)).expect("what is finished is there");
+                self.0.insert(FileId::snapshot(number), part);
+            }
+            DiskOp::Remove { file } => {
+                self.0.remove(&file);
+            }
+        }
+    }
+
+    pub(crate) fn count(&self, kind: FileKind) -> usize {
+        self.0.keys().filter(|file| file.kind == kind).count()
+    }
+}
+
+pub(crate) fn at(ms: u64) -> Now {
+    Now { mono: Mono(0).plus_ms(ms), wall: WallMs(1_700_000_000_000 + ms) }
+}
