@@ -36,7 +36,9 @@ pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 pub use config::{Config, DiskConfig, Limits, Timers};
 pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};
-pub use disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync, Lane, LoadFailure, ReadAt};
+pub use disk::{
+    Backup, DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync, Item, Lane, LoadFailure, ReadAt, Says, Scanner,
+};
 pub use gauges::Gauges;
 pub use node::Node;
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};

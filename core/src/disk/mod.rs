@@ -19,6 +19,7 @@ mod log;
 mod recovery;
 mod saver;
 mod scan;
+mod tools;
 
 use std::fmt;
 
@@ -30,6 +31,7 @@ pub(crate) use frames::emit_replaced;
 pub(crate) use keep::Keeper;
 pub(crate) use log::{Log, Told};
 pub use recovery::{LoadFailure, ReadAt};
+pub use tools::{Backup, Item, Says, Scanner};
 
 /// A file of the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

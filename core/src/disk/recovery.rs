@@ -451,8 +451,9 @@ impl Recovery {
             self.state.records += 1;
             self.state.has_folds |= framed.record.is_counter && !Counter::of(&framed.record).folds.is_empty();
             return match file.kind {
-                FileKind::Log => replica.replay(now, &framed),
-                FileKind::Snapshot | FileKind::Part => replica.put(now, &framed.record),
+                FileKind::Snapshot | FileKind::Part if !self.state.ended => replica.put(now, &framed.record),
+                // Of a backup the log comes behind the snapshot.
+                FileKind::Log | FileKind::Snapshot | FileKind::Part => replica.replay(now, &framed),
             };
         }
         match frames::parse(body) {
