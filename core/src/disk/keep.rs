@@ -29,8 +29,8 @@ pub(crate) struct Keeper {
     pub(crate) recovery: Option<Recovery>,
     /// Where the node stood at that position of the log, which a sync under way covers.
     captured: Option<(u64, Stated)>,
-    /// The position up to which a statement was captured last.
-    captured_upto: u64,
+    /// When to look next whether anything has changed that is not logged.
+    look: Mono,
     stood: Option<Stood>,
     marks: u64,
     ceiling: Hlc,
@@ -64,7 +64,7 @@ impl Keeper {
             saver: Saver::default(),
             recovery: Some(Recovery::new(&[], disk.strict)),
             captured: None,
-            captured_upto: 0,
+            look: Mono(0),
             stood: None,
             marks: 0,
             ceiling: Hlc::ZERO,
@@ -195,7 +195,6 @@ impl Node {
                 }
                 log.failed(now.mono, error);
                 keeper.captured = None;
-                keeper.captured_upto = 0;
             }
             Lane::Snapshot => {
                 tracing::error!(?error, "no snapshot could be written; the log is kept, and it is tried again");
@@ -227,7 +226,7 @@ impl Node {
 
 impl Keeper {
     /// What is left to do at the end of a turn.
-    fn plan(&mut self, now: Now, config: &Config, replica: &mut Replica, repl: &Replication) {
+    fn plan(&mut self, now: Now, config: &Config, replica: &mut Replica, repl: &mut Replication) {
         let salt = self.salt();
         let Some(log) = &mut replica.log else { return };
         if log.retry(now.mono, salt) {
@@ -253,19 +252,25 @@ impl Keeper {
             self.mark(config, replica, repl);
         }
         let Some(log) = &mut replica.log else { return };
-        if log.plan_sync(now.mono) && self.captured.is_none() {
-            let upto = log.positions().0;
-            if log.health() == Health::Whole {
-                self.captured = Some((upto, repl.stated(replica)));
-            }
+        let syncs = log.plan_sync(now.mono);
+        let (upto, is_behind) = (log.positions().0, log.is_behind());
+        if self.captured.is_some() || log.health() != Health::Whole {
+            return;
+        }
+        if syncs {
+            self.captured = Some((upto, repl.stated(replica)));
+        } else if !is_behind && now.mono >= self.look {
+            // Which runs have settled is no matter of the log.
+            self.look = now.mono.plus_ms(config.timers.heartbeat_ms);
+            self.captured = Some((upto, repl.stated(replica)));
+            self.count_on(now, replica, repl);
         }
     }
 
     /// A sync is done: what was captured before it counts from now on.
     fn count_on(&mut self, now: Now, replica: &mut Replica, repl: &mut Replication) {
         let Some(synced) = replica.log.as_ref().map(|log| log.positions().1) else { return };
-        let Some((upto, stated)) = self.captured.take_if(|(upto, _)| *upto <= synced) else { return };
-        self.captured_upto = upto;
+        let Some((_, stated)) = self.captured.take_if(|(upto, _)| *upto <= synced) else { return };
         replica.durable = Some(Durable { claims: stated.known.claims.clone(), retired: stated.retired });
         repl.state_durable(now, stated);
     }

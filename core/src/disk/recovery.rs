@@ -16,6 +16,7 @@ use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning};
 use crate::disk::{DiskError, Durable, FileId, FileKind};
+use crate::origins::Origin;
 use crate::record::{self, Framed, Record};
 use crate::repl::{Recovered, Replication, Roster, Seat};
 use crate::replica::{Exposure, Replica, Return, Strays};
@@ -625,7 +626,14 @@ impl Replica {
                 self.is_whole = false;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
-            Stand::Unshown(own) => self.resume_own(*own, now.mono),
+            Stand::Unshown(own) => {
+                self.resume_own(*own, now.mono);
+                // Who holds something of others is not alone, whatever the rest of a damaged directory says.
+                let is_of_others = |origin: &Origin| origin.id != *own && origin.held > Hlc::ZERO;
+                if self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0 {
+                    self.exposure = Exposure::Hidden;
+                }
+            }
             Stand::Returning(told) => {
                 recovered.roster = Roster::default();
                 recovered.told.clone_from(told);
