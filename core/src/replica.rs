@@ -3,6 +3,7 @@
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
 mod hidden;
+mod obsolete;
 
 use std::collections::BTreeSet;
 
@@ -17,8 +18,8 @@ use crate::store::{Folding, Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
-use crate::wire::peer::NamesView;
 pub(crate) use hidden::{Exposure, HOME_MAX, Return, Unshown};
+pub(crate) use obsolete::Obsolete;
 
 /// Why a client's write was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -469,27 +470,6 @@ impl Replica {
         })
     }
 
-    /// Takes out of `slot` what the sender of a sweep knew (`claims`) and no longer holds under any version.
-    pub(crate) fn reconcile(&mut self, slot: u16, claims: &Known, held: &NamesView<'_>) -> usize {
-        let Self { store, origins, .. } = self;
-        let mut counters = Vec::new();
-        let mut count = store.discard(slot, |record| {
-            if held.contains(key_name(record.key)) {
-                return false;
-            }
-            if record.is_counter {
-                counters.push(record.key.to_vec());
-                return false;
-            }
-            claims.covers(record.version, origins.retired())
-        });
-        for key in counters {
-            self.strip_counter(&key, claims);
-            count += usize::from(self.store.get(&key).is_none());
-        }
-        count
-    }
-
     pub(crate) fn covers(&self, version: Version) -> bool {
         version.hlc <= self.origins.frontier(version.origin)
     }
@@ -679,8 +659,10 @@ mod tests {
         emit_sweep_held(1, (0, SLOTS), &[], &mut held);
         let body = next_frame(&held, 1 << 10).expect("a frame").expect("all of it");
         let Some(Frame::SweepHeld { names, .. }) = parse(body) else { panic!("what a sender holds") };
-        let count: usize = (0..SLOTS).map(|slot| replica.reconcile(slot, &claims, &names)).sum();
-        assert_eq!((count, parts(&replica)), (1, vec![]));
+        let mut obsolete = Obsolete::default();
+        let at_once: usize = (0..SLOTS).map(|slot| replica.reconcile(slot, &claims, &names, &mut obsolete)).sum();
+        assert_eq!((at_once, parts(&replica)), (0, vec![5]));
+        assert_eq!((replica.let_go(obsolete, &claims), parts(&replica)), (1, vec![]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config::Timers;
 use crate::origins::{Claims, Known, ORIGINS_MAX, Swept};
 use crate::repl::link::{Link, Peer, Pull, PullStage, Role};
 use crate::repl::{Links, Sweeps, link_mut};
-use crate::replica::{Exposure, Replica, Return};
+use crate::replica::{Exposure, Obsolete, Replica, Return};
 use crate::retired::{Mark, RETIRED_MAX};
 use crate::retiring::SweepEnd;
 use crate::store::SLOTS;
@@ -59,6 +59,8 @@ struct Sweep {
     /// What it reconciles, as its beginning named it.
     reconciles: u64,
     place: Place,
+    /// What it has said to be gone, up to that place.
+    obsolete: Obsolete,
 }
 
 /// How many times the silence that ends a link the beginning of a sweep may take: it stands behind what is under way,
@@ -130,7 +132,7 @@ impl Intake {
                     return false;
                 }
                 if swept != sweep.swept || sweep.reconciles != reconciles {
-                    sweep.place = SWEEP_START;
+                    (sweep.place, sweep.obsolete) = (SWEEP_START, Obsolete::default());
                 }
                 sweep.reconciles = reconciles;
                 if replica.begin_sweep(now, &swept).is_err() {
@@ -188,7 +190,9 @@ impl Intake {
         now: Mono,
     ) -> Option<Swept> {
         match std::mem::take(&mut self.sweep) {
-            SweepIn::Running(sweep) if sweep.conn == conn && sweep.id == id => {
+            SweepIn::Running(mut sweep) if sweep.conn == conn && sweep.id == id => {
+                let dropped = replica.let_go(std::mem::take(&mut sweep.obsolete), &sweep.claims);
+                self.note_dropped(dropped);
                 replica.end_sweep(now, &sweep.swept, end);
                 self.sweeps.ended += 1;
                 Some(sweep.swept)
@@ -208,11 +212,16 @@ impl Intake {
         ((from, to), held): ((u16, u16), &peer::NamesView<'_>),
         replica: &mut Replica,
     ) {
-        let SweepIn::Running(sweep) = &self.sweep else { return };
+        let SweepIn::Running(sweep) = &mut self.sweep else { return };
         if sweep.conn != conn || sweep.id != id {
             return;
         }
-        let dropped: usize = (from..to).map(|slot| replica.reconcile(slot, &sweep.claims, held)).sum();
+        let Sweep { claims, obsolete, .. } = sweep;
+        let dropped = (from..to).map(|slot| replica.reconcile(slot, claims, held, obsolete)).sum();
+        self.note_dropped(dropped);
+    }
+
+    fn note_dropped(&mut self, dropped: usize) {
         self.sweeps.dropped += dropped as u64;
         if dropped > 0 {
             tracing::debug!(dropped, "dropped what was deleted while this node was away");
@@ -276,7 +285,7 @@ impl Intake {
             SweepIn::Cut(sweep) if sweep.run == run => sweep,
             SweepIn::Idle | SweepIn::Cut(_) | SweepIn::Asked(_) | SweepIn::Running(_) => {
                 let (mark, known) = if shows_all { Default::default() } else { known_to(replica, theirs) };
-                let (swept, told, claims) = Default::default();
+                let (swept, told, claims, obsolete) = Default::default();
                 Sweep {
                     conn,
                     id: 0,
@@ -289,6 +298,7 @@ impl Intake {
                     told,
                     reconciles: 0,
                     place: SWEEP_START,
+                    obsolete,
                 }
             }
         };
@@ -507,6 +517,7 @@ mod tests {
             told: Swept::default(),
             reconciles: 0,
             place: SWEEP_START,
+            obsolete: Obsolete::default(),
         }
     }
 
@@ -582,10 +593,10 @@ mod tests {
             reconcile(&mut intake, other, &mut replica);
             assert!(replica.store.get(b"k").is_some(), "{other:?}");
             reconcile(&mut intake, (1, 7), &mut replica);
-            assert!(replica.store.get(b"k").is_none());
+            assert!(replica.store.get(b"k").is_some(), "it goes at the end");
             intake.step(ConnId(1), 7, PLACE);
             assert_eq!(stage(&intake), ("running", 5));
-            assert!(end(&mut intake, (1, 7), &mut replica).is_some());
+            assert!(end(&mut intake, (1, 7), &mut replica).is_some() && replica.store.get(b"k").is_none());
             let sweeps = Sweeps { begun: 1, ended: 1, dropped: 1, ..Sweeps::default() };
             assert_eq!((intake.sweeps(), stage(&intake)), (sweeps, ("idle", 0)));
         }
@@ -890,6 +901,30 @@ mod tests {
             let mut links = links(vec![link(2, &[(50, 1)])]);
             intake.ask_sweep(ConnId(2), &mut links, &replica(), NOW);
             assert_eq!(stage(&intake), ("asked", place));
+        }
+    }
+
+    #[test]
+    fn what_a_sweep_finds_obsolete_goes_once_it_is_whole_and_stays_if_it_is_cut() {
+        for (run, kept) in [(9, false), (2, true)] {
+            let mut replica = replica();
+            replica.origins.claim(OriginId(9), Hlc(40), NOW);
+            let version = Version { hlc: Hlc(40), origin: OriginId(9) };
+            let record = Record { key: b"k", value: Some(b"v"), is_counter: false, deadline: None, version };
+            assert!(replica.take(NOW, &record, None).is_ok());
+            let mut intake = with(SweepIn::Asked(sweep()));
+            assert!(begin(&mut intake, (1, 7), 3, Mark::default(), &mut replica));
+            reconcile(&mut intake, (1, 7), &mut replica);
+            intake.step(ConnId(1), 7, PLACE);
+            intake.closed(ConnId(1), &mut replica);
+            assert!(replica.store.get(b"k").is_some(), "all others who know that it was deleted may be gone");
+            // The same run goes on where it was, and does not say it again; another begins anew.
+            let mut link = link(2, &[(50, 1)]);
+            peer_of(&mut link).run = OriginId(run);
+            intake.ask_sweep(ConnId(2), &mut links(vec![link]), &replica, NOW);
+            assert!(begin(&mut intake, (2, 1), 3, Mark::default(), &mut replica));
+            assert!(end(&mut intake, (2, 1), &mut replica).is_some());
+            assert_eq!(replica.store.get(b"k").is_some(), kept, "run {run}");
         }
     }
 
