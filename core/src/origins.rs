@@ -309,4 +309,4 @@ impl Swept {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

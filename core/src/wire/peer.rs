@@ -658,15 +658,8 @@ mod tests {
     };
 
     use super::*;
+    use crate::origins::tests::claims;
     use crate::record::next_frame;
-
-    fn claims(list: &[(u64, u64)]) -> Claims {
-        let mut claims = Claims::default();
-        for (origin, hlc) in list {
-            claims.raise(OriginId(*origin), Hlc(*hlc));
-        }
-        claims
-    }
 
     fn body(out: &[u8]) -> &[u8] {
         next_frame(out, 1 << 20).unwrap().unwrap()
