@@ -5,7 +5,7 @@ use crate::record::{self, FrameError, Framed, PREFIX_BYTES, Record};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::collect::Vouch;
 use crate::repl::leave::Leave;
-use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
+use crate::repl::link::{Link, Peer, PullStage, Reading, Role};
 use crate::repl::members::{Admission, Member};
 use crate::repl::retire::{ask_retired, tell_retired};
 use crate::repl::scrub::Suspicion;
@@ -304,7 +304,8 @@ impl Replication {
             origin: greeting.run,
             established: greeting.established,
             clocks: greeting.clocks,
-            ahead_ms: ms_ahead(greeting.clocks, now),
+            ahead_ms: 0,
+            quickest: Reading { wall: greeting.clocks.wall, at: now.mono },
             frontier: crate::origins::Claims::default(),
             retired: Mark::default(),
             settled: crate::origins::Claims::default(),

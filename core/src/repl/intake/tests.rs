@@ -3,6 +3,7 @@ use crate::boundary::AddrId;
 use crate::origins::tests::{claims, entry};
 use crate::record::{Record, next_frame};
 use crate::repl::collect::Vouch;
+use crate::repl::link::Reading;
 use crate::repl::scrub::Suspicion;
 use crate::retired::{Entry, Retired};
 use crate::time::WallMs;
@@ -238,6 +239,7 @@ fn link(conn: u32, frontier: &[(u64, u64)]) -> Link {
         established: true,
         clocks: Clocks { wall: now.wall, hlc: Hlc::ZERO },
         ahead_ms: 0,
+        quickest: Reading { wall: now.wall, at: now.mono },
         frontier: claims(frontier),
         retired: Mark::default(),
         settled: Claims::default(),
