@@ -17,7 +17,7 @@ use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
-use crate::wire::lists::MembersView;
+use crate::wire::lists::{Decision, MembersView};
 use crate::wire::peer::{
     self, ClaimsView, Clocks, Frame, Greeting, MEMBERS_MAX, PREAMBLE, PROTOCOL, Reason, Refusal, Status,
 };
@@ -387,8 +387,8 @@ impl Replication {
         }
         let has_say = self.has_say(name, cx);
         let forgotten = self.roster.forgotten(&cx.config.name, name, run, greeting.established);
-        if let Some(version) = forgotten.filter(|_| has_say) {
-            return Some((Reason::Forgotten(version), FORGOTTEN));
+        if let Some(decision) = forgotten.filter(|_| has_say) {
+            return Some((Reason::Forgotten(decision), FORGOTTEN));
         }
         if name.is_empty() || greeting.advertise.is_empty() {
             return refused("a name and an address are needed");
@@ -446,11 +446,12 @@ impl Replication {
                 cx.replica.refused = Some(Refused::Fenced);
             }
             Reason::Forgotten(_) if self.leave.is_over() => {}
-            Reason::Forgotten(version) => {
-                // Where each was told to forget the other, the later decision stands.
-                let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
-                if theirs.is_none_or(|theirs| theirs < version) {
-                    self.come_back(now, (version, name), cx);
+            Reason::Forgotten(decision) => {
+                // Where each side was told to forget the other, the one that knows of the newer decision stands.
+                let own = cx.config.name.as_str();
+                let theirs = self.roster.forgotten(own, name, refusal.run, true);
+                if theirs.is_none_or(|theirs| (theirs, name) < (decision, own)) {
+                    self.come_back(now, (decision, name), cx);
                     return Err(Stop::Closed);
                 }
                 // Who turned this node away may have no address of it, and hear of the later decision here only.
@@ -463,10 +464,10 @@ impl Replication {
         Err(Stop::Close(Close::Refused))
     }
 
-    /// Tells a peer that it is to come back, by a decision of this version.
-    pub(super) fn turn_away(&mut self, conn: ConnId, version: Version, cx: &Context<'_>) -> Result<(), Stop> {
+    /// Tells a peer that it is to come back, by this decision.
+    pub(super) fn turn_away(&mut self, conn: ConnId, decision: Decision, cx: &Context<'_>) -> Result<(), Stop> {
         if let Some(link) = self.links.get_mut(&conn) {
-            let (reason, name) = (Reason::Forgotten(version), cx.config.name.as_str());
+            let (reason, name) = (Reason::Forgotten(decision), cx.config.name.as_str());
             let refusal = Refusal { reason, run: self.run, name, text: FORGOTTEN };
             peer::emit_refused(&refusal, link.staged.out());
         }
