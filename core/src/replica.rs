@@ -329,6 +329,14 @@ impl Replica {
         has_news || counter.folds.iter().any(|fold| !self.covers_fold(fold))
     }
 
+    /// Whether `record`, of which this node holds nothing, was here once or would have been deleted here: a run that
+    /// began without memory may have been brought a delete and not what was written before.
+    /// (`sim/regressions/both-who-forgot-restarted-and-a-delete-came-back`)
+    fn knew(&self, record: &Record<'_>) -> bool {
+        let Record { key, version, is_counter, .. } = *record;
+        !self.is_news(record) || (!is_counter && self.collected.has_deleted(key_name(key), version.hlc))
+    }
+
     /// Takes a record of a stream, whose encoding is `bytes`.
     pub(crate) fn stream(
         &mut self,
@@ -380,7 +388,7 @@ impl Replica {
         let Version { hlc, origin } = record.version;
         let stands = self.store.get(record.key);
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
-        if self.is_returning() && stands.is_none() && !self.is_news(record) {
+        if self.is_returning() && stands.is_none() && self.knew(record) {
             let version = Version { hlc: Hlc::ZERO, origin: self.own };
             self.stamp_and_take(
                 now,
@@ -453,7 +461,7 @@ impl Replica {
         store.collect(slot, is_stable, |record| {
             let version = record.version;
             reaped.note(version, origins.retired());
-            collected.note(key_name(record.key), version.hlc);
+            collected.note(key_name(record.key), version.hlc, record.is_counter);
             *count += 1;
         })
     }
