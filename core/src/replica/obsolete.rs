@@ -78,6 +78,9 @@ impl Replica {
         }
         let goes = claims.covers(stands.version, self.origins.retired());
         if goes {
+            // All that is older of this key is deleted, too.
+            // (`sim/regressions/came-back-after-a-sweep-had-let-go-of-the-delete`)
+            self.collected.note(key_name(key), stands.version.hlc, false);
             self.store.take_out(key);
         }
         goes
