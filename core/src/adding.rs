@@ -220,7 +220,7 @@ mod tests {
         let check = |base: u64, deadline: Option<WallMs>, collected: Option<u64>, count: i128| {
             let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
             replica.origins.claim(OriginId(9), Hlc(100), now.mono);
-            collected.inspect(|hlc| replica.collected.note(key_name(b"c"), Hlc(*hlc)));
+            collected.inspect(|hlc| replica.collected.note(key_name(b"c"), Hlc(*hlc), true));
             let version = Version { hlc: Hlc(base), origin: OriginId(9) };
             let base = Some(Base { version, deadline, value: BaseValue::Integer(5) });
             let part = Part { origin: OriginId(8), hlc: Hlc(120), since: Hlc(120), total: 1 };

@@ -98,7 +98,7 @@ pub struct Timers {
     pub silence_ms: u64,
     /// First wait before a peer is dialed again; doubles up to `redial_ms_max`, with jitter.
     pub redial_ms_min: u64,
-    /// Longest wait before a peer is dialed again.
+    /// Longest wait before a peer is dialed again; less than `redial_ms_min` counts as that.
     pub redial_ms_max: u64,
     /// An origin whose own link made no progress for this long is taken from another peer that has more of it.
     pub relay_ms: u64,
@@ -110,6 +110,13 @@ pub struct Timers {
     pub absence_ms: u64,
     /// A peer whose wall clock is further ahead than this is not read.
     pub clock_ahead_ms_max: u64,
+}
+
+impl Timers {
+    /// How long a peer is waited for before it is dialed again that was waited for this long before.
+    pub(crate) fn redial_ms_after(&self, redial_ms: u64) -> u64 {
+        redial_ms.saturating_mul(2).clamp(self.redial_ms_min, self.redial_ms_max.max(self.redial_ms_min))
+    }
 }
 
 impl Default for Timers {

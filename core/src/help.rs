@@ -213,7 +213,12 @@ pub(crate) static MANUAL: [Manual; 21] = [
                  missing here;\n\
                  \x20                 repaired: those that were put back; unrepairable: those that may have been \
                  deleted\n\
-                 \x20                 here, and were left alone: the log names them",
+                 \x20                 here, and were left alone: the log names them\n\
+                 \x20 disk            null without --data-dir; state: `whole`, `full` or `failed` while writes are\n\
+                 \x20                 refused, `recovering` until a new snapshot is there; unsynced_bytes: written\n\
+                 \x20                 since the last sync; log_bytes: since the last snapshot, which has\n\
+                 \x20                 snapshot_bytes; damaged_places, damaged_bytes: what could not be read at the\n\
+                 \x20                 start",
         example: "STATS",
     },
     Manual {

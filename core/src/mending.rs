@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_part_that_may_have_been_reset_stays_away() {
         let mut replica = replica(None);
-        replica.collected.note(key_name(b"key"), Hlc(45));
+        replica.collected.note(key_name(b"key"), Hlc(45), false);
         let (old, new) = (cell(&[(9, 50, 40, 3)]), cell(&[(9, 60, 46, 5)]));
         assert_eq!(replica.mend(NOW, &counter(50, &old)), Lack::Unclear);
         assert_eq!(replica.store.get(b"key"), None);

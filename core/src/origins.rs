@@ -338,4 +338,4 @@ impl Swept {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

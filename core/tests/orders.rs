@@ -177,7 +177,12 @@ impl Driver {
         match event {
             Event::Opened { conn } | Event::Dialed { conn, .. } if !self.open.insert(conn) && self.orderly => return,
             Event::Closed { conn } => self.gone(conn),
-            Event::Opened { .. } | Event::Dialed { .. } | Event::DialFailed { .. } | Event::Tick => {}
+            Event::Opened { .. }
+            | Event::Dialed { .. }
+            | Event::DialFailed { .. }
+            | Event::DiskDone { .. }
+            | Event::DiskFailed { .. }
+            | Event::Tick => {}
         }
         self.node.handle(self.now, event, &mut self.effects);
         self.note();

@@ -57,7 +57,7 @@ pub fn framed(body: &[u8]) -> Vec<u8> {
 
 /// What a peer says first.
 fn greeting(now: Now, run: u64) -> Vec<u8> {
-    let mut body = vec![1, 1, 0, 1, 0];
+    let mut body = vec![1, 2, 0, 2, 0];
     for word in [run, run, now.wall.0, now.wall.0 << 16] {
         body.extend_from_slice(&word.to_le_bytes());
     }

@@ -2,6 +2,7 @@
 
 use crate::judge::Judge;
 use crate::outcome::Oracle;
+use crate::plan::Setting;
 
 /// Where the survivors stand in agreeing.
 #[derive(Debug, Default)]
@@ -60,7 +61,7 @@ impl Quiet {
     fn check_idle(&self, judge: &mut Judge, agreed_us: u64, (sends, streams): (u64, u64)) {
         let setting = &judge.plan().setting;
         let beats = agreed_us / (setting.heartbeat_ms * 1_000) + 2;
-        let redials = agreed_us / (setting.redial_ms_max * 500) + 2;
+        let redials = agreed_us / (longest_redial_ms(setting) * 500) + 2;
         let dialed = judge.left() * (setting.nodes - 1);
         // A sweep that brings nothing may be under way when they agree.
         let swept = judge.bytes_written() * setting.nodes / 1_000;
@@ -76,7 +77,8 @@ impl Quiet {
 pub fn bound_us(judge: &Judge) -> u64 {
     let setting = &judge.plan().setting;
     // To notice dead links, dial again, be refused or not answered, and settle whose records are whose.
-    let links_ms = setting.silence_ms + setting.redial_ms_max + 8 * setting.dial_retry_ms + 10 * setting.heartbeat_ms;
+    let links_ms =
+        setting.silence_ms + longest_redial_ms(setting) + 8 * setting.dial_retry_ms + 10 * setting.heartbeat_ms;
     let origins_ms = setting.relay_ms + setting.orphan_ms + 3 * setting.collect_ms;
     // A hundred round trips, and everything from everybody once, by a slow path.
     let trips_ms = (setting.latency_us_min + 5 * setting.latency_us_mean) / 5;
@@ -87,4 +89,9 @@ pub fn bound_us(judge: &Judge) -> u64 {
     // What was lost is looked for again and again, the later the less was found.
     let rests_ms = if judge.plan().rots() > 0 { 150 * setting.heartbeat_ms } else { 0 };
     1_000 * (rests_ms + 3 * (links_ms + origins_ms) + trips_ms + carry_ms + clocks_ms)
+}
+
+/// The longest wait of a node before it dials a peer again.
+fn longest_redial_ms(setting: &Setting) -> u64 {
+    setting.redial_ms_max.max(setting.redial_ms_min).max(1)
 }

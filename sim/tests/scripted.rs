@@ -163,6 +163,16 @@ fn a_clock_two_minutes_ahead_infects_nobody() {
 }
 
 #[test]
+fn a_peer_whose_words_come_late_is_not_taken_for_one_whose_clock_is_behind() {
+    let stats = check(
+        "nodes 2\nclients 1\nload_ms 5000\nheartbeat_ms 100\nsilence_ms 1800\nclock_ahead_ms_max 500\n\
+         latency_us_min 1000\nlatency_us_mean 0\n1000000 slow from=1 to=0 ms=3000 factor=1000",
+        sets(0, 100, 100, 40, 4, 8),
+    );
+    assert_eq!(stats.refusals, 0);
+}
+
+#[test]
 fn a_thawed_old_run_does_not_speak_for_its_member() {
     let asks = [sets(0, 100, 50, 60, 4, 0), sets(1, 120, 50, 60, 4, 0)].concat();
     let stats = check("1500000 supersede node=2 ms=1500", asks);

@@ -13,7 +13,8 @@ use crate::disk::FileKind;
 use crate::origins::Claims;
 use crate::record::{self, Record};
 use crate::retired::Mark as LedgerMark;
-use crate::version::{Hlc, OriginId, Version};
+use crate::version::{Hlc, OriginId};
+use crate::wire::lists::Decision;
 use crate::wire::num::{Bytes, put_varint};
 use crate::wire::peer::{ClaimsView, NAME_BYTES_MAX, emit, put_claims, put_text, put_u32, put_u64, put_version};
 use crate::wire::retired::put_mark;
@@ -76,7 +77,7 @@ pub(crate) enum Standing<'a> {
     /// Nobody has seen what `own` wrote.
     Unshown { own: OriginId },
     /// Its cluster forgot it, and it was on its way back; by which decision, and who told it.
-    Returning { told: Option<(Version, &'a str)> },
+    Returning { told: Option<(Decision, &'a str)> },
     /// Everybody may, since its clock read that; but not what `reissued` wrote.
     Shown { established: Hlc, reissued: Option<OriginId> },
 }
@@ -87,9 +88,14 @@ pub(crate) enum FileFrame<'a> {
     Header(Header<'a>),
     Mark(Mark<'a>),
     /// The entry of a key was put in the place of another: what stands now, if anything.
-    Replaced { key: &'a [u8], stands: Option<Record<'a>> },
+    Replaced {
+        key: &'a [u8],
+        stands: Option<Record<'a>>,
+    },
     /// A snapshot ends: so many records are in it.
-    End { records: u64 },
+    End {
+        records: u64,
+    },
 }
 
 pub(crate) fn emit_header(header: &Header<'_>, out: &mut Vec<u8>) {
@@ -139,8 +145,9 @@ pub(crate) fn emit_mark(
             Standing::Returning { told } => {
                 out.push(1);
                 out.push(told.is_some().into());
-                if let Some((version, by)) = told {
-                    put_version(out, version);
+                if let Some((decision, by)) = told {
+                    out.push(decision.about_somebody.into());
+                    put_version(out, decision.version);
                     put_text(out, by);
                 }
             }
@@ -233,7 +240,10 @@ fn standing<'a>(bytes: &mut Bytes<'a>) -> Option<Standing<'a>> {
         0 => Standing::Unshown { own: bytes.origin()? },
         1 => Standing::Returning {
             told: match bytes.bool()? {
-                true => Some((bytes.version()?, bytes.text(NAME_BYTES_MAX)?)),
+                true => {
+                    let decision = Decision { about_somebody: bytes.bool()?, version: bytes.version()? };
+                    Some((decision, bytes.text(NAME_BYTES_MAX)?))
+                }
                 false => None,
             },
         },

@@ -279,7 +279,8 @@ impl Keeper {
         let (Some(log), Some(disk)) = (&replica.log, &config.disk) else { return false };
         let last_bytes = self.saver.whole.map_or(0, |(_, bytes)| bytes);
         let ratio = u64::from(disk.snapshot_ratio_percent);
-        let outgrown = log.since_snapshot > (last_bytes / 100).saturating_mul(ratio).max(SEGMENTS_MIN * disk.segment_bytes);
+        let outgrown =
+            log.since_snapshot > (last_bytes / 100).saturating_mul(ratio).max(SEGMENTS_MIN * disk.segment_bytes);
         !self.saver.is_under_way() && (self.saver.is_asked || log.health() == Health::Gap || outgrown)
     }
 

@@ -51,7 +51,11 @@ impl Health {
 enum Flight {
     Nothing,
     /// All is synced up to this position of the log, and to this length of the segment.
-    Synced { upto: u64, bytes: u64, own: Hlc },
+    Synced {
+        upto: u64,
+        bytes: u64,
+        own: Hlc,
+    },
 }
 
 /// What the newest file was told of.
@@ -137,7 +141,8 @@ impl Log {
         }
     }
 
-    /// Begins the first segment of a run. What the run before has written to its `last` one may be with the system only.
+    /// Begins the first segment of a run. What the run before has written to its `last` one may be with the system
+    /// only.
     pub(crate) fn resume(&mut self, last: Option<u32>, opening: &Opening) {
         if let Some(last) = last {
             self.queue(DiskOp::Sync { file: FileId::log(last) }, Flight::Nothing);
@@ -173,7 +178,10 @@ impl Log {
     pub(crate) fn rotate(&mut self, salt: u64) {
         self.seal();
         let prev_bytes = self.bytes;
-        self.queue(DiskOp::Sync { file: FileId::log(self.segment) }, Flight::Synced { upto: self.appended, bytes: 0, own: self.own });
+        self.queue(
+            DiskOp::Sync { file: FileId::log(self.segment) },
+            Flight::Synced { upto: self.appended, bytes: 0, own: self.own },
+        );
         self.open(&Opening { number: self.segment + 1, salt, prev_bytes, has_gap: false });
     }
 

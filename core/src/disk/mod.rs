@@ -27,7 +27,6 @@ use crate::origins::Claims;
 use crate::replica::Replica;
 use crate::retired::Mark;
 use crate::version::{Hlc, OriginId};
-pub(crate) use frames::emit_replaced;
 pub(crate) use keep::Keeper;
 pub(crate) use log::{Log, Told};
 pub use recovery::{LoadFailure, ReadAt};
@@ -205,7 +204,9 @@ impl Replica {
     pub(crate) fn durable_retired(&self) -> u32 {
         match &self.durable {
             None => self.mark().len,
-            Some(durable) if self.origins.retired().continues(durable.retired) => durable.retired.len.min(self.mark().len),
+            Some(durable) if self.origins.retired().continues(durable.retired) => {
+                durable.retired.len.min(self.mark().len)
+            }
             Some(_) => 0,
         }
     }

@@ -24,6 +24,7 @@ use crate::retired::{Entry, Retired};
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
+use crate::wire::lists::Decision;
 use crate::wire::peer::{self, Frame};
 
 /// What is read at once.
@@ -151,7 +152,7 @@ struct Stood {
 #[derive(Clone, Debug)]
 enum Stand {
     Unshown(OriginId),
-    Returning(Option<(Version, String)>),
+    Returning(Option<(Decision, String)>),
     Shown(Hlc, Option<OriginId>),
 }
 
@@ -474,7 +475,7 @@ impl Recovery {
             Frame::Roster(view) => {
                 let mut roster = Roster::default();
                 for seat in view.iter() {
-                    roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone });
+                    roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone, lost: seat.lost });
                 }
                 self.state.staged_roster = Some(roster);
                 Some(())
@@ -511,7 +512,7 @@ impl Recovery {
                 standing: match mark.standing {
                     Standing::Unshown { own } => Stand::Unshown(own),
                     Standing::Returning { told } => {
-                        Stand::Returning(told.map(|(version, by)| (version, by.to_owned())))
+                        Stand::Returning(told.map(|(decision, by)| (decision, by.to_owned())))
                     }
                     Standing::Shown { established, reissued } => Stand::Shown(established, reissued),
                 },
@@ -538,12 +539,16 @@ impl Recovery {
         (replica, repl): (&mut Replica, &mut Replication),
     ) {
         let Self { found, files, state, .. } = self;
-        let log = found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
+        let log =
+            found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
         let last = log.map(|(number, _)| number).max();
         let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log && source.begin.is_some());
         let prev_bytes = read_bytes.map_or(0, |source| source.bytes - state.torn_bytes.min(source.bytes));
         let used = |file: &FileId| files.iter().any(|source| source.file == *file);
-        keeper.saver.whole = files.first().filter(|source| source.file.kind == FileKind::Snapshot).map(|source| (source.file.number, source.bytes));
+        keeper.saver.whole = files
+            .first()
+            .filter(|source| source.file.kind == FileKind::Snapshot)
+            .map(|source| (source.file.number, source.bytes));
         keeper.saver.old = found.iter().map(|(file, _)| *file).filter(|file| !used(file)).collect();
         keeper.damage = state.damage;
         let since = files.iter().filter(|source| source.file.kind == FileKind::Log).map(|source| source.bytes).sum();

@@ -88,7 +88,8 @@ impl Saver {
         let from = self.work.data.len();
         begin_file(header, &mut self.work.data);
         let bytes = (self.work.data.len() - from) as u64;
-        let part = Part { number, salt, bytes, unsynced: bytes, slot: 0, after: None, records: 0, stage: Stage::Walking };
+        let part =
+            Part { number, salt, bytes, unsynced: bytes, slot: 0, after: None, records: 0, stage: Stage::Walking };
         self.under_way = Some(part);
         self.queue_append(from);
         self.block(|out| out.extend_from_slice(standing));

@@ -21,15 +21,9 @@ pub(crate) enum Piece<'a> {
     /// The body of a whole frame.
     Body(&'a [u8]),
     /// So many bytes from there on are nothing.
-    Damage {
-        at: u64,
-        bytes: u64,
-    },
+    Damage { at: u64, bytes: u64 },
     /// So many bytes at the end are no whole block.
-    Torn {
-        at: u64,
-        bytes: u64,
-    },
+    Torn { at: u64, bytes: u64 },
     /// More has to be [pushed](Scan::push).
     Wanted,
     /// It was read to its end.

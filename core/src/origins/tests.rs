@@ -7,7 +7,7 @@ const fn id(id: u64) -> OriginId {
     OriginId(id)
 }
 
-const fn entry(origin: u64, last: u64) -> Entry {
+pub(crate) const fn entry(origin: u64, last: u64) -> Entry {
     Entry { origin: OriginId(origin), last: Hlc(last), parted: 0, after: Hlc::ZERO }
 }
 
@@ -17,7 +17,7 @@ fn said(origins: &Origins, origin: u64) -> Option<[u64; 5]> {
     Some([frontier.0, held.0, swept.0, announced.0, progress.0])
 }
 
-fn claims(list: &[(u64, u64)]) -> Claims {
+pub(crate) fn claims(list: &[(u64, u64)]) -> Claims {
     let mut claims = Claims::default();
     list.iter().for_each(|(origin, hlc)| claims.raise(id(*origin), Hlc(*hlc)));
     claims

@@ -2,16 +2,19 @@
 //! holds, and only that counts for forgetting deletes (PROTOCOL.md rules 17, 18). And how a run begins that has its
 //! old memory.
 
+use crate::boundary::Close;
 use crate::origins::{Claims, Known};
 use crate::repl::exposure::Reissue;
-use crate::repl::link::Link;
+use crate::repl::frames::Stop;
+use crate::repl::link::{Link, Peer};
+use crate::repl::retire::{Retirement, is_settled};
 use crate::repl::roster::Roster;
-use crate::repl::retire::is_settled;
 use crate::repl::{Context, Replication, clocks, emit_status};
 use crate::replica::Replica;
 use crate::retired::Mark;
 use crate::time::Now;
-use crate::version::{Hlc, Version};
+use crate::version::Hlc;
+use crate::wire::lists::Decision;
 use crate::wire::peer::{self, DurableView};
 
 /// Where a member stands, as it counts for collection.
@@ -31,7 +34,7 @@ pub(crate) struct Recovered {
     /// The clock when peers were first let see what this member writes; zero if they were not.
     pub(crate) established: Hlc,
     /// The decision by which it was on its way back, and who told it.
-    pub(crate) told: Option<(Version, String)>,
+    pub(crate) told: Option<(Decision, String)>,
 }
 
 impl Replication {
@@ -90,12 +93,7 @@ impl Replication {
 }
 
 /// Says on `link` how far this node has come, and that this is the answer.
-pub(super) fn answer(
-    now: Now,
-    link: &mut Link,
-    said: (u64, &crate::repl::retire::Retirement),
-    replica: &Replica,
-) {
+fn answer(now: Now, link: &mut Link, said: (u64, &crate::repl::retire::Retirement), replica: &Replica) {
     emit_status(link, clocks(now, replica), said, replica);
     peer::emit_status_ask(link.staged.out());
 }
@@ -105,13 +103,36 @@ pub(super) fn tell_durable(link: &mut Link, durable: Option<&(u64, Stated)>, rep
     let Some((number, stated)) = durable.filter(|(number, _)| link.told_durable < *number) else { return };
     // What is hidden is not stated; it is nobody's but this node's.
     let claims = stated.known.claims.iter().filter(|(origin, hlc)| *hlc > Hlc::ZERO && !replica.is_hidden(*origin));
-    peer::emit_durable(stated.roster, stated.retired, stated.settled.iter().copied(), claims.copied(), link.staged.out());
+    peer::emit_durable(
+        stated.roster,
+        stated.retired,
+        stated.settled.iter().copied(),
+        claims.copied(),
+        link.staged.out(),
+    );
     link.told_durable = *number;
 }
 
-impl crate::repl::link::Peer {
+impl Link {
+    /// The peer states what of its frontier is on its disk.
+    pub(super) fn on_durable(&mut self, view: &DurableView<'_>) -> Result<(), Stop> {
+        let peer = self.peer.as_mut().filter(|peer| peer.is_durable);
+        peer.map(|peer| peer.update_durable(view)).ok_or(Stop::Close(Close::Malformed))
+    }
+
+    /// The peer asks how far this node has come. Where replies wait for the disk, so does the answer.
+    pub(super) fn on_status_ask(&mut self, now: Now, said: (u64, &Retirement), replica: &Replica) {
+        if replica.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {
+            self.asked = true;
+        } else {
+            answer(now, self, said, replica);
+        }
+    }
+}
+
+impl Peer {
     /// Takes in what of its statements counts for collection.
-    pub(crate) fn update_durable(&mut self, view: &DurableView<'_>) {
+    fn update_durable(&mut self, view: &DurableView<'_>) {
         let mut stated = Stated { roster: view.roster, retired: view.retired, ..Stated::default() };
         view.frontier.read_into(&mut stated.known.claims);
         view.settled.read_into(&mut stated.settled);

@@ -19,13 +19,13 @@ use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, Role};
 use crate::repl::members::DialState;
 use crate::repl::orphans::Orphans;
-use crate::repl::roster::Roster;
+use crate::repl::roster::{Roster, newest_decision};
 use crate::repl::walk::Walk;
 use crate::repl::{Context, Replication};
 use crate::replica::{Exposure, Refused, Replica, Return};
 use crate::time::{Mono, Now};
-use crate::version::{Hlc, OriginId, Version};
-use crate::wire::lists::{RosterView, SeatView};
+use crate::version::{Hlc, OriginId};
+use crate::wire::lists::{Decision, RosterView};
 
 /// How many times the silence that ends a link a member that comes back waits for those who decided that it must; and a
 /// newcomer for somebody who has all of what its cluster holds.
@@ -48,7 +48,7 @@ pub(super) struct Progress {
 /// A decision by which a node comes back.
 #[derive(Debug)]
 struct Told {
-    version: Version,
+    decision: Decision,
     /// The member that told of it, and when.
     by: String,
     at: Mono,
@@ -60,16 +60,16 @@ pub(super) struct Reissue(Walk);
 
 impl Progress {
     /// Begins as that of a run that has its old memory.
-    pub(super) fn recover(&mut self, now: Mono, established: Hlc, told: Option<(Version, String)>) {
+    pub(super) fn recover(&mut self, now: Mono, established: Hlc, told: Option<(Decision, String)>) {
         self.established = established;
-        self.told = told.map(|(version, by)| Told { version, by, at: now });
+        self.told = told.map(|(decision, by)| Told { decision, by, at: now });
     }
 }
 
 impl Replication {
     /// The decision by which this node is coming back, and who told of it.
-    pub(crate) fn told_to_return(&self) -> Option<(Version, &str)> {
-        self.progress.told.as_ref().map(|told| (told.version, told.by.as_str()))
+    pub(crate) fn told_to_return(&self) -> Option<(Decision, &str)> {
+        self.progress.told.as_ref().map(|told| (told.decision, told.by.as_str()))
     }
 
     /// A peer that is listened to has stated where it stands; if it is established and its roster was taken in before,
@@ -162,8 +162,8 @@ impl Replication {
     /// The cluster went on without this run, which is told so. It comes back as a new one: it takes up the cluster's
     /// roster, has a sweep tell it what is obsolete, and then writes anew what only it has; all from those who made
     /// the decision it was `told` of, as others may know neither what was deleted nor that this node is to come back.
-    pub(super) fn come_back(&mut self, now: Now, (version, by): (Version, &str), cx: &mut Context<'_>) {
-        let told = Told { version, by: by.to_owned(), at: now.mono };
+    pub(super) fn come_back(&mut self, now: Now, (decision, by): (Decision, &str), cx: &mut Context<'_>) {
+        let told = Told { decision, by: by.to_owned(), at: now.mono };
         tracing::warn!(
             "this node was forgotten by its cluster: it comes back as a new run, drops what was deleted meanwhile, and \
              writes anew what only it has"
@@ -211,13 +211,12 @@ impl Replication {
         more
     }
 
-    /// Whether the member that states this roster may say what this node comes back to: who told it of the decision,
-    /// though a seat that it has given since hides that, or knows of it. If nobody does for long, anybody may.
+    /// Whether the member that states this roster may say what this node comes back to: who told it of the decision, or
+    /// knows of it or of a newer one. If nobody does for long, anybody may.
     pub(super) fn leads_home(&self, now: Now, by: Option<(&str, &RosterView<'_>)>, cx: &Context<'_>) -> bool {
         let Some(told) = &self.progress.told else { return true };
-        let knows =
-            |seat: SeatView<'_>| seat.version == told.version || (seat.version > told.version && seat.gone.is_some());
-        by.is_some_and(|(name, roster)| name == told.by || roster.iter().any(knows))
+        let knows = |roster: &RosterView<'_>| newest_decision(roster.iter()) >= Some(told.decision);
+        by.is_some_and(|(name, roster)| name == told.by || knows(roster))
             || now.mono.ms_since(told.at) >= HOME_SILENCES * cx.config.timers.silence_ms
     }
 

@@ -4,9 +4,8 @@ use crate::boundary::{Close, ConnId};
 use crate::record::{self, FrameError, Framed, PREFIX_BYTES, Record};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::collect::Vouch;
-use crate::repl::durable::answer;
 use crate::repl::leave::Leave;
-use crate::repl::link::{Link, Peer, PullStage, Role, ms_ahead};
+use crate::repl::link::{Link, Peer, PullStage, Reading, Role};
 use crate::repl::members::{Admission, Member};
 use crate::repl::retire::{ask_retired, tell_retired};
 use crate::repl::scrub::Suspicion;
@@ -18,7 +17,7 @@ use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
-use crate::wire::lists::MembersView;
+use crate::wire::lists::{Decision, MembersView};
 use crate::wire::peer::{
     self, ClaimsView, Clocks, Frame, Greeting, MEMBERS_MAX, PREAMBLE, PROTOCOL, Reason, Refusal, Status,
 };
@@ -136,12 +135,7 @@ impl Replication {
             (Frame::Greeting(greeting), _) => self.on_greeting(now, conn, &greeting, cx),
             (Frame::Refused(refusal), _) => self.on_refused(now, conn, &refusal, cx),
             (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
-            (Frame::Durable(view), _) => {
-                if let Some(peer) = link.peer.as_mut() {
-                    peer.update_durable(&view);
-                }
-                Ok(())
-            }
+            (Frame::Durable(view), _) => link.on_durable(&view),
             (Frame::Alive(clocks), _) => self.on_alive(now, conn, clocks, cx),
             (Frame::Members(view), _) => {
                 self.on_members(now, &view, cx);
@@ -193,12 +187,7 @@ impl Replication {
                 self.on_sweep_end(now, conn, id, &SweepEnd { clock, reaped_retired, reaped }, cx)
             }
             (Frame::StatusAsk, Role::Pull(_)) => {
-                if cx.replica.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {
-                    // Once that is on the disk.
-                    link.asked = true;
-                } else {
-                    answer(now, link, (self.roster.hash(), &self.retirement), cx.replica);
-                }
+                link.on_status_ask(now, (self.roster.hash(), &self.retirement), cx.replica);
                 Ok(())
             }
             (Frame::StatusAsk, Role::Feed(feed)) => {
@@ -314,7 +303,8 @@ impl Replication {
             origin: greeting.run,
             established: greeting.established,
             clocks: greeting.clocks,
-            ahead_ms: ms_ahead(greeting.clocks, now),
+            ahead_ms: 0,
+            quickest: Reading { wall: greeting.clocks.wall, at: now.mono },
             frontier: crate::origins::Claims::default(),
             retired: Mark::default(),
             settled: crate::origins::Claims::default(),
@@ -398,8 +388,8 @@ impl Replication {
         }
         let has_say = self.has_say(name, cx);
         let forgotten = self.roster.forgotten(&cx.config.name, name, run, greeting.established);
-        if let Some(version) = forgotten.filter(|_| has_say) {
-            return Some((Reason::Forgotten(version), FORGOTTEN));
+        if let Some(decision) = forgotten.filter(|_| has_say) {
+            return Some((Reason::Forgotten(decision), FORGOTTEN));
         }
         if name.is_empty() || greeting.advertise.is_empty() {
             return refused("a name and an address are needed");
@@ -457,11 +447,12 @@ impl Replication {
                 cx.replica.refused = Some(Refused::Fenced);
             }
             Reason::Forgotten(_) if self.leave.is_over() => {}
-            Reason::Forgotten(version) => {
-                // Where each was told to forget the other, the later decision stands.
-                let theirs = self.roster.forgotten(&cx.config.name, name, refusal.run, true);
-                if theirs.is_none_or(|theirs| theirs < version) {
-                    self.come_back(now, (version, name), cx);
+            Reason::Forgotten(decision) => {
+                // Where each side was told to forget the other, the one that knows of the newer decision stands.
+                let own = cx.config.name.as_str();
+                let theirs = self.roster.forgotten(own, name, refusal.run, true);
+                if theirs.is_none_or(|theirs| (theirs, name) < (decision, own)) {
+                    self.come_back(now, (decision, name), cx);
                     return Err(Stop::Closed);
                 }
                 // Who turned this node away may have no address of it, and hear of the later decision here only.
@@ -474,10 +465,10 @@ impl Replication {
         Err(Stop::Close(Close::Refused))
     }
 
-    /// Tells a peer that it is to come back, by a decision of this version.
-    pub(super) fn turn_away(&mut self, conn: ConnId, version: Version, cx: &Context<'_>) -> Result<(), Stop> {
+    /// Tells a peer that it is to come back, by this decision.
+    pub(super) fn turn_away(&mut self, conn: ConnId, decision: Decision, cx: &Context<'_>) -> Result<(), Stop> {
         if let Some(link) = self.links.get_mut(&conn) {
-            let (reason, name) = (Reason::Forgotten(version), cx.config.name.as_str());
+            let (reason, name) = (Reason::Forgotten(decision), cx.config.name.as_str());
             let refusal = Refusal { reason, run: self.run, name, text: FORGOTTEN };
             peer::emit_refused(&refusal, link.staged.out());
         }

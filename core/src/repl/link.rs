@@ -11,7 +11,7 @@ use crate::repl::staged::Staged;
 use crate::replica::Replica;
 use crate::retired::Mark;
 use crate::store::Root;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{Clocks, Status};
 
@@ -86,9 +86,10 @@ pub(crate) struct Peer {
     /// Of what it writes now.
     pub(crate) origin: OriginId,
     pub(crate) established: bool,
-    /// Its clocks as last stated, and how far its wall clock was ahead of ours then.
+    /// Its clocks as last stated, and how far its wall clock was ahead of ours then, by its quickest statement.
     pub(crate) clocks: Clocks,
     pub(crate) ahead_ms: i64,
+    pub(crate) quickest: Reading,
     /// Its frontier as last stated, without what is in its ledger.
     pub(crate) frontier: Claims,
     /// Its ledger as last stated.
@@ -226,13 +227,92 @@ impl Peer {
     }
 
     pub(crate) fn set_clocks(&mut self, now: Now, clocks: Clocks) {
+        self.quickest = self.quickest.or_quicker(Reading { wall: clocks.wall, at: now.mono }, self.clocks.wall);
         self.clocks = clocks;
-        self.ahead_ms = ms_ahead(clocks, now);
+        self.ahead_ms = ms_ahead(self.quickest.wall_at(now.mono), now.wall);
     }
 }
 
-/// How far the stated wall clock is ahead of ours, in milliseconds; negative when it is behind.
-pub(crate) fn ms_ahead(clocks: Clocks, now: Now) -> i64 {
+/// A peer's wall clock as a statement told it, and when that came.
+///
+/// A statement that had to wait, behind a backlog or because this process stood still, makes its sender's clock look
+/// behind by as long. So of those that came over a link the one counts that was under way for the shortest time: the
+/// one by which the clock reads most now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) wall: WallMs,
+    pub(crate) at: Mono,
+}
+
+/// A peer's clock that goes on from an old reading is taken to lose one part in so many: more than any does that is
+/// slewed (chrony's take up to one in twelve), so that none is believed ahead by what it no longer is.
+const SLOWEST_PART: u64 = 8;
+
+impl Reading {
+    /// This one or `stated`, the next behind the statement that told `before`.
+    fn or_quicker(self, stated: Self, before: WallMs) -> Self {
+        // A link keeps the order of statements: a later one that tells less is of a clock that was set back.
+        let was_set_back = stated.wall < before;
+        if was_set_back || stated.wall >= self.wall_at(stated.at) { stated } else { self }
+    }
+
+    /// What the clock reads at `now`, at least.
+    fn wall_at(self, now: Mono) -> WallMs {
+        let passed_ms = now.ms_since(self.at);
+        self.wall.plus_ms(passed_ms - passed_ms.div_ceil(SLOWEST_PART))
+    }
+}
+
+/// How far a peer's wall clock that reads `wall` is ahead of ours, in milliseconds; negative when it is behind.
+fn ms_ahead(wall: WallMs, ours: WallMs) -> i64 {
     let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    signed(clocks.wall.0).saturating_sub(signed(now.wall.0))
+    signed(wall.0).saturating_sub(signed(ours.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By how many milliseconds a clock is ahead of one that reads when each of these statements came, after the last
+    /// of them: when it came, and what it told, in milliseconds.
+    fn ahead_after(statements: &[(u64, u64)]) -> i64 {
+        let mut readings =
+            statements.iter().map(|(at_ms, wall)| Reading { wall: WallMs(*wall), at: Mono(at_ms * 1_000) });
+        let first = readings.next().expect("a statement");
+        let (quickest, last) =
+            readings.fold((first, first), |(quickest, last), stated| (quickest.or_quicker(stated, last.wall), stated));
+        ms_ahead(quickest.wall_at(last.at), WallMs(last.at.0 / 1_000))
+    }
+
+    #[test]
+    fn a_statement_that_came_late_does_not_make_a_clock_look_as_far_behind() {
+        assert_eq!(ahead_after(&[(5_000, 5_000)]), 0);
+        assert_eq!(ahead_after(&[(5_000, 5_000), (6_000, 6_000), (14_000, 7_000)]), -1_000, "an eighth of 8 s");
+        assert_eq!(ahead_after(&[(5_000, 5_000), (45_000, 6_000), (85_000, 7_000)]), -10_000);
+        // The first one was late too.
+        assert_eq!(ahead_after(&[(50_000, 5_000), (51_000, 51_000), (91_000, 52_000)]), -5_000);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        assert_eq!(ahead_after(&[(5_000, 5_000), (6_000, 66_000)]), 60_000);
+        assert_eq!(ahead_after(&[(5_000, 65_000), (6_000, 6_000)]), 0);
+        assert_eq!(ahead_after(&[(70_000, 130_000), (71_000, 71_000), (72_000, 12_000), (73_000, 13_000)]), -60_000);
+    }
+
+    #[test]
+    fn a_clock_that_is_slewed_is_believed_where_it_is() {
+        let slewed = (0..=600).map(|n| (1_000 * n, 60_000 + 900 * n)).collect::<Vec<_>>();
+        assert_eq!(ahead_after(&slewed), 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_by_less_than_passed_between_two_statements_is_found_out_in_time() {
+        // By three of four seconds.
+        let after = |more: u64| {
+            let since = (0..=more).map(|n| (9_000 + 1_000 * n, 6_000 + 1_000 * n));
+            ahead_after(&std::iter::once((5_000, 5_000)).chain(since).collect::<Vec<_>>())
+        };
+        assert_eq!((after(0), after(8), after(20), after(100)), (-500, -1_500, -3_000, -3_000));
+    }
 }

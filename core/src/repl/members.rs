@@ -257,7 +257,7 @@ impl Members {
         }
         let half = target.backoff_ms / 2;
         target.state = DialState::Waiting(now.plus_ms(half + rand.below(half + 1)));
-        target.backoff_ms = (target.backoff_ms * 2).clamp(timers.redial_ms_min, timers.redial_ms_max);
+        target.backoff_ms = timers.redial_ms_after(target.backoff_ms);
         if !target.named && now.ms_since(target.reached) > UNREACHED_MS_MAX {
             self.targets.swap_remove(at);
         }
@@ -450,6 +450,23 @@ mod tests {
             (wait_ms, now) = (at.ms_since(now), at);
         }
         assert!(wait_ms >= timers.redial_ms_max / 2, "it waits {wait_ms} ms");
+    }
+
+    #[test]
+    fn the_first_wait_is_the_longest_if_no_longer_one_is_wanted() {
+        let timers = Timers { redial_ms_min: 100, redial_ms_max: 20, ..Timers::default() };
+        let mut rand = Rand::new([1; 4]);
+        let mut members = Members::new(&["a:1".into()], Mono(0));
+        let mut now = Mono(0);
+        for _ in 0..20 {
+            let id = members.next_dial(now, |_| false).unwrap();
+            members.lost(id, &timers, &mut rand, now);
+            let DialState::Waiting(at) = members.target(id).unwrap().state else { panic!("it waits") };
+            assert!(at.ms_since(now) <= 100);
+            now = at;
+        }
+        assert_eq!([0, 50, 60, u64::MAX].map(|redial_ms| timers.redial_ms_after(redial_ms)), [100; 4]);
+        assert_eq!([0, 60, 1_500].map(|redial_ms| Timers::default().redial_ms_after(redial_ms)), [100, 120, 2_000]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! It is explicit and replicated. A member gets its seat when it greets, and loses it by `FORGET`, by `LEAVE`, or after
 //! the absence that an operator configured; never because somebody merely cannot reach it. Each seat is a register of
-//! its own in which the later change wins, so rosters merge like everything else.
+//! its own, so rosters merge like everything else. It keeps the stamp of the last loss: of two changes the one that
+//! knows of the later loss wins, and of those that know of the same the later. So whoever hears of a seat hears of the
+//! loss that it follows, and a seat that was given by who did not know of a loss does not undo it.
 //!
 //! A seat is a member's, by name, and what takes it away is about more than the run that is named with it: who forgets
 //! a member may never have met its run, or only an earlier one. And who joins through members that were forgotten has
@@ -10,7 +12,15 @@
 //! established by members who did not know what was decided here, and lacks deletes that were forgotten since: it is
 //! told that it was forgotten, and comes back. A run without old memory is not established before a member greets it,
 //! and that member gives it a seat first and tells the others at once; where nobody has ever lost a seat, nobody is
-//! suspected of knowing less. Where each was told to forget the other, the later decision stands.
+//! suspected of knowing less. What a run knew when it was established counts, and not what it greeted with, which may
+//! be from before: if it hears of a loss of its name that it had not heard of then, it comes back, though it has been
+//! given a seat again since. (`sim/regressions/given-a-seat-again-by-a-greeting-from-before-it-was-established`)
+//!
+//! Where each of two sides was told to forget members of the other, all of one side come back. One rule orders sides:
+//! the one whose roster knows of the newest decision, whoever that is about, stands; and a member that comes back takes
+//! up the roster of those only who know of what it was told, or of something newer. (As long as each two compared what
+//! they had decided about one another, three could each come back to another, and to nobody:
+//! `sim/regressions/each-of-three-came-back-to-another`.)
 //!
 //! Two clusters that grew apart may meet without anybody having lost a seat. As long as neither has forgotten any
 //! delete they become one. So before its first collection a cluster *seals* its roster, with a seat that was nobody's
@@ -18,12 +28,12 @@
 //! established and has no seat comes back. (As long as each member went by what it had itself collected, one that had
 //! not yet gave a seat to those whom another could not take in: `sim/regressions/seated-by-who-had-not-collected-yet`.)
 //!
-//! The later decision must reach whom it concerns. Who was forgotten and turned away may be the only one with a way to
-//! the other, which dropped the address along with the seat; so it is listened to, and if its decision is the later one
+//! The newer decision must reach whom it concerns. Who was forgotten and turned away may be the only one with a way to
+//! the other, which dropped the address along with the seat; so it is listened to, and if its decision is the newer one
 //! it answers with that on the very link on which it was turned away.
 //!
 //! A newcomer may meet both sides at once, and be given a seat by each before it has heard of what divides them. If it
-//! hears that somebody whom it took for a member had lost its seat before it was given its own, it holds what those who
+//! hears that somebody whom it took for a member had lost a seat before it was given its own, it holds what those who
 //! forgot may have deleted and collected before they reckoned with it: it comes back to them. Who had a seat when it
 //! was decided needs no such thing: nothing was collected without its word. But that must have been the word of this
 //! run: one that was established later has the seat of an earlier one, and none of its memory. It comes back, too.
@@ -31,9 +41,8 @@
 //! run's own clock tell which was first, so while clocks differ by more than lies between the two, scrub is the net.)
 //!
 //! A seat is a name's, and so a cluster may have a seat for a member whose newest run was established by strangers. But
-//! rosters of one cluster have seats in common, given by one and the same change. Of two that have none, whichever has
-//! forgotten nothing, or lost its last seat earlier, is given up by who has it, and is not taken in by the other side;
-//! a seal counts only where neither has lost any other.
+//! rosters of one cluster have seats in common, given by one and the same change. Two that have none are two sides, and
+//! the one that knows of the newest decision is not given up; a seal counts only where neither has lost any other.
 //!
 //! (To tell only the run that is named was not enough: `sim/regressions/forgotten-by-a-member-that-had-never-met-it`
 //! and `joined-through-members-that-were-forgotten` ended in different data on two nodes. So did, for the others,
@@ -47,7 +56,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use crate::version::{OriginId, Version};
-use crate::wire::lists::SeatView;
+use crate::wire::lists::{Decision, SeatView};
 use crate::wire::peer::SEATS_MAX;
 
 /// What is forgotten by name only: nobody has met its run, or there is none.
@@ -60,16 +69,34 @@ pub(crate) struct Seat {
     pub(crate) version: Version,
     /// The run that lost the seat; `None`: the member has it.
     pub(crate) gone: Option<OriginId>,
+    /// When the name lost its seat last, as far as whoever changed it knew: of a seat that is lost, its version.
+    pub(crate) lost: Option<Version>,
+}
+
+impl Seat {
+    /// What a member is given that has `lost` its last one, if it had any.
+    pub(crate) const fn given(version: Version, lost: Option<Version>) -> Self {
+        Self { version, gone: None, lost }
+    }
+
+    /// What is left when `run` has lost it.
+    pub(crate) const fn lost(version: Version, run: OriginId) -> Self {
+        Self { version, gone: Some(run), lost: Some(version) }
+    }
+
+    /// Which of two changes stands: a seat that was given by who did not know of a loss does not undo it.
+    const fn order(&self) -> (Option<Version>, Version) {
+        (self.lost, self.version)
+    }
 }
 
 /// Whose seat the seal is: no member's name is empty.
 const NOBODY: &str = "";
 
-/// The newest decision of a roster by which somebody comes back, and whether it was about somebody: that counts for
-/// more than a seal, as it does between two members who forgot each other.
-/// (`sim/regressions/came-back-to-those-who-had-forgotten-each-other-s-members`)
-pub(crate) fn newest_lost<'a>(seats: impl Iterator<Item = SeatView<'a>>) -> Option<(bool, Version)> {
-    seats.filter(|seat| seat.gone.is_some()).map(|seat| (seat.name != NOBODY, seat.version)).max()
+/// The newest decision that a roster knows of: of two sides, the one that knows of the newer stands.
+pub(crate) fn newest_decision<'a>(seats: impl Iterator<Item = SeatView<'a>>) -> Option<Decision> {
+    let decision = |seat: SeatView<'a>| Some(Decision { about_somebody: seat.name != NOBODY, version: seat.lost? });
+    seats.filter_map(decision).max()
 }
 
 #[derive(Clone, Debug)]
@@ -91,7 +118,9 @@ fn hash(seats: &BTreeMap<String, Seat>) -> u64 {
     for (name, seat) in seats {
         hasher.write(&(name.len() as u64).to_le_bytes());
         hasher.write(name.as_bytes());
-        for word in [seat.version.hlc.0, seat.version.origin.0, seat.gone.map_or(0, |run| run.0)] {
+        let lost = seat.lost.map_or([0; 2], |lost| [lost.hlc.0, lost.origin.0]);
+        let words = [seat.version.hlc.0, seat.version.origin.0, seat.gone.map_or(0, |run| run.0)];
+        for word in words.into_iter().chain(lost) {
             hasher.write(&word.to_le_bytes());
         }
     }
@@ -141,16 +170,21 @@ impl Roster {
         self.seats.get(name).is_some_and(|seat| seat.gone.is_some())
     }
 
-    /// When this run of `name` lost the seat that it goes by, if it has none here: it is the one that was meant, or it
-    /// is `established` by members who do not know that. As seen by `own`, who has a seat.
-    pub(crate) fn forgotten(&self, own: &str, name: &str, run: OriginId, established: bool) -> Option<Version> {
-        match self.seats.get(name) {
-            Some(Seat { gone: None, .. }) => None,
-            Some(Seat { version, gone: Some(gone) }) => (*gone == run || established).then_some(*version),
+    /// When `name` lost its last seat, whether or not it was given another since.
+    pub(crate) fn lost(&self, name: &str) -> Option<Version> {
+        self.seats.get(name)?.lost
+    }
+
+    /// The decision by which this run of `name` comes back, if it has lost the seat that it goes by: it is the one that
+    /// was meant, or it is `established` by members who do not know that. As seen by `own`, who has a seat.
+    pub(crate) fn forgotten(&self, own: &str, name: &str, run: OriginId, established: bool) -> Option<Decision> {
+        let is_forgotten = match self.seats.get(name) {
+            Some(Seat { gone: None, .. }) => false,
+            Some(Seat { gone: Some(gone), .. }) => *gone == run || established,
             // It may have joined through members that were forgotten here.
-            None if established && self.has(own) => newest_lost(self.iter()).map(|(_, version)| version),
-            None => None,
-        }
+            None => established && self.has(own),
+        };
+        newest_decision(self.iter()).filter(|_| is_forgotten)
     }
 
     /// Whether this and another roster are of clusters that came up apart: they have no seat in common.
@@ -161,7 +195,7 @@ impl Roster {
 
     /// Notes that from now on deletes may be forgotten under this roster.
     pub(crate) fn seal(&mut self, version: Version) {
-        self.merge(NOBODY, Seat { version, gone: Some(NO_RUN) });
+        self.merge(NOBODY, Seat::lost(version, NO_RUN));
     }
 
     /// Whether deletes may have been forgotten under this roster.
@@ -175,13 +209,13 @@ impl Roster {
 
     /// All seats, as they travel.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SeatView<'_>> + Clone {
-        self.seats.iter().map(|(name, seat)| SeatView { name, version: seat.version, gone: seat.gone })
+        self.seats.iter().map(|(name, seat)| SeatView { name, version: seat.version, gone: seat.gone, lost: seat.lost })
     }
 
     /// Takes in a change; false if it is no news. The roster is bounded: of those who have gone, the last are kept, and
     /// the seal.
     pub(crate) fn merge(&mut self, name: &str, seat: Seat) -> bool {
-        if self.seats.get(name).is_some_and(|held| held.version >= seat.version) {
+        if self.seats.get(name).is_some_and(|held| held.order() >= seat.order()) {
             return false;
         }
         self.seats.insert(name.to_owned(), seat);
@@ -221,8 +255,10 @@ mod tests {
                 let (name, hlc, origin) = changes[at];
                 let version = Version { hlc: Hlc(hlc), origin: OriginId(origin) };
                 // What one version says is one thing.
-                let gone = (hlc % 2 == 0).then_some(OriginId(hlc));
-                roster.merge(&format!("n{name}"), Seat { version, gone });
+                let lost = (hlc % 3 == 0).then_some(Version { hlc: Hlc(hlc / 2), ..version });
+                let is_lost = hlc % 2 == 0;
+                let seat = if is_lost { Seat::lost(version, OriginId(hlc)) } else { Seat::given(version, lost) };
+                roster.merge(&format!("n{name}"), seat);
             };
             let (mut one, mut other) = (Roster::default(), Roster::default());
             (0..changes.len()).for_each(|at| merge(&mut one, at));
@@ -233,17 +269,35 @@ mod tests {
         }
     }
 
+    fn decided(version: Version) -> Option<Decision> {
+        Some(Decision { about_somebody: true, version })
+    }
+
     #[test]
     fn a_seat_that_is_gone_is_so_for_its_run_and_for_whoever_is_established_without_it() {
         let mut roster = Roster::default();
         let version = Version { hlc: Hlc(1), origin: OriginId(1) };
-        roster.merge("n1", Seat { version, gone: Some(OriginId(7)) });
+        roster.merge("n1", Seat::lost(version, OriginId(7)));
         let told = |roster: &Roster, run, established| roster.forgotten("n0", "n1", OriginId(run), established);
-        assert_eq!([told(&roster, 7, true), told(&roster, 7, false), told(&roster, 8, true)], [Some(version); 3]);
+        assert_eq!([told(&roster, 7, true), told(&roster, 7, false), told(&roster, 8, true)], [decided(version); 3]);
         assert_eq!(told(&roster, 8, false), None);
         let later = Version { hlc: Hlc(2), ..version };
-        roster.merge("n1", Seat { version: later, gone: None });
+        roster.merge("n1", Seat::given(later, Some(version)));
         assert_eq!(told(&roster, 7, true), None);
+    }
+
+    #[test]
+    fn a_seat_that_was_given_by_who_did_not_know_of_a_loss_does_not_undo_it() {
+        let mut roster = Roster::default();
+        let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId(1) };
+        assert!(roster.merge("n1", Seat::lost(version(5), OriginId(7))));
+        assert!(!roster.merge("n1", Seat::given(version(6), None)));
+        assert!(!roster.merge("n1", Seat::given(version(7), Some(version(4)))));
+        assert!(roster.has_lost("n1") && roster.lost("n1") == Some(version(5)));
+        assert!(roster.merge("n1", Seat::given(version(6), Some(version(5)))));
+        assert_eq!((roster.seated("n1"), roster.lost("n1")), (Some(version(6)), Some(version(5))));
+        // The seat is given again; that it was lost is known as before.
+        assert_eq!(newest_decision(roster.iter()), decided(version(5)));
     }
 
     #[test]
@@ -251,11 +305,11 @@ mod tests {
         let mut roster = Roster::default();
         let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId(1) };
         let told = |roster: &Roster, established| roster.forgotten("n0", "n1", OriginId(9), established);
-        roster.merge("n0", Seat { version: version(1), gone: None });
+        roster.merge("n0", Seat::given(version(1), None));
         assert_eq!(told(&roster, true), None, "nobody was forgotten");
-        roster.merge("n2", Seat { version: version(2), gone: Some(OriginId(3)) });
-        assert_eq!((told(&roster, true), told(&roster, false)), (Some(version(2)), None));
-        roster.merge("n0", Seat { version: version(3), gone: Some(OriginId(4)) });
+        roster.merge("n2", Seat::lost(version(2), OriginId(3)));
+        assert_eq!((told(&roster, true), told(&roster, false)), (decided(version(2)), None));
+        roster.merge("n0", Seat::lost(version(3), OriginId(4)));
         assert_eq!(told(&roster, true), None, "who has no seat has no say");
     }
 
@@ -264,15 +318,14 @@ mod tests {
         let mut roster = Roster::default();
         for at in 1..=SEATS_MAX as u64 + 1 {
             let version = Version { hlc: Hlc(at), origin: OriginId(1) };
-            roster.merge(&format!("n{at}"), Seat { version, gone: (at > 3).then_some(OriginId(at)) });
+            let seat = if at > 3 { Seat::lost(version, OriginId(at)) } else { Seat::given(version, None) };
+            roster.merge(&format!("n{at}"), seat);
         }
         assert_eq!(roster.iter().count(), SEATS_MAX);
         assert!(roster.has("n1") && roster.has("n3"));
         assert_eq!(roster.forgotten("n9", "n4", OriginId(4), true), None);
         assert!(roster.forgotten("n9", "n5", OriginId(5), false).is_some());
-        assert!(
-            !roster
-                .merge("n0", Seat { version: Version { hlc: Hlc(1), origin: OriginId(1) }, gone: Some(OriginId(9)) })
-        );
+        let first = Version { hlc: Hlc(1), origin: OriginId(1) };
+        assert!(!roster.merge("n0", Seat::lost(first, OriginId(9))));
     }
 }

@@ -4,7 +4,7 @@ use crate::boundary::{Close, ConnId};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::frames::Stop;
 use crate::repl::link::{Link, Peer, Role};
-use crate::repl::roster::{NO_RUN, Roster, Seat, newest_lost};
+use crate::repl::roster::{NO_RUN, Roster, Seat, newest_decision};
 use crate::repl::{Context, IDLE_MS_MAX, Replication};
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
@@ -42,7 +42,7 @@ impl Replication {
         for name in missing {
             // Who has not heard of its new seat takes it for one that does not know what was decided meanwhile.
             self.links.values_mut().for_each(|link| link.status_at = now.mono);
-            let seat = Seat { version: cx.replica.stamp(now), gone: None };
+            let seat = Seat::given(cx.replica.stamp(now), self.roster.lost(&name));
             self.roster.merge(&name, seat);
             self.collector.abort();
         }
@@ -137,31 +137,35 @@ impl Replication {
             return Ok(());
         }
         if self.roster.is_apart(view.iter()) {
-            let (mine, theirs) = (newest_lost(self.roster.iter()), newest_lost(view.iter()));
-            if let Some((_, theirs)) = theirs.filter(|theirs| mine < Some(*theirs)) {
+            let mine = newest_decision(self.roster.iter());
+            if let Some(theirs) = newest_decision(view.iter()).filter(|theirs| mine < Some(*theirs)) {
                 if self.leave.is_over() {
                     return Err(Stop::Close(Close::Refused));
                 }
                 self.come_back(now, (theirs, &by), cx);
                 return Err(Stop::Closed);
             }
-            if let Some((_, mine)) = mine {
+            if let Some(mine) = mine {
                 return self.turn_away(conn, mine, cx);
             }
         }
         if let Some(peer) = self.links.get_mut(&conn).and_then(|link| link.peer.as_mut()) {
             peer.took_roster = true;
         }
+        let own = &cx.config.name;
+        let seat_lost = self.roster.lost(own);
         let mut news = false;
-        let mut taken_for_member = None;
+        // Of those whom this node took for members, who had lost their seats; the first is enough.
+        let mut taken_for_member: Option<Version> = None;
         for seat in view.iter() {
             cx.replica.observe(seat.version);
-            let lost = seat.gone.filter(|_| self.roster.has(seat.name)).map(|_| seat.version);
-            if !self.roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone }) {
+            let is_news = self.roster.has(seat.name) && seat.lost > self.roster.lost(seat.name);
+            let lost = seat.lost.filter(|_| is_news);
+            if !self.roster.merge(seat.name, Seat { version: seat.version, gone: seat.gone, lost: seat.lost }) {
                 continue;
             }
             news = true;
-            taken_for_member = taken_for_member.max(lost);
+            taken_for_member = taken_for_member.into_iter().chain(lost).min();
             if let Some(run) = seat.gone
                 && self.members.run_of(seat.name) == Some(run)
             {
@@ -174,13 +178,13 @@ impl Replication {
         self.collector.abort();
         self.soon(now.mono);
         let established = cx.replica.exposure == Exposure::Exposed;
-        let own = &cx.config.name;
+        let is_forgotten = self.roster.forgotten(own, own, self.run, established).is_some();
+        let is_forgotten = is_forgotten || (established && self.roster.lost(own) > seat_lost);
         // A seat that an earlier run was given says nothing of what this one has seen.
         let seated_later = |lost: &Version| self.roster.seated(own).is_some_and(|seated| *lost < seated);
         let reckoned_later = |lost: &Version| seated_later(lost) || lost.hlc <= self.progress.established;
-        let gone = self.roster.forgotten(own, own, self.run, established);
-        let gone = gone.or(taken_for_member.filter(reckoned_later));
-        if let Some(told) = gone.filter(|_| !self.leave.is_over()) {
+        let comes_back = is_forgotten || taken_for_member.as_ref().is_some_and(reckoned_later);
+        if let Some(told) = newest_decision(view.iter()).filter(|_| comes_back && !self.leave.is_over()) {
             self.come_back(now, (told, &by), cx);
             return Err(Stop::Closed);
         }
@@ -206,7 +210,7 @@ impl Replication {
 
     pub(super) fn unseat(&mut self, now: Now, name: &str, run: OriginId, replica: &mut Replica) {
         let version: Version = replica.stamp(now);
-        self.roster.merge(name, Seat { version, gone: Some(run) });
+        self.roster.merge(name, Seat::lost(version, run));
         self.collector.abort();
     }
 }

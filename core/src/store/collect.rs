@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Changes, Kinds, RECENT, SLOTS, Slot, Store};
+use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, Slot, Store};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -88,15 +88,22 @@ impl Store {
         found.map_or(SLOTS, |at| (from + at) as u16)
     }
 
-    /// Takes out the entries of `slot` for which `is_obsolete`; how many.
-    pub(crate) fn discard(&mut self, slot: u16, mut is_obsolete: impl FnMut(&Record<'_>) -> bool) -> usize {
-        let mut count = 0;
-        self.remove(slot, |record| {
-            let goes = is_obsolete(record);
-            count += usize::from(goes);
-            goes
-        });
-        count
+    /// Takes the entry of `key` out.
+    pub(crate) fn take_out(&mut self, key: &[u8]) {
+        let Place { slot, hash } = self.place(key);
+        let Self { slots, kinds, origins, census, totals, .. } = self;
+        let index = usize::from(slot);
+        let Slot { table, digest, .. } = &mut slots[index];
+        let Some((entry, shrunk_bytes)) = table.remove(hash, key) else { return };
+        let mut books = Books { slot, digest, kinds: &mut kinds[index], census, totals };
+        books.leave(&origins.record(&entry), &entry);
+        books.totals.table_bytes -= shrunk_bytes;
+    }
+
+    /// Shows `visit` all entries of `slot`, in no order that means anything.
+    pub(crate) fn visit(&self, slot: u16, mut visit: impl FnMut(&Record<'_>)) {
+        let table = &self.slots[usize::from(slot)].table;
+        table.iter().for_each(|entry| visit(&self.origins.record(entry)));
     }
 
     /// Appends the names of the keys in `slot`, tombstones and husks included: see [`key_name`].
@@ -105,7 +112,7 @@ impl Store {
         names.extend(table.iter().map(|entry| key_name(entry.key())));
     }
 
-    pub(super) fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
+    fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
         let Self { slots, kinds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::expiry::next_due;
-use super::{Books, Merged, OriginsFull, Place, Slot, Store, parts, slot_of};
+use super::{Books, Merged, OriginsFull, Place, Slot, Store, parts};
 use crate::counter::{Counter, Part};
 use crate::record::Record;
 use crate::retired::Folds;
@@ -65,11 +65,6 @@ impl Store {
         folding
     }
 
-    /// Takes the entry of `key` out.
-    pub(crate) fn take_out(&mut self, key: &[u8]) {
-        self.remove(slot_of(key), |record| record.key == key);
-    }
-
     /// Merges `news`, which is what `record` says or a part of it, with the entry that stands, if there is one.
     pub(super) fn join_at(
         &mut self,
@@ -130,6 +125,7 @@ mod tests {
     use super::*;
     use crate::counter::{Base, BaseValue, Count, Part};
     use crate::retired::Mark;
+    use crate::store::slot_of;
     use crate::time::WallMs;
     use crate::version::{Hlc, OriginId, Version};
 

@@ -28,8 +28,20 @@ impl Table {
     /// Takes out the entries that `keep` refuses, in no order that means anything, and gives back what the table no
     /// longer needs; the bytes by which it has shrunk.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) -> usize {
-        let before = self.0.allocation_size();
         self.0.retain(|entry| keep(entry));
+        self.shrink()
+    }
+
+    /// Takes out the entry of `key`, as [`retain`](Self::retain) does; the entry, and the bytes by which the table has
+    /// shrunk.
+    pub(super) fn remove(&mut self, hash: u32, key: &[u8]) -> Option<(Entry, usize)> {
+        let found = self.0.find_entry(spread(hash), |entry| entry.hash() == hash && entry.key() == key);
+        let (entry, _) = found.ok()?.remove();
+        Some((entry, self.shrink()))
+    }
+
+    fn shrink(&mut self) -> usize {
+        let before = self.0.allocation_size();
         // Not at every entry: a table that hovers around a size would be built anew again and again.
         if self.0.is_empty() || self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to(2 * self.0.len(), |entry| spread(entry.hash()));

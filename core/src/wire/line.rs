@@ -3,11 +3,11 @@
 //! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
 
 use crate::adding::NotAdded;
-use crate::disk::DiskError;
 use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::config::Limits;
 use crate::conflicts::CONFLICTS_MAX;
 use crate::counter;
+use crate::disk::DiskError;
 use crate::help::{MANUAL, Verb, nearest};
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
@@ -148,11 +148,12 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
 const fn disk_error(error: DiskError) -> &'static str {
     match error {
         DiskError::Full => {
-            "the disk is full; nothing was written; free some space and this node takes writes again by itself, or write \
-             to another node"
+            "the disk is full; nothing was written; free some space and this node takes writes again by itself, or \
+             write to another node"
         }
         DiskError::Write | DiskError::Sync => {
-            "the disk failed; nothing was written; this node goes on trying it, its log says more; write to another node"
+            "the disk failed; nothing was written; this node goes on trying it, its log says more; write to another \
+             node"
         }
     }
 }

@@ -2,7 +2,7 @@
 //! whose runs origins were.
 
 use crate::origins::ORIGINS_MAX;
-use crate::version::{OriginId, Version};
+use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
 use crate::wire::peer::{
     ADDRESS_BYTES_MAX, KIND_MEMBERS, KIND_ROSTER, KIND_WRITERS, MEMBERS_MAX, NAME_BYTES_MAX, SEATS_MAX, emit, put_text,
@@ -30,6 +30,17 @@ pub(crate) struct SeatView<'a> {
     pub(crate) version: Version,
     /// The run that lost the seat; `None`: the member has it.
     pub(crate) gone: Option<OriginId>,
+    /// When the name lost its seat last: of a seat that is lost, its version.
+    pub(crate) lost: Option<Version>,
+}
+
+/// A decision by which somebody comes back. One that is about somebody counts for more than a seal: a side may seal its
+/// roster after another has decided to forget one of it.
+/// (`sim/regressions/came-back-to-those-who-had-forgotten-each-other-s-members`)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Decision {
+    pub(crate) about_somebody: bool,
+    pub(crate) version: Version,
 }
 
 /// A list of seats in a frame, whole.
@@ -60,6 +71,9 @@ impl<'a> WritersView<'a> {
     }
 }
 
+/// In the place of the version by which a seat was lost that never was.
+const NEVER: Version = Version { hlc: Hlc::ZERO, origin: OriginId(0) };
+
 pub(crate) fn emit_roster<'a>(seats: impl Iterator<Item = SeatView<'a>> + Clone, out: &mut Vec<u8>) {
     emit(KIND_ROSTER, out, |out| {
         put_varint(out, seats.clone().count() as u64);
@@ -67,6 +81,9 @@ pub(crate) fn emit_roster<'a>(seats: impl Iterator<Item = SeatView<'a>> + Clone,
             put_text(out, seat.name);
             put_version(out, seat.version);
             put_u64(out, seat.gone.map_or(0, |run| run.0));
+            if seat.gone.is_none() {
+                put_version(out, seat.lost.unwrap_or(NEVER));
+            }
         }
     });
 }
@@ -105,7 +122,13 @@ impl<'a> Bytes<'a> {
         if name.is_empty() && gone == 0 {
             return None;
         }
-        Some(SeatView { name, version, gone: (gone != 0).then_some(OriginId(gone)) })
+        let gone = (gone != 0).then_some(OriginId(gone));
+        let lost = if gone.is_some() { version } else { self.version()? };
+        // A seat is given after it was lost, by who knows that.
+        if gone.is_none() && lost >= version {
+            return None;
+        }
+        Some(SeatView { name, version, gone, lost: (lost != NEVER).then_some(lost) })
     }
 
     pub(super) fn roster(&mut self) -> Option<RosterView<'a>> {
@@ -192,7 +215,7 @@ mod tests {
         let check = |list: &[(&'static str, u64, Option<OriginId>)]| {
             let seats = list.iter().map(|&(name, origin, gone)| {
                 let version = Version { hlc: Hlc(5), origin: OriginId(origin) };
-                SeatView { name, version, gone }
+                SeatView { name, version, gone, lost: gone.map(|_| version) }
             });
             let mut out = Vec::new();
             emit_roster(seats.clone(), &mut out);
@@ -206,6 +229,18 @@ mod tests {
         }
         let many = vec![("a", 1, None); SEATS_MAX + 1];
         assert!(check(&many[1..]) && !check(&many));
+    }
+
+    #[test]
+    fn a_seat_is_given_after_it_was_lost() {
+        let check = |lost: u64| {
+            let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId(1) };
+            let seat = SeatView { name: "a", version: version(5), gone: None, lost: Some(version(lost)) };
+            let mut out = Vec::new();
+            emit_roster(std::iter::once(seat), &mut out);
+            matches!(parse(body(&out)), Some(Frame::Roster(view)) if view.iter().eq([seat]))
+        };
+        assert_eq!([4, 5, 6].map(check), [true, false, false]);
     }
 
     #[test]

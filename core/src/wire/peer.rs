@@ -7,7 +7,7 @@ use crate::retired::{Entry, Mark, RETIRED_MAX};
 use crate::store::Root;
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
-use crate::wire::lists::{MembersView, RosterView, WritersView};
+use crate::wire::lists::{Decision, MembersView, RosterView, WritersView};
 use crate::wire::num::{Bytes, put_varint};
 use crate::wire::retired::{EntriesView, put_entries, put_mark};
 use crate::wire::scrub::{self, Scrub};
@@ -17,7 +17,7 @@ use crate::wire::scrub::{self, Scrub};
 pub(crate) const PREAMBLE: [u8; 8] = *b"\x93skv\r\n\x1a\n";
 
 /// The protocol versions this build speaks, oldest and newest.
-pub(crate) const PROTOCOL: (u16, u16) = (1, 1);
+pub(crate) const PROTOCOL: (u16, u16) = (2, 2);
 
 /// Longest member name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
@@ -178,8 +178,8 @@ pub(crate) enum Reason {
     Other,
     /// Another run answers at its address: it has taken its place.
     Fenced,
-    /// The cluster goes on without it; the version of that decision. What it holds may be obsolete.
-    Forgotten(Version),
+    /// The cluster goes on without it, by the newest decision that it knows of. What it holds may be obsolete.
+    Forgotten(Decision),
 }
 
 /// A heartbeat.
@@ -410,9 +410,9 @@ pub(crate) fn emit_refused(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
         match refusal.reason {
             Reason::Other => out.push(0),
             Reason::Fenced => out.push(1),
-            Reason::Forgotten(version) => {
-                out.push(2);
-                put_version(out, version);
+            Reason::Forgotten(decision) => {
+                out.push(if decision.about_somebody { 2 } else { 3 });
+                put_version(out, decision.version);
             }
         }
         put_u64(out, refusal.run.0);
@@ -649,7 +649,7 @@ impl<'a> Bytes<'a> {
         Some(match self.u8()? {
             0 => Reason::Other,
             1 => Reason::Fenced,
-            2 => Reason::Forgotten(self.version()?),
+            kind @ (2 | 3) => Reason::Forgotten(Decision { about_somebody: kind == 2, version: self.version()? }),
             _ => return None,
         })
     }
@@ -695,15 +695,8 @@ mod tests {
     };
 
     use super::*;
+    use crate::origins::tests::claims;
     use crate::record::next_frame;
-
-    fn claims(list: &[(u64, u64)]) -> Claims {
-        let mut claims = Claims::default();
-        for (origin, hlc) in list {
-            claims.raise(OriginId(*origin), Hlc(*hlc));
-        }
-        claims
-    }
 
     fn body(out: &[u8]) -> &[u8] {
         next_frame(out, 1 << 20).unwrap().unwrap()
@@ -857,14 +850,15 @@ mod tests {
 
     #[test]
     fn a_refusal_comes_back_with_its_reason() {
-        let forgotten = Reason::Forgotten(Version { hlc: Hlc(5), origin: OriginId(6) });
-        for reason in [Reason::Other, Reason::Fenced, forgotten] {
+        let version = Version { hlc: Hlc(5), origin: OriginId(6) };
+        let forgotten = |about_somebody| Reason::Forgotten(Decision { about_somebody, version });
+        for reason in [Reason::Other, Reason::Fenced, forgotten(true), forgotten(false)] {
             let refusal = Refusal { reason, run: OriginId(3), name: "n1", text: "no" };
             let mut out = Vec::new();
             emit_refused(&refusal, &mut out);
             assert_eq!(parse(body(&out)), Some(Frame::Refused(refusal)));
             let mut other = body(&out).to_vec();
-            other[1] = 3;
+            other[1] = 4;
             assert_eq!(parse(&other), None);
         }
     }

@@ -12,7 +12,9 @@ pub fn tell_frame(body: &[u8]) -> Option<String> {
     Some(match parse(body)? {
         Frame::Greeting(greeting) => format!("greeting of {}, run {}", greeting.name, greeting.run),
         Frame::Refused(refusal) => match refusal.reason {
-            Reason::Forgotten(version) => format!("refusal by {}: forgotten at {}", refusal.name, version.hlc),
+            Reason::Forgotten(decision) => {
+                format!("refusal by {}: forgotten at {}", refusal.name, decision.version.hlc)
+            }
             Reason::Fenced => format!("refusal by {}: fenced", refusal.name),
             Reason::Other => format!("refusal by {}: {}", refusal.name, refusal.text),
         },

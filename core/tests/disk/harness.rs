@@ -53,8 +53,7 @@ impl Machine {
         };
         let turn = Turn::new(config, at(ms));
         let queued = [Vec::new(), Vec::new()];
-        let mut machine =
-            Self { turn, files, ms, fsync, queued, fails: None, failed: [false; 2], seed, holds: false };
+        let mut machine = Self { turn, files, ms, fsync, queued, fails: None, failed: [false; 2], seed, holds: false };
         machine.load();
         if machine.turn.node().load_failure().is_none() {
             machine.turn.event(Event::Opened { conn: CLIENT });

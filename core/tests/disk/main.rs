@@ -46,7 +46,10 @@ fn a_snapshot_takes_the_place_of_the_log() {
     let mut node = Machine::new(Fsync::EverySec);
     for round in 0..60 {
         for key in 0..10 {
-            assert_eq!(node.ask(&format!("SET key-{key} {round}-{}\nINCR n{key}\n", "x".repeat(50))), format!("OK\n{}\n", round + 1));
+            assert_eq!(
+                node.ask(&format!("SET key-{key} {round}-{}\nINCR n{key}\n", "x".repeat(50))),
+                format!("OK\n{}\n", round + 1)
+            );
         }
         node.wait(100);
     }
