@@ -34,6 +34,8 @@ pub(crate) enum Refused {
     Left,
     /// The disk takes nothing.
     Disk(DiskError),
+    /// It was restored from a backup, and has not caught up.
+    Restored,
 }
 
 impl Refused {
@@ -143,6 +145,8 @@ pub(crate) struct Replica {
     pub(crate) log: Option<Box<Log>>,
     /// What of it a crash cannot take back, as of the last sync; none without a disk, where that is all.
     pub(crate) durable: Option<Durable>,
+    /// It was restored from a backup, and has yet to hear what its cluster has changed since.
+    pub(crate) is_restored: bool,
     /// Set while the disk takes nothing.
     pub(crate) disk_refuses: Option<DiskError>,
     /// The log is to be told anew where this node stands.
@@ -184,6 +188,7 @@ impl Replica {
             ledger: Ledger::default(),
             log: None,
             durable: None,
+            is_restored: false,
             disk_refuses: None,
             mark_due: false,
             unsynced_read: Cell::new(false),
@@ -219,7 +224,8 @@ impl Replica {
 
     /// Whether client writes are taken.
     pub(crate) fn may_write(&self) -> Result<(), Refused> {
-        self.refused.or(self.disk_refuses.map(Refused::Disk)).map_or(Ok(()), Err)
+        let restored = self.is_restored.then_some(Refused::Restored);
+        self.refused.or(self.disk_refuses.map(Refused::Disk)).or(restored).map_or(Ok(()), Err)
     }
 
     fn write(&mut self, now: Now, key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>) -> Result<(), Refused> {

@@ -319,7 +319,8 @@ impl Recovery {
         if !follows {
             self.damage_at(source.file, 0, 0);
         }
-        self.state.is_restored |= source.is_restored;
+        // Once a node has begun a log on it, it is that node's.
+        self.state.is_restored |= source.is_restored && self.files.len() == 1;
         let limit = self.limit(self.at);
         let Some((salt, begin)) = source.begin.filter(|(_, begin)| *begin <= limit) else {
             // The last segment may have been cut before its first sync.
@@ -629,6 +630,7 @@ impl Replica {
             Stand::Returning(_) | Stand::Shown(..) | Stand::Unshown(_) if state.is_restored => {
                 recovered.roster = Roster::default();
                 self.is_whole = false;
+                self.is_restored = true;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
             Stand::Unshown(own) => {
@@ -642,6 +644,7 @@ impl Replica {
             Stand::Returning(told) => {
                 recovered.roster = Roster::default();
                 recovered.told.clone_from(told);
+                self.is_restored = told.is_none();
                 self.is_whole = false;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }

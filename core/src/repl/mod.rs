@@ -379,7 +379,7 @@ impl Replication {
         let expiring = match cx.replica.refused {
             // Who leaves is a member meanwhile, and may have to stay.
             // (`sim/regressions/who-is-leaving-went-on-counting-what-had-expired`)
-            None | Some(Refused::Left | Refused::Disk(_)) => cx.replica.store.expire(now.wall),
+            None | Some(Refused::Left | Refused::Disk(_) | Refused::Restored) => cx.replica.store.expire(now.wall),
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
         };

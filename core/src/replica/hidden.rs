@@ -251,6 +251,7 @@ impl Replica {
     pub(crate) fn end_reissue(&mut self) {
         if self.is_returning() {
             self.exposure = Exposure::Exposed;
+            self.is_restored = false;
             self.reissued_upto = self.own_last;
             self.home.clear();
         }

@@ -119,6 +119,10 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Refused(Refused::Left) => out.extend_from_slice(
             b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one",
         ),
+        Reply::Refused(Refused::Restored) => out.extend_from_slice(
+            b"Error: this node was restored from a backup, and has yet to hear from its cluster what has changed since; \
+              nothing was written; write to another node, or start this one without peers if there are none",
+        ),
         Reply::Refused(Refused::Disk(error)) => push_all(out, &["Error: ", disk_error(error)]),
         Reply::Loading { percent } => {
             out.extend_from_slice(b"Error: this node is loading its data, ");
