@@ -106,24 +106,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b" words; nothing was changed");
         }
         Reply::Http => out.extend_from_slice(b"Error: this port does not speak HTTP; the connection is closed"),
-        Reply::Refused(Refused::ClockAhead { ms }) => {
-            out.extend_from_slice(b"Error: this node's clock is ");
-            push_number(out, ms);
-            out.extend_from_slice(
-                b" ms ahead of its peers; nothing was written; fix the clock or write to another node",
-            );
-        }
-        Reply::Refused(Refused::Fenced) => out.extend_from_slice(
-            b"Error: a newer run of this node has taken its place; nothing was written; write to another node",
-        ),
-        Reply::Refused(Refused::Left) => out.extend_from_slice(
-            b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one",
-        ),
-        Reply::Refused(Refused::Restored) => out.extend_from_slice(
-            b"Error: this node was restored from a backup, and has yet to hear from its cluster what has changed since; \
-              nothing was written; write to another node, or start this one without peers if there are none",
-        ),
-        Reply::Refused(Refused::Disk(error)) => push_all(out, &["Error: ", disk_error(error)]),
+        Reply::Refused(refused) => emit_refused(refused, out),
         Reply::Loading { percent } => {
             out.extend_from_slice(b"Error: this node is loading its data, ");
             push_number(out, percent);
@@ -148,18 +131,34 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Why nothing can be written, and what is to be done about it.
-const fn disk_error(error: DiskError) -> &'static str {
-    match error {
-        DiskError::Full => {
-            "the disk is full; nothing was written; free some space and this node takes writes again by itself, or \
-             write to another node"
+/// Why a write was not taken, and what is to be done about it.
+fn emit_refused(refused: Refused, out: &mut Vec<u8>) {
+    let text: &[u8] = match refused {
+        Refused::ClockAhead { ms } => {
+            out.extend_from_slice(b"Error: this node's clock is ");
+            push_number(out, ms);
+            b" ms ahead of its peers; nothing was written; fix the clock or write to another node"
         }
-        DiskError::Write | DiskError::Sync => {
-            "the disk failed; nothing was written; this node goes on trying it, its log says more; write to another \
-             node"
+        Refused::Fenced => {
+            b"Error: a newer run of this node has taken its place; nothing was written; write to another node"
         }
-    }
+        Refused::Left => {
+            b"Error: this node has left its cluster; nothing was written; write to another node, or restart this one"
+        }
+        Refused::Restored => {
+            b"Error: this node was restored from a backup and has yet to hear what its cluster has changed since; \
+              nothing was written; write to another node, or start this one without peers if there are none"
+        }
+        Refused::Disk(DiskError::Full) => {
+            b"Error: the disk is full; nothing was written; free some space and this node takes writes again by \
+              itself, or write to another node"
+        }
+        Refused::Disk(DiskError::Write | DiskError::Sync) => {
+            b"Error: the disk failed; nothing was written; this node goes on trying it, its log says more; write to \
+              another node"
+        }
+    };
+    out.extend_from_slice(text);
 }
 
 fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
