@@ -93,14 +93,15 @@ impl Replication {
 }
 
 /// Says on `link` how far this node has come, and that this is the answer.
-fn answer(now: Now, link: &mut Link, said: (u64, &crate::repl::retire::Retirement), replica: &Replica) {
+fn answer(now: Now, link: &mut Link, said: (u64, &Retirement), replica: &Replica) {
     emit_status(link, clocks(now, replica), said, replica);
     peer::emit_status_ask(link.staged.out());
 }
 
 /// Tells the peer what of this node counts for collection, if it was not told that.
 pub(super) fn tell_durable(link: &mut Link, durable: Option<&(u64, Stated)>, replica: &Replica) {
-    let Some((number, stated)) = durable.filter(|(number, _)| link.told_durable < *number) else { return };
+    let news = durable.filter(|(number, _)| link.told_durable < *number && !replica.is_returning());
+    let Some((number, stated)) = news else { return };
     // What is hidden is not stated; it is nobody's but this node's.
     let claims = stated.known.claims.iter().filter(|(origin, hlc)| *hlc > Hlc::ZERO && !replica.is_hidden(*origin));
     peer::emit_durable(

@@ -110,7 +110,7 @@ fn a_wrong_bit_is_told_and_costs_little() {
         assert_eq!(node.ask(&format!("SET k{key} v\n")), "OK\n");
     }
     let node = node.restarted();
-    let files = node.files.clone();
+    let files = node.files;
     let first = *files.0.keys().min().expect("there is a segment");
     let bytes = files.0[&first].bytes.len();
     for bit in 0..bytes * 8 {
