@@ -1,11 +1,12 @@
 //! The command line: `simple-kv [PORT] [PEER,PEER...]` and flags, each of which the environment can give too.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
-use kv_core::Limits;
+use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::failure::Failure;
@@ -18,6 +19,8 @@ Examples:
   simple-kv 0                                any free port; the log says which
   simple-kv --listen 10.0.0.5 --allow-unauthenticated 8080 10.0.0.6:8080
                                              across machines of a trusted network
+  simple-kv --data-dir /var/lib/simple-kv --fsync always 8080
+                                             nothing acknowledged is lost, whatever crashes
   SIMPLEKV_LOG_FORMAT=json simple-kv 8080    every flag can be set by the environment
 
 Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
@@ -76,6 +79,27 @@ pub(crate) struct Options {
     #[arg(value_parser = parse_absence)]
     pub(crate) forget_after: u64,
 
+    /// Directory that holds the data across restarts, made if absent; without it all is in memory alone
+    #[arg(long, value_name = "DIR", env = "SIMPLEKV_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// When the disk has what was written. always: before the reply, so that nothing acknowledged is lost, whatever
+    /// crashes; everysec: within a second, so that a crash loses what this node alone took in its last one or two; no:
+    /// when the system likes, some half a minute
+    #[arg(long, value_name = "always|everysec|no", env = "SIMPLEKV_FSYNC", value_enum, hide_possible_values = true)]
+    #[arg(default_value_t = FsyncPolicy::Everysec, requires = "data_dir")]
+    pub(crate) fsync: FsyncPolicy,
+
+    /// How far the log may outgrow the data before all data is saved anew: 100 is once as much
+    #[arg(long, value_name = "PERCENT", env = "SIMPLEKV_SNAPSHOT_RATIO", requires = "data_dir")]
+    #[arg(default_value_t = DiskConfig::default().snapshot_ratio_percent, value_parser = parse_snapshot_ratio)]
+    pub(crate) snapshot_ratio: u32,
+
+    /// Refuse to start if anything in the data directory is damaged, instead of starting with the rest, saying so, and
+    /// fetching what is missing from the other nodes
+    #[arg(long, env = "SIMPLEKV_STRICT_RECOVERY", value_parser = FalseyValueParser::new())]
+    pub(crate) strict_recovery: bool,
+
     /// Least severe lines to log
     #[arg(long, value_name = "LEVEL", env = "SIMPLEKV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
@@ -88,6 +112,35 @@ pub(crate) struct Options {
 /// Peers as given, each `host:port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peers(pub(crate) Vec<String>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FsyncPolicy {
+    Always,
+    Everysec,
+    No,
+}
+
+impl FsyncPolicy {
+    const fn policy(self) -> Fsync {
+        match self {
+            Self::Always => Fsync::Always,
+            Self::Everysec => Fsync::EverySec,
+            Self::No => Fsync::No,
+        }
+    }
+}
+
+impl Options {
+    /// What the node is to know of its disk.
+    pub(crate) fn disk(&self) -> Option<DiskConfig> {
+        self.data_dir.as_ref().map(|_| DiskConfig {
+            fsync: self.fsync.policy(),
+            snapshot_ratio_percent: self.snapshot_ratio,
+            strict: self.strict_recovery,
+            ..DiskConfig::default()
+        })
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
@@ -138,6 +191,11 @@ const ADDRESS_BYTES_MAX: usize = 259;
 const ABSENCE_S_MIN: u64 = 5;
 /// A hundred years: what is longer is meant as never.
 const ABSENCE_S_MAX: u64 = 100 * 365 * 24 * 3_600;
+
+/// Below it a node would do little else than save.
+const SNAPSHOT_RATIO_MIN: u32 = 10;
+/// A log of a thousand times the data: what is more is a slip of the hand.
+const SNAPSHOT_RATIO_MAX: u32 = 100_000;
 
 /// Reads the arguments and the environment.
 pub(crate) fn parse() -> Result<Options, Failure> {
@@ -232,6 +290,13 @@ fn parse_absence(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(taken).ok_or_else(wrong)
 }
 
+fn parse_snapshot_ratio(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|percent| (SNAPSHOT_RATIO_MIN..=SNAPSHOT_RATIO_MAX).contains(percent))
+        .ok_or_else(|| format!("give a number from {SNAPSHOT_RATIO_MIN} to {SNAPSHOT_RATIO_MAX}"))
+}
+
 fn parse_ring_size(text: &str) -> Result<usize, String> {
     parse_size(text, RING_BYTES_MIN, RING_BYTES_MAX)
 }
@@ -289,6 +354,11 @@ mod tests {
         assert_eq!(options.max_value_size, Limits::default().value_bytes_max);
         assert_eq!(options.max_clients, Limits::default().clients_max);
         assert_eq!(options.forget_after * 1_000, Timers::default().absence_ms);
+        assert!(options.disk().is_none());
+        let disk = parsed(&["--data-dir", "data"]).unwrap().disk().unwrap();
+        let default = DiskConfig::default();
+        assert_eq!((disk.fsync, disk.snapshot_ratio_percent), (default.fsync, default.snapshot_ratio_percent));
+        assert_eq!((disk.segment_bytes, disk.strict), (default.segment_bytes, default.strict));
     }
 
     #[test]
@@ -314,9 +384,11 @@ mod tests {
             ("--advertise", &address, &format!("h{address}"), "at most 255 bytes"),
             ("--forget-after", "3153600000", "3153600001", "5 to 3153600000 seconds"),
             ("--forget-after", "5", "4", "0 for never"),
+            ("--snapshot-ratio", "100000", "100001", "10 to 100000"),
+            ("--snapshot-ratio", "10", "9", "10 to 100000"),
         ] {
-            assert!(parsed(&[flag, longest]).is_ok(), "{flag} {longest}");
-            let said = parsed(&[flag, past]).unwrap_err();
+            assert!(parsed(&["--data-dir", "d", flag, longest]).is_ok(), "{flag} {longest}");
+            let said = parsed(&["--data-dir", "d", flag, past]).unwrap_err();
             assert!(!said.contains('\n') && said.contains(says), "{said}");
         }
     }
@@ -333,7 +405,14 @@ mod tests {
 
     #[test]
     fn a_wrong_flag_is_told_in_one_line() {
-        for arguments in [["--max-client", "5"], ["--log-format", "xml"], ["--listen", "nowhere"], ["--name", "a b"]] {
+        for arguments in [
+            ["--max-client", "5"],
+            ["--log-format", "xml"],
+            ["--fsync", "often"],
+            ["--fsync", "always"],
+            ["--listen", "nowhere"],
+            ["--name", "a b"],
+        ] {
             let said = parsed(&arguments).unwrap_err();
             assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
         }

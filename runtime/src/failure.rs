@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Each prints as one line that says what happened and what to do.
 #[derive(Debug)]
@@ -13,6 +14,12 @@ pub(crate) enum Failure {
     Usage(String),
     /// The address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The data directory cannot be used: what could not be done, and why.
+    Directory(PathBuf, &'static str, io::Error),
+    /// Another process has the data directory.
+    DirectoryInUse(PathBuf),
+    /// What stands in the data directory is not to be loaded.
+    Load(PathBuf, String),
     /// The operating system refused something else.
     System(&'static str, io::Error),
 }
@@ -27,7 +34,9 @@ impl Failure {
         match self {
             Self::Told => 0,
             Self::Usage(_) => EXIT_USAGE,
-            Self::Listen(..) | Self::System(..) => EXIT_RUNTIME,
+            Self::Listen(..) | Self::Directory(..) | Self::DirectoryInUse(_) | Self::Load(..) | Self::System(..) => {
+                EXIT_RUNTIME
+            }
         }
     }
 }
@@ -52,6 +61,16 @@ impl fmt::Display for Failure {
                     _ => write!(f, "{error}"),
                 }
             }
+            Self::Directory(path, what, error) => {
+                write!(f, "cannot use the data directory {}: cannot {what}: {error}", path.display())
+            }
+            Self::DirectoryInUse(path) => write!(
+                f,
+                "cannot use the data directory {}: another process has it; stop that one, or give this one a directory \
+                 of its own with --data-dir",
+                path.display()
+            ),
+            Self::Load(path, why) => write!(f, "cannot load the data directory {}: {why}", path.display()),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

@@ -8,9 +8,13 @@ mod cli;
 mod clock;
 mod connections;
 mod dial;
+mod directory;
+mod disk;
 mod failure;
 mod listen;
+mod load;
 mod logging;
+mod progress;
 mod server;
 mod start;
 mod stderr;
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
     };
     let outcome = cli::parse().and_then(|options| {
         logging::start(&options, log.clone());
-        start::start(options)?.run()
+        start::start(options, &log)?.run()
     });
     let exit_code = match outcome {
         Ok(()) | Err(Failure::Told) => ExitCode::SUCCESS,
