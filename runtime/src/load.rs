@@ -78,7 +78,7 @@ impl Loader {
     /// Reads what the node asks for, for some milliseconds.
     pub(crate) fn go_on(&mut self, turn: &mut Turn, clocks: &Clocks) -> Loading {
         let until = clocks.now().mono.plus_ms(SLICE_MS);
-        while let Some(wanted) = turn.next_read() {
+        while let Some(wanted) = turn.node().next_read() {
             let count = self.read(wanted);
             turn.loaded(count.map(|count| &self.buffer[..count]));
             let now = clocks.now().mono;
@@ -88,7 +88,7 @@ impl Loader {
             }
         }
         self.bar = None;
-        if turn.load_failure().is_none() {
+        if turn.node().load_failure().is_none() {
             info!(files = self.files, ms = clocks.now().mono.ms_since(self.began), "loaded");
         }
         Loading::Over
@@ -117,7 +117,7 @@ impl Loader {
     }
 
     fn tell(&mut self, turn: &Turn, now: Mono) {
-        let Some((done, all)) = turn.load_progress() else { return };
+        let Some((done, all)) = turn.node().load_progress() else { return };
         if let Some(Bar { bar, .. }) = &self.bar {
             bar.set_length(all);
             bar.set_position(done);

@@ -118,7 +118,7 @@ impl Server {
 
     /// Fails if what the data directory holds must not be served.
     fn check_loaded(&self) -> Result<(), Failure> {
-        match (&self.data, self.turn.load_failure()) {
+        match (&self.data, self.turn.node().load_failure()) {
             (Some(data), Some(why)) => Err(Failure::Load(data.directory.path().to_owned(), why.to_string())),
             _ => Ok(()),
         }

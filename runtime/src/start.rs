@@ -95,7 +95,6 @@ fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
             ..Limits::default()
         },
         timers: Timers { absence_ms: options.forget_after * 1_000, ..Timers::default() },
-        disk: None,
     })
 }
 
