@@ -18,6 +18,9 @@ pub(super) struct Files {
     /// The directory itself, to sync its names.
     names: File,
     open: Vec<Open>,
+    /// Those that were open when an operation failed. They are not synced again: the system may count as clean what it
+    /// could not write.
+    lost: Vec<FileId>,
     /// An operation failed: nothing is done before [`DiskOp::Resume`].
     stopped: bool,
     /// What the log said last of a failure, until something was synced since: said once, not at every try.
@@ -46,7 +49,7 @@ pub(super) struct Outcome {
 impl Files {
     pub(super) fn new(directory: PathBuf) -> io::Result<Self> {
         let names = File::open(&directory)?;
-        Ok(Self { directory, names, open: Vec::new(), stopped: false, told: None })
+        Ok(Self { directory, names, open: Vec::new(), lost: Vec::new(), stopped: false, told: None })
     }
 
     /// Carries out `work` up to what fails. What a lane is to append and to sync in one file without anything between
@@ -71,8 +74,7 @@ impl Files {
                 Err(error) => {
                     debug_assert!(outcome.failed.is_none(), "Resume answers a failure that was told");
                     (outcome.done_before, outcome.failed, outcome.done) = (outcome.done, Some(error), 0);
-                    // None of these is synced again: the system may count as clean what it could not write.
-                    self.open.clear();
+                    self.lost.extend(self.open.drain(..).map(|open| open.id));
                     self.stopped = true;
                 }
             }
@@ -116,6 +118,7 @@ impl Files {
             }
             DiskOp::Remove { file } => {
                 self.open.retain(|open| open.id != file);
+                self.lost.retain(|lost| *lost != file);
                 let removed = match fs::remove_file(self.path(file)) {
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                     removed => removed,
@@ -145,12 +148,18 @@ impl Files {
     }
 
     fn sync(&mut self, id: FileId) -> io::Result<()> {
-        let open = self.open.iter_mut().find(|open| open.id == id);
-        // One that failed was closed, and must not seem to be synced by another try.
-        let open = open.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it is not open any more"))?;
-        open.file.sync_data()?;
-        open.dirty = false;
-        Ok(())
+        if self.lost.contains(&id) {
+            return Err(io::Error::other("writing it failed before"));
+        }
+        match self.open.iter_mut().find(|open| open.id == id) {
+            Some(open) => {
+                open.file.sync_data()?;
+                open.dirty = false;
+                Ok(())
+            }
+            // What an earlier run wrote.
+            None => File::open(self.path(id))?.sync_data(),
+        }
     }
 
     /// Logs a failure, unless it is only that of before.
@@ -273,9 +282,19 @@ mod tests {
         files.open.push(failing(LOG));
         let sync = DiskOp::Sync { file: LOG };
         assert_eq!(carry_out(&mut files, &[sync], b"").failed, Some(DiskError::Sync));
-        assert!(files.open.is_empty());
+        assert_eq!((files.open.len(), &files.lost[..]), (0, &[LOG][..]));
         let outcome = carry_out(&mut files, &[DiskOp::Resume, sync], b"");
         assert_eq!(outcome, Outcome { done_before: 1, failed: Some(DiskError::Sync), done: 0 });
+    }
+
+    #[test]
+    fn what_an_earlier_run_wrote_is_synced() {
+        let directory = TestDirectory::new();
+        let run = || Files::new(directory.path().to_owned()).unwrap();
+        let sync = DiskOp::Sync { file: LOG };
+        assert_eq!(carry_out(&mut run(), &[sync], b"").failed, Some(DiskError::Sync), "it is not there");
+        assert_eq!(carry_out(&mut run(), &[append(LOG, 1)], b"a"), done(1));
+        assert_eq!(carry_out(&mut run(), &[sync], b""), done(1));
     }
 
     #[test]
