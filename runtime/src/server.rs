@@ -104,6 +104,7 @@ impl Server {
         let failed = |error| Failure::System("wait for events", error);
         // Turns once before it waits: the node may have peers to dial.
         self.turn(self.clocks.now());
+        self.check_loaded()?;
         while !self.stopping {
             self.wait(None).map_err(failed)?;
             self.check_loaded()?;

@@ -1,13 +1,14 @@
 //! Data that outlives the process.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
-use crate::harness::{Node, PATIENCE, binary, shared_machine};
+use crate::harness::{Client, Node, PATIENCE, binary, eventually, shared_machine};
 
 /// A data directory of a test's own, removed with it.
 struct Data(PathBuf);
@@ -23,9 +24,20 @@ impl Data {
         self.0.to_str().expect("a path that is text")
     }
 
-    /// Starts the node of this directory.
+    /// Starts the node of this directory, and waits until it has loaded what is there.
     fn start(&self, flags: &[&str]) -> Node {
-        Node::start(&[&["0", "--name", "n", "--data-dir", self.text()], flags].concat())
+        let node = Node::start(&[&["0", "--name", "n", "--data-dir", self.text()], flags].concat());
+        node.logged("loaded", PATIENCE);
+        node
+    }
+
+    /// Its newest file of a kind that is longer than the beginning that every file has.
+    fn newest(&self, kind: &str) -> PathBuf {
+        const BEGINNING_BYTES: u64 = 300;
+        let entries = fs::read_dir(&self.0).expect("it is there").map(|entry| entry.expect("it is there").path());
+        let long = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.len() > BEGINNING_BYTES);
+        let of_kind = entries.filter(|path| path.extension().is_some_and(|extension| extension == kind));
+        of_kind.filter(long).max().expect("a file")
     }
 }
 
@@ -35,9 +47,29 @@ impl Drop for Data {
     }
 }
 
+/// Writes `count` keys ahead and waits for all of the replies.
+fn write(client: &mut Client, round: usize, count: usize) {
+    let commands: String = (0..count).map(|number| format!("SET k{round}-{number} v{round}-{number}\n")).collect();
+    client.send(commands.as_bytes());
+    for number in 0..count {
+        assert_eq!(client.line(), "OK", "{number}");
+    }
+}
+
+/// How many of those keys are there, from the first on.
+fn held(client: &mut Client, round: usize, count: usize) -> usize {
+    let commands: String = (0..count).map(|number| format!("GET k{round}-{number}\n")).collect();
+    client.send(commands.as_bytes());
+    let replies: Vec<String> = (0..count).map(|_| client.line()).collect();
+    let held = (0..count).take_while(|number| replies[*number] == format!("v{round}-{number}")).count();
+    assert!(replies[held..].iter().all(|reply| reply == "Key not found"), "a prefix of what was written: {replies:?}");
+    held
+}
+
 /// What a node says that does not start in `path`.
-fn refused(path: &str, mentions: &[&str]) {
-    let output = binary().args(["0", "--name", "n", "--data-dir", path]).output().expect("the binary starts");
+fn refused(path: &str, flags: &[&str], mentions: &[&str]) {
+    let arguments = [&["0", "--data-dir", path], flags].concat();
+    let output = binary().args(arguments).output().expect("the binary starts");
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");
     let last = told.lines().last().unwrap_or_default();
@@ -52,7 +84,7 @@ fn the_directory_is_made_for_its_owner_and_kept_by_one_process() {
     let data = Data::new();
     let mut node = data.start(&[]);
     assert_eq!(fs::metadata(&data.0).unwrap().permissions().mode() & 0o777, 0o700);
-    refused(data.text(), &[data.text(), "another process has it", "--data-dir"]);
+    refused(data.text(), &["--name", "n"], &[data.text(), "another process has it", "--data-dir"]);
     node.signal(Signal::TERM);
     assert_eq!(node.exit_status(PATIENCE).code(), Some(0));
     drop(data.start(&[]));
@@ -62,8 +94,138 @@ fn the_directory_is_made_for_its_owner_and_kept_by_one_process() {
 fn a_directory_that_cannot_be_used_is_named() {
     let _machine = shared_machine();
     let data = Data::new();
-    refused(&format!("{}/deep", data.text()), &[data.text(), "cannot create it", "No such file"]);
+    refused(&format!("{}/deep", data.text()), &["--name", "n"], &[data.text(), "cannot create it", "No such file"]);
     fs::write(&data.0, "not a directory").unwrap();
-    refused(data.text(), &[data.text(), "Not a directory"]);
+    refused(data.text(), &["--name", "n"], &[data.text(), "Not a directory"]);
     fs::remove_file(&data.0).unwrap();
+}
+
+#[test]
+fn what_was_acknowledged_outlives_the_process() {
+    let _machine = shared_machine();
+    let data = Data::new();
+    for round in 0..5 {
+        let mut node = data.start(&["--fsync", "always"]);
+        for before in 0..round {
+            assert_eq!(held(&mut node.client(), before, 500), 500, "after {before} of {round}");
+        }
+        assert_eq!(node.client().ask("GET deleted"), "Key not found");
+        write(&mut node.client(), round, 500);
+        node.client().set("deleted", "no");
+        assert_eq!(node.client().ask("DEL deleted"), "OK");
+        node.kill();
+    }
+}
+
+#[test]
+fn a_node_that_is_stopped_loses_nothing() {
+    let _machine = shared_machine();
+    for policy in ["everysec", "no"] {
+        let data = Data::new();
+        let mut node = data.start(&["--fsync", policy]);
+        write(&mut node.client(), 0, 2_000);
+        node.signal(Signal::TERM);
+        assert_eq!(node.exit_status(PATIENCE).code(), Some(0));
+        assert_eq!(held(&mut data.start(&["--fsync", policy]).client(), 0, 2_000), 2_000);
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_is_read_up_to_there() {
+    let _machine = shared_machine();
+    let data = Data::new();
+    let mut node = data.start(&["--fsync", "always"]);
+    for number in 0..10 {
+        node.client().set(&format!("k{number}"), "v");
+    }
+    node.kill();
+    let log = OpenOptions::new().write(true).open(data.newest("log")).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 5).unwrap();
+    let node = data.start(&["--fsync", "always", "--strict-recovery"]);
+    node.logged("the log was cut while it was written; its torn end is left out", PATIENCE);
+    let mut client = node.client();
+    assert_eq!((client.ask("GET k8"), client.ask("GET k9")), ("v".to_owned(), "Key not found".to_owned()));
+    assert_eq!(client.stats()["disk"]["damaged_places"], 0);
+}
+
+/// Turns one byte in the middle of a file.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn damage_is_told_and_costs_no_more_than_it_hit() {
+    let _machine = shared_machine();
+    let data = Data::new();
+    let mut node = data.start(&["--fsync", "always"]);
+    let value = "v".repeat(1_000);
+    for number in 0..20 {
+        node.client().set(&format!("k{number}"), &value);
+    }
+    node.kill();
+    let log = data.newest("log");
+    damage(&log);
+    let name = log.file_name().unwrap().to_str().unwrap();
+    refused(data.text(), &["--name", "n", "--strict-recovery"], &[name, "damaged at byte", "--strict-recovery"]);
+
+    let node = data.start(&[]);
+    let told = node.logged("damage: what stood there is lost here, and is taken from the peers again", PATIENCE);
+    assert_eq!(told["file"], name);
+    let mut client = node.client();
+    let held = (0..20).filter(|number| client.ask(&format!("GET k{number}")) == value).count();
+    assert_eq!(held, 19);
+    assert_eq!(client.stats()["disk"]["damaged_places"], 1);
+}
+
+#[test]
+fn a_directory_of_another_node_is_not_taken() {
+    let _machine = shared_machine();
+    let data = Data::new();
+    let mut node = data.start(&[]);
+    node.client().set("k", "v");
+    node.signal(Signal::TERM);
+    node.exit_status(PATIENCE);
+    refused(data.text(), &["--name", "other"], &["--name n"]);
+    refused(data.text(), &["--name", "n", "--cluster", "other"], &["--cluster default"]);
+}
+
+/// Waits until the node of a full disk answers a write with `reply`.
+fn eventually_answers(address: SocketAddr, reply: &str) {
+    eventually(reply, PATIENCE, || {
+        let mut client = Client::connect(address);
+        client.send(b"SET k v\n");
+        match client.try_line() {
+            Ok(line) if line.starts_with(reply) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_stops_writes_alone_and_for_as_long_as_it_is_full() {
+    let _machine = shared_machine();
+    for policy in ["always", "everysec"] {
+        let data = Data::new();
+        let mut node = data.start(&["--fsync", policy]);
+        write(&mut node.client(), 0, 100);
+        // No file may grow: what a disk without room answers.
+        let limit = |bytes| Rlimit { current: bytes, maximum: None };
+        prlimit(Some(node.pid()), Resource::Fsize, limit(Some(0))).expect("a child of ours");
+        eventually_answers(node.address, "Error");
+        assert_eq!(held(&mut node.client(), 0, 100), 100, "reads go on");
+        assert_ne!(node.client().stats()["disk"]["state"], "whole");
+
+        prlimit(Some(node.pid()), Resource::Fsize, limit(None)).expect("a child of ours");
+        eventually_answers(node.address, "OK");
+        write(&mut node.client(), 1, 100);
+        node.signal(Signal::TERM);
+        assert_eq!(node.exit_status(PATIENCE).code(), Some(0));
+        let node = data.start(&["--strict-recovery"]);
+        for round in 0..2 {
+            assert_eq!(held(&mut node.client(), round, 100), 100, "{policy}, round {round}");
+        }
+    }
 }
