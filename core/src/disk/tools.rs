@@ -23,6 +23,8 @@ pub enum Item<'a> {
         is_snapshot: bool,
         /// Whether both copies of the header are as they were written.
         is_whole: bool,
+        /// Of a segment: the length up to which the one before it counts. What is behind that was never counted on.
+        prev_bytes: u64,
     },
     /// A frame.
     Frame {
@@ -133,9 +135,9 @@ impl Scanner {
                     scan.end();
                 }
                 self.scan = Some(scan);
-                let Header { cluster, name, kind, .. } = begin.header;
+                let Header { cluster, name, kind, prev_bytes, .. } = begin.header;
                 let is_snapshot = kind != FileKind::Log;
-                Item::Header { cluster, name, is_snapshot, is_whole: begin.is_whole }
+                Item::Header { cluster, name, is_snapshot, is_whole: begin.is_whole, prev_bytes }
             }
             other => {
                 self.done = true;
