@@ -1,11 +1,12 @@
 //! The command line: `simple-kv [PORT] [PEER,PEER...]` and flags, each of which the environment can give too.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -22,6 +23,12 @@ Examples:
   simple-kv --data-dir /var/lib/simple-kv --fsync always 8080
                                              nothing acknowledged is lost, whatever crashes
   SIMPLEKV_LOG_FORMAT=json simple-kv 8080    every flag can be set by the environment
+
+Commands for a data directory, in place of PORT; 'simple-kv COMMAND --help' explains one:
+  check DIR                                  read everything, verify every checksum, tell what is damaged
+  backup DIR FILE                            put all that it holds into one file, also while its node runs
+  restore FILE DIR                           make a new data directory of a backup
+  dump DIR [--json]                          print what it holds, a record a line
 
 Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.";
@@ -107,6 +114,65 @@ pub(crate) struct Options {
     /// Log lines for people, or one JSON object a line
     #[arg(long, value_name = "FORMAT", env = "SIMPLEKV_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
+}
+
+/// What is asked for on the command line.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To be a node.
+    Node(Box<Options>),
+    /// To look after a data directory.
+    Tool(Tool),
+}
+
+/// An active-active key-value store: its data directories.
+#[derive(Debug, Parser)]
+#[command(name = "simple-kv", disable_help_subcommand = true)]
+struct Tools {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+/// What can be done with a data directory besides running a node on it.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Tool {
+    /// Read everything in a data directory, verify every checksum, and tell what is damaged
+    ///
+    /// Also while its node runs. Exit codes: 0 all is whole, 1 something is damaged or cannot be read, 2 wrong usage.
+    Check {
+        /// The data directory
+        dir: PathBuf,
+    },
+    /// Put all that a data directory holds into one file
+    ///
+    /// Also while its node runs: what was acknowledged before the command (with --fsync always) is in it, and nothing
+    /// that was not written. Exit code 1 if anything could not be read; the file then has the rest.
+    Backup {
+        /// The data directory
+        dir: PathBuf,
+        /// Where to put it; nothing may be there
+        file: PathBuf,
+    },
+    /// Make a new data directory of a backup
+    ///
+    /// A node that is started on it is a new member: if it names peers, it catches up with them before it takes
+    /// writes, and nothing that they did since is taken back. Without peers it begins a cluster of its own.
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The data directory, which must be empty, or not there
+        dir: PathBuf,
+    },
+    /// Print what a data directory holds, in the order in which its node would read it
+    ///
+    /// Every record of it, also those that others took the place of.
+    Dump {
+        /// The data directory
+        dir: PathBuf,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Peers as given, each `host:port`.
@@ -198,8 +264,8 @@ const SNAPSHOT_RATIO_MIN: u32 = 10;
 const SNAPSHOT_RATIO_MAX: u32 = 100_000;
 
 /// Reads the arguments and the environment.
-pub(crate) fn parse() -> Result<Options, Failure> {
-    Options::try_parse().map_err(|error| match error.kind() {
+pub(crate) fn parse() -> Result<Asked, Failure> {
+    asked(std::env::args_os().collect()).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody left to read it, as in `simple-kv --help | head -1`, is no failure.
             let _ = error.print();
@@ -207,6 +273,15 @@ pub(crate) fn parse() -> Result<Options, Failure> {
         }
         _ => Failure::Usage(one_line(&error.render().to_string())),
     })
+}
+
+/// A tool if the first argument names one, whatever the environment says; else a node, whose first is a port.
+fn asked(arguments: Vec<OsString>) -> Result<Asked, clap::Error> {
+    let named = |tool: &clap::Command| arguments.get(1).is_some_and(|first| first == tool.get_name());
+    if Tools::command().get_subcommands().any(named) {
+        return Tools::try_parse_from(arguments).map(|tools| Asked::Tool(tools.tool));
+    }
+    Options::try_parse_from(arguments).map(|options| Asked::Node(Box::new(options)))
 }
 
 /// What clap says over several lines, without the usage, as one.
@@ -345,6 +420,30 @@ mod tests {
         assert_eq!(options.peers.0, ["localhost:8080", "[::1]:8081"]);
         assert_eq!(parsed(&[]).unwrap().port, 8080);
         assert_eq!(parsed(&[]).unwrap().peers, Peers::default());
+    }
+
+    #[test]
+    fn tools_are_named_first() {
+        let of = |arguments: &[&str]| {
+            let all = std::iter::once("simple-kv").chain(arguments.iter().copied());
+            asked(all.map(OsString::from).collect()).map_err(|error| one_line(&error.render().to_string()))
+        };
+        let (dir, file) = (PathBuf::from("d"), PathBuf::from("f"));
+        for (arguments, expected) in [
+            (&["check", "d"][..], Tool::Check { dir: dir.clone() }),
+            (&["backup", "d", "f"], Tool::Backup { dir: dir.clone(), file: file.clone() }),
+            (&["restore", "f", "d"], Tool::Restore { file, dir: dir.clone() }),
+            (&["dump", "d", "--json"], Tool::Dump { dir, json: true }),
+        ] {
+            assert!(matches!(of(arguments), Ok(Asked::Tool(tool)) if tool == expected), "{arguments:?}");
+        }
+        for arguments in [&[][..], &["8082"], &["8082", "check:8080"], &["--name", "check"]] {
+            assert!(matches!(of(arguments), Ok(Asked::Node(_))), "{arguments:?}");
+        }
+        for arguments in [&["check"][..], &["check", "d", "e"], &["8080", "check"], &["help"], &["restore", "f"]] {
+            let said = of(arguments).unwrap_err();
+            assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
+        }
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub(crate) enum Failure {
     DirectoryInUse(PathBuf),
     /// What stands in the data directory is not to be loaded.
     Load(PathBuf, String),
+    /// Files were read, and not all of what they are to hold can be: says what.
+    Damaged(String),
+    /// A file besides the data directory's cannot be used: what could not be done, and why.
+    File(PathBuf, &'static str, io::Error),
     /// The operating system refused something else.
     System(&'static str, io::Error),
 }
@@ -34,9 +38,13 @@ impl Failure {
         match self {
             Self::Told => 0,
             Self::Usage(_) => EXIT_USAGE,
-            Self::Listen(..) | Self::Directory(..) | Self::DirectoryInUse(_) | Self::Load(..) | Self::System(..) => {
-                EXIT_RUNTIME
-            }
+            Self::Listen(..)
+            | Self::Directory(..)
+            | Self::DirectoryInUse(_)
+            | Self::Load(..)
+            | Self::Damaged(_)
+            | Self::File(..)
+            | Self::System(..) => EXIT_RUNTIME,
         }
     }
 }
@@ -71,6 +79,8 @@ impl fmt::Display for Failure {
                 path.display()
             ),
             Self::Load(path, why) => write!(f, "cannot load the data directory {}: {why}", path.display()),
+            Self::Damaged(what) => f.write_str(what),
+            Self::File(path, what, error) => write!(f, "cannot {what} {}: {error}", path.display()),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

@@ -139,7 +139,7 @@ fn local_address_towards(peer: &str) -> io::Result<IpAddr> {
 }
 
 /// Randomness of the operating system, different at every start.
-fn fresh_seed() -> io::Result<[u64; 4]> {
+pub(crate) fn fresh_seed() -> io::Result<[u64; 4]> {
     let mut bytes = [0; 32];
     let mut filled = 0;
     while filled < bytes.len() {

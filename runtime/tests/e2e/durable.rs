@@ -229,3 +229,106 @@ fn a_full_disk_stops_writes_alone_and_for_as_long_as_it_is_full() {
         }
     }
 }
+
+/// Runs a tool, and returns its exit code, what it printed and what it complained of.
+fn tool(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = binary().args(arguments).output().expect("the binary starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_directory_is_checked_whether_or_not_its_node_runs() {
+    let _machine = shared_machine();
+    let data = Data::new();
+    let mut node = data.start(&["--fsync", "always"]);
+    let value = "v".repeat(1_000);
+    for number in 0..20 {
+        node.client().set(&format!("k{number}"), &value);
+    }
+    node.client().ask("DEL k0");
+    for runs in [true, false] {
+        let (code, printed, told) = tool(&["check", data.text()]);
+        assert_eq!(code, Some(0), "{runs}: {printed}{told}");
+        assert!(printed.contains("21 records, 1 of them tombstones, 0 damaged places"), "{printed}");
+        if runs {
+            node.kill();
+        }
+    }
+    let log = data.newest("log");
+    damage(&log);
+    let (code, printed, told) = tool(&["check", data.text()]);
+    assert_eq!(code, Some(1), "{printed}{told}");
+    assert!(printed.contains(log.file_name().unwrap().to_str().unwrap()), "{printed}");
+    assert!(printed.contains("damaged at byte") && printed.contains("20 records"), "{printed}");
+    assert!(told.contains("is damaged"), "{told}");
+    let (code, _, told) = tool(&["check", &format!("{}/nowhere", data.text())]);
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(tool(&["check"]).0, Some(2));
+}
+
+#[test]
+fn a_backup_of_a_running_node_is_restored() {
+    let _machine = shared_machine();
+    let (data, restored, again) = (Data::new(), Data::new(), Data::new());
+    let file = format!("{}.backup", data.text());
+    let _ = fs::remove_file(&file);
+    {
+        let node = data.start(&["--fsync", "always"]);
+        write(&mut node.client(), 0, 500);
+        assert_eq!(node.client().ask("INCRBY sum 7"), "7");
+        node.client().ask("DEL k0-0");
+        let (code, printed, told) = tool(&["backup", data.text(), &file]);
+        assert_eq!(code, Some(0), "{printed}{told}");
+        write(&mut node.client(), 1, 10);
+        let (code, _, told) = tool(&["backup", data.text(), &file]);
+        assert!(code == Some(1) && told.contains("exists"), "nothing is overwritten: {told}");
+    }
+    let (code, printed, told) = tool(&["restore", &file, restored.text()]);
+    assert_eq!(code, Some(0), "{printed}{told}");
+    let (code, _, told) = tool(&["restore", &file, data.text()]);
+    assert!(code == Some(2) && told.contains("has data in it"), "{told}");
+    {
+        let node = restored.start(&["--strict-recovery"]);
+        let mut client = node.client();
+        assert_eq!(client.ask("GET k0-0"), "Key not found");
+        assert_eq!(client.ask("GET k0-499"), "v0-499");
+        assert_eq!(client.ask("GET sum"), "7");
+        assert_eq!(held(&mut client, 1, 10), 0);
+        client.set("k0-0", "new");
+        assert_eq!(client.ask("GET k0-0"), "new");
+    }
+    damage(Path::new(&file));
+    let (code, _, told) = tool(&["restore", &file, again.text()]);
+    assert!(code == Some(1) && told.contains("nothing was restored"), "{told}");
+    let left: Vec<_> = fs::read_dir(&again.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"]);
+    fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_dump_is_for_people_and_for_programs() {
+    let _machine = shared_machine();
+    let data = Data::new();
+    {
+        let node = data.start(&["--fsync", "always"]);
+        let mut client = node.client();
+        client.set("name", "Alice");
+        assert_eq!(client.ask(r#"SET raw "\xff""#), "OK");
+        assert_eq!(client.ask("INCRBY sum 7"), "7");
+        assert_eq!(client.ask("DEL name"), "OK");
+    }
+    let (code, printed, told) = tool(&["dump", data.text()]);
+    assert_eq!(code, Some(0), "{told}");
+    let lines: Vec<&str> = printed.lines().collect();
+    let expected = ["set \"name\" \"Alice\"", "set \"raw\" \"\\xff\"", "count \"sum\" 7", "delete \"name\""];
+    assert_eq!(lines.len(), expected.len(), "{printed}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with("0000000001.log") && line.contains(expected), "{line}: {expected}");
+    }
+    let (_, printed, _) = tool(&["dump", data.text(), "--json"]);
+    let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["key"], &lines[0]["value"]), (&"name".into(), &"Alice".into()));
+    assert_eq!((&lines[1]["value_hex"], &lines[2]["count"]), (&"ff".into(), &"7".into()));
+    assert!(lines[3]["value"].is_null() && lines.len() == 4, "{printed}");
+}
