@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv_core::{DiskOp, DiskWork, Event, Lane, Turn};
 use mio::Waker;
@@ -31,6 +31,12 @@ const KEPT_BUFFERS: usize = 2;
 /// How long appends may wait for more of them when nobody waits for a sync. Without it the thread would be woken for
 /// every turn, which costs more than the write.
 const GATHER_MAX: Duration = Duration::from_millis(1);
+/// After a sync the log rests for this part of the time that it took, and takes nothing more: those who were answered
+/// by it come back meanwhile and share the next one. Without it they would be two groups, each of which waits for the
+/// sync of the other.
+const REST_SHARE: u32 = 8;
+/// And no longer than this.
+const REST_MAX: Duration = Duration::from_millis(1);
 
 /// The data directory as the event loop sees it.
 #[derive(Debug)]
@@ -60,6 +66,15 @@ struct LaneQueue {
     bell: Arc<Bell>,
     /// Whether appends wait for more.
     gathers: bool,
+    rest: Rest,
+}
+
+/// See [`REST_SHARE`].
+#[derive(Debug, Default)]
+struct Rest {
+    is_on: AtomicBool,
+    /// The loop had something to hand over meanwhile, perhaps.
+    holds_back: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +115,7 @@ impl Disk {
                 finished: Condvar::new(),
                 bell: Arc::clone(&bell),
                 gathers: lane == Lane::Log,
+                rest: Rest::default(),
             });
             let (files, shared) = (Files::new(directory.to_owned())?, Arc::clone(&queue));
             let name = match lane {
@@ -116,7 +132,7 @@ impl Disk {
     /// Hands over what the turn has for the disk.
     pub(crate) fn hand_over(&mut self, turn: &mut Turn) {
         for (lane, queue) in LANES.into_iter().zip(&self.lanes) {
-            if turn.take_disk(lane, &mut self.work) {
+            if !queue.rest.holds_back() && turn.take_disk(lane, &mut self.work) {
                 queue.push(&mut self.work);
             }
         }
@@ -141,9 +157,23 @@ impl Disk {
         }
     }
 
-    /// Waits until the log has taken and synced everything, for `max` at the longest. A snapshot that is under way is
+    /// Whether something may have been held back that is handed over once the log has rested: the loop is woken then.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.lanes[0].rest.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what there is, and waits until the log has taken and synced everything, for `max` at the longest. A snapshot that is under way is
     /// given up: the next start removes what there is of it.
-    pub(crate) fn finish(self, max: Duration) {
+    pub(crate) fn finish(mut self, turn: &mut Turn, max: Duration) {
+        for (lane, queue) in LANES.into_iter().zip(&self.lanes) {
+            if turn.take_disk(lane, &mut self.work) {
+                queue.push(&mut self.work);
+            }
+        }
+        self.stop(max);
+    }
+
+    fn stop(self, max: Duration) {
         for queue in &self.lanes {
             queue.lock().closed = true;
             queue.arrived.notify_one();
@@ -196,14 +226,30 @@ impl LaneQueue {
     fn work(&self, mut files: Files) {
         let mut work = DiskWork::default();
         while self.next(&mut work) {
+            let begin = Instant::now();
             let outcome = files.carry_out(&work);
+            let synced = self.gathers && work.ops.iter().any(|op| matches!(op, DiskOp::Sync { .. }));
+            let rest = (begin.elapsed() / REST_SHARE).min(REST_MAX);
+            self.rest.is_on.store(synced, Ordering::Release);
             self.add(outcome, &work);
+            if synced {
+                self.rest(rest);
+            }
         }
         if self.gathers {
             files.finish();
         }
         self.lock().thread = ThreadState::Ended;
         self.finished.notify_all();
+    }
+
+    fn rest(&self, time: Duration) {
+        let open = |queue: &mut Queue| !queue.closed;
+        drop(self.arrived.wait_timeout_while(self.lock(), time, open));
+        self.rest.is_on.store(false, Ordering::SeqCst);
+        if self.rest.holds_back.swap(false, Ordering::SeqCst) {
+            self.bell.ring();
+        }
     }
 
     /// Waits for the next batch and swaps it in; false at the end.
@@ -242,6 +288,18 @@ impl LaneQueue {
         if waits || !self.gathers {
             self.bell.ring();
         }
+    }
+}
+
+impl Rest {
+    /// Whether the log takes nothing now; the loop is woken when it does again. In this order: either this sees that it
+    /// is over, or the end of it sees that something is held back.
+    fn holds_back(&self) -> bool {
+        if !self.is_on.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.holds_back.store(true, Ordering::SeqCst);
+        self.is_on.load(Ordering::SeqCst)
     }
 }
 
@@ -353,7 +411,7 @@ mod tests {
         for _ in 0..10 {
             woken.push(0, &[append(1 << 20)], &vec![b'x'; 1 << 20]);
         }
-        woken.disk.finish(PATIENCE);
+        woken.disk.stop(PATIENCE);
         assert_eq!(directory.read(FILE).len(), 10 << 20);
     }
 

@@ -111,7 +111,7 @@ impl Server {
         }
         self.drain().map_err(failed)?;
         if let Some(Data { disk, .. }) = self.data.take() {
-            disk.finish(SYNC_MAX);
+            disk.finish(&mut self.turn, SYNC_MAX);
         }
         info!("stopped");
         Ok(())
@@ -149,7 +149,7 @@ impl Server {
         let now = self.clocks.now().mono;
         let deadlines = [
             until,
-            self.turn.deadline(),
+            self.turn_deadline(now),
             self.listeners.deadline(now),
             self.connections.deadline(now),
             self.dialer.deadline(),
@@ -164,6 +164,14 @@ impl Server {
         let now = self.clocks.now();
         self.turn(now);
         Ok(())
+    }
+
+    /// When the next turn must begin for what the node has to do.
+    fn turn_deadline(&self, now: Mono) -> Option<Mono> {
+        let deadline = self.turn.deadline();
+        let rests = self.data.as_ref().is_some_and(|data| data.disk.is_resting());
+        // What the node wants now may be to hand over what the disk does not take yet: it says when it does.
+        if rests && deadline == self.turn.node().deadline() { deadline.max(Some(now.plus_ms(1))) } else { deadline }
     }
 
     fn turn(&mut self, now: Now) {
