@@ -52,8 +52,8 @@ impl Files {
         Ok(Self { directory, names, open: Vec::new(), lost: Vec::new(), stopped: false, told: None })
     }
 
-    /// Carries out `work` up to what fails. What a lane is to append and to sync in one file without anything between
-    /// is written at once and synced once: those who wait for a sync share it.
+    /// Carries out `work` up to what fails. What is to be appended to one file is written at once, and what syncs it
+    /// behind that is done once: those who wait for it share it.
     pub(super) fn carry_out(&mut self, work: &DiskWork) -> Outcome {
         let mut outcome = Outcome::default();
         let (mut ops, mut data) = (&work.ops[..], &work.data[..]);
@@ -61,6 +61,7 @@ impl Files {
             let (count, bytes) = run(ops);
             let (appended, rest) = data.split_at(bytes);
             let syncs = ops[..count].iter().any(|op| matches!(op, DiskOp::Sync { .. }));
+            let step = &ops[..count];
             ops = &ops[count..];
             data = rest;
             if first == DiskOp::Resume {
@@ -71,7 +72,8 @@ impl Files {
             }
             match self.step(first, appended, syncs) {
                 Ok(()) => outcome.done += count as u32,
-                Err(error) => {
+                Err((error, written)) => {
+                    outcome.done += whole(step, written);
                     debug_assert!(outcome.failed.is_none(), "Resume answers a failure that was told");
                     (outcome.done_before, outcome.failed, outcome.done) = (outcome.done, Some(error), 0);
                     self.lost.extend(self.open.drain(..).map(|open| open.id));
@@ -91,24 +93,26 @@ impl Files {
         }
     }
 
-    /// One operation, or several on one file.
-    fn step(&mut self, op: DiskOp, appended: &[u8], syncs: bool) -> Result<(), DiskError> {
+    /// One operation, or several on one file. With an error comes how much was appended before it.
+    fn step(&mut self, op: DiskOp, appended: &[u8], syncs: bool) -> Result<(), (DiskError, usize)> {
+        let of_writing = |error| (of_writing(error), 0);
         match op {
             DiskOp::Append { file, .. } | DiskOp::Sync { file } => {
-                if matches!(op, DiskOp::Append { .. }) || !appended.is_empty() {
-                    let written = self.append(file, appended);
-                    self.tell("write", Some(file), written).map_err(of_writing)?;
+                if matches!(op, DiskOp::Append { .. }) {
+                    let mut written = 0;
+                    let appends = self.append(file, appended, &mut written);
+                    self.tell("write", Some(file), appends).map_err(|error| (of_writing(error).0, written))?;
                 }
                 if syncs {
                     let synced = self.sync(file);
-                    self.tell("sync", Some(file), synced).map_err(|_| DiskError::Sync)?;
+                    self.tell("sync", Some(file), synced).map_err(|_| (DiskError::Sync, appended.len()))?;
                     self.told = None;
                 }
                 Ok(())
             }
             DiskOp::SyncDir => {
                 let synced = self.names.sync_all();
-                self.tell("sync the data directory", None, synced).map_err(|_| DiskError::Sync)
+                self.tell("sync the data directory", None, synced).map_err(|_| (DiskError::Sync, 0))
             }
             DiskOp::Finish { number } => {
                 let (part, whole) = (FileId::part(number), FileId::snapshot(number));
@@ -129,8 +133,8 @@ impl Files {
         }
     }
 
-    /// Appends, to a new file if this one was not named before.
-    fn append(&mut self, id: FileId, bytes: &[u8]) -> io::Result<()> {
+    /// Appends, to a new file if this one was not named before, and counts what was written.
+    fn append(&mut self, id: FileId, bytes: &[u8], written: &mut usize) -> io::Result<()> {
         let index = match self.open.iter().position(|open| open.id == id) {
             Some(index) => index,
             None => {
@@ -144,7 +148,15 @@ impl Files {
         };
         let open = &mut self.open[index];
         open.dirty = true;
-        open.file.write_all(bytes)
+        while *written < bytes.len() {
+            match open.file.write(&bytes[*written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => *written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&mut self, id: FileId) -> io::Result<()> {
@@ -191,16 +203,33 @@ impl Outcome {
     }
 }
 
-/// How many of the first operations are one step, and how much they append: all that append to or sync one file.
+/// How many of the first operations are one step, and how much they append: all that append to one file, and what syncs
+/// it behind them.
 fn run(ops: &[DiskOp]) -> (usize, usize) {
-    let named = |op: &DiskOp| match *op {
-        DiskOp::Append { file, bytes } => Some((file, bytes as usize)),
-        DiskOp::Sync { file } => Some((file, 0)),
+    let of = ops.first().and_then(|op| match *op {
+        DiskOp::Append { file, .. } | DiskOp::Sync { file } => Some(file),
+        DiskOp::SyncDir | DiskOp::Finish { .. } | DiskOp::Remove { .. } | DiskOp::Resume => None,
+    });
+    let Some(of) = of else { return (1, 0) };
+    let appends = ops.iter().map_while(|op| match *op {
+        DiskOp::Append { file, bytes } if file == of => Some(bytes as usize),
         _ => None,
-    };
-    let Some((file, _)) = ops.first().and_then(named) else { return (1, 0) };
-    let same = ops.iter().map_while(named).take_while(|&(other, _)| other == file);
-    same.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
+    });
+    let (appends, bytes) = appends.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    let syncs = ops[appends..].iter().take_while(|op| **op == DiskOp::Sync { file: of }).count();
+    (appends + syncs, bytes)
+}
+
+/// How many of the first operations of a step were done if so much was written and then something failed.
+fn whole(step: &[DiskOp], mut written: usize) -> u32 {
+    let whole = step.iter().take_while(|op| match **op {
+        DiskOp::Append { bytes, .. } if bytes as usize <= written => {
+            written -= bytes as usize;
+            true
+        }
+        _ => false,
+    });
+    whole.count() as u32
 }
 
 /// A limit on the size of files (`ulimit -f`) is a small disk.
@@ -241,7 +270,7 @@ mod tests {
     fn operations_are_carried_out_in_order() {
         let directory = TestDirectory::new();
         let mut files = Files::new(directory.path().to_owned()).unwrap();
-        let ops = [append(LOG, 2), DiskOp::Sync { file: LOG }, append(LOG, 1), append(NEXT, 3), DiskOp::SyncDir];
+        let ops = [append(LOG, 2), append(LOG, 1), DiskOp::Sync { file: LOG }, append(NEXT, 3), DiskOp::SyncDir];
         assert_eq!(carry_out(&mut files, &ops, b"abcdef"), done(5));
         assert_eq!((directory.read(LOG), directory.read(NEXT)), (b"abc".to_vec(), b"def".to_vec()));
         assert_eq!(files.open.len(), 1, "a file is closed that was synced and that another follows");
@@ -300,9 +329,20 @@ mod tests {
     #[test]
     fn one_sync_serves_all_who_wait_for_it() {
         let sync = DiskOp::Sync { file: LOG };
-        assert_eq!(run(&[append(LOG, 3), sync, append(LOG, 4), sync, append(NEXT, 5)]), (4, 7));
+        assert_eq!(run(&[append(LOG, 3), append(LOG, 4), sync, sync, append(LOG, 5)]), (4, 7));
+        assert_eq!(run(&[append(LOG, 3), append(NEXT, 4), sync]), (1, 3));
+        assert_eq!(run(&[sync, sync, append(LOG, 4)]), (2, 0));
         assert_eq!(run(&[sync, DiskOp::SyncDir]), (1, 0));
         assert_eq!(run(&[DiskOp::SyncDir, sync]), (1, 0));
+    }
+
+    #[test]
+    fn what_was_written_before_a_failure_is_done() {
+        let step = [append(LOG, 3), append(LOG, 4), DiskOp::Sync { file: LOG }];
+        for (written, done) in [(0, 0), (2, 0), (3, 1), (6, 1), (7, 2)] {
+            assert_eq!(whole(&step, written), done, "{written}");
+        }
+        assert_eq!(whole(&[DiskOp::SyncDir], 0), 0);
     }
 
     #[test]

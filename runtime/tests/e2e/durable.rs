@@ -339,3 +339,23 @@ fn a_dump_is_for_people_and_for_programs() {
     assert_eq!((&lines[1]["value_hex"], &lines[2]["count"]), (&"ff".into(), &"7".into()));
     assert!(lines[3]["value"].is_null() && lines.len() == 4, "{printed}");
 }
+
+#[test]
+fn what_was_written_before_the_disk_was_full_counts_although_no_snapshot_has_room() {
+    let _machine = shared_machine();
+    for policy in ["always", "everysec"] {
+        let data = Data::new();
+        let mut node = data.start(&["--fsync", policy]);
+        write(&mut node.client(), 0, 100);
+        let limit = |bytes| Rlimit { current: Some(bytes), maximum: None };
+        prlimit(Some(node.pid()), Resource::Fsize, limit(0)).expect("a child of ours");
+        eventually_answers(node.address, "Error");
+        // Room for the beginning of a segment, and not for what a snapshot would have.
+        prlimit(Some(node.pid()), Resource::Fsize, limit(2_000)).expect("a child of ours");
+        eventually_answers(node.address, "OK");
+        assert_eq!(node.client().stats()["disk"]["state"], "recovering");
+        node.kill();
+        let node = data.start(&["--strict-recovery"]);
+        assert_eq!(held(&mut node.client(), 0, 100), 100, "{policy}");
+    }
+}
