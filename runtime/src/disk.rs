@@ -162,8 +162,8 @@ impl Disk {
         self.lanes[0].rest.is_on.load(Ordering::Relaxed)
     }
 
-    /// Hands over what there is, and waits until the log has taken and synced everything, for `max` at the longest. A snapshot that is under way is
-    /// given up: the next start removes what there is of it.
+    /// Hands over what there is, and waits until the log has taken and synced everything, for `max` at the longest. A
+    /// snapshot that is under way is given up: what there is of it is removed later.
     pub(crate) fn finish(mut self, turn: &mut Turn, max: Duration) {
         for (lane, queue) in LANES.into_iter().zip(&self.lanes) {
             if turn.take_disk(lane, &mut self.work) {

@@ -20,6 +20,8 @@ use crate::stderr::Stderr;
 const SLICE_MS: u64 = 4;
 /// How far the system reads ahead of what is merged.
 const AHEAD_BYTES: u64 = 8 << 20;
+/// How often a bar is drawn anew.
+const BAR_HZ: u8 = 10;
 /// Between two lines of progress.
 const TELL_MS: u64 = 1_000;
 
@@ -61,7 +63,7 @@ impl Loader {
         turn.begin_load(&files);
         let bar = terminal.filter(|_| !files.is_empty()).map(|terminal| {
             terminal.begin_bar();
-            let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+            let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), BAR_HZ);
             Bar { bar: progress::bar("loading", 0, target), terminal }
         });
         Ok(Self {
