@@ -122,7 +122,10 @@ impl Disk {
                 Lane::Log => "disk-log",
                 Lane::Snapshot => "disk-snapshot",
             };
-            thread::Builder::new().name(name.to_owned()).spawn(move || shared.work(files))?;
+            thread::Builder::new().name(name.to_owned()).spawn(move || {
+                let _last_resort = AbortOnPanic;
+                shared.work(files);
+            })?;
             Ok::<_, io::Error>(queue)
         };
         let lanes = [start(LANES[0])?, start(LANES[1])?];
@@ -182,6 +185,17 @@ impl Disk {
         let waits = log.finished.wait_timeout_while(log.lock(), max, |queue| queue.thread != ThreadState::Ended);
         if waits.is_ok_and(|(_, timeout)| timeout.timed_out()) {
             warn!("the disk did not take everything in time; what was written last may be lost");
+        }
+    }
+}
+
+/// A node that went on without its disk would acknowledge what is written nowhere.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
         }
     }
 }
