@@ -228,6 +228,10 @@ fn a_full_disk_stops_writes_alone_and_for_as_long_as_it_is_full() {
         prlimit(Some(node.pid()), Resource::Fsize, limit(None)).expect("a child of ours");
         eventually_answers(node.address, "OK");
         write(&mut node.client(), 1, 100);
+        eventually("all is on the disk again", PATIENCE, || match node.client().stats()["disk"]["state"].as_str() {
+            Some("whole") => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
         node.signal(Signal::TERM);
         assert_eq!(node.exit_status(PATIENCE).code(), Some(0));
         let node = data.start(&["--strict-recovery"]);
@@ -347,6 +351,11 @@ fn what_was_written_before_the_disk_was_full_counts_although_no_snapshot_has_roo
         let data = Data::new();
         let mut node = data.start(&["--fsync", policy]);
         write(&mut node.client(), 0, 100);
+        eventually("the log has it", PATIENCE, || {
+            let log = fs::read(data.0.join("0000000001.log")).map_err(|error| error.to_string())?;
+            let last = log.windows(5).any(|bytes| bytes == b"v0-99");
+            last.then_some(()).ok_or_else(|| format!("{} bytes", log.len()))
+        });
         let limit = |bytes| Rlimit { current: Some(bytes), maximum: None };
         prlimit(Some(node.pid()), Resource::Fsize, limit(0)).expect("a child of ours");
         eventually_answers(node.address, "Error");
