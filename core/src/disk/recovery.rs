@@ -551,6 +551,7 @@ impl Recovery {
             .filter(|source| source.file.kind == FileKind::Snapshot)
             .map(|source| (source.file.number, source.bytes));
         keeper.saver.old = found.iter().map(|(file, _)| *file).filter(|file| !used(file)).collect();
+        keeper.saver.remove_parts();
         keeper.damage = state.damage;
         let since = files.iter().filter(|source| source.file.kind == FileKind::Log).map(|source| source.bytes).sum();
         if let Some(log) = &mut replica.log {

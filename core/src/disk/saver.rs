@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::disk::frames::{BLOCK_HEAD_BYTES, Header, block_head, emit_end};
 use crate::disk::log::begin_file;
-use crate::disk::{DiskError, DiskOp, DiskWork, FileId};
+use crate::disk::{DiskError, DiskOp, DiskWork, FileId, FileKind};
 use crate::record::{Framed, encode};
 use crate::store::{SLOTS, Store};
 use crate::time::Mono;
@@ -71,6 +71,13 @@ impl Saver {
         self.under_way.is_some()
     }
 
+    /// Removes what runs that ended had begun to write.
+    pub(crate) fn remove_parts(&mut self) {
+        for file in self.old.extract_if(.., |file| file.kind == FileKind::Part).collect::<Vec<_>>() {
+            self.queue(DiskOp::Remove { file }, 0);
+        }
+    }
+
     /// Whether one may begin: none is under way, and the last failure is some time ago.
     pub(crate) fn may_begin(&self, now: Mono) -> bool {
         self.under_way.is_none() && self.flights.is_empty() && self.retry.is_none_or(|retry| retry <= now)
@@ -83,8 +90,6 @@ impl Saver {
         }
         self.is_asked = false;
         let (number, salt) = (header.number, header.salt);
-        // One that a run which ended was writing.
-        self.queue(DiskOp::Remove { file: FileId::part(number) }, 0);
         let from = self.work.data.len();
         begin_file(header, &mut self.work.data);
         let bytes = (self.work.data.len() - from) as u64;
