@@ -175,9 +175,9 @@ impl Node {
                 self.waiters.stir();
             }
             Lane::Snapshot => {
-                if keeper.saver.done(ops) {
-                    log.saved();
-                    tracing::info!(bytes = keeper.saver.whole.map(|(_, bytes)| bytes), "a snapshot is whole");
+                if let Some((number, bytes)) = keeper.saver.done(ops) {
+                    log.saved(number);
+                    tracing::info!(bytes, "a snapshot is whole");
                 }
             }
         }
@@ -195,6 +195,7 @@ impl Node {
                 }
                 log.failed(now.mono, error);
                 keeper.captured = None;
+                keeper.saver.give_up();
             }
             Lane::Snapshot => {
                 tracing::error!(?error, "no snapshot could be written; the log is kept, and it is tried again");
@@ -236,7 +237,8 @@ impl Keeper {
             }
             return;
         }
-        if matches!(log.health(), Health::Failed { .. }) {
+        // A segment that is being tried is followed by none before it is known to be there.
+        if matches!(log.health(), Health::Failed { .. } | Health::Trying { .. }) {
             return;
         }
         let is_full = log.is_full();
@@ -314,10 +316,12 @@ impl Keeper {
     /// Writes some more of the snapshot under way.
     fn step(&mut self, replica: &Replica, repl: &Replication) {
         let Self { saver, marks, ceiling, .. } = self;
+        let Some((appended, synced)) = replica.log.as_ref().map(|log| log.positions()) else { return };
         let number = *marks;
-        saver.step(&replica.store, |out| {
+        saver.step(&replica.store, appended, |out| {
             emit_all(&mut Told::default(), (number, *ceiling), replica, repl, false, out);
         });
+        saver.finish(synced);
     }
 
     fn is_mark_due(&self, config: &Config, replica: &Replica, repl: &Replication) -> bool {

@@ -100,6 +100,8 @@ pub(crate) struct Log {
     pub(crate) since_snapshot: u64,
     /// Of the segment that is being tried: the length up to which the one before it counts.
     tried: Option<u64>,
+    /// The newest segment before which something was not written.
+    gap: u32,
 }
 
 /// How a segment begins.
@@ -138,6 +140,7 @@ impl Log {
             told: Told::default(),
             since_snapshot: 0,
             tried: None,
+            gap: 0,
         }
     }
 
@@ -166,6 +169,12 @@ impl Log {
             name: &self.name,
         };
         (self.segment, self.salt, self.bytes, self.synced_bytes) = (number, salt, 0, 0);
+        // What is being synced yet is of the one before.
+        for flight in &mut self.flights {
+            if let Flight::Synced { bytes, .. } = flight {
+                *bytes = 0;
+            }
+        }
         self.told = Told::default();
         let from = self.work.data.len();
         begin_file(&header, &mut self.work.data);
@@ -348,15 +357,17 @@ impl Log {
         };
         self.health = Health::Trying { error };
         self.tried = Some(prev_bytes);
+        self.gap = number;
         self.queue(DiskOp::Resume, Flight::Nothing);
         self.queue(DiskOp::Remove { file: FileId::log(number) }, Flight::Nothing);
         self.open(&Opening { number, salt, prev_bytes, has_gap: true });
         true
     }
 
-    /// A snapshot is whole that has all that was to be written: of segments before `number` nothing is needed.
-    pub(crate) fn saved(&mut self) {
-        if self.health == Health::Gap {
+    /// A snapshot is whole: of segments before `number` nothing is needed. One that was begun before the disk failed may
+    /// lack what was not written then.
+    pub(crate) fn saved(&mut self, number: u32) {
+        if self.health == Health::Gap && number > self.gap {
             self.health = Health::Whole;
             self.retry_ms = RETRY_MS.0;
         }

@@ -316,7 +316,9 @@ impl Recovery {
             // What is missing may have been anything.
             self.lose();
         }
-        if !follows {
+        // One that could not be created was never there.
+        let next = before.map_or(source.file.number, |before| before.number + u32::from(before.kind == FileKind::Log));
+        if source.file.number.saturating_sub(next) > u32::from(source.has_gap) {
             self.damage_at(source.file, 0, 0);
         }
         // Once a node has begun a log on it, it is that node's.
@@ -577,7 +579,11 @@ impl Replica {
     /// Takes a record of the log, as it was taken when it came.
     fn replay(&mut self, now: Mono, framed: &Framed<'_>) -> Option<()> {
         let Version { hlc, origin } = framed.stamp;
-        self.take(now, &framed.record, None).ok()?;
+        match framed.record.is_counter {
+            // By the end of the snapshot before it the run may have been retired; it was not when this came.
+            true => self.take_counter(now, &framed.record, framed.prev.map(|_| framed.stamp)).ok()?,
+            false => self.take(now, &framed.record, None).ok()?,
+        };
         self.clock.observe(hlc);
         let Some(prev) = framed.prev else { return Some(()) };
         if prev <= self.origins.frontier(origin) {
@@ -657,6 +663,28 @@ impl Replica {
                 self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
             }
         }
+        self.origins.sweep_unclaimed();
         repl.recover(now, recovered, self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::Part;
+    use crate::time::WallMs;
+
+    #[test]
+    fn what_a_run_added_is_read_again_though_a_snapshot_knows_that_it_was_retired_since() {
+        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
+        assert!(replica.retire(Entry { origin: OriginId(9), last: Hlc(50), parted: 7, after: Hlc::ZERO }));
+        let part = Part { origin: OriginId(9), hlc: Hlc(50), since: Hlc(50), total: 3 };
+        let counter = Counter { parts: vec![part], ..Counter::default() };
+        let mut cell = Vec::new();
+        let record = counter.record(b"c", &mut cell).expect("there is something in it");
+        let framed = Framed { stamp: part.version(), prev: Some(Hlc::ZERO), seen: Hlc::ZERO, record };
+        assert_eq!(replica.replay(now.mono, &framed), Some(()));
+        assert_eq!(replica.store.get(b"c").as_ref().map(Counter::of), Some(counter));
     }
 }

@@ -93,7 +93,7 @@ impl Replication {
 }
 
 /// Says on `link` how far this node has come, and that this is the answer.
-fn answer(now: Now, link: &mut Link, said: (u64, &crate::repl::retire::Retirement), replica: &Replica) {
+fn answer(now: Now, link: &mut Link, said: (u64, &Retirement), replica: &Replica) {
     emit_status(link, clocks(now, replica), said, replica);
     peer::emit_status_ask(link.staged.out());
 }

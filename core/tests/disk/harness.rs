@@ -30,8 +30,9 @@ pub(crate) struct Machine {
     pub(crate) fails: Option<DiskError>,
     failed: [bool; 2],
     seed: u64,
-    /// The driver waits with carrying operations out.
+    /// The driver waits with carrying operations out: all of them, or those of one lane.
     pub(crate) holds: bool,
+    pub(crate) holds_lane: Option<Lane>,
 }
 
 impl Machine {
@@ -53,7 +54,18 @@ impl Machine {
         };
         let turn = Turn::new(config, at(ms));
         let queued = [Vec::new(), Vec::new()];
-        let mut machine = Self { turn, files, ms, fsync, queued, fails: None, failed: [false; 2], seed, holds: false };
+        let mut machine = Self {
+            turn,
+            files,
+            ms,
+            fsync,
+            queued,
+            fails: None,
+            failed: [false; 2],
+            seed,
+            holds: false,
+            holds_lane: None,
+        };
         machine.load();
         if machine.turn.node().load_failure().is_none() {
             machine.turn.event(Event::Opened { conn: CLIENT });
@@ -142,7 +154,7 @@ impl Machine {
                     }
                     assert!(data.is_empty(), "all bytes belong to an operation");
                 }
-                if !self.holds {
+                if !self.holds && self.holds_lane != Some(lane) {
                     self.carry_out(index, lane);
                 }
             }
