@@ -151,6 +151,9 @@ pub(crate) struct Replica {
     pub(crate) disk_refuses: Option<DiskError>,
     /// The log is to be told anew where this node stands.
     pub(crate) mark_due: bool,
+    /// Peers may see what this run wrote once the log says so: a run that reads what was seen, and takes it for hidden,
+    /// would write it anew over what others have written since.
+    pub(crate) is_unmarked: bool,
     /// Something of this run was read that is not on the disk, where replies wait for that.
     pub(crate) unsynced_read: Cell<bool>,
     scratch: Vec<u8>,
@@ -191,6 +194,7 @@ impl Replica {
             is_restored: false,
             disk_refuses: None,
             mark_due: false,
+            is_unmarked: false,
             unsynced_read: Cell::new(false),
             scratch: Vec::new(),
         }

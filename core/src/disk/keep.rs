@@ -32,6 +32,8 @@ pub(crate) struct Keeper {
     /// When to look next whether anything has changed that is not logged.
     look: Mono,
     stood: Option<Stood>,
+    /// Where in the log stands that peers may see what this run writes, until that is synced.
+    shown: Option<u64>,
     marks: u64,
     ceiling: Hlc,
     salts: Rand,
@@ -66,6 +68,7 @@ impl Keeper {
             captured: None,
             look: Mono(0),
             stood: None,
+            shown: None,
             marks: 0,
             ceiling: Hlc::ZERO,
             // Salts are drawn apart: what a node does otherwise does not depend on having a disk.
@@ -167,6 +170,10 @@ impl Node {
                 if matches!(was, Health::Trying { .. }) && log.health() == Health::Gap {
                     tracing::info!("the disk takes writes again; a snapshot is written before anything is counted on");
                 }
+                let synced = log.positions().1;
+                if keeper.shown.take_if(|upto| *upto <= synced).is_some() {
+                    self.repl.show(now, &mut self.replica);
+                }
                 if grew && log.health() == Health::Whole {
                     keeper.count_on(now, &mut self.replica, &mut self.repl);
                 }
@@ -194,7 +201,7 @@ impl Node {
                     tracing::error!(?error, "the disk failed: no writes are taken until it works again");
                 }
                 log.failed(now.mono, error);
-                keeper.captured = None;
+                (keeper.captured, keeper.shown) = (None, None);
                 keeper.saver.give_up();
             }
             Lane::Snapshot => {
@@ -254,7 +261,7 @@ impl Keeper {
             self.mark(config, replica, repl);
         }
         let Some(log) = &mut replica.log else { return };
-        let syncs = log.plan_sync(now.mono);
+        let syncs = log.plan_sync(now.mono, self.shown.is_some());
         let (upto, is_behind) = (log.positions().0, log.is_behind());
         if self.captured.is_some() || log.health() != Health::Whole {
             return;
@@ -340,6 +347,9 @@ impl Keeper {
         replica.log = Some(log);
         replica.mark_due = false;
         self.stood = Some(stood(replica, repl));
+        if replica.is_unmarked && self.shown.is_none() {
+            self.shown = replica.log.as_ref().map(|log| log.positions().0);
+        }
     }
 
     /// Says all of it.

@@ -169,12 +169,6 @@ impl Log {
             name: &self.name,
         };
         (self.segment, self.salt, self.bytes, self.synced_bytes) = (number, salt, 0, 0);
-        // What is being synced yet is of the one before.
-        for flight in &mut self.flights {
-            if let Flight::Synced { bytes, .. } = flight {
-                *bytes = 0;
-            }
-        }
         self.told = Told::default();
         let from = self.work.data.len();
         begin_file(&header, &mut self.work.data);
@@ -265,12 +259,12 @@ impl Log {
         self.flights.push_back(flight);
     }
 
-    /// Whether what is queued wants a sync behind it now; true if one was queued.
-    pub(crate) fn plan_sync(&mut self, now: Mono) -> bool {
+    /// Whether what is queued wants a sync behind it now, or somebody does; true if one was queued.
+    pub(crate) fn plan_sync(&mut self, now: Mono, is_wanted: bool) -> bool {
         if matches!(self.health, Health::Failed { .. }) || self.syncing.is_some() || self.appended == self.synced {
             return false;
         }
-        if self.sync_due().is_some_and(|due| due > now) {
+        if !is_wanted && self.sync_due().is_some_and(|due| due > now) {
             return false;
         }
         self.sync();

@@ -316,9 +316,7 @@ impl Recovery {
             // What is missing may have been anything.
             self.lose();
         }
-        // One that could not be created was never there.
-        let next = before.map_or(source.file.number, |before| before.number + u32::from(before.kind == FileKind::Log));
-        if source.file.number.saturating_sub(next) > u32::from(source.has_gap) {
+        if !follows {
             self.damage_at(source.file, 0, 0);
         }
         // Once a node has begun a log on it, it is that node's.
