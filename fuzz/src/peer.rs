@@ -61,7 +61,8 @@ fn greeting(now: Now, run: u64) -> Vec<u8> {
     for word in [run, run, now.wall.0, now.wall.0 << 16] {
         body.extend_from_slice(&word.to_le_bytes());
     }
-    body.push(1);
+    // Established; with a disk, if its run is odd.
+    body.extend([1, (run % 2) as u8]);
     for text in ["default", "peer", "peer:1"] {
         body.push(text.len() as u8);
         body.extend_from_slice(text.as_bytes());

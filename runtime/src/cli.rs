@@ -1,11 +1,13 @@
 //! The command line: `simple-kv [PORT] [PEER,PEER...]` and flags, each of which the environment can give too.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
-use clap::{Parser, ValueEnum};
-use kv_core::Limits;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::failure::Failure;
@@ -18,7 +20,15 @@ Examples:
   simple-kv 0                                any free port; the log says which
   simple-kv --listen 10.0.0.5 --allow-unauthenticated 8080 10.0.0.6:8080
                                              across machines of a trusted network
+  simple-kv --data-dir /var/lib/simple-kv --fsync always 8080
+                                             nothing acknowledged is lost, whatever crashes
   SIMPLEKV_LOG_FORMAT=json simple-kv 8080    every flag can be set by the environment
+
+Commands for a data directory, in place of PORT; 'simple-kv COMMAND --help' explains one:
+  check DIR                                  read everything, verify every checksum, tell what is damaged
+  backup DIR FILE                            put all that it holds into one file, also while its node runs
+  restore FILE DIR                           make a new data directory of a backup
+  dump DIR [--json]                          print what it holds, a record a line
 
 Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.";
@@ -76,6 +86,27 @@ pub(crate) struct Options {
     #[arg(value_parser = parse_absence)]
     pub(crate) forget_after: u64,
 
+    /// Directory that holds the data across restarts, made if absent; without it all is in memory alone
+    #[arg(long, value_name = "DIR", env = "SIMPLEKV_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// When the disk has what was written. always: before the reply, so that nothing acknowledged is lost, whatever
+    /// crashes; everysec: within a second, so that a crash loses what this node alone took in its last one or two; no:
+    /// when the system likes, some half a minute
+    #[arg(long, value_name = "always|everysec|no", env = "SIMPLEKV_FSYNC", value_enum, hide_possible_values = true)]
+    #[arg(default_value_t = FsyncPolicy::Everysec, requires = "data_dir")]
+    pub(crate) fsync: FsyncPolicy,
+
+    /// How far the log may outgrow the data before all data is saved anew: 100 is once as much
+    #[arg(long, value_name = "PERCENT", env = "SIMPLEKV_SNAPSHOT_RATIO", requires = "data_dir")]
+    #[arg(default_value_t = DiskConfig::default().snapshot_ratio_percent, value_parser = parse_snapshot_ratio)]
+    pub(crate) snapshot_ratio: u32,
+
+    /// Refuse to start if anything in the data directory is damaged, instead of starting with the rest, saying so, and
+    /// fetching what is missing from the other nodes
+    #[arg(long, env = "SIMPLEKV_STRICT_RECOVERY", value_parser = FalseyValueParser::new())]
+    pub(crate) strict_recovery: bool,
+
     /// Least severe lines to log
     #[arg(long, value_name = "LEVEL", env = "SIMPLEKV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
@@ -85,9 +116,97 @@ pub(crate) struct Options {
     pub(crate) log_format: LogFormat,
 }
 
+/// What is asked for on the command line.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To be a node.
+    Node(Box<Options>),
+    /// To look after a data directory.
+    Tool(Tool),
+}
+
+/// An active-active key-value store: its data directories.
+#[derive(Debug, Parser)]
+#[command(name = "simple-kv", disable_help_subcommand = true)]
+struct Tools {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+/// What can be done with a data directory besides running a node on it.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Tool {
+    /// Read everything in a data directory, verify every checksum, and tell what is damaged
+    ///
+    /// Also while its node runs. Exit codes: 0 all is whole, 1 something is damaged or cannot be read, 2 wrong usage.
+    Check {
+        /// The data directory
+        dir: PathBuf,
+    },
+    /// Put all that a data directory holds into one file
+    ///
+    /// Also while its node runs: what was acknowledged before the command (with --fsync always) is in it, and nothing
+    /// that was not written. Exit code 1 if anything could not be read; the file then has the rest.
+    Backup {
+        /// The data directory
+        dir: PathBuf,
+        /// Where to put it; nothing may be there
+        file: PathBuf,
+    },
+    /// Make a new data directory of a backup
+    ///
+    /// A node that is started on it is a new member: if it names peers, it catches up with them before it takes
+    /// writes, and nothing that they did since is taken back. Without peers it begins a cluster of its own.
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The data directory, which must be empty, or not there
+        dir: PathBuf,
+    },
+    /// Print what a data directory holds, in the order in which its node would read it
+    ///
+    /// Every record of it, also those that others took the place of.
+    Dump {
+        /// The data directory
+        dir: PathBuf,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// Peers as given, each `host:port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peers(pub(crate) Vec<String>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FsyncPolicy {
+    Always,
+    Everysec,
+    No,
+}
+
+impl FsyncPolicy {
+    const fn policy(self) -> Fsync {
+        match self {
+            Self::Always => Fsync::Always,
+            Self::Everysec => Fsync::EverySec,
+            Self::No => Fsync::No,
+        }
+    }
+}
+
+impl Options {
+    /// What the node is to know of its disk.
+    pub(crate) fn disk(&self) -> Option<DiskConfig> {
+        self.data_dir.as_ref().map(|_| DiskConfig {
+            fsync: self.fsync.policy(),
+            snapshot_ratio_percent: self.snapshot_ratio,
+            strict: self.strict_recovery,
+            ..DiskConfig::default()
+        })
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
@@ -139,9 +258,14 @@ const ABSENCE_S_MIN: u64 = 5;
 /// A hundred years: what is longer is meant as never.
 const ABSENCE_S_MAX: u64 = 100 * 365 * 24 * 3_600;
 
+/// Below it a node would do little else than save.
+const SNAPSHOT_RATIO_MIN: u32 = 10;
+/// A log of a thousand times the data: what is more is a slip of the hand.
+const SNAPSHOT_RATIO_MAX: u32 = 100_000;
+
 /// Reads the arguments and the environment.
-pub(crate) fn parse() -> Result<Options, Failure> {
-    Options::try_parse().map_err(|error| match error.kind() {
+pub(crate) fn parse() -> Result<Asked, Failure> {
+    asked(std::env::args_os().collect()).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody left to read it, as in `simple-kv --help | head -1`, is no failure.
             let _ = error.print();
@@ -149,6 +273,15 @@ pub(crate) fn parse() -> Result<Options, Failure> {
         }
         _ => Failure::Usage(one_line(&error.render().to_string())),
     })
+}
+
+/// A tool if the first argument names one, whatever the environment says; else a node, whose first is a port.
+fn asked(arguments: Vec<OsString>) -> Result<Asked, clap::Error> {
+    let named = |tool: &clap::Command| arguments.get(1).is_some_and(|first| first == tool.get_name());
+    if Tools::command().get_subcommands().any(named) {
+        return Tools::try_parse_from(arguments).map(|tools| Asked::Tool(tools.tool));
+    }
+    Options::try_parse_from(arguments).map(|options| Asked::Node(Box::new(options)))
 }
 
 /// What clap says over several lines, without the usage, as one.
@@ -232,6 +365,13 @@ fn parse_absence(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(taken).ok_or_else(wrong)
 }
 
+fn parse_snapshot_ratio(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|percent| (SNAPSHOT_RATIO_MIN..=SNAPSHOT_RATIO_MAX).contains(percent))
+        .ok_or_else(|| format!("give a number from {SNAPSHOT_RATIO_MIN} to {SNAPSHOT_RATIO_MAX}"))
+}
+
 fn parse_ring_size(text: &str) -> Result<usize, String> {
     parse_size(text, RING_BYTES_MIN, RING_BYTES_MAX)
 }
@@ -283,12 +423,41 @@ mod tests {
     }
 
     #[test]
+    fn tools_are_named_first() {
+        let of = |arguments: &[&str]| {
+            let all = std::iter::once("simple-kv").chain(arguments.iter().copied());
+            asked(all.map(OsString::from).collect()).map_err(|error| one_line(&error.render().to_string()))
+        };
+        let (dir, file) = (PathBuf::from("d"), PathBuf::from("f"));
+        for (arguments, expected) in [
+            (&["check", "d"][..], Tool::Check { dir: dir.clone() }),
+            (&["backup", "d", "f"], Tool::Backup { dir: dir.clone(), file: file.clone() }),
+            (&["restore", "f", "d"], Tool::Restore { file, dir: dir.clone() }),
+            (&["dump", "d", "--json"], Tool::Dump { dir, json: true }),
+        ] {
+            assert!(matches!(of(arguments), Ok(Asked::Tool(tool)) if tool == expected), "{arguments:?}");
+        }
+        for arguments in [&[][..], &["8082"], &["8082", "check:8080"], &["--name", "check"]] {
+            assert!(matches!(of(arguments), Ok(Asked::Node(_))), "{arguments:?}");
+        }
+        for arguments in [&["check"][..], &["check", "d", "e"], &["8080", "check"], &["help"], &["restore", "f"]] {
+            let said = of(arguments).unwrap_err();
+            assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
+        }
+    }
+
+    #[test]
     fn defaults_are_those_of_the_core() {
         let options = parsed(&[]).unwrap();
         assert_eq!(options.ring_size, Limits::default().ring_bytes);
         assert_eq!(options.max_value_size, Limits::default().value_bytes_max);
         assert_eq!(options.max_clients, Limits::default().clients_max);
         assert_eq!(options.forget_after * 1_000, Timers::default().absence_ms);
+        assert!(options.disk().is_none());
+        let disk = parsed(&["--data-dir", "data"]).unwrap().disk().unwrap();
+        let default = DiskConfig::default();
+        assert_eq!((disk.fsync, disk.snapshot_ratio_percent), (default.fsync, default.snapshot_ratio_percent));
+        assert_eq!((disk.segment_bytes, disk.strict), (default.segment_bytes, default.strict));
     }
 
     #[test]
@@ -314,9 +483,11 @@ mod tests {
             ("--advertise", &address, &format!("h{address}"), "at most 255 bytes"),
             ("--forget-after", "3153600000", "3153600001", "5 to 3153600000 seconds"),
             ("--forget-after", "5", "4", "0 for never"),
+            ("--snapshot-ratio", "100000", "100001", "10 to 100000"),
+            ("--snapshot-ratio", "10", "9", "10 to 100000"),
         ] {
-            assert!(parsed(&[flag, longest]).is_ok(), "{flag} {longest}");
-            let said = parsed(&[flag, past]).unwrap_err();
+            assert!(parsed(&["--data-dir", "d", flag, longest]).is_ok(), "{flag} {longest}");
+            let said = parsed(&["--data-dir", "d", flag, past]).unwrap_err();
             assert!(!said.contains('\n') && said.contains(says), "{said}");
         }
     }
@@ -333,7 +504,14 @@ mod tests {
 
     #[test]
     fn a_wrong_flag_is_told_in_one_line() {
-        for arguments in [["--max-client", "5"], ["--log-format", "xml"], ["--listen", "nowhere"], ["--name", "a b"]] {
+        for arguments in [
+            ["--max-client", "5"],
+            ["--log-format", "xml"],
+            ["--fsync", "often"],
+            ["--fsync", "always"],
+            ["--listen", "nowhere"],
+            ["--name", "a b"],
+        ] {
             let said = parsed(&arguments).unwrap_err();
             assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
         }

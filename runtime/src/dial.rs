@@ -71,14 +71,14 @@ struct Answer {
 
 impl Dialer {
     /// Tokens from `tokens_from` up are the dialer's; `waker` wakes the loop when a lookup has an answer.
-    pub(crate) fn new(tokens_from: usize, waker: Waker) -> Self {
+    pub(crate) fn new(tokens_from: usize, waker: Arc<Waker>) -> Self {
         let (answers_in, answers) = channel();
         Self {
             attempts: Slab::new(),
             tokens_from,
             answers_in,
             answers,
-            waker: Arc::new(waker),
+            waker,
             outcomes: Vec::new(),
             warned: BTreeSet::new(),
         }
@@ -222,7 +222,7 @@ mod tests {
     /// Dials `text` and turns a loop until there is an outcome. Time stands still, or jumps past all deadlines.
     fn outcome_of(text: &str, time_passes: bool) -> Outcome {
         let mut poll = Poll::new().unwrap();
-        let mut dialer = Dialer::new(TOKENS_FROM, Waker::new(poll.registry(), WAKE).unwrap());
+        let mut dialer = Dialer::new(TOKENS_FROM, Arc::new(Waker::new(poll.registry(), WAKE).unwrap()));
         let mut events = Events::with_capacity(8);
         dialer.dial(poll.registry(), START, AddrId(7), text);
         loop {

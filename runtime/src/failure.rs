@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Each prints as one line that says what happened and what to do.
 #[derive(Debug)]
@@ -13,6 +14,16 @@ pub(crate) enum Failure {
     Usage(String),
     /// The address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The data directory cannot be used: what could not be done, and why.
+    Directory(PathBuf, &'static str, io::Error),
+    /// Another process has the data directory.
+    DirectoryInUse(PathBuf),
+    /// What stands in the data directory is not to be loaded.
+    Load(PathBuf, String),
+    /// Files were read, and not all of what they are to hold can be: says what.
+    Damaged(String),
+    /// A file besides the data directory's cannot be used: what could not be done, and why.
+    File(PathBuf, &'static str, io::Error),
     /// The operating system refused something else.
     System(&'static str, io::Error),
 }
@@ -27,7 +38,13 @@ impl Failure {
         match self {
             Self::Told => 0,
             Self::Usage(_) => EXIT_USAGE,
-            Self::Listen(..) | Self::System(..) => EXIT_RUNTIME,
+            Self::Listen(..)
+            | Self::Directory(..)
+            | Self::DirectoryInUse(_)
+            | Self::Load(..)
+            | Self::Damaged(_)
+            | Self::File(..)
+            | Self::System(..) => EXIT_RUNTIME,
         }
     }
 }
@@ -52,6 +69,18 @@ impl fmt::Display for Failure {
                     _ => write!(f, "{error}"),
                 }
             }
+            Self::Directory(path, what, error) => {
+                write!(f, "cannot use the data directory {}: cannot {what}: {error}", path.display())
+            }
+            Self::DirectoryInUse(path) => write!(
+                f,
+                "cannot use the data directory {}: another process has it; stop that one, or give this one a directory \
+                 of its own with --data-dir",
+                path.display()
+            ),
+            Self::Load(path, why) => write!(f, "cannot load the data directory {}: {why}", path.display()),
+            Self::Damaged(what) => f.write_str(what),
+            Self::File(path, what, error) => write!(f, "cannot {what} {}: {error}", path.display()),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

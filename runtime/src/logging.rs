@@ -4,8 +4,14 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::fmt;
 
-use crate::cli::{LogFormat, Options};
+use crate::cli::{LogFormat, LogLevel, Options};
 use crate::stderr::Stderr;
+
+/// Whether somebody watches the log on a terminal that can show more than lines.
+pub(crate) fn is_for_people(options: &Options) -> bool {
+    let can_move = stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    can_move && options.log_format == LogFormat::Human && options.log_level != LogLevel::Off
+}
 
 /// Starts logging as the options say. Colour only on a terminal that has some, and without `NO_COLOR`
 /// (<https://no-color.org>).

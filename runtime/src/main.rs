@@ -8,16 +8,22 @@ mod cli;
 mod clock;
 mod connections;
 mod dial;
+mod directory;
+mod disk;
 mod failure;
 mod listen;
+mod load;
 mod logging;
+mod progress;
 mod server;
 mod start;
 mod stderr;
+mod tools;
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::cli::Asked;
 use crate::failure::Failure;
 use crate::stderr::Stderr;
 
@@ -32,9 +38,12 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return told(&mut std::io::stderr(), &Failure::System("start the log", error)),
     };
-    let outcome = cli::parse().and_then(|options| {
-        logging::start(&options, log.clone());
-        start::start(options)?.run()
+    let outcome = cli::parse().and_then(|asked| match asked {
+        Asked::Node(options) => {
+            logging::start(&options, log.clone());
+            start::start(*options, &log)?.run()
+        }
+        Asked::Tool(tool) => tools::run(&tool),
     });
     let exit_code = match outcome {
         Ok(()) | Err(Failure::Told) => ExitCode::SUCCESS,

@@ -16,12 +16,17 @@ use tracing::info;
 use crate::clock::Clocks;
 use crate::connections::Connections;
 use crate::dial::{Dialer, Outcome};
+use crate::directory::DataDirectory;
+use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::listen::Listeners;
+use crate::load::{Loader, Loading};
+use crate::stderr::Stderr;
 
 const LISTENERS: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const LOOKUPS: Token = Token(2);
+/// Some thread has something to tell: a name was looked up, the disk did something.
+const THREADS: Token = Token(2);
 /// Connections count from here, ...
 const CONNECTIONS_FROM: usize = 16;
 /// ... and dials from here, far past what a `ConnId` can name on 64 bits and past any table of descriptors on 32.
@@ -33,6 +38,8 @@ const EVENTS_PER_TURN: usize = 1_024;
 const DRAIN_MS: u64 = 2_000;
 /// How much of that may be spent on reading: clients that never stop sending are cut off here.
 const DRAIN_READ_MS: u64 = 500;
+/// How long the disk may take for what it was given last, behind that.
+const SYNC_MAX: Duration = Duration::from_secs(5);
 /// Exit code of a node that was told to stop twice.
 const EXIT_HURRIED: i32 = 1;
 
@@ -46,7 +53,16 @@ pub(crate) struct Server {
     connections: Connections,
     dialer: Dialer,
     signals: Signals,
+    waker: Arc<Waker>,
+    data: Option<Data>,
     stopping: bool,
+}
+
+/// What a durable node has besides.
+struct Data {
+    directory: DataDirectory,
+    disk: Disk,
+    loader: Option<Loader>,
 }
 
 impl Server {
@@ -56,7 +72,8 @@ impl Server {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         listeners.register(poll.registry(), LISTENERS)?;
-        let dialer = Dialer::new(DIALS_FROM, Waker::new(poll.registry(), LOOKUPS)?);
+        let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
+        let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
@@ -66,8 +83,20 @@ impl Server {
             connections: Connections::new(),
             dialer,
             signals,
+            waker,
+            data: None,
             stopping: false,
         })
+    }
+
+    /// Keeps the data in `directory`. What stands there is loaded in the first turns; progress is shown on `terminal`,
+    /// if there is one.
+    pub(crate) fn load(&mut self, directory: DataDirectory, terminal: Option<Stderr>) -> Result<(), Failure> {
+        let started = Disk::start(directory.path(), &self.waker);
+        let disk = started.map_err(|error| Failure::System("start the threads of the disk", error))?;
+        let loader = Some(Loader::start(&directory, terminal, &mut self.turn, self.clocks.now().mono)?);
+        self.data = Some(Data { directory, disk, loader });
+        Ok(())
     }
 
     /// Serves until a signal says stop, then sends what is still to be sent.
@@ -75,12 +104,25 @@ impl Server {
         let failed = |error| Failure::System("wait for events", error);
         // Turns once before it waits: the node may have peers to dial.
         self.turn(self.clocks.now());
+        self.check_loaded()?;
         while !self.stopping {
             self.wait(None).map_err(failed)?;
+            self.check_loaded()?;
         }
         self.drain().map_err(failed)?;
+        if let Some(Data { disk, .. }) = self.data.take() {
+            disk.finish(&mut self.turn, SYNC_MAX);
+        }
         info!("stopped");
         Ok(())
+    }
+
+    /// Fails if what the data directory holds must not be served.
+    fn check_loaded(&self) -> Result<(), Failure> {
+        match (&self.data, self.turn.node().load_failure()) {
+            (Some(data), Some(why)) => Err(Failure::Load(data.directory.path().to_owned(), why.to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// Answers what was received before the signal, for a bounded time.
@@ -107,10 +149,11 @@ impl Server {
         let now = self.clocks.now().mono;
         let deadlines = [
             until,
-            self.turn.deadline(),
+            self.turn_deadline(now),
             self.listeners.deadline(now),
             self.connections.deadline(now),
             self.dialer.deadline(),
+            self.data.as_ref().and_then(|data| data.loader.as_ref()).map(|_| now),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| poll_timeout(now, deadline));
         match self.poll.poll(&mut self.events, timeout) {
@@ -123,6 +166,14 @@ impl Server {
         Ok(())
     }
 
+    /// When the next turn must begin for what the node has to do.
+    fn turn_deadline(&self, now: Mono) -> Option<Mono> {
+        let deadline = self.turn.deadline();
+        let rests = self.data.as_ref().is_some_and(|data| data.disk.is_resting());
+        // What the node wants now may be to hand over what the disk does not take yet: it says when it does.
+        if rests && deadline == self.turn.node().deadline() { deadline.max(Some(now.plus_ms(1))) } else { deadline }
+    }
+
     fn turn(&mut self, now: Now) {
         self.turn.begin(now);
         self.notice(now.mono);
@@ -130,21 +181,45 @@ impl Server {
         self.connections.read(&mut self.turn);
         self.dialer.expire(self.poll.registry(), now.mono);
         self.tell_outcomes();
+        self.load_some();
         self.turn.settle();
+        // The disk works while the replies are written.
+        self.hand_over();
         while let Some(conn) = self.turn.next_ready() {
             self.connections.flush(&mut self.turn, conn, now.mono);
         }
         self.connections.end(&mut self.turn, now.mono);
         self.dial(now.mono);
+        self.hand_over();
+    }
+
+    /// Loads for a few milliseconds, if not all is loaded.
+    fn load_some(&mut self) {
+        if let Some(Data { loader, .. }) = &mut self.data
+            && let Some(loading) = loader
+            && loading.go_on(&mut self.turn, &self.clocks) == Loading::Over
+        {
+            *loader = None;
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if let Some(data) = &mut self.data {
+            data.disk.hand_over(&mut self.turn);
+        }
     }
 
     /// Hands each event to the part that it is for.
     fn notice(&mut self, now: Mono) {
+        if let Some(data) = &mut self.data {
+            data.disk.tell(&mut self.turn);
+        }
         for event in &self.events {
             match event.token() {
                 LISTENERS => self.listeners.noticed(),
                 SIGNALS => self.stopping |= self.signals.pending().count() > 0,
-                LOOKUPS => self.dialer.looked_up(self.poll.registry(), now),
+                // The disk is asked in every turn.
+                THREADS => self.dialer.looked_up(self.poll.registry(), now),
                 token if token.0 >= DIALS_FROM => self.dialer.noticed(self.poll.registry(), now, token),
                 token => {
                     if let Some(conn) = conn_of(token) {
@@ -243,6 +318,6 @@ mod tests {
             assert_eq!(conn_of(token_of(ConnId(conn))), Some(ConnId(conn)));
             assert!(token_of(ConnId(conn)).0 < DIALS_FROM || usize::BITS < 64);
         }
-        assert_eq!(conn_of(LOOKUPS), None);
+        assert_eq!(conn_of(THREADS), None);
     }
 }

@@ -2,34 +2,51 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
 
 use kv_core::{Config, Limits, Timers, Turn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
+use signal_hook::consts::SIGXFSZ;
 use tracing::{info, warn};
 
 use crate::cli::{NAME_BYTES_MAX, Options};
 use crate::clock::Clocks;
+use crate::directory::DataDirectory;
 use crate::failure::Failure;
 use crate::listen::Listeners;
+use crate::logging;
 use crate::server::{Server, stop_signals};
+use crate::stderr::Stderr;
 
 /// Descriptors that are not clients: listeners, peers, the poll, the log.
 const DESCRIPTORS_RESERVED: u64 = 128;
 
-/// Binds and builds everything; the first thing that cannot be is the failure.
-pub(crate) fn start(options: Options) -> Result<Server, Failure> {
+/// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
+pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     refuse_open_door(&options)?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
     let signals = stop_signals().map_err(loop_failed)?;
+    outlive_size_limit().map_err(loop_failed)?;
+    let directory = options.data_dir.as_deref().map(DataDirectory::open).transpose()?;
     let listeners = Listeners::bind(options.listen, options.port)?;
     let bound = listeners.address().map_err(|error| Failure::System("read the bound address", error))?;
+    let terminal = logging::is_for_people(&options).then(|| log.clone());
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let turn = Turn::new(config, clocks.now());
-    Server::new(turn, clocks, listeners, signals).map_err(loop_failed)
+    let mut server = Server::new(turn, clocks, listeners, signals).map_err(loop_failed)?;
+    if let Some(directory) = directory {
+        server.load(directory, terminal)?;
+    }
+    Ok(server)
+}
+
+/// A limit on the size of files (`ulimit -f`) fails a write like a full disk, instead of ending the process.
+fn outlive_size_limit() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(|_| ())
 }
 
 /// There is no authentication yet, so whoever reaches the port can read and write: that must be asked for.
@@ -58,12 +75,14 @@ fn raise_descriptor_limit(clients_max: usize) {
 }
 
 fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
+    let disk = options.disk();
     let peers = options.peers.0;
     let advertise = match options.advertise {
         Some(address) => address,
         None => check_advertised(advertised(bound, &peers))?,
     };
     Ok(Config {
+        disk,
         seed: fresh_seed().map_err(|error| Failure::System("read random bytes", error))?,
         name: options.name.unwrap_or_else(|| advertise.clone()),
         cluster: options.cluster,
@@ -76,7 +95,6 @@ fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
             ..Limits::default()
         },
         timers: Timers { absence_ms: options.forget_after * 1_000, ..Timers::default() },
-        disk: None,
     })
 }
 
@@ -121,7 +139,7 @@ fn local_address_towards(peer: &str) -> io::Result<IpAddr> {
 }
 
 /// Randomness of the operating system, different at every start.
-fn fresh_seed() -> io::Result<[u64; 4]> {
+pub(crate) fn fresh_seed() -> io::Result<[u64; 4]> {
     let mut bytes = [0; 32];
     let mut filled = 0;
     while filled < bytes.len() {

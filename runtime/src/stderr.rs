@@ -7,10 +7,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use indicatif::TermLike;
 use tracing::warn;
 
 /// What may wait to be written, some two thousand lines. The thread holds as much again while it writes.
@@ -18,6 +20,10 @@ const WAITING_BYTES_MAX: usize = 256 << 10;
 /// How long the last lines may take. Whoever reads at all reads them in a millisecond; whoever does not, delays the
 /// exit by this.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
+/// What takes a progress bar out of the way of a line. The bar is drawn again below it.
+const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
+/// How wide a progress bar may be. Terminals are seldom narrower.
+const BAR_COLUMNS: u16 = 80;
 
 /// Takes each `write` whole, as one line, or loses it: it neither waits nor fails. How many were lost so far is logged
 /// once lines are taken again. Clones write to the same queue.
@@ -29,6 +35,8 @@ struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     idle: Condvar,
+    /// The last line of the terminal is a progress bar.
+    bar: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +62,27 @@ impl Stderr {
         Ok(Self(shared))
     }
 
+    /// From now on the last line is a progress bar, which is drawn by way of this as well.
+    pub(crate) fn begin_bar(&self) {
+        self.0.bar.store(true, Ordering::Relaxed);
+    }
+
+    /// The last line is no progress bar any more.
+    pub(crate) fn end_bar(&self) {
+        self.0.bar.store(false, Ordering::Relaxed);
+    }
+
+    /// Queues the parts together, or loses them.
+    fn push(&self, parts: [&[u8]; 2]) {
+        let mut queue = self.0.lock();
+        if queue.waiting.len() + parts[0].len() + parts[1].len() <= WAITING_BYTES_MAX {
+            parts.into_iter().for_each(|part| queue.waiting.extend_from_slice(part));
+            self.0.arrived.notify_one();
+        } else {
+            queue.lost += 1;
+        }
+    }
+
     /// Waits until all is written, for a bounded time.
     pub(crate) fn finish(&self) {
         let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
@@ -63,17 +92,64 @@ impl Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut queue = self.0.lock();
-        if queue.waiting.len() + line.len() <= WAITING_BYTES_MAX {
-            queue.waiting.extend_from_slice(line);
-            self.0.arrived.notify_one();
-        } else {
-            queue.lost += 1;
-        }
+        let clear = if self.0.bar.load(Ordering::Relaxed) { CLEAR_LINE } else { b"" };
+        self.push([clear, line]);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A terminal for progress bars that waits as little as the log does.
+impl TermLike for Stderr {
+    fn width(&self) -> u16 {
+        BAR_COLUMNS
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        self.moved(lines, 'A')
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        self.moved(lines, 'B')
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        self.moved(columns, 'C')
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        self.moved(columns, 'D')
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.push([line.as_bytes(), b"\n"]);
+        Ok(())
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.push([text.as_bytes(), b""]);
+        Ok(())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.push([CLEAR_LINE, b""]);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stderr {
+    /// A step of the cursor; none, if it is of nothing, which terminals take for one.
+    fn moved(&self, by: usize, direction: char) -> io::Result<()> {
+        if by > 0 {
+            self.push([format!("\x1b[{by}{direction}").as_bytes(), b""]);
+        }
         Ok(())
     }
 }

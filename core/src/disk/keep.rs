@@ -170,11 +170,11 @@ impl Node {
                 if matches!(was, Health::Trying { .. }) && log.health() == Health::Gap {
                     tracing::info!("the disk takes writes again; a snapshot is written before anything is counted on");
                 }
-                let synced = log.positions().1;
+                let (synced, is_whole) = (log.positions().1, log.health() == Health::Whole);
                 if keeper.shown.take_if(|upto| *upto <= synced).is_some() {
                     self.repl.show(now, &mut self.replica);
                 }
-                if grew && log.health() == Health::Whole {
+                if grew && is_whole {
                     keeper.count_on(now, &mut self.replica, &mut self.repl);
                 }
                 let Self { config, replica, repl, .. } = self;

@@ -46,14 +46,23 @@ impl Health {
     }
 }
 
+/// A segment, and a length of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    segment: u32,
+    bytes: u64,
+}
+
 /// What an operation that was handed over means once it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flight {
     Nothing,
-    /// All is synced up to this position of the log, and to this length of the segment.
+    /// All is written up to there.
+    Written(Place),
+    /// All is synced up to this position of the log, which is there in a segment.
     Synced {
         upto: u64,
-        bytes: u64,
+        place: Place,
         own: Hlc,
     },
 }
@@ -76,8 +85,9 @@ pub(crate) struct Log {
     salt: u64,
     /// Length of the segment, with what is queued.
     bytes: u64,
-    /// As of the last sync.
-    synced_bytes: u64,
+    /// Up to where all was written, and synced.
+    written_to: Place,
+    synced_to: Place,
     work: DiskWork,
     /// How much of the queued bytes has no operation yet.
     loose: usize,
@@ -98,8 +108,8 @@ pub(crate) struct Log {
     pub(crate) told: Told,
     /// Bytes in segments that the newest whole snapshot is not in.
     pub(crate) since_snapshot: u64,
-    /// Of the segment that is being tried: the length up to which the one before it counts.
-    tried: Option<u64>,
+    /// Behind which place a segment is being tried.
+    tried: Option<Place>,
     /// The newest segment before which something was not written.
     gap: u32,
 }
@@ -124,7 +134,8 @@ impl Log {
             segment: 0,
             salt: 0,
             bytes: 0,
-            synced_bytes: 0,
+            written_to: Place::default(),
+            synced_to: Place::default(),
             work: DiskWork::default(),
             loose: 0,
             head: None,
@@ -150,6 +161,8 @@ impl Log {
         if let Some(last) = last {
             self.queue(DiskOp::Sync { file: FileId::log(last) }, Flight::Nothing);
         }
+        let before = Place { segment: opening.number - 1, bytes: opening.prev_bytes };
+        (self.written_to, self.synced_to) = (before, before);
         self.open(opening);
     }
 
@@ -168,7 +181,7 @@ impl Log {
             cluster: &self.cluster,
             name: &self.name,
         };
-        (self.segment, self.salt, self.bytes, self.synced_bytes) = (number, salt, 0, 0);
+        (self.segment, self.salt, self.bytes) = (number, salt, 0);
         self.told = Told::default();
         let from = self.work.data.len();
         begin_file(&header, &mut self.work.data);
@@ -181,10 +194,7 @@ impl Log {
     pub(crate) fn rotate(&mut self, salt: u64) {
         self.seal();
         let prev_bytes = self.bytes;
-        self.queue(
-            DiskOp::Sync { file: FileId::log(self.segment) },
-            Flight::Synced { upto: self.appended, bytes: 0, own: self.own },
-        );
+        self.queue_sync();
         self.open(&Opening { number: self.segment + 1, salt, prev_bytes, has_gap: false });
     }
 
@@ -250,8 +260,19 @@ impl Log {
             let bytes = std::mem::take(&mut self.loose);
             self.bytes += bytes as u64;
             self.since_snapshot += bytes as u64;
-            self.queue(DiskOp::Append { file: FileId::log(self.segment), bytes: bytes as u32 }, Flight::Nothing);
+            let op = DiskOp::Append { file: FileId::log(self.segment), bytes: bytes as u32 };
+            self.queue(op, Flight::Written(self.place()));
         }
+    }
+
+    fn queue_sync(&mut self) {
+        let flight = Flight::Synced { upto: self.appended, place: self.place(), own: self.own };
+        self.queue(DiskOp::Sync { file: FileId::log(self.segment) }, flight);
+    }
+
+    /// Where what is queued ends.
+    fn place(&self) -> Place {
+        Place { segment: self.segment, bytes: self.bytes }
     }
 
     fn queue(&mut self, op: DiskOp, flight: Flight) {
@@ -274,9 +295,8 @@ impl Log {
     /// Queues a sync of all that has been taken in.
     pub(crate) fn sync(&mut self) {
         self.seal();
-        let (upto, bytes) = (self.appended, self.bytes);
-        self.queue(DiskOp::Sync { file: FileId::log(self.segment) }, Flight::Synced { upto, bytes, own: self.own });
-        self.syncing = Some(upto);
+        self.queue_sync();
+        self.syncing = Some(self.appended);
     }
 
     /// When what is not synced is to be; none: at once.
@@ -310,10 +330,17 @@ impl Log {
     pub(crate) fn done(&mut self, now: Mono, ops: u32) -> bool {
         let mut grew = false;
         for _ in 0..ops {
-            let Some(Flight::Synced { upto, bytes, own }) = self.flights.pop_front() else { continue };
+            let (upto, place, own) = match self.flights.pop_front() {
+                Some(Flight::Synced { upto, place, own }) => (upto, place, own),
+                Some(Flight::Written(place)) => {
+                    self.written_to = place;
+                    continue;
+                }
+                Some(Flight::Nothing) | None => continue,
+            };
             grew |= upto > self.synced;
             self.synced = self.synced.max(upto);
-            self.synced_bytes = self.synced_bytes.max(bytes);
+            self.synced_to = place;
             (self.synced_at, self.own_synced) = (now, own);
             if self.syncing.is_some_and(|syncing| syncing <= upto) {
                 self.syncing = None;
@@ -344,17 +371,18 @@ impl Log {
         if retry > now {
             return false;
         }
-        // What was tried before is of no use.
-        let (number, prev_bytes) = match self.tried {
-            Some(prev_bytes) => (self.segment, prev_bytes),
-            None => (self.segment + 1, self.synced_bytes),
-        };
+        // What could be written counts although it was not synced, as long as syncing did not fail: it is read if it is
+        // there. What was begun behind it, or tried before, is of no use.
+        let counted = if error == DiskError::Sync { self.synced_to } else { self.written_to };
+        let before = *self.tried.get_or_insert(counted);
+        let number = before.segment + 1;
         self.health = Health::Trying { error };
-        self.tried = Some(prev_bytes);
         self.gap = number;
         self.queue(DiskOp::Resume, Flight::Nothing);
-        self.queue(DiskOp::Remove { file: FileId::log(number) }, Flight::Nothing);
-        self.open(&Opening { number, salt, prev_bytes, has_gap: true });
+        for useless in number..=self.segment.max(number) {
+            self.queue(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
+        }
+        self.open(&Opening { number, salt, prev_bytes: before.bytes, has_gap: true });
         true
     }
 

@@ -150,7 +150,8 @@ impl Scan {
                 let bytes = block.len() as u64;
                 self.at = self.buffer.len();
                 self.left = 0;
-                return Piece::Torn { at: place, bytes };
+                // Between two frames of it nothing is torn: so it is left by whoever cuts a torn one off.
+                return if bytes == 0 { Piece::End } else { Piece::Torn { at: place, bytes } };
             }
             // Of a record that is damaged the length may be whole: the next one is behind it.
             Err(_) | Ok(None) => match stated.map(|body| PREFIX_BYTES + body) {

@@ -21,8 +21,14 @@ pub enum Item<'a> {
         name: &'a str,
         /// Whether the file has a snapshot, or a backup, and no log.
         is_snapshot: bool,
+        /// Whether it is a backup, which is nobody's memory.
+        is_backup: bool,
         /// Whether both copies of the header are as they were written.
         is_whole: bool,
+        /// Of a segment: the length up to which the one before it counts. What is behind that was never counted on.
+        prev_bytes: u64,
+        /// Of a segment: a disk failed between the two, and what was to be written then was not.
+        has_gap: bool,
     },
     /// A frame.
     Frame {
@@ -133,9 +139,10 @@ impl Scanner {
                     scan.end();
                 }
                 self.scan = Some(scan);
-                let Header { cluster, name, kind, .. } = begin.header;
+                let Header { cluster, name, kind, prev_bytes, has_gap, is_restored: is_backup, .. } = begin.header;
                 let is_snapshot = kind != FileKind::Log;
-                Item::Header { cluster, name, is_snapshot, is_whole: begin.is_whole }
+                let is_whole = begin.is_whole;
+                Item::Header { cluster, name, is_snapshot, is_backup, is_whole, prev_bytes, has_gap }
             }
             other => {
                 self.done = true;

@@ -100,7 +100,8 @@ fn answer(now: Now, link: &mut Link, said: (u64, &Retirement), replica: &Replica
 
 /// Tells the peer what of this node counts for collection, if it was not told that.
 pub(super) fn tell_durable(link: &mut Link, durable: Option<&(u64, Stated)>, replica: &Replica) {
-    let Some((number, stated)) = durable.filter(|(number, _)| link.told_durable < *number) else { return };
+    let news = durable.filter(|(number, _)| link.told_durable < *number && !replica.is_returning());
+    let Some((number, stated)) = news else { return };
     // What is hidden is not stated; it is nobody's but this node's.
     let claims = stated.known.claims.iter().filter(|(origin, hlc)| *hlc > Hlc::ZERO && !replica.is_hidden(*origin));
     peer::emit_durable(

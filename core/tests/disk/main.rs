@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::Machine;
+use harness::{Machine, Peer};
 use kv_core::{ConnId, DiskError, Event, FileKind, Fsync, Lane};
 
 #[test]
@@ -110,7 +110,7 @@ fn a_wrong_bit_is_told_and_costs_little() {
         assert_eq!(node.ask(&format!("SET k{key} v\n")), "OK\n");
     }
     let node = node.restarted();
-    let files = node.files.clone();
+    let files = node.files;
     let first = *files.0.keys().min().expect("there is a segment");
     let bytes = files.0[&first].bytes.len();
     for bit in 0..bytes * 8 {
@@ -209,4 +209,18 @@ fn a_segment_that_could_not_be_created_is_no_damage() {
     node = node.crashed();
     assert_eq!(node.ask("GET k0\nGET a\n"), format!("{}\n1\n", "v".repeat(60)));
     assert!(node.ask("STATS\n").contains(r#""damaged_places":0"#), "{logs:?}");
+}
+
+#[test]
+fn peers_see_what_was_written_once_the_log_says_that_they_may() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.holds_lane = Some(Lane::Log);
+    let mut peer = Peer::new(&node);
+    peer.meet(&mut node, 3_000);
+    assert_eq!(peer.ask("GET a\n"), "Key not found\n");
+    node.holds_lane = None;
+    peer.meet(&mut node, 3_000);
+    assert_eq!(peer.ask("GET a\n"), "1\n", "{} {}", node.ask("PEERS\nSTATS\n"), peer.ask("PEERS\nSTATS\n"));
 }

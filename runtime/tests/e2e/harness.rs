@@ -188,7 +188,7 @@ impl Node {
         std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("the process is there")
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 }

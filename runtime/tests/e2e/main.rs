@@ -1,6 +1,7 @@
 //! The real binary in real processes on real sockets. One binary, so that it is linked once.
 
 mod cluster;
+mod durable;
 mod harness;
 mod hostile;
 mod log;

@@ -1,0 +1,20 @@
+//! What can be done with a data directory besides running a node on it: it is read by the core's
+//! [`Scanner`](kv_core::Scanner), as a node would read it, and nothing in it is changed.
+
+mod backup;
+mod check;
+mod dump;
+mod source;
+
+use crate::cli::Tool;
+use crate::failure::Failure;
+
+/// Does what was asked for.
+pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
+    match tool {
+        Tool::Check { dir } => check::check(dir),
+        Tool::Backup { dir, file } => backup::backup(dir, file),
+        Tool::Restore { file, dir } => backup::restore(file, dir),
+        Tool::Dump { dir, json } => dump::dump(dir, *json),
+    }
+}
