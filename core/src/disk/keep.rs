@@ -347,7 +347,7 @@ impl Keeper {
         replica.log = Some(log);
         replica.mark_due = false;
         self.stood = Some(stood(replica, repl));
-        if replica.is_unmarked && self.shown.is_none() {
+        if replica.is_unmarked && replica.reissued.is_none() && self.shown.is_none() {
             self.shown = replica.log.as_ref().map(|log| log.positions().0);
         }
     }

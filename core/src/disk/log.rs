@@ -386,8 +386,8 @@ impl Log {
         true
     }
 
-    /// A snapshot is whole: of segments before `number` nothing is needed. One that was begun before the disk failed may
-    /// lack what was not written then.
+    /// A snapshot is whole: of segments before `number` nothing is needed. One that was begun before the disk failed
+    /// may lack what was not written then.
     pub(crate) fn saved(&mut self, number: u32) {
         if self.health == Health::Gap && number > self.gap {
             self.health = Health::Whole;

@@ -16,7 +16,7 @@ use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning};
 use crate::disk::{DiskError, Durable, FileId, FileKind};
-use crate::origins::Origin;
+use crate::origins::{Claims, Origin};
 use crate::record::{self, Framed, Record};
 use crate::repl::{Recovered, Replication, Roster, Seat};
 use crate::replica::{Exposure, Replica, Return, Strays};
@@ -524,7 +524,9 @@ impl Recovery {
         }
         let Some(frontier) = mark.frontier else { return Some(()) };
         if self.state.is_damaged {
-            replica.origins.lower(|origin| frontier.iter().find(|(of, _)| *of == origin).map(|(_, hlc)| hlc));
+            let mut claims = Claims::default();
+            frontier.read_into(&mut claims);
+            replica.origins.lower(&claims);
         } else {
             replica.origins.restore(frontier.iter());
         }
@@ -654,7 +656,7 @@ impl Replica {
             }
             Stand::Shown(established, reissued) => {
                 recovered.established = *established;
-                self.reissued = *reissued;
+                (self.reissued, self.is_unmarked) = (*reissued, reissued.is_some());
                 let others = recovered.roster.members().any(|name| name != config.name);
                 // It may have lost that it must not write below something.
                 let hides = state.is_damaged && others && reissued.is_none();

@@ -1,8 +1,8 @@
 //! Writing a snapshot: a walk over the store in bounded steps, while writes go on.
 //!
 //! It has the number of a segment that begins with it, and so with that segment and those behind it is all there is.
-//! What is written meanwhile may be in it or not; so it counts once the log is synced that it has taken from, as it says
-//! at its end which runs are retired, and thereby that all of theirs is held. It is written aside, synced and then
+//! What is written meanwhile may be in it or not; so it counts once the log is synced that it has taken from, as it
+//! says at its end which runs are retired, and thereby that all of theirs is held. It is written aside, synced and then
 //! renamed, and only when the new name is on the disk are older files removed: at every moment there is a whole one, or
 //! none was ever needed.
 
