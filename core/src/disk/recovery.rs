@@ -258,6 +258,8 @@ impl Recovery {
         let file = source.file;
         let mut is_whole = true;
         match beginning(bytes) {
+            // Another file, whose blocks the system has given again, or who copied it has.
+            Ok(Beginning { header, .. }) if (header.kind, header.number) != (file.kind, file.number) => {}
             Ok(Beginning { header, bytes: begin, is_whole: whole }) => {
                 is_whole = whole;
                 if header.cluster != config.cluster {
