@@ -245,9 +245,9 @@ impl Node {
         Some(others.fold(self.repl.deadline(), Mono::min))
     }
 
-    /// Whether a client is at `conn`.
-    pub(crate) fn is_client(&self, conn: ConnId) -> bool {
-        matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Client(_))))
+    /// Whether `conn` is a peer's.
+    pub(crate) fn is_link(&self, conn: ConnId) -> bool {
+        matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Link)))
     }
 
     /// Whether something of this run was read that is not on the disk, where replies wait for that.
@@ -266,8 +266,7 @@ impl Node {
     /// itself, and a peer whose statements wait behind a long answer would be taken for dead.
     #[must_use]
     pub fn is_full(&self, conn: ConnId, unsent: usize) -> bool {
-        unsent >= self.config.limits.output_bytes_max
-            && !matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Link)))
+        unsent >= self.config.limits.output_bytes_max && !self.is_link(conn)
     }
 
     /// The text (`host:port`) of an address in the book.

@@ -179,10 +179,18 @@ impl Origins {
         }
     }
 
+    /// What was read and is not claimed may be with nobody else: once its run has ended it is announced, as what a
+    /// sweep has brought that was cut.
+    pub(crate) fn sweep_unclaimed(&mut self) {
+        for account in self.accounts.iter_mut().filter(|account| account.held > account.frontier) {
+            account.swept = account.held;
+        }
+    }
+
     /// Claims no more than this.
-    pub(crate) fn lower(&mut self, claim: impl Fn(OriginId) -> Option<Hlc>) {
+    pub(crate) fn lower(&mut self, claims: &Claims) {
         for account in &mut self.accounts {
-            let most = claim(account.id).unwrap_or(Hlc::ZERO).max(self.retired.last_of(account.id));
+            let most = claims.of(account.id).max(self.retired.last_of(account.id));
             account.frontier = account.frontier.min(most);
         }
     }

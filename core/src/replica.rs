@@ -151,6 +151,9 @@ pub(crate) struct Replica {
     pub(crate) disk_refuses: Option<DiskError>,
     /// The log is to be told anew where this node stands.
     pub(crate) mark_due: bool,
+    /// Peers may see what this run wrote once the log says so: a run that reads what was seen, and takes it for hidden,
+    /// would write it anew over what others have written since.
+    pub(crate) is_unmarked: bool,
     /// Something of this run was read that is not on the disk, where replies wait for that.
     pub(crate) unsynced_read: Cell<bool>,
     scratch: Vec<u8>,
@@ -191,6 +194,7 @@ impl Replica {
             is_restored: false,
             disk_refuses: None,
             mark_due: false,
+            is_unmarked: false,
             unsynced_read: Cell::new(false),
             scratch: Vec::new(),
         }
@@ -301,7 +305,7 @@ impl Replica {
     pub(crate) fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
         if record.is_counter {
-            return self.take_counter(now, record);
+            return self.take_counter(now, record, None);
         }
         // A sweep that was cut, or another's announcement, may have brought it before, and a client may have seen it.
         let may_be_seen = self.origins.find(version.origin).is_some_and(|origin| version.hlc <= origin.held);
@@ -331,12 +335,19 @@ impl Replica {
     /// taken: it was merged before, and what is not here any more of it was deleted and collected since. So it is with
     /// the base, which a run without memory may have added to before it heard of the delete.
     /// (`sim/regressions/a-base-that-was-deleted-and-collected-was-added-to-by-a-run-that-had-yet-to-hear-of-it`)
-    fn take_counter(&mut self, now: Mono, record: &Record<'_>) -> Result<Merged, OriginsFull> {
+    ///
+    /// `streamed` is news in any case.
+    pub(crate) fn take_counter(
+        &mut self,
+        now: Mono,
+        record: &Record<'_>,
+        streamed: Option<Version>,
+    ) -> Result<Merged, OriginsFull> {
         let mut news = Counter::of(record);
         for version in news.versions() {
             self.hold(now, version)?;
         }
-        news.leave_out(|version| self.covers(version));
+        news.leave_out(|version| Some(version) != streamed && self.covers(version));
         let name = key_name(record.key);
         news.base.take_if(|base| self.covers(base.version) && self.collected.may_have_reset(name, base));
         // A fold of entries that nobody has told comes again with the sweep that tells them.
@@ -389,7 +400,8 @@ impl Replica {
             return Err(OriginsFull);
         }
         let version = framed.record.version;
-        if version == framed.stamp || self.is_news(&framed.record) {
+        let is_taken = version == framed.stamp || self.is_news(&framed.record);
+        if is_taken {
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
             self.note_superseded(merged);
@@ -398,7 +410,7 @@ impl Replica {
         if self.tail_on {
             self.tail.append(bytes);
         }
-        self.log_streamed(&framed.record, bytes);
+        self.log_streamed(framed, is_taken, bytes);
         if self.sweeping.is_some() {
             self.raise_sweeping(origin, hlc);
             self.origins.hold(origin, hlc, now);

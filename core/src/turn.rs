@@ -193,7 +193,7 @@ impl Turn {
     fn gate(&mut self, conn: ConnId, from: usize, before: u64) {
         let (logged, counted) = self.node.logged();
         let waits = self.node.take_unsynced_read() || logged > before;
-        if !waits || logged <= counted || !self.node.is_client(conn) {
+        if !waits || logged <= counted || self.node.is_link(conn) {
             return;
         }
         let Some(buffers) = self.buffers(conn) else { return };

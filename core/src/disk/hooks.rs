@@ -21,12 +21,26 @@ impl Replica {
         }
     }
 
-    /// A record of another's stream was taken, which came as `bytes`.
-    pub(crate) fn log_streamed(&mut self, record: &Record<'_>, bytes: &[u8]) {
+    /// A token is given out, which may be of the newest that this run wrote: nobody may wait for what is lost.
+    pub(crate) fn note_unsynced_token(&self) {
+        if self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {
+            self.unsynced_read.set(true);
+        }
+    }
+
+    /// A record of another's stream came as `bytes`, and was taken or was no news.
+    pub(crate) fn log_streamed(&mut self, framed: &Framed<'_>, is_taken: bool, bytes: &[u8]) {
         let Some(log) = &mut self.log else { return };
+        if !is_taken {
+            // Whoever reads it again would take it, and it may have been deleted since: only how far its stream came is
+            // said, by the mark at the end of the turn.
+            self.mark_due = true;
+            return;
+        }
         log.push(bytes);
-        // What is folded is joined by the ledgers of the moment.
-        if record.is_counter && !Counter::of(record).folds.is_empty() {
+        let record = &framed.record;
+        // What is folded, or announced again, is joined by the ledgers and the frontier of the moment.
+        if record.is_counter && (record.version != framed.stamp || !Counter::of(record).folds.is_empty()) {
             self.log_replaced(record.key);
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Keeper {
     /// When to look next whether anything has changed that is not logged.
     look: Mono,
     stood: Option<Stood>,
+    /// Where in the log stands that peers may see what this run writes, until that is synced.
+    shown: Option<u64>,
     marks: u64,
     ceiling: Hlc,
     salts: Rand,
@@ -66,6 +68,7 @@ impl Keeper {
             captured: None,
             look: Mono(0),
             stood: None,
+            shown: None,
             marks: 0,
             ceiling: Hlc::ZERO,
             // Salts are drawn apart: what a node does otherwise does not depend on having a disk.
@@ -167,7 +170,11 @@ impl Node {
                 if matches!(was, Health::Trying { .. }) && log.health() == Health::Gap {
                     tracing::info!("the disk takes writes again; a snapshot is written before anything is counted on");
                 }
-                if grew && log.health() == Health::Whole {
+                let (synced, is_whole) = (log.positions().1, log.health() == Health::Whole);
+                if keeper.shown.take_if(|upto| *upto <= synced).is_some() {
+                    self.repl.show(now, &mut self.replica);
+                }
+                if grew && is_whole {
                     keeper.count_on(now, &mut self.replica, &mut self.repl);
                 }
                 let Self { config, replica, repl, .. } = self;
@@ -175,9 +182,9 @@ impl Node {
                 self.waiters.stir();
             }
             Lane::Snapshot => {
-                if keeper.saver.done(ops) {
-                    log.saved();
-                    tracing::info!(bytes = keeper.saver.whole.map(|(_, bytes)| bytes), "a snapshot is whole");
+                if let Some((number, bytes)) = keeper.saver.done(ops) {
+                    log.saved(number);
+                    tracing::info!(bytes, "a snapshot is whole");
                 }
             }
         }
@@ -194,7 +201,8 @@ impl Node {
                     tracing::error!(?error, "the disk failed: no writes are taken until it works again");
                 }
                 log.failed(now.mono, error);
-                keeper.captured = None;
+                (keeper.captured, keeper.shown) = (None, None);
+                keeper.saver.give_up();
             }
             Lane::Snapshot => {
                 tracing::error!(?error, "no snapshot could be written; the log is kept, and it is tried again");
@@ -236,7 +244,8 @@ impl Keeper {
             }
             return;
         }
-        if matches!(log.health(), Health::Failed { .. }) {
+        // A segment that is being tried is followed by none before it is known to be there.
+        if matches!(log.health(), Health::Failed { .. } | Health::Trying { .. }) {
             return;
         }
         let is_full = log.is_full();
@@ -252,7 +261,7 @@ impl Keeper {
             self.mark(config, replica, repl);
         }
         let Some(log) = &mut replica.log else { return };
-        let syncs = log.plan_sync(now.mono);
+        let syncs = log.plan_sync(now.mono, self.shown.is_some());
         let (upto, is_behind) = (log.positions().0, log.is_behind());
         if self.captured.is_some() || log.health() != Health::Whole {
             return;
@@ -314,10 +323,12 @@ impl Keeper {
     /// Writes some more of the snapshot under way.
     fn step(&mut self, replica: &Replica, repl: &Replication) {
         let Self { saver, marks, ceiling, .. } = self;
+        let Some((appended, synced)) = replica.log.as_ref().map(|log| log.positions()) else { return };
         let number = *marks;
-        saver.step(&replica.store, |out| {
+        saver.step(&replica.store, appended, |out| {
             emit_all(&mut Told::default(), (number, *ceiling), replica, repl, false, out);
         });
+        saver.finish(synced);
     }
 
     fn is_mark_due(&self, config: &Config, replica: &Replica, repl: &Replication) -> bool {
@@ -336,6 +347,9 @@ impl Keeper {
         replica.log = Some(log);
         replica.mark_due = false;
         self.stood = Some(stood(replica, repl));
+        if replica.is_unmarked && replica.reissued.is_none() && self.shown.is_none() {
+            self.shown = replica.log.as_ref().map(|log| log.positions().0);
+        }
     }
 
     /// Says all of it.

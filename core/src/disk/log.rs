@@ -110,6 +110,8 @@ pub(crate) struct Log {
     pub(crate) since_snapshot: u64,
     /// Behind which place a segment is being tried.
     tried: Option<Place>,
+    /// The newest segment before which something was not written.
+    gap: u32,
 }
 
 /// How a segment begins.
@@ -149,6 +151,7 @@ impl Log {
             told: Told::default(),
             since_snapshot: 0,
             tried: None,
+            gap: 0,
         }
     }
 
@@ -277,12 +280,12 @@ impl Log {
         self.flights.push_back(flight);
     }
 
-    /// Whether what is queued wants a sync behind it now; true if one was queued.
-    pub(crate) fn plan_sync(&mut self, now: Mono) -> bool {
+    /// Whether what is queued wants a sync behind it now, or somebody does; true if one was queued.
+    pub(crate) fn plan_sync(&mut self, now: Mono, is_wanted: bool) -> bool {
         if matches!(self.health, Health::Failed { .. }) || self.syncing.is_some() || self.appended == self.synced {
             return false;
         }
-        if self.sync_due().is_some_and(|due| due > now) {
+        if !is_wanted && self.sync_due().is_some_and(|due| due > now) {
             return false;
         }
         self.sync();
@@ -374,6 +377,7 @@ impl Log {
         let before = *self.tried.get_or_insert(counted);
         let number = before.segment + 1;
         self.health = Health::Trying { error };
+        self.gap = number;
         self.queue(DiskOp::Resume, Flight::Nothing);
         for useless in number..=self.segment.max(number) {
             self.queue(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
@@ -382,9 +386,10 @@ impl Log {
         true
     }
 
-    /// A snapshot is whole that has all that was to be written: of segments before `number` nothing is needed.
-    pub(crate) fn saved(&mut self) {
-        if self.health == Health::Gap {
+    /// A snapshot is whole: of segments before `number` nothing is needed. One that was begun before the disk failed
+    /// may lack what was not written then.
+    pub(crate) fn saved(&mut self, number: u32) {
+        if self.health == Health::Gap && number > self.gap {
             self.health = Health::Whole;
             self.retry_ms = RETRY_MS.0;
         }

@@ -32,6 +32,9 @@ pub(crate) use log::{Log, Told};
 pub use recovery::{LoadFailure, ReadAt};
 pub use tools::{Backup, Item, Says, Scanner};
 
+/// The greatest number of a file that is taken for a node's: no node ever gets there, and there are numbers behind it.
+const NUMBER_MAX: u32 = u32::MAX / 2;
+
 /// A file of the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
@@ -155,7 +158,7 @@ impl FileId {
             _ => return None,
         };
         let file = Self { kind, number: number.parse().ok()? };
-        (file.number > 0 && file.to_string() == name).then_some(file)
+        ((1..=NUMBER_MAX).contains(&file.number) && file.to_string() == name).then_some(file)
     }
 }
 
@@ -220,10 +223,19 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        for file in [FileId::log(1), FileId::snapshot(77), FileId::part(u32::MAX)] {
+        for file in [FileId::log(1), FileId::snapshot(77), FileId::part(NUMBER_MAX)] {
             assert_eq!(FileId::parse(&file.to_string()), Some(file));
         }
-        for name in ["", "1.log", "0000000001.txt", "0000000000.log", "+000000001.log", "0000000001.log.bak", "node"] {
+        for name in [
+            "",
+            "1.log",
+            "0000000001.txt",
+            "0000000000.log",
+            "+000000001.log",
+            "0000000001.log.bak",
+            "node",
+            "4294967295.log",
+        ] {
             assert_eq!(FileId::parse(name), None, "{name}");
         }
     }

@@ -16,7 +16,7 @@ use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning};
 use crate::disk::{DiskError, Durable, FileId, FileKind};
-use crate::origins::Origin;
+use crate::origins::{Claims, Origin};
 use crate::record::{self, Framed, Record};
 use crate::repl::{Recovered, Replication, Roster, Seat};
 use crate::replica::{Exposure, Replica, Return, Strays};
@@ -258,6 +258,8 @@ impl Recovery {
         let file = source.file;
         let mut is_whole = true;
         match beginning(bytes) {
+            // Another file, whose blocks the system has given again, or who copied it has.
+            Ok(Beginning { header, .. }) if (header.kind, header.number) != (file.kind, file.number) => {}
             Ok(Beginning { header, bytes: begin, is_whole: whole }) => {
                 is_whole = whole;
                 if header.cluster != config.cluster {
@@ -524,7 +526,9 @@ impl Recovery {
         }
         let Some(frontier) = mark.frontier else { return Some(()) };
         if self.state.is_damaged {
-            replica.origins.lower(|origin| frontier.iter().find(|(of, _)| *of == origin).map(|(_, hlc)| hlc));
+            let mut claims = Claims::default();
+            frontier.read_into(&mut claims);
+            replica.origins.lower(&claims);
         } else {
             replica.origins.restore(frontier.iter());
         }
@@ -578,7 +582,11 @@ impl Replica {
     /// Takes a record of the log, as it was taken when it came.
     fn replay(&mut self, now: Mono, framed: &Framed<'_>) -> Option<()> {
         let Version { hlc, origin } = framed.stamp;
-        self.take(now, &framed.record, None).ok()?;
+        match framed.record.is_counter {
+            // By the end of the snapshot before it the run may have been retired; it was not when this came.
+            true => self.take_counter(now, &framed.record, framed.prev.map(|_| framed.stamp)).ok()?,
+            false => self.take(now, &framed.record, None).ok()?,
+        };
         self.clock.observe(hlc);
         let Some(prev) = framed.prev else { return Some(()) };
         if prev <= self.origins.frontier(origin) {
@@ -651,13 +659,35 @@ impl Replica {
             }
             Stand::Shown(established, reissued) => {
                 recovered.established = *established;
-                self.reissued = *reissued;
+                (self.reissued, self.is_unmarked) = (*reissued, reissued.is_some());
                 let others = recovered.roster.members().any(|name| name != config.name);
                 // It may have lost that it must not write below something.
                 let hides = state.is_damaged && others && reissued.is_none();
                 self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
             }
         }
+        self.origins.sweep_unclaimed();
         repl.recover(now, recovered, self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::Part;
+    use crate::time::WallMs;
+
+    #[test]
+    fn what_a_run_added_is_read_again_though_a_snapshot_knows_that_it_was_retired_since() {
+        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
+        assert!(replica.retire(Entry { origin: OriginId(9), last: Hlc(50), parted: 7, after: Hlc::ZERO }));
+        let part = Part { origin: OriginId(9), hlc: Hlc(50), since: Hlc(50), total: 3 };
+        let counter = Counter { parts: vec![part], ..Counter::default() };
+        let mut cell = Vec::new();
+        let record = counter.record(b"c", &mut cell).expect("there is something in it");
+        let framed = Framed { stamp: part.version(), prev: Some(Hlc::ZERO), seen: Hlc::ZERO, record };
+        assert_eq!(replica.replay(now.mono, &framed), Some(()));
+        assert_eq!(replica.store.get(b"c").as_ref().map(Counter::of), Some(counter));
     }
 }

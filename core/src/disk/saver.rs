@@ -1,8 +1,10 @@
 //! Writing a snapshot: a walk over the store in bounded steps, while writes go on.
 //!
 //! It has the number of a segment that begins with it, and so with that segment and those behind it is all there is.
-//! What is written meanwhile may be in it or not. It is written aside, synced and then renamed, and only when the new
-//! name is on the disk are older files removed: at every moment there is a whole one, or none was ever needed.
+//! What is written meanwhile may be in it or not; so it counts once the log is synced that it has taken from, as it
+//! says at its end which runs are retired, and thereby that all of theirs is held. It is written aside, synced and then
+//! renamed, and only when the new name is on the disk are older files removed: at every moment there is a whole one, or
+//! none was ever needed.
 
 use std::collections::VecDeque;
 
@@ -62,7 +64,11 @@ struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Walking,
-    /// All is queued; these many operations until it has its name, for good.
+    /// All is queued but its name, which it gets once the log is synced up to there.
+    Written {
+        upto: u64,
+    },
+    /// Once all that is queued is done it has its name for good.
     Ending,
 }
 
@@ -100,12 +106,12 @@ impl Saver {
         self.block(|out| out.extend_from_slice(standing));
     }
 
-    /// Writes some more. At its end, `standing` says where the node stands then. True while there is more to write now.
-    pub(crate) fn step(&mut self, store: &Store, standing: impl FnOnce(&mut Vec<u8>)) -> bool {
-        if self.ahead_bytes >= AHEAD_BYTES_MAX || !self.is_walking() {
-            return false;
+    /// Writes some more. At its end, when so much had been `logged`, `standing` says where the node stands.
+    pub(crate) fn step(&mut self, store: &Store, logged: u64, standing: impl FnOnce(&mut Vec<u8>)) {
+        if !self.has_work() {
+            return;
         }
-        let Some(mut part) = self.under_way.take() else { return false };
+        let Some(mut part) = self.under_way.take() else { return };
         let (mut entries, mut records) = (STEP_ENTRIES, 0);
         let mut frames = Vec::new();
         while part.slot < SLOTS && entries > 0 && frames.len() < STEP_BYTES {
@@ -127,7 +133,7 @@ impl Saver {
         if is_done {
             standing(&mut frames);
             emit_end(part.records, &mut frames);
-            part.stage = Stage::Ending;
+            part.stage = Stage::Written { upto: logged };
         }
         let number = part.number;
         self.under_way = Some(part);
@@ -136,19 +142,26 @@ impl Saver {
         }
         if is_done {
             self.queue(DiskOp::Sync { file: FileId::part(number) }, 0);
+        }
+    }
+
+    /// The log is synced up to there: what is written gets its name if that is enough.
+    pub(crate) fn finish(&mut self, synced: u64) {
+        let Some(part) = &mut self.under_way else { return };
+        if let Stage::Written { upto } = part.stage
+            && upto <= synced
+        {
+            part.stage = Stage::Ending;
+            let number = part.number;
             self.queue(DiskOp::Finish { number }, 0);
             self.queue(DiskOp::SyncDir, 0);
         }
-        !is_done
     }
 
     /// Whether [`step`](Self::step) would do something now.
     pub(crate) fn has_work(&self) -> bool {
-        self.is_walking() && self.ahead_bytes < AHEAD_BYTES_MAX
-    }
-
-    fn is_walking(&self) -> bool {
-        self.under_way.as_ref().is_some_and(|part| part.stage == Stage::Walking)
+        let is_walking = self.under_way.as_ref().is_some_and(|part| part.stage == Stage::Walking);
+        is_walking && self.ahead_bytes < AHEAD_BYTES_MAX
     }
 
     fn block(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
@@ -193,16 +206,17 @@ impl Saver {
         !work.is_empty()
     }
 
-    /// So many operations were carried out. True if with them a snapshot is whole: what is older is being removed.
-    pub(crate) fn done(&mut self, ops: u32) -> bool {
+    /// So many operations were carried out. If with them a snapshot is whole, its number and length: what is older is
+    /// being removed.
+    pub(crate) fn done(&mut self, ops: u32) -> Option<(u32, u64)> {
         for _ in 0..ops {
             self.ahead_bytes -= self.flights.pop_front().unwrap_or(0) as usize;
         }
         let is_ending = self.under_way.as_ref().is_some_and(|part| part.stage == Stage::Ending);
         if !is_ending || !self.flights.is_empty() {
-            return false;
+            return None;
         }
-        let Some(part) = self.under_way.take() else { return false };
+        let part = self.under_way.take()?;
         self.saved += 1;
         self.error = None;
         let before = self.whole.replace((part.number, part.bytes));
@@ -215,7 +229,14 @@ impl Saver {
                 self.old.push(file);
             }
         }
-        true
+        self.whole
+    }
+
+    /// What the log was to hold beside the snapshot under way is not there: another one will be begun.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(part) = self.under_way.take_if(|part| part.stage != Stage::Ending) {
+            self.queue(DiskOp::Remove { file: FileId::part(part.number) }, 0);
+        }
     }
 
     /// An operation failed: there is no new snapshot, and the old files stay.

@@ -149,14 +149,25 @@ impl Replication {
         self.progress.established = cx.replica.stamp(now).hlc;
         // Only now it has a say in who is away.
         self.members.miss_from(now.mono);
-        for link in self.links.values_mut() {
-            if let Role::Feed(feed) = &mut link.role {
-                feed.rewind(&cx.replica.tail);
-            }
-        }
+        self.rewind_feeds(cx.replica);
         self.intake.restart_dropped(&mut self.links, cx.replica);
         self.seat_all(now, cx);
         self.soon(now.mono);
+    }
+
+    /// The log says by now that peers may see what this run writes: they are shown it.
+    pub(crate) fn show(&mut self, now: Now, replica: &mut Replica) {
+        replica.is_unmarked = false;
+        self.rewind_feeds(replica);
+        self.soon(now.mono);
+    }
+
+    fn rewind_feeds(&mut self, replica: &Replica) {
+        for link in self.links.values_mut() {
+            if let Role::Feed(feed) = &mut link.role {
+                feed.rewind(&replica.tail);
+            }
+        }
     }
 
     /// The cluster went on without this run, which is told so. It comes back as a new one: it takes up the cluster's

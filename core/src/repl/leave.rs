@@ -63,7 +63,7 @@ impl Replication {
         if cx.replica.exposure == Exposure::Alone {
             return Err(NotLeft::Alone);
         }
-        if cx.replica.exposure != Exposure::Exposed || cx.replica.is_reissuing() {
+        if cx.replica.hides_any() {
             return Err(NotLeft::NotJoined);
         }
         if !self.links.values().filter_map(|link| link.peer.as_ref()).any(stays) {

@@ -19,7 +19,7 @@ use crate::repl::leave::Leave;
 use crate::repl::link::{Link, Peer, Role};
 use crate::repl::staged::Staged;
 use crate::repl::{Context, Replication};
-use crate::replica::{Exposure, Refused, Replica};
+use crate::replica::{Refused, Replica};
 use crate::retired::{Entry, Mark};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId};
@@ -173,8 +173,7 @@ impl Replication {
             };
             cx.replica.close_empty(is_heard_of);
         }
-        let has_a_say = cx.replica.exposure == Exposure::Exposed
-            && !cx.replica.is_reissuing()
+        let has_a_say = !cx.replica.hides_any()
             && !cx.replica.refused.is_some_and(Refused::is_for_good)
             && self.roster.has(&cx.config.name);
         let mut others = self.roster.members().filter(|name| *name != cx.config.name);

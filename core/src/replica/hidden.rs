@@ -55,7 +55,7 @@ impl Replica {
     /// Whether peers must not see records of `origin`.
     pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
         match self.exposure {
-            Exposure::Exposed => self.reissued == Some(origin),
+            Exposure::Exposed => self.reissued == Some(origin) || (self.is_unmarked && origin == self.own),
             Exposure::Alone | Exposure::Hidden => origin == self.own,
             Exposure::Returning(_) => true,
         }
@@ -63,7 +63,7 @@ impl Replica {
 
     /// Whether there is anything that peers must not see. Once there is not, there is not for as long as links stand.
     pub(crate) fn hides_any(&self) -> bool {
-        self.exposure != Exposure::Exposed || self.reissued.is_some()
+        self.exposure != Exposure::Exposed || self.reissued.is_some() || self.is_unmarked
     }
 
     /// Whether streams are dropped, because only what a sweep brings can be told apart from what is obsolete.
@@ -82,6 +82,7 @@ impl Replica {
     /// what of it is obsolete; what it writes from now on it writes as `fresh`.
     pub(crate) fn forgotten(&mut self, now: Mono, fresh: OriginId) {
         self.exposure = Exposure::Returning(Return::Unswept);
+        self.is_unmarked = false;
         self.home.clear();
         self.sweeping = None;
         self.foretold = None;
@@ -148,6 +149,7 @@ impl Replica {
     pub(crate) fn expose(&mut self, now: Mono, theirs: Hlc, fresh: OriginId) -> bool {
         debug_assert!(self.exposure != Exposure::Exposed, "a run is exposed once");
         self.exposure = Exposure::Exposed;
+        self.is_unmarked = self.log.is_some();
         self.clock.observe(theirs);
         if self.own_first.is_none_or(|first| first > theirs) {
             return false;

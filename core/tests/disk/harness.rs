@@ -30,8 +30,9 @@ pub(crate) struct Machine {
     pub(crate) fails: Option<DiskError>,
     failed: [bool; 2],
     seed: u64,
-    /// The driver waits with carrying operations out.
+    /// The driver waits with carrying operations out: all of them, or those of one lane.
     pub(crate) holds: bool,
+    pub(crate) holds_lane: Option<Lane>,
 }
 
 impl Machine {
@@ -41,19 +42,22 @@ impl Machine {
 
     /// Starts a node on `files`.
     pub(crate) fn start(fsync: Fsync, files: Files, seed: u64, ms: u64) -> Self {
-        let config = Config {
-            seed: [seed, 2, 3, 4],
-            name: "a".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "a:1".to_owned(),
-            peers: Vec::new(),
-            limits: Limits::default(),
-            timers: Timers::default(),
-            disk: Some(DiskConfig { fsync, segment_bytes: 2_000, ..DiskConfig::default() }),
-        };
+        let disk = DiskConfig { fsync, segment_bytes: 2_000, ..DiskConfig::default() };
+        let config = Config { seed: [seed, 2, 3, 4], disk: Some(disk), ..config("a") };
         let turn = Turn::new(config, at(ms));
         let queued = [Vec::new(), Vec::new()];
-        let mut machine = Self { turn, files, ms, fsync, queued, fails: None, failed: [false; 2], seed, holds: false };
+        let mut machine = Self {
+            turn,
+            files,
+            ms,
+            fsync,
+            queued,
+            fails: None,
+            failed: [false; 2],
+            seed,
+            holds: false,
+            holds_lane: None,
+        };
         machine.load();
         if machine.turn.node().load_failure().is_none() {
             machine.turn.event(Event::Opened { conn: CLIENT });
@@ -142,7 +146,7 @@ impl Machine {
                     }
                     assert!(data.is_empty(), "all bytes belong to an operation");
                 }
-                if !self.holds {
+                if !self.holds && self.holds_lane != Some(lane) {
                     self.carry_out(index, lane);
                 }
             }
@@ -201,6 +205,79 @@ impl Files {
     }
 }
 
+fn config(name: &str) -> Config {
+    Config {
+        seed: [1, 2, 3, 4],
+        name: name.to_owned(),
+        cluster: "default".to_owned(),
+        advertise: format!("{name}:1"),
+        peers: Vec::new(),
+        limits: Limits::default(),
+        timers: Timers::default(),
+        disk: None,
+    }
+}
+
 pub(crate) fn at(ms: u64) -> Now {
     Now { mono: Mono(0).plus_ms(ms), wall: WallMs(1_700_000_000_000 + ms) }
+}
+
+/// A node without a disk, which dials the other.
+pub(crate) struct Peer {
+    turn: Turn,
+    ms: u64,
+    link: Option<()>,
+}
+
+/// The other end of the link, at either.
+const LINK: ConnId = ConnId(1);
+
+impl Peer {
+    pub(crate) fn new(other: &Machine) -> Self {
+        let config = Config { seed: [9, 2, 3, 4], peers: vec!["a:1".to_owned()], disk: None, ..config("b") };
+        let mut turn = Turn::new(config, at(other.ms));
+        turn.event(Event::Opened { conn: CLIENT });
+        Self { turn, ms: other.ms, link: None }
+    }
+
+    /// Lets time pass at both, which hear each other.
+    pub(crate) fn meet(&mut self, other: &mut Machine, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            other.wait(10);
+            self.ms = other.ms;
+            self.turn.begin(at(self.ms));
+            self.turn.settle();
+            while let Some(addr) = self.turn.take_dial() {
+                assert_eq!(self.link.replace(()), None, "one link is enough");
+                other.turn.event(Event::Opened { conn: LINK });
+                self.turn.event(Event::Dialed { conn: LINK, addr });
+            }
+            while other.turn.take_dial().is_some() {}
+            for _ in 0..10 {
+                hand_over(&mut self.turn, &mut other.turn);
+                hand_over(&mut other.turn, &mut self.turn);
+            }
+            other.end_turn();
+        }
+    }
+
+    pub(crate) fn ask(&mut self, text: &str) -> String {
+        self.turn.begin(at(self.ms));
+        self.turn.input(CLIENT, text.as_bytes());
+        let out = self.turn.output(CLIENT).to_vec();
+        self.turn.sent(CLIENT, out.len());
+        String::from_utf8(out).expect("it is text")
+    }
+}
+
+/// What one says to the other on their link is heard.
+fn hand_over(one: &mut Turn, other: &mut Turn) {
+    loop {
+        let out = one.output(LINK).to_vec();
+        if out.is_empty() {
+            return;
+        }
+        one.sent(LINK, out.len());
+        other.input(LINK, &out);
+    }
 }

@@ -2,8 +2,8 @@
 
 mod harness;
 
-use harness::Machine;
-use kv_core::{DiskError, FileKind, Fsync};
+use harness::{Machine, Peer};
+use kv_core::{ConnId, DiskError, Event, FileId, FileKind, Fsync, Lane};
 
 #[test]
 fn what_was_written_is_there_again() {
@@ -126,4 +126,116 @@ fn a_wrong_bit_is_told_and_costs_little() {
         let is_told = !stats.contains(r#""damaged_places":0"#);
         assert!(there >= 19 && (is_told || there == 20), "bit {bit}: {there} {stats}");
     }
+}
+
+#[test]
+fn under_always_the_last_replies_of_who_quits_wait_for_the_disk() {
+    let mut node = Machine::new(Fsync::Always);
+    node.holds = true;
+    assert_eq!(node.ask("SET a 1\nQUIT\n"), "");
+    node.holds = false;
+    node.wait(10);
+    assert!(node.answers().starts_with("OK\n"));
+    node.reconnect();
+    // Nor do they go out if the disk fails.
+    node.fails = Some(DiskError::Write);
+    assert_eq!(node.ask("SET a 2\nQUIT\n"), "");
+    node.reconnect();
+    assert!(node.ask("SET a 3\n").starts_with("Error: the disk failed"));
+}
+
+#[test]
+fn under_always_a_token_names_what_is_on_the_disk() {
+    let mut node = Machine::new(Fsync::Always);
+    node.holds = true;
+    assert_eq!(node.ask("SET a 1\n"), "");
+    let other = ConnId(1);
+    node.turn.event(Event::Opened { conn: other });
+    node.turn.input(other, b"TOKEN\n");
+    assert_eq!(node.turn.output(other), b"");
+}
+
+#[test]
+fn a_snapshot_from_before_the_disk_failed_does_not_fill_the_gap() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.holds_lane = Some(Lane::Snapshot);
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    node.wait(1_100);
+    node.fails = Some(DiskError::Full);
+    assert_eq!(node.ask("SET b 2\n"), "OK\n");
+    node.fails = None;
+    node.wait(1_000);
+    assert!(node.ask("STATS\n").contains(r#""state":"recovering""#));
+    node.holds_lane = None;
+    node.wait(2_500);
+    assert!(node.ask("STATS\n").contains(r#""state":"whole""#));
+    node = node.crashed();
+    assert_eq!(node.ask("GET a\nGET b\n"), "1\n2\n");
+}
+
+#[test]
+fn a_snapshot_is_whole_once_the_log_is_synced_that_it_has_taken_from() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.holds_lane = Some(Lane::Log);
+    assert_eq!(node.ask("SET b 2\nSAVE\n"), "OK\nOK\n");
+    node.wait(3_000);
+    assert_eq!(node.files.count(FileKind::Snapshot), 0);
+    node.holds_lane = None;
+    node.wait(100);
+    assert_eq!(node.files.count(FileKind::Snapshot), 1);
+}
+
+#[test]
+fn a_segment_that_could_not_be_created_is_no_damage() {
+    let mut node = Machine::new(Fsync::EverySec);
+    for key in 0..20 {
+        assert_eq!(node.ask(&format!("SET k{key} {}\n", "v".repeat(60))), "OK\n");
+    }
+    node.wait(1_100);
+    // A snapshot begins a segment.
+    node.holds_lane = Some(Lane::Snapshot);
+    node.fails = Some(DiskError::Full);
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    assert!(node.ask("STATS\n").contains(r#""state":"full""#));
+    node.fails = None;
+    node.wait(2_000);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    let logs: Vec<_> = node.files.0.keys().filter(|file| file.kind == FileKind::Log).map(|file| file.number).collect();
+    node.wait(1_100);
+    node = node.crashed();
+    assert_eq!(node.ask("GET k0\nGET a\n"), format!("{}\n1\n", "v".repeat(60)));
+    assert!(node.ask("STATS\n").contains(r#""damaged_places":0"#), "{logs:?}");
+}
+
+#[test]
+fn peers_see_what_was_written_once_the_log_says_that_they_may() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.holds_lane = Some(Lane::Log);
+    let mut peer = Peer::new(&node);
+    peer.meet(&mut node, 3_000);
+    assert_eq!(peer.ask("GET a\n"), "Key not found\n");
+    node.holds_lane = None;
+    peer.meet(&mut node, 3_000);
+    assert_eq!(peer.ask("GET a\n"), "1\n", "{} {}", node.ask("PEERS\nSTATS\n"), peer.ask("PEERS\nSTATS\n"));
+}
+
+#[test]
+fn a_file_that_begins_as_another_is_none() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node = node.restarted();
+    assert_eq!(node.ask("SET a 2\n"), "OK\n");
+    node.wait(1_100);
+    // What the system gives for the blocks of a lost file may be those of one that was removed.
+    let old = node.files.0[&FileId::log(1)].clone();
+    let last = *node.files.0.keys().max().expect("there is a segment");
+    node.files.0.insert(FileId::log(last.number + 1), old);
+    let mut again = Machine::start(Fsync::EverySec, node.files, 7, 5_000);
+    assert_eq!(again.ask("GET a\n"), "2\n");
 }

@@ -40,7 +40,7 @@ use crate::record;
 use crate::repl::frames::{Stop, check_lengths};
 use crate::repl::link::{Link, Peer, PullStage, Role};
 use crate::repl::{Context, Replication};
-use crate::replica::{Exposure, Refused, Replica};
+use crate::replica::{Refused, Replica};
 use crate::store::{FANOUT, Listed, SLOTS, key_name};
 use crate::time::{Mono, Now, WallMs};
 use crate::version::Version;
@@ -497,5 +497,5 @@ fn has_heard_of_reaped(peer: &Peer, replica: &Replica) -> bool {
 
 /// Whether peers may see all that this node holds.
 fn is_shown(replica: &Replica) -> bool {
-    replica.exposure == Exposure::Exposed && !replica.is_reissuing()
+    !replica.hides_any()
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::record::{PREFIX_BYTES, Record, next_frame};
 use crate::repl::staged::Staged;
+use crate::replica::Exposure;
 use crate::store::What;
 use crate::version::{Hlc, OriginId};
 use crate::wire::peer::{Frame, parse};
