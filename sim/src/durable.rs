@@ -23,7 +23,8 @@ pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec
         return;
     }
     setting.durable = rng.pick(&[1, 1, 1, 2, 2, 3]);
-    setting.segment_bytes = rng.log_range(256, 16 << 10);
+    // What a segment begins with says where the node stands, and takes some hundred bytes.
+    setting.segment_bytes = rng.log_range(2 << 10, 16 << 10);
     setting.snapshot_ratio_percent = rng.pick(&[10, 50, 100, 300]);
     setting.sync_us_mean = rng.log_range(50, 20_000);
     setting.load_us = if rng.chance(1, 2) { rng.log_range(10, 5_000) } else { 0 };
