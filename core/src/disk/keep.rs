@@ -183,6 +183,8 @@ impl Node {
             Lane::Snapshot => {
                 if keeper.saver.done(ops) {
                     log.saved();
+                    // Nothing is counted on during a gap: where it stands is synced once more.
+                    self.replica.mark_due = true;
                     tracing::info!(bytes = keeper.saver.whole.map(|(_, bytes)| bytes), "a snapshot is whole");
                 }
             }
