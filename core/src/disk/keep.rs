@@ -116,6 +116,12 @@ impl Node {
         self.keeper.as_ref()?.recovery.as_ref().map(Recovery::progress)
     }
 
+    /// Places of the data directory that could not be read, until this node has from others what it lost.
+    #[must_use]
+    pub fn damage(&self) -> u64 {
+        self.keeper.as_ref().map_or(0, |keeper| keeper.damage.places)
+    }
+
     /// Why the node must not run on that data directory, if so.
     #[must_use]
     pub fn load_failure(&self) -> Option<&LoadFailure> {
@@ -184,6 +190,8 @@ impl Node {
             Lane::Snapshot => {
                 if let Some((number, bytes)) = keeper.saver.done(ops) {
                     log.saved(number);
+                    // Nothing is counted on during a gap: where it stands is synced once more.
+                    self.replica.mark_due = true;
                     tracing::info!(bytes, "a snapshot is whole");
                 }
             }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
-use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning};
+use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun};
 use crate::disk::{DiskError, Durable, FileId, FileKind};
 use crate::origins::{Claims, Origin};
 use crate::record::{self, Framed, Record};
@@ -120,6 +120,10 @@ struct Source {
     prev_bytes: u64,
     has_gap: bool,
     is_restored: bool,
+    /// Its beginning could not be read; it may be there all the same.
+    is_unread: bool,
+    /// Its beginning was written as long as one is, whatever became of it.
+    is_begun: bool,
 }
 
 /// What was learnt so far.
@@ -239,7 +243,12 @@ impl Recovery {
         (config, replica): (&Config, &mut Replica),
     ) {
         match self.stage {
-            Stage::Snapshots | Stage::Headers => self.take_header(read.unwrap_or_default(), config),
+            Stage::Snapshots | Stage::Headers => {
+                if let Some(source) = self.files.get_mut(self.at) {
+                    source.is_unread = read.is_err();
+                }
+                self.take_header(read.unwrap_or_default(), config);
+            }
             Stage::Blocks => self.take_bytes(now.mono, read, replica),
             Stage::Done => {}
         }
@@ -272,7 +281,7 @@ impl Recovery {
                 (source.has_gap, source.is_restored) = (header.has_gap, header.is_restored);
             }
             Err(Unreadable::Format(format)) => self.failure = Some(LoadFailure::Format(file, format)),
-            Err(Unreadable::NoHeader) => {}
+            Err(Unreadable::NoHeader) => source.is_begun = is_begun(bytes, config),
         }
         if !is_whole {
             // The other copy says it all.
@@ -310,10 +319,12 @@ impl Recovery {
             return true;
         };
         let before = self.at.checked_sub(1).map(|at| self.files[at].file);
-        let follows = before.is_none_or(|before| match before.kind {
-            FileKind::Log => before.number + 1 == source.file.number,
-            FileKind::Snapshot | FileKind::Part => before.number == source.file.number,
-        });
+        let follows = match before {
+            Some(before) if before.kind == FileKind::Log => before.number + 1 == source.file.number,
+            Some(before) => before.number == source.file.number,
+            // What is before the first segment is in a snapshot.
+            None => source.file.kind == FileKind::Snapshot || source.file.number == 1,
+        };
         if !follows || source.has_gap {
             // What is missing may have been anything.
             self.lose();
@@ -326,10 +337,13 @@ impl Recovery {
         let limit = self.limit(self.at);
         let Some((salt, begin)) = source.begin.filter(|(_, begin)| *begin <= limit) else {
             // The last segment may have been cut before its first sync.
-            if limit > 0 && (self.at + 1 < self.files.len() || source.bytes > BEGINNING_BYTES_MAX as u64) {
+            let is_last = self.at + 1 == self.files.len();
+            if limit > 0
+                && (!is_last || source.is_unread || source.is_begun || source.bytes > BEGINNING_BYTES_MAX as u64)
+            {
                 self.damage_at(source.file, 0, limit);
                 self.lose();
-            } else {
+            } else if is_last {
                 self.state.torn_bytes += source.bytes;
             }
             self.done_bytes += source.bytes;
@@ -547,7 +561,8 @@ impl Recovery {
         let log =
             found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
         let last = log.map(|(number, _)| number).max();
-        let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log && source.begin.is_some());
+        let may_be_there = |source: &&Source| source.begin.is_some() || source.is_unread;
+        let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log).filter(may_be_there);
         let prev_bytes = read_bytes.map_or(0, |source| source.bytes - state.torn_bytes.min(source.bytes));
         let used = |file: &FileId| files.iter().any(|source| source.file == *file);
         keeper.saver.whole = files
@@ -574,7 +589,16 @@ impl Recovery {
 
 impl Source {
     fn new((file, bytes): (FileId, u64)) -> Self {
-        Self { file, bytes, begin: None, prev_bytes: 0, has_gap: false, is_restored: false }
+        Self {
+            file,
+            bytes,
+            begin: None,
+            prev_bytes: 0,
+            has_gap: false,
+            is_restored: false,
+            is_unread: false,
+            is_begun: false,
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn turn(streams: &[Option<Stream>], process: &Process, cause: Cause<'
         None => format!("{conn:?}"),
     };
     match cause {
-        Cause::Deadline | Cause::Event(Event::Tick) => What::Turn { run, why: "wakes".to_owned() },
+        Cause::Deadline | Cause::Load | Cause::Event(Event::Tick) => What::Turn { run, why: "wakes".to_owned() },
         Cause::Bytes { conn, bytes } => {
             What::Turn { run, why: format!("takes {} bytes from {}", bytes.len(), from(conn)) }
         }
@@ -67,6 +67,10 @@ pub(super) fn turn(streams: &[Option<Stream>], process: &Process, cause: Cause<'
         Cause::Event(Event::DialFailed { addr }) => {
             let address = process.host.turn().node().address(addr).unwrap_or("who was forgotten");
             What::Link { run, text: format!("fails to reach {address}") }
+        }
+        Cause::Event(Event::DiskDone { lane, ops }) => What::Turn { run, why: format!("wakes: {lane:?} {ops} done") },
+        Cause::Event(Event::DiskFailed { lane, error }) => {
+            What::Turn { run, why: format!("hears that its disk fails: {lane:?} {error:?}") }
         }
         Cause::Event(Event::Closed { conn }) => What::Link { run, text: format!("finds {conn:?} closed") },
     }
