@@ -66,7 +66,11 @@ impl Host {
     pub fn event(&mut self, judge: &mut Judge, event: Event) {
         match event {
             Event::Dialed { conn, .. } | Event::Closed { conn } => self.untap(conn),
-            Event::Opened { .. } | Event::DialFailed { .. } | Event::Tick => {}
+            Event::Opened { .. }
+            | Event::DialFailed { .. }
+            | Event::DiskDone { .. }
+            | Event::DiskFailed { .. }
+            | Event::Tick => {}
         }
         self.turn.event(event);
         self.is_stale = true;

@@ -5,6 +5,7 @@
 //! watches every step and holds the result against what a store that converges may do. Same plan, same code: the same
 //! [`Outcome`], trace hash included, in any process and profile.
 
+pub mod disk;
 pub mod engine;
 pub mod explore;
 pub mod host;

@@ -204,6 +204,8 @@ impl World {
             Cause::Event(Event::DialFailed { addr }) => [14, u64::from(addr.0)],
             Cause::Event(Event::Closed { conn } | Event::Opened { conn }) => [15, u64::from(conn.0)],
             Cause::Event(Event::Tick) => [16, 0],
+            Cause::Event(Event::DiskDone { lane, ops }) => [18, (lane as u64) << 32 | u64::from(ops)],
+            Cause::Event(Event::DiskFailed { lane, error }) => [19, (lane as u64) << 32 | error as u64],
             Cause::Writable { conn } => [17, u64::from(conn.0)],
         };
         let node = process.host.node;

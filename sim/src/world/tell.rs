@@ -68,6 +68,10 @@ pub(super) fn turn(streams: &[Option<Stream>], process: &Process, cause: Cause<'
             let address = process.host.turn().node().address(addr).unwrap_or("who was forgotten");
             What::Link { run, text: format!("fails to reach {address}") }
         }
+        Cause::Event(Event::DiskDone { lane, ops }) => What::Turn { run, why: format!("wakes: {lane:?} {ops} done") },
+        Cause::Event(Event::DiskFailed { lane, error }) => {
+            What::Turn { run, why: format!("hears that its disk fails: {lane:?} {error:?}") }
+        }
         Cause::Event(Event::Closed { conn }) => What::Link { run, text: format!("finds {conn:?} closed") },
     }
 }
