@@ -6,6 +6,7 @@
 //! [`Outcome`], trace hash included, in any process and profile.
 
 pub mod disk;
+mod durable;
 pub mod engine;
 pub mod explore;
 pub mod host;

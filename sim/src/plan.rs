@@ -8,7 +8,7 @@
 //! clocks come back, the paused resume and the killed restart, for the nodes in `survivors`, while all others stop for
 //! ever; and *quiet*, until the survivors agree or the bound computed from this plan has passed.
 
-use kv_core::{Config, Limits, Timers};
+use kv_core::{Config, DiskConfig, Fsync, Limits, Timers};
 
 use crate::rng::{keyed, scale};
 
@@ -85,6 +85,16 @@ pub struct Setting {
     pub skew_ms: u64,
     /// 1: the quiet phase lasts to its bound even when the survivors agree sooner.
     pub linger: u64,
+    /// Whether nodes have disks: 0 no, else when they are synced, see [`Setting::fsync`].
+    pub durable: u64,
+    /// [`DiskConfig::segment_bytes`].
+    pub segment_bytes: u64,
+    /// [`DiskConfig::snapshot_ratio_percent`].
+    pub snapshot_ratio_percent: u64,
+    /// What a sync takes on average.
+    pub sync_us_mean: u64,
+    /// What a read takes while a node loads; 0: a node has loaded when it starts.
+    pub load_us: u64,
 }
 
 /// Something that happens.
@@ -204,6 +214,17 @@ pub enum Fault {
     Clock { node: u64, step_ms: i64, drift_ppm: i64 },
     /// The memory of a process loses what it holds of `key`, and nobody notices.
     Rot { node: u64, key: u64 },
+    /// The machine loses its power, and its disk what was not synced; it starts again after `ms`.
+    Crash { node: u64, ms: u64 },
+    /// There is no room on a disk.
+    DiskFull { node: u64, ms: u64 },
+    /// A disk fails at most that it is asked to do, and what it had in hand may be there in part: `kind` 0 writing, 1
+    /// syncing, 2 reading.
+    DiskFail { node: u64, kind: u64, ms: u64 },
+    /// A disk takes `us` longer for each sync, and now and then for a write.
+    DiskSlow { node: u64, ms: u64, us: u64 },
+    /// A bit turns in what a disk has, and stays wrong; which one depends on `bit`.
+    Flip { node: u64, bit: u64 },
 }
 
 impl Setting {
@@ -239,6 +260,22 @@ impl Setting {
             dial_retry_ms: 1_000,
             skew_ms: 0,
             linger: 0,
+            durable: 0,
+            segment_bytes: 4 << 10,
+            snapshot_ratio_percent: 100,
+            sync_us_mean: 500,
+            load_us: 0,
+        }
+    }
+
+    /// When nodes' disks are synced; `None`: they have none.
+    #[must_use]
+    pub const fn fsync(&self) -> Option<Fsync> {
+        match self.durable {
+            0 => None,
+            1 => Some(Fsync::Always),
+            2 => Some(Fsync::EverySec),
+            _ => Some(Fsync::No),
         }
     }
 
@@ -278,7 +315,7 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 27] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 32] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
@@ -307,6 +344,11 @@ impl Setting {
             ("dial_retry_ms", &mut self.dial_retry_ms),
             ("skew_ms", &mut self.skew_ms),
             ("linger", &mut self.linger),
+            ("durable", &mut self.durable),
+            ("segment_bytes", &mut self.segment_bytes),
+            ("snapshot_ratio_percent", &mut self.snapshot_ratio_percent),
+            ("sync_us_mean", &mut self.sync_us_mean),
+            ("load_us", &mut self.load_us),
         ]
     }
 }
@@ -340,6 +382,12 @@ impl Plan {
                 absence_ms: setting.absence_ms,
                 clock_ahead_ms_max: setting.clock_ahead_ms_max,
             },
+            disk: setting.fsync().map(|fsync| DiskConfig {
+                fsync,
+                segment_bytes: setting.segment_bytes,
+                snapshot_ratio_percent: u32::try_from(setting.snapshot_ratio_percent).unwrap_or(u32::MAX),
+                strict: false,
+            }),
         }
     }
 

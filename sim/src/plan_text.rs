@@ -129,6 +129,11 @@ impl fmt::Display for Fault {
                 write!(f, "clock node={node} step_ms={step_ms} drift_ppm={drift_ppm}")
             }
             Self::Rot { node, key } => write!(f, "rot node={node} key={key}"),
+            Self::Crash { node, ms } => write!(f, "crash node={node} ms={ms}"),
+            Self::DiskFull { node, ms } => write!(f, "disk_full node={node} ms={ms}"),
+            Self::DiskFail { node, kind, ms } => write!(f, "disk_fail node={node} kind={kind} ms={ms}"),
+            Self::DiskSlow { node, ms, us } => write!(f, "disk_slow node={node} ms={ms} us={us}"),
+            Self::Flip { node, bit } => write!(f, "flip node={node} bit={bit}"),
         }
     }
 }
@@ -206,6 +211,11 @@ fn parse_fault(verb: &str, words: &Words<'_>) -> Result<Fault, String> {
             Fault::Clock { node: n("node")?, step_ms: words.signed("step_ms")?, drift_ppm: words.signed("drift_ppm")? }
         }
         "rot" => Fault::Rot { node: n("node")?, key: n("key")? },
+        "crash" => Fault::Crash { node: n("node")?, ms: n("ms")? },
+        "disk_full" => Fault::DiskFull { node: n("node")?, ms: n("ms")? },
+        "disk_fail" => Fault::DiskFail { node: n("node")?, kind: n("kind")?, ms: n("ms")? },
+        "disk_slow" => Fault::DiskSlow { node: n("node")?, ms: n("ms")?, us: n("us")? },
+        "flip" => Fault::Flip { node: n("node")?, bit: n("bit")? },
         _ => return Err(format!("{verb}: unknown")),
     })
 }

@@ -1,6 +1,7 @@
 //! From a seed to a plan: swarm testing (Groce et al., 2012). Each class of fault is on in half of the plans, and each
 //! size and time is drawn anew, mostly tiny: few keys, rings that hold a handful of records, timers of milliseconds.
 
+use crate::durable::draw_durable;
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
 use crate::stories::{draw_broken_sweep, draw_heavy, draw_parting, draw_story};
@@ -21,6 +22,7 @@ const WIDTH: u64 = 11;
 const SWEEP: u64 = 20;
 const HEAVY: u64 = 40;
 const PARTING: u64 = 41;
+const DISKS: u64 = 50;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -63,6 +65,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_weather(&setting, &mut Rng::new(seed, WEATHER), &mut items);
     draw_moves(&setting, &mut Rng::new(seed, MOVES), &mut items);
     draw_big_values(&mut width, &mut items);
+    draw_durable(&mut setting, &mut Rng::new(seed, DISKS), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -194,6 +197,7 @@ fn draw_setting(rng: &mut Rng) -> Setting {
         dial_retry_ms: 100 * tenths,
         skew_ms: rng.pick(&[0, 0, 1, 5, 20]),
         linger: u64::from(rng.chance(1, 8)),
+        ..calm
     }
 }
 

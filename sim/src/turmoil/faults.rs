@@ -96,6 +96,8 @@ impl Engine<'_> {
                 let mut shared = self.shared.borrow_mut();
                 shared.machines[size(node)].clock.set(self.now_us, step_ms, drift_ppm);
             }
+            Fault::Crash { node, ms } => self.kill(node, ms, true, false),
+            Fault::DiskFull { .. } | Fault::DiskFail { .. } | Fault::DiskSlow { .. } | Fault::Flip { .. } => {}
             Fault::Rot { node, key } => {
                 let Shared { judge, machines, .. } = &mut *self.shared.borrow_mut();
                 if let Some(process) = &mut machines[size(node)].process {

@@ -92,6 +92,13 @@ impl World {
                 }
             }
             Fault::Clock { node, step_ms, drift_ppm } => self.set_clock(node, step_ms, drift_ppm),
+            Fault::Crash { node, ms } => {
+                if let Some(process) = self.machines[size(node)].process {
+                    self.stop(process, true);
+                    self.after_ms(ms, What::Restart { node, alone: false });
+                }
+            }
+            Fault::DiskFull { .. } | Fault::DiskFail { .. } | Fault::DiskSlow { .. } | Fault::Flip { .. } => {}
             Fault::Rot { node, key } => {
                 if let Some(process) = self.machines[size(node)].process {
                     self.processes[process].host.rot(&mut self.judge, key);
