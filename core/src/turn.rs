@@ -337,6 +337,12 @@ impl Turn {
         if self.ready.is_empty() && self.later.is_empty() { self.node.deadline() } else { Some(self.now.mono) }
     }
 
+    /// Output that was not sent, with what waits for the disk.
+    #[must_use]
+    pub fn unsent(&self, conn: ConnId) -> &[u8] {
+        self.conns.get(conn.0 as usize).and_then(Option::as_ref).map_or(&[], |buffers| &buffers.out[buffers.sent..])
+    }
+
     /// Bytes held in the buffers of `conn`: input not taken, output not sent.
     #[must_use]
     pub fn held(&self, conn: ConnId) -> (usize, usize) {

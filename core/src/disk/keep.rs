@@ -116,6 +116,12 @@ impl Node {
         self.keeper.as_ref()?.recovery.as_ref().map(Recovery::progress)
     }
 
+    /// Places of the data directory that could not be read, until this node has from others what it lost.
+    #[must_use]
+    pub fn damage(&self) -> u64 {
+        self.keeper.as_ref().map_or(0, |keeper| keeper.damage.places)
+    }
+
     /// Why the node must not run on that data directory, if so.
     #[must_use]
     pub fn load_failure(&self) -> Option<&LoadFailure> {
