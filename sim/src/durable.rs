@@ -1,4 +1,5 @@
-//! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after the other or
+//! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after
+//! the other or
 //! all at once, disks that are full, slow, fail, or rot.
 
 use crate::plan::{Fault, Item, Setting};
@@ -16,14 +17,16 @@ const ROW_MAX: u64 = 6;
 /// The longest that a sync takes on a slow disk.
 const SLOW_US_MAX: u64 = 3_000_000;
 
-/// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept into snapshots
+/// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept
+/// into snapshots
 /// again and again.
 pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if !rng.chance(1, 3) {
         return;
     }
     setting.durable = rng.pick(&[1, 1, 1, 2, 2, 3]);
-    setting.segment_bytes = rng.log_range(256, 16 << 10);
+    // What a segment begins with says where the node stands, and takes some hundred bytes.
+    setting.segment_bytes = rng.log_range(2 << 10, 16 << 10);
     setting.snapshot_ratio_percent = rng.pick(&[10, 50, 100, 300]);
     setting.sync_us_mean = rng.log_range(50, 20_000);
     setting.load_us = if rng.chance(1, 2) { rng.log_range(10, 5_000) } else { 0 };

@@ -5,9 +5,10 @@
 //! [`output`](Host::output) and [`sent`](Host::sent), [`finished`](Host::finished) and [`gone`](Host::gone), and at the
 //! end of the turn [`end`](Host::end).
 
-use kv_core::{AddrId, Close, ConnId, Event, Mono, Now, Turn};
+use kv_core::{AddrId, Close, ConnId, DiskError, DiskWork, Event, FileId, Lane, Mono, Now, ReadAt, Turn};
 
 use crate::judge::{Judge, RunId, SessionId};
+use crate::outcome::Oracle;
 use crate::plan::key_text;
 
 /// One run of a node.
@@ -34,13 +35,48 @@ struct Tap {
 }
 
 impl Host {
-    /// Starts a run. `alone`: without peers on its command line.
+    /// Starts a run. `alone`: without peers on its command line. `files` are what its disk has, if it has one.
     #[must_use]
-    pub fn boot(judge: &mut Judge, node: u64, alone: bool, now: Now) -> Self {
+    pub fn boot(judge: &mut Judge, node: u64, alone: bool, now: Now, files: Option<&[(FileId, u64)]>) -> Self {
         let run = judge.next_run();
-        let turn = Turn::new(judge.plan().config(node, run.0, alone), now);
-        judge.booted(run, node, turn.node(), now);
+        let mut config = judge.plan().config(node, run.0, alone);
+        config.disk = config.disk.filter(|_| files.is_some());
+        let mut turn = Turn::new(config, now);
+        if let Some(files) = files {
+            turn.begin_load(files);
+        }
+        judge.booted(run, node, (turn.node(), turn.node().next_read().is_some()), now);
+        if files.is_some() && turn.node().next_read().is_none() {
+            judge.loaded(run, turn.node(), now, (0, 0));
+        }
         Self { run, node, turn, now, taps: Vec::new(), is_stale: false }
+    }
+
+    /// What the run wants to read of its files next; none once it has loaded.
+    #[must_use]
+    pub fn next_read(&self) -> Option<ReadAt> {
+        self.turn.node().next_read()
+    }
+
+    /// Hands in what was read. `wrong`: how many bits of it and of all before it have turned.
+    pub fn loaded(&mut self, judge: &mut Judge, read: Result<&[u8], DiskError>, wrong: u64) {
+        self.turn.loaded(read);
+        self.is_stale = true;
+        if let Some(failure) = self.turn.node().load_failure() {
+            judge.fail(Oracle::Durability, || format!("run {} does not start: {failure}", self.run.0));
+        } else if self.turn.node().next_read().is_none() {
+            judge.loaded(self.run, self.turn.node(), self.now, (wrong, self.turn.node().damage()));
+        }
+    }
+
+    /// Swaps the work of a lane of the disk out; true if there is some.
+    pub fn take_disk(&mut self, judge: &mut Judge, lane: Lane, work: &mut DiskWork) -> bool {
+        self.show(judge);
+        let takes = self.turn.take_disk(lane, work);
+        if takes {
+            judge.handed(self.run, lane, work);
+        }
+        takes
     }
 
     /// Starts a turn.
@@ -66,11 +102,9 @@ impl Host {
     pub fn event(&mut self, judge: &mut Judge, event: Event) {
         match event {
             Event::Dialed { conn, .. } | Event::Closed { conn } => self.untap(conn),
-            Event::Opened { .. }
-            | Event::DialFailed { .. }
-            | Event::DiskDone { .. }
-            | Event::DiskFailed { .. }
-            | Event::Tick => {}
+            Event::DiskDone { lane, ops } => judge.carried_out(self.run, lane, ops),
+            Event::DiskFailed { lane, .. } => judge.disk_failed(self.run, lane),
+            Event::Opened { .. } | Event::DialFailed { .. } | Event::Tick => {}
         }
         self.turn.event(event);
         self.is_stale = true;
@@ -122,6 +156,8 @@ impl Host {
     pub fn sent(&mut self, judge: &mut Judge, conn: ConnId, count: usize) {
         if let Some(tap) = self.taps.get_mut(conn.0 as usize).and_then(Option::as_mut) {
             tap.judged = tap.judged.saturating_sub(count);
+            let sent = self.turn.unsent(conn).get(..count).unwrap_or_default();
+            judge.told(self.run, tap.session, sent.iter().filter(|byte| **byte == b'\n').count());
         }
         self.turn.sent(conn, count);
         self.is_stale = true;
@@ -198,8 +234,10 @@ impl Host {
     /// Shows the judge the replies that came up since it last looked.
     fn listen(&mut self, judge: &mut Judge, conn: ConnId) {
         let Some(tap) = self.taps.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
-        let output = self.turn.output(conn);
-        // Shorter: the connection's share of this turn is used up, and the rest is looked at in the next.
+        // Late replies come with it.
+        self.turn.output(conn);
+        // With what is held back: it is judged by the state that it was given from.
+        let output = self.turn.unsent(conn);
         let Some(news) = output.get(tap.judged..).filter(|news| !news.is_empty()) else { return };
         tap.judged = output.len();
         let session = tap.session;

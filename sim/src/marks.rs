@@ -88,6 +88,12 @@ pub enum Mark {
     MovedWithToken,
     WrongBitNoticed,
     IntruderTurnedAway,
+    UnsyncedLost,
+    StoppedInSnapshot,
+    SnapshotLoaded,
+    DamageFound,
+    DiskFailed,
+    RefusedWhileLoading,
 }
 
 /// How large a batch must be for a mark to be required of it.
@@ -105,7 +111,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 70] = {
+const TABLE: [Row; 76] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -249,6 +255,22 @@ const TABLE: [Row; 70] = {
         ),
         (M::WrongBitNoticed, "wrong-bit-noticed", Common, "a link was closed for bytes that no peer sends"),
         (M::IntruderTurnedAway, "intruder-turned-away", Common, "a node closed on who was no member and no client"),
+        (
+            M::UnsyncedLost,
+            "unsynced-lost",
+            Common,
+            "a machine lost its power, and its disk some of what was not synced",
+        ),
+        (M::StoppedInSnapshot, "stopped-in-snapshot", Common, "a run ended while it was writing a snapshot"),
+        (M::SnapshotLoaded, "snapshot-loaded", Common, "a run began with a snapshot"),
+        (M::DamageFound, "damage-found", Common, "a run found damage in its files"),
+        (M::DiskFailed, "disk-failed", Common, "a run was told that its disk could not do what it was to"),
+        (
+            M::RefusedWhileLoading,
+            "refused-while-loading",
+            Common,
+            "a client was refused because its node was still reading its files",
+        ),
     ]
 };
 
@@ -258,7 +280,7 @@ const _: () = {
         assert!(TABLE[at].0 as usize == at, "the table is in the order of the marks");
         at += 1;
     }
-    assert!(Mark::IntruderTurnedAway as usize + 1 == COUNT, "every mark is in the table");
+    assert!(Mark::RefusedWhileLoading as usize + 1 == COUNT, "every mark is in the table");
 };
 
 impl Mark {

@@ -1,8 +1,13 @@
 //! The quiet phase, the same for both engines: until when the survivors must agree, and what they may say once they do.
 
+use kv_core::Fsync;
+
 use crate::judge::Judge;
 use crate::outcome::Oracle;
-use crate::plan::Setting;
+use crate::plan::{Fault, Item, Setting};
+
+/// After a disk's trouble: the longest that a node waits before it tries again, and a snapshot.
+const RECOVERY_MS: u64 = 20_000;
 
 /// Where the survivors stand in agreeing.
 #[derive(Debug, Default)]
@@ -88,7 +93,27 @@ pub fn bound_us(judge: &Judge) -> u64 {
     let clocks_ms = 2 * judge.spread_ms() + 11_000;
     // What was lost is looked for again and again, the later the less was found.
     let rests_ms = if judge.plan().rots() > 0 { 150 * setting.heartbeat_ms } else { 0 };
-    1_000 * (rests_ms + 3 * (links_ms + origins_ms) + trips_ms + carry_ms + clocks_ms)
+    1_000 * (rests_ms + disks_ms(judge) + 3 * (links_ms + origins_ms) + trips_ms + carry_ms + clocks_ms)
+}
+
+/// What disks may hold things up for: deletes are forgotten once they are synced everywhere, and a disk that failed is
+/// left alone for a while.
+fn disks_ms(judge: &Judge) -> u64 {
+    let setting = &judge.plan().setting;
+    let faults = || judge.plan().items.iter().map(|(_, item)| item);
+    let slow_us = faults().filter_map(|item| match *item {
+        Item::Fault(Fault::DiskSlow { us, .. }) => Some(us),
+        _ => None,
+    });
+    let fails = faults().any(|item| matches!(item, Item::Fault(Fault::DiskFull { .. } | Fault::DiskFail { .. })));
+    let every_ms = match setting.fsync() {
+        None => return 0,
+        Some(Fsync::Always) => 0,
+        Some(Fsync::EverySec) => 1_000,
+        Some(Fsync::No) => 30_000,
+    };
+    let sync_ms = (4 * setting.sync_us_mean + slow_us.max().unwrap_or(0)) / 1_000 + every_ms;
+    8 * sync_ms + setting.load_us + if fails { RECOVERY_MS } else { 0 }
 }
 
 /// The longest wait of a node before it dials a peer again.

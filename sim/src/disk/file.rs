@@ -20,6 +20,10 @@ pub(super) struct File {
     settled: usize,
     /// What a failed sync gave up of that: read from memory as long as the machine is up, and not on the platter.
     given_up: Vec<Range<usize>>,
+    /// What a sync has put on the platter as it was written.
+    sound: usize,
+    /// What follows was left behind by a crash, cut off or given up: no sync makes it what was written.
+    is_spoiled: bool,
 }
 
 impl File {
@@ -37,10 +41,19 @@ impl File {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Some of what was to be appended is: nobody can count on it.
+    pub(super) fn append_part(&mut self, bytes: &[u8]) {
+        self.append(bytes);
+        self.is_spoiled = true;
+    }
+
     /// A sync that works: all is on the platter, but for what an earlier one gave up. The system has long taken that
     /// for written.
-    pub(super) const fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         self.settled = self.bytes.len();
+        if !self.is_spoiled {
+            self.sound = self.settled;
+        }
     }
 
     /// A sync that fails: of the blocks that were to be written some were, and all count as written from now on.
@@ -52,11 +65,15 @@ impl File {
             }
         }
         self.settled = self.bytes.len();
+        self.is_spoiled = true;
     }
 
     /// The machine loses its power: what is not settled is lost, or a drawn part of it is there.
     pub(super) fn crash(&mut self, draw: u64) {
         let unsettled = self.settled..self.bytes.len();
+        if !unsettled.is_empty() {
+            self.is_spoiled = true;
+        }
         match draw % 4 {
             0 => self.bytes.truncate(self.settled),
             // Torn anywhere.
@@ -88,9 +105,9 @@ impl File {
         self.settled = self.bytes.len();
     }
 
-    /// A bit turns in what is on the platter.
+    /// A bit turns in what is on the platter as it was written.
     pub(super) fn flip(&mut self, bit: u64) {
-        if let Some(byte) = self.bytes[..self.settled].get_mut(size(bit / 8)) {
+        if let Some(byte) = self.bytes[..self.sound].get_mut(size(bit / 8)) {
             *byte ^= 1 << (bit % 8);
         }
     }
@@ -98,6 +115,11 @@ impl File {
     /// How many bytes are on the platter, as far as anybody can know.
     pub(super) const fn settled(&self) -> usize {
         self.settled
+    }
+
+    /// How many bytes are on the platter as they were written, whatever happened since.
+    pub(super) const fn sound(&self) -> usize {
+        self.sound
     }
 }
 

@@ -1,6 +1,7 @@
 //! A simulated disk: what a machine keeps of the files of its node, however it ends.
 //!
-//! It carries out the same operations in the same two lanes as `runtime`'s, each after a time of its own, and tells what
+//! It carries out the same operations in the same two lanes as `runtime`'s, each after a time of its own,
+//! and tells what
 //! became of them. A process that ends leaves all that was written; a machine that ends loses what was not synced, or
 //! keeps some of it ([`Disk::stop`]). Every draw is keyed by what it is about: the node, the file or the lane, and how
 //! much had come before.
@@ -45,6 +46,8 @@ pub struct Disk {
     /// Bits that have turned, with their files, and those of them that were read since the last start.
     flips: Vec<(usize, u64)>,
     flips_read: u64,
+    /// Reads that failed since then.
+    unread: u64,
     /// What it was asked for though no node may.
     misuse: Option<String>,
 }
@@ -59,6 +62,7 @@ struct Queue {
     is_stopped: bool,
     /// Carried out, and yet to be told.
     untold: u32,
+    failed: Option<DiskError>,
     /// Begun since the machine was built.
     count: u64,
 }
@@ -86,13 +90,13 @@ pub enum Failing {
     Read,
 }
 
-/// What a lane tells: so many operations are done, and then perhaps one failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// How many.
-    pub done: u32,
-    /// Why the next one failed, if it did.
-    pub failed: Option<DiskError>,
+/// What a lane tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// So many operations are done.
+    Done(u32),
+    /// The next one failed.
+    Failed(DiskError),
 }
 
 impl Disk {
@@ -110,6 +114,7 @@ impl Disk {
             trouble: Trouble::default(),
             flips: Vec::new(),
             flips_read: 0,
+            unread: 0,
             misuse: None,
         }
     }
@@ -161,28 +166,40 @@ impl Disk {
         Some(now_us + us.max(1))
     }
 
-    /// Ends the operation of a lane that is under way.
-    pub fn end(&mut self, lane: Lane, now_us: u64) -> Told {
+    /// Ends the operation of a lane that is under way. Whether there is something [to tell](Self::tell) now; some of
+    /// what is done is told with what comes next.
+    pub fn end(&mut self, lane: Lane, now_us: u64) -> bool {
         let queue = &mut self.lanes[lane as usize];
-        let Some((op, data)) = queue.ops.pop_front().filter(|_| std::mem::take(&mut queue.is_busy)) else {
-            return Told::default();
-        };
-        let (count, more) = (queue.count, !queue.ops.is_empty());
-        if op == DiskOp::Resume {
-            queue.is_stopped = false;
-            return Told::default();
+        if !std::mem::take(&mut queue.is_busy) {
+            return false;
         }
+        let Some((op, data)) = queue.ops.pop_front() else { return false };
+        let (count, more) = (queue.count, !queue.ops.is_empty());
+        queue.is_stopped &= op != DiskOp::Resume;
         if queue.is_stopped {
-            return Told::default();
+            return false;
         }
         let result = self.carry_out(op, &data, keyed(self.seed, &[FAIL, lane as u64, count]), now_us);
         let is_late = more && result.is_ok() && keyed(self.seed, &[LATE, lane as u64, count]) & 1 == 0;
         let queue = &mut self.lanes[lane as usize];
         queue.untold += u32::from(result.is_ok());
         queue.is_stopped = result.is_err();
-        // Some of what is done is told with what comes next.
-        let done = if is_late { 0 } else { std::mem::take(&mut queue.untold) };
-        Told { done, failed: result.err() }
+        queue.failed = result.err();
+        !is_late
+    }
+
+    /// What there is to tell of a lane next.
+    pub fn tell(&mut self, lane: Lane) -> Option<Told> {
+        let queue = &mut self.lanes[lane as usize];
+        let done = std::mem::take(&mut queue.untold);
+        if done > 0 { Some(Told::Done(done)) } else { queue.failed.take().map(Told::Failed) }
+    }
+
+    /// Whether a lane has nothing to do, and nothing to tell.
+    #[must_use]
+    pub fn is_idle(&self, lane: Lane) -> bool {
+        let queue = &self.lanes[lane as usize];
+        queue.ops.is_empty() && queue.untold == 0 && queue.failed.is_none()
     }
 
     fn carry_out(&mut self, op: DiskOp, data: &[u8], draw: u64, now_us: u64) -> Result<(), DiskError> {
@@ -197,10 +214,8 @@ impl Disk {
                 self.append(file, data, error, draw)
             }
             DiskOp::Sync { file } => {
-                let Some(inode) = self.directory.of(file) else {
-                    self.misuse = Some(format!("{file} is to be synced, and is not there"));
-                    return Err(DiskError::Sync);
-                };
+                // The other lane may have removed it meanwhile.
+                let Some(inode) = self.directory.of(file) else { return Ok(()) };
                 if sync {
                     self.files[inode].fail_sync(draw);
                     return Err(DiskError::Sync);
@@ -224,7 +239,6 @@ impl Disk {
             DiskOp::Remove { file } => {
                 writes?;
                 self.directory.remove(file);
-                self.made.remove(&file);
                 Ok(())
             }
             DiskOp::Resume => Ok(()),
@@ -251,8 +265,13 @@ impl Disk {
                 self.files.len() - 1
             }
         };
-        let kept = if result.is_ok() { data.len() } else { self.part(data.len(), draw) };
-        self.files[inode].append(&data[..kept]);
+        match result {
+            Ok(()) => self.files[inode].append(data),
+            Err(_) => {
+                let part = self.part(data.len(), draw);
+                self.files[inode].append_part(&data[..part]);
+            }
+        }
         result
     }
 
@@ -272,16 +291,23 @@ impl Disk {
                 && !queue.is_stopped
             {
                 let draw = keyed(self.seed, &[PART, lane as u64, queue.count]);
-                let part = self.part(data.len(), draw);
-                // With room for it or not: what it is told nobody hears.
-                let _unheard = self.append(*file, &data[..part], Ok(()), draw);
+                // As if it had failed; nobody hears of it.
+                let _unheard = self.append(*file, data, Err(DiskError::Write), draw);
             }
         }
         self.made.clear();
-        self.flips_read = 0;
+        (self.flips_read, self.unread) = (0, 0);
         if crash {
             self.lose_power();
         }
+    }
+
+    /// Bytes that no sync has dealt with, and whether a snapshot is being written.
+    #[must_use]
+    pub fn under_way(&self) -> (u64, bool) {
+        let unsettled = |(_, inode): (FileId, usize)| self.files[inode].len() - self.files[inode].settled();
+        let bytes: usize = self.directory.names().map(unsettled).sum();
+        (bytes as u64, self.directory.names().any(|(file, _)| file.kind == FileKind::Part))
     }
 
     fn lose_power(&mut self) {
@@ -306,32 +332,36 @@ impl Disk {
     ///
     /// If the disk cannot read them, now.
     pub fn read(&mut self, file: FileId, at: u64, count: u32, now_us: u64) -> Result<&[u8], DiskError> {
+        let Some(inode) = self.directory.of(file).filter(|inode| at < self.files[*inode].len() as u64) else {
+            return Ok(&[]);
+        };
         let draw = keyed(self.seed, &[FAIL, file.kind as u64, file.number.into(), at]);
         if now_us < self.trouble.read_us && draw.is_multiple_of(2) {
+            self.unread += 1;
             return Err(DiskError::Write);
         }
-        let Some(inode) = self.directory.of(file) else { return Ok(&[]) };
         let read = at..at + u64::from(count);
         let flips = self.flips.iter().filter(|(of, place)| *of == inode && read.contains(&(place / 8)));
         self.flips_read += flips.count() as u64;
         Ok(self.files[inode].read(at, count))
     }
 
-    /// How many of the bits that were read since the node started have turned.
+    /// How many of the bits that were read since the node started have turned, and how many reads failed.
     #[must_use]
-    pub const fn flips_read(&self) -> u64 {
-        self.flips_read
+    pub const fn wrong_reads(&self) -> u64 {
+        self.flips_read + self.unread
     }
 
-    /// A bit turns on the platter, in one of the node's files, by `draw`; returns the file.
-    pub fn flip(&mut self, draw: u64) -> Option<FileId> {
+    /// A bit turns on the platter, in one of the node's files, by `draw`; returns the file, and which of its
+    /// bits.
+    pub fn flip(&mut self, draw: u64) -> Option<(FileId, u64)> {
         let is_whole = |file: &FileId| file.kind != FileKind::Part;
         let files: Vec<_> = self.directory.names().filter(|(file, _)| is_whole(file)).collect();
-        let total: u64 = files.iter().map(|(_, inode)| self.files[*inode].settled() as u64).sum();
+        let total: u64 = files.iter().map(|(_, inode)| self.files[*inode].sound() as u64).sum();
         let mut at = scale(keyed(draw, &[1]), total);
         for (file, inode) in files {
-            let settled = self.files[inode].settled() as u64;
-            if at < settled {
+            let sound = self.files[inode].sound() as u64;
+            if at < sound {
                 let bit = 8 * at + draw % 8;
                 self.files[inode].flip(bit);
                 // A bit that turns twice is as it was.
@@ -339,9 +369,9 @@ impl Disk {
                     Some(before) => drop(self.flips.remove(before)),
                     None => self.flips.push((inode, bit)),
                 }
-                return Some(file);
+                return Some((file, bit));
             }
-            at -= settled;
+            at -= sound;
         }
         None
     }

@@ -24,7 +24,8 @@ impl Judge {
                 self.run_mut(*run).looked = None;
             }
         }
-        let nodes = self.members(nodes);
+        let mut nodes = self.members(nodes);
+        nodes.retain(|(run, _)| !self.run(*run).logged.is_loading);
         for (index, (left_run, left)) in nodes.iter().enumerate() {
             let (left_digest, cut) = left.digest();
             for (right_run, right) in &nodes[index + 1..] {
@@ -54,6 +55,9 @@ impl Judge {
     pub fn disagreement(&self, nodes: &[(RunId, &Node)], walls: &[WallMs]) -> Option<String> {
         let nodes = &self.members(nodes)[..];
         let latest = walls.iter().max().copied().unwrap_or(WallMs(0));
+        if let Some((run, _)) = nodes.iter().find(|(run, _)| self.run(*run).logged.is_loading) {
+            return Some(format!("run {} has not loaded yet", run.0));
+        }
         let (first, rest) = nodes.split_first()?;
         if self.is_left_alone(nodes) {
             return None;

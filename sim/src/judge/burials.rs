@@ -39,6 +39,11 @@ impl Judge {
         under.extend(below);
     }
 
+    /// Whether `new` has been seen to take the place of `old`, or of what had.
+    pub(super) fn buries(&self, new: Version, old: Version) -> bool {
+        self.burials.under.get(&new).is_some_and(|under| under.contains(&old))
+    }
+
     /// A run no longer has `old` of `key`, nor anything else of it.
     pub(super) fn take_out(&mut self, run: RunId, key: u64, old: Entry, now: Now) {
         // It may have been freed in the same step.
@@ -61,6 +66,8 @@ impl Judge {
             self.see_collected(run);
         }
         self.run_mut(run).entries[size(key)] = None;
+        let node = size(self.run(run).node);
+        self.platters[node].owe_nothing_of(size(key));
         let held = &mut self.held[size(key)];
         if *held == Some(old.version) || deleted {
             *held = None;

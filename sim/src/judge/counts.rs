@@ -47,6 +47,12 @@ struct Added {
     since: Version,
     /// It ended with the base that it was added to: its run has begun anew since.
     ended: bool,
+    /// The reply that told of it.
+    reply: u64,
+    /// A disk has it: the end of the run does not take it back.
+    is_kept: bool,
+    /// It was reset where it was added, which a disk may have lost again.
+    is_over: bool,
 }
 
 /// A base, as far as it resets what was added before.
@@ -157,8 +163,11 @@ impl Judge {
     /// did not know of them, nor does it any more.
     fn reset_alone(&mut self, run: RunId, counter: u64, base: Option<&Base<'_>>, wall: WallMs) {
         let Counts { added, bases, .. } = &mut self.counts;
+        let has_disk = self.plan.setting.durable > 0;
         let mut forgo = |leaves: &dyn Fn(Version) -> bool| {
-            added.retain(|of| of.run != run || of.counter != counter || leaves(of.since));
+            let is_over = |of: &Added| of.run == run && of.counter == counter && !leaves(of.since);
+            added.iter_mut().filter(|of| is_over(of)).for_each(|of| of.is_over = true);
+            added.retain(|of| has_disk || !of.is_over);
         };
         match base.map(Reset::of) {
             // With one that has ended goes what was added to it.
@@ -174,24 +183,30 @@ impl Judge {
 
     /// Notes what clients were told was added to `counter`, which is now as `state` says.
     fn note_added(&mut self, run: RunId, counter: u64, state: &Counter<'_>, wall: WallMs, replies: &[Reply]) {
-        let mut amounts: Vec<i128> = Vec::new();
-        for (ask, line) in replies {
+        let mut amounts: Vec<(u64, i128)> = Vec::new();
+        let mut over: Vec<(u64, i128)> = Vec::new();
+        for (reply, (ask, line)) in (self.replies..).zip(replies) {
             match *ask {
                 Ask::Add { counter: of, amount } if of == counter && !line.starts_with("Error:") => {
                     self.stats.added += 1;
-                    amounts.push(amount.into());
+                    amounts.push((reply, amount.into()));
                 }
                 // What was added before this is gone.
                 Ask::Start { counter: of, .. } | Ask::Clear { counter: of } if of == counter && line == "OK" => {
-                    amounts.clear();
+                    over.append(&mut amounts);
                 }
                 _ => {}
             }
         }
+        let own = self.run(run).origin;
+        let since = Version { hlc: Hlc::ZERO, origin: own };
+        let added = Added { run, counter, amount: 0, since, ended: false, reply: 0, is_kept: false, is_over: true };
+        if self.plan.setting.durable > 0 {
+            self.counts.added.extend(over.into_iter().map(|(reply, amount)| Added { reply, amount, ..added }));
+        }
         if amounts.is_empty() {
             return;
         }
-        let own = self.run(run).origin;
         let Some(part) = state.parts.iter().find(|part| part.origin == own) else {
             self.fail(Oracle::Counting, || format!("run {}: c{counter}: {amounts:?} went nowhere: {state:?}", run.0));
             return;
@@ -205,8 +220,21 @@ impl Judge {
                 self.marks.saw(Mark::EndedUnderAdds);
             }
         }
-        let noted = amounts.into_iter().map(|amount| Added { run, counter, amount, since, ended: false });
+        let noted = amounts.into_iter().map(|(reply, amount)| Added { reply, amount, since, is_over: false, ..added });
         self.counts.added.extend(noted);
+    }
+
+    /// What this reply says was added, a disk has.
+    pub(super) fn keep_added(&mut self, reply: u64) {
+        let added = self.counts.added.iter_mut().rev().find(|added| added.reply == reply);
+        added.into_iter().for_each(|added| added.is_kept = true);
+    }
+
+    /// Nothing that a node's disk had counts as kept any more.
+    pub(super) fn keep_none(&mut self, node: u64) {
+        let runs = &self.runs;
+        let its = self.counts.added.iter_mut().filter(|added| runs[size(added.run.0)].node == node);
+        its.for_each(|added| added.is_kept = false);
     }
 
     /// The last answer of a step is what the counter is after it; those before it are each what the next began with.
@@ -322,7 +350,7 @@ impl Judge {
         let (mut sure, mut least, mut most) = (begin, begin, begin);
         for added in self.counts.added.iter().filter(|added| added.counter == counter) {
             let run = self.run(added.run);
-            let stays = run.standing == Standing::Current;
+            let stays = run.standing == Standing::Current || (added.is_kept && self.comes_back(run.node));
             // What a run had to write anew it wrote on top of bases that it had not been newer than.
             let anew = run.origin != added.since.origin;
             // Where it was added its base ended, as its client could see, and the part that its run began then takes
@@ -333,11 +361,12 @@ impl Judge {
             if stays && !anew && added.ended {
                 continue;
             }
-            if stays && leaves(added.since) && !may_be_reset(added.since) {
+            if stays && leaves(added.since) && !may_be_reset(added.since) && !added.is_over {
                 sure += added.amount;
                 least += added.amount;
                 most += added.amount;
-            } else if !stays || anew || leaves(added.since) {
+            // And so did the next run of a node with a disk.
+            } else if run.standing != Standing::Current || anew || leaves(added.since) || added.is_over {
                 least += added.amount.min(0);
                 most += added.amount.max(0);
             }

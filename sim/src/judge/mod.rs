@@ -13,6 +13,7 @@ mod agreement;
 mod burials;
 mod conflicts;
 mod counts;
+mod durability;
 mod leaving;
 mod relays;
 mod retirement;
@@ -33,6 +34,7 @@ use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
 
 use burials::Burials;
 use counts::Counts;
+use durability::{Logged, Platter};
 use relays::Fed;
 use retirement::Log;
 use seats::Forgot;
@@ -74,6 +76,8 @@ pub struct Judge {
     sessions: Vec<Session>,
     /// How often digests were compared.
     samples: u64,
+    /// Replies of commands that were looked at.
+    replies: u64,
     /// By client: the node that it speaks to.
     homes: Vec<u64>,
     /// Every version ever seen anywhere, and what it carries.
@@ -86,6 +90,8 @@ pub struct Judge {
     held: Vec<Option<Version>>,
     /// By node: the least and greatest that its clock was ahead of the true time.
     leads_ms: Vec<(i64, i64)>,
+    /// By node.
+    platters: Vec<Platter>,
     burials: Burials,
     /// Every ledger of retired origins ever seen.
     logs: Vec<Log>,
@@ -189,6 +195,7 @@ struct Run {
     retired: (u32, u64),
     sight: Sight,
     fed: Fed,
+    logged: Logged,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,12 +247,14 @@ impl Judge {
             origins: BTreeMap::new(),
             sessions: Vec::new(),
             samples: 0,
+            replies: 0,
             homes: (0..plan.setting.clients).map(|client| plan.setting.home(client)).collect(),
             told: Vec::new(),
             versions: BTreeMap::new(),
             overwritten: BTreeMap::new(),
             written_us: BTreeMap::new(),
             held: vec![None; size(plan.setting.keys)],
+            platters: (0..plan.setting.nodes).map(|_| Platter::new(size(plan.setting.keys))).collect(),
             burials: Burials::default(),
             logs: Vec::new(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
@@ -295,8 +304,9 @@ impl Judge {
         RunId(self.runs.len() as u64)
     }
 
-    /// A run started. An older one of the same node that did not stop is superseded.
-    pub fn booted(&mut self, run: RunId, node: u64, state: &Node, now: Now) {
+    /// A run started. An older one of the same node that did not stop is superseded. `is_loading`: it has files to read
+    /// first, and is looked at once it has ([`Judge::loaded`]).
+    pub fn booted(&mut self, run: RunId, node: u64, (state, is_loading): (&Node, bool), now: Now) {
         assert_eq!(run, self.next_run(), "runs are numbered in order");
         let is_second = self.is_up(node);
         for old in self.runs.iter_mut().filter(|old| old.node == node && old.standing == Standing::Current) {
@@ -320,7 +330,8 @@ impl Judge {
             scrubbed: Scrubbed::default(),
             retired: (0, 0),
             sight: Sight::default(),
-            fed: Fed::default(),
+            fed: Fed::new(is_loading),
+            logged: Logged::new(is_loading),
         });
         self.forgot[size(node)].clear();
         self.count_boot();
@@ -329,9 +340,12 @@ impl Judge {
         self.observe(run, state, now, None);
     }
 
-    /// A run and its memory are gone.
-    pub fn stopped(&mut self, run: RunId) {
+    /// A run and its memory are gone; `crash`: and what its disk has not synced.
+    pub fn stopped(&mut self, run: RunId, crash: bool) {
         self.see_stop(run);
+        if self.plan.setting.durable > 0 {
+            self.put_down(run, crash);
+        }
         self.run_mut(run).standing = Standing::Stopped;
         self.recount();
     }
@@ -357,6 +371,12 @@ impl Judge {
     /// Looks at a node after something was done with it; `replies` are those of that step.
     pub fn observe(&mut self, run: RunId, node: &Node, now: Now, replies: Option<(SessionId, Vec<Reply>)>) {
         self.look_at_clock(run, now);
+        if self.run(run).logged.is_loading {
+            if let Some((session, replies)) = replies {
+                self.check_loading(run, session, &replies);
+            }
+            return;
+        }
         // From here on its member has lost its seat, also if it is killed before it has left, or superseded: what runs
         // in its stead is told so.
         if node.gave_up_seat() && !std::mem::replace(&mut self.run_mut(run).is_unseated, true) {
@@ -365,6 +385,8 @@ impl Judge {
         if node.has_left() && self.run(run).standing == Standing::Current {
             self.run_mut(run).standing = Standing::Left;
             self.marks.saw(Mark::LeaveEnded);
+            let node = size(self.run(run).node);
+            self.platters[node].owe_nothing();
             self.look_at_heritage(run);
             self.recount();
         }
@@ -397,6 +419,8 @@ impl Judge {
             self.look_at_counts(run, node, now, since, &replies);
         }
         if let Some(session) = session {
+            self.replies += replies.len() as u64;
+            self.note_told(run, session, &replies, newest_before);
             self.look_at_waits(run, session, &replies, newest_before);
         }
     }
@@ -466,7 +490,8 @@ impl Judge {
         let carry_ms = waiting_bytes * 1_000 / setting.bandwidth_bytes_per_s.max(1);
         let apart_ms = self.spread_ms() + self.pause_ms_max + carry_ms + self.slow_ms_max;
         let leaves = self.leaves[size(self.run(run).node)];
-        self.run(run).standing == Standing::Superseded || leaves || apart_ms > bound_ms - bound_ms / 4
+        let troubled = self.is_troubled(self.run(run).node);
+        self.run(run).standing == Standing::Superseded || leaves || troubled || apart_ms > bound_ms - bound_ms / 4
     }
 
     fn run(&self, run: RunId) -> &Run {

@@ -29,6 +29,11 @@ pub(super) struct Fed {
 }
 
 impl Fed {
+    /// `is_loading`: what its files say that it claims comes by no stream.
+    pub(super) fn new(is_loading: bool) -> Self {
+        Self { is_swept: is_loading, ..Self::default() }
+    }
+
     /// Whether the frontier and the ledger of `node` are still these.
     fn is_of(&self, node: &Node, ledger: (u32, u64)) -> bool {
         let (mut count, mut same) = (0, self.ledger == ledger);
@@ -50,7 +55,10 @@ impl Judge {
     fn check_claims(&mut self, run: RunId, before: &Fed) {
         let lacks = |version: &Version, written: &Written| {
             let held = self.run(run).entries[size(written.key)].map(|entry| entry.version);
-            held < Some(*version) && !self.is_forgotten(written.key, Some(*version)) && !self.is_rotten(written.key)
+            held < Some(*version)
+                && !self.is_forgotten(written.key, Some(*version))
+                && !self.is_rotten(written.key)
+                && !self.is_lost_for_all(written.key, *version)
         };
         let of_run = &self.run(run).fed.frontier;
         let news = of_run.iter().filter(|(origin, upto)| *upto > before.of(*origin));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{Now, WallMs};
+use kv_core::{Now, Version, WallMs};
 
 use super::waits::Waits;
 use super::{Judge, RunId, Standing};
@@ -30,6 +30,8 @@ pub(super) struct Session {
     received: u64,
     answered: u64,
     pub(super) waits: Waits,
+    /// Of each reply that has not left: its number, and the version of a key that it tells of.
+    pub(super) unsent: VecDeque<(u64, Option<(u64, Version)>)>,
 }
 
 /// What a key must look like after the commands of one step.
@@ -61,6 +63,7 @@ impl Judge {
             received: 0,
             answered: 0,
             waits: Waits::default(),
+            unsent: VecDeque::new(),
         });
         SessionId(self.sessions.len() as u64 - 1)
     }
@@ -133,6 +136,21 @@ impl Judge {
             self.fail(Oracle::Availability, || {
                 format!("session {} has {answered} answers to {received} commands at the end of a turn", session.0)
             });
+        }
+    }
+
+    /// Who loads takes no commands but those about itself.
+    pub(super) fn check_loading(&mut self, run: RunId, session: SessionId, replies: &[Reply]) {
+        self.session(session).waits.skip(replies.len());
+        self.session(session).unsent.extend(replies.iter().map(|_| (u64::MAX, None)));
+        for (ask, line) in replies {
+            if line.starts_with("Error:") {
+                self.marks.saw(Mark::RefusedWhileLoading);
+            }
+            let right = line.starts_with("Error:") || matches!(ask, Ask::Ping | Ask::Stats);
+            if !right {
+                self.fail(Oracle::Session, || format!("run {}: {ask:?} was answered {line:?} while it loads", run.0));
+            }
         }
     }
 

@@ -49,7 +49,13 @@ impl Judge {
         match why {
             Close::Clock => self.marks.saw(Mark::PeerRefusedForClock),
             Close::Replaced => self.marks.saw(Mark::LinkReplaced),
-            Close::Quit | Close::Refused | Close::Crowded | Close::Malformed | Close::Silent | Close::Lagged => {}
+            Close::Quit
+            | Close::Refused
+            | Close::Crowded
+            | Close::Malformed
+            | Close::Silent
+            | Close::Lagged
+            | Close::Disk => {}
         }
     }
 

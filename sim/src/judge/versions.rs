@@ -36,7 +36,9 @@ impl Judge {
         if std::mem::replace(&mut self.run_mut(run).origin, origin) != OriginId(0) {
             self.marks.saw(Mark::TookAnotherOrigin);
         }
-        if let Some(owner) = self.origins.insert(origin, run) {
+        let owner = self.origins.insert(origin, run);
+        // What nobody has been shown is gone on with, where a disk has kept it.
+        if let Some(owner) = owner.filter(|owner| !self.is_with_disk(run, *owner)) {
             self.fail(Oracle::Hlc, || format!("run {} writes as {origin}, as run {} did", run.0, owner.0));
         }
     }
@@ -75,7 +77,9 @@ impl Judge {
                 Entry { version: record.version, token: record.value.and_then(token_of), deadline: record.deadline };
             let is_known = self.versions.contains_key(&record.version);
             self.check_new(run, key, &record, entry);
-            self.check_writer(run, key, entry, want, newest_before, is_known);
+            if !self.run(run).logged.is_fresh {
+                self.check_writer(run, key, entry, want, newest_before, is_known);
+            }
             self.see_entry(run, key, entry, (node, now), want.is_some());
             self.take_entry(run, key, entry);
         }
@@ -166,6 +170,9 @@ impl Judge {
                 format!("run {}: wrote k{key} as {:?} after it had seen {newest_before:?}", run.0, entry.version)
             });
         }
+        if own && want.is_some() {
+            self.check_stamp(run, key, entry.version);
+        }
         let claimed = self.run(run).claimed;
         if own && entry.version.hlc <= claimed {
             self.fail(Oracle::Hlc, || {
@@ -181,7 +188,9 @@ impl Judge {
         // Who comes back may have to delete again what only it knows to be deleted.
         let reissued = old.map_or(came_back && entry.token.is_none(), |old| {
             let (token, deadline, origin) = (entry.token, entry.deadline, old.version.origin);
-            let was_own = origin != self.run(run).origin && self.origins.get(&origin) == Some(&run);
+            // With a disk it goes on with what an earlier run left.
+            let is_by = |by: &RunId| *by == run || self.is_with_disk(run, *by);
+            let was_own = origin != self.run(run).origin && self.origins.get(&origin).is_some_and(is_by);
             // Its deadline may have passed meanwhile, and its value be freed in the same step; a delete has none.
             let is_freed = token.is_none() && deadline.is_some();
             (was_own || came_back) && old.deadline == deadline && (old.token == token || is_freed)
@@ -217,6 +226,7 @@ impl Judge {
     }
 
     fn take_entry(&mut self, run: RunId, key: u64, entry: Entry) {
+        self.see_stamp(entry.version, Some(run));
         self.check_grave(run, key, entry.version);
         if let Some(old) = self.run(run).entries[size(key)] {
             self.bury(old.version, entry.version);
@@ -235,6 +245,8 @@ impl Judge {
         for (index, held) in self.held.iter_mut().enumerate() {
             let current = self.runs.iter().filter(|run| run.standing == Standing::Current);
             let newest = current.filter_map(|run| Some(run.entries[index]?.version)).max();
+            // What a disk has comes back with its node.
+            let newest = self.platters.iter().map(|platter| platter.floor(index)).max().flatten().max(newest);
             if newest < *held {
                 self.stats.lost += 1;
                 self.marks.saw(Mark::NewestLost);

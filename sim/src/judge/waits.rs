@@ -59,6 +59,13 @@ pub(super) struct Told {
     needs: Vec<Need>,
 }
 
+impl Waits {
+    /// So many commands were refused, whatever they were.
+    pub(super) fn skip(&mut self, commands: usize) {
+        self.marks.drain(..commands.min(self.marks.len()));
+    }
+}
+
 impl Judge {
     /// The newest token that `client` was told; if none was, a word that is no token.
     #[must_use]

@@ -58,7 +58,12 @@ impl Engine<'_> {
             | Fault::Reset { from, to }
             | Fault::HalfOpen { from, to }
                 if from == to => {}
-            Fault::Thin { .. } | Fault::Intrude { .. } => {}
+            Fault::Thin { .. }
+            | Fault::Intrude { .. }
+            | Fault::DiskFull { .. }
+            | Fault::DiskFail { .. }
+            | Fault::DiskSlow { .. }
+            | Fault::Flip { .. } => {}
             Fault::Garble { from, to } => self.net.borrow().garble(from, to),
             Fault::Partition { side, ms } => {
                 let is_in = |node: u64| (side >> node) & 1 == 1;
@@ -97,7 +102,6 @@ impl Engine<'_> {
                 shared.machines[size(node)].clock.set(self.now_us, step_ms, drift_ppm);
             }
             Fault::Crash { node, ms } => self.kill(node, ms, true, false),
-            Fault::DiskFull { .. } | Fault::DiskFail { .. } | Fault::DiskSlow { .. } | Fault::Flip { .. } => {}
             Fault::Rot { node, key } => {
                 let Shared { judge, machines, .. } = &mut *self.shared.borrow_mut();
                 if let Some(process) = &mut machines[size(node)].process {
@@ -121,7 +125,7 @@ impl Engine<'_> {
         self.note(&[2, run.0, u64::from(silent)], || {
             format!("n{node} run {} stops{}", run.0, if silent { " silently" } else { "" })
         });
-        self.shared.borrow_mut().judge.stopped(run);
+        self.shared.borrow_mut().judge.stopped(run, silent);
         if silent {
             // First: turmoil says farewell for a program that it ends.
             self.net.borrow_mut().set_down(&self.sim, node, true);

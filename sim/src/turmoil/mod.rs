@@ -22,6 +22,7 @@
 //! | bandwidth, thin | any |
 //! | garble | what either writes next |
 //! | intrude | none: who accepts knows whose port is whose |
+//! | disks | none: a node starts with nothing, and a crash is a silent kill |
 //!
 //! Deterministic: one thread, one generator (turmoil's, seeded), a fixed epoch, all polling in a fixed order.
 
@@ -73,7 +74,9 @@ const LOOK_US: u64 = 500_000;
 /// Runs `plan` and judges it.
 #[must_use]
 pub fn run(plan: &Plan, watch: Watch) -> Outcome {
-    let mut engine = Engine::new(plan, watch);
+    let mut plan = plan.clone();
+    plan.setting.durable = 0;
+    let mut engine = Engine::new(&plan, watch);
     while engine.shared.borrow().judge.failure().is_none() && !engine.over {
         engine.happen();
         engine.step();

@@ -99,7 +99,7 @@ impl Shared {
         let machine = &mut self.machines[size(node)];
         machine.is_alone = alone;
         let now = Now { mono: Mono(MONO_START_US), wall: machine.clock.wall(now_us) };
-        let host = Host::boot(&mut self.judge, node, alone, now);
+        let host = Host::boot(&mut self.judge, node, alone, now, None);
         let run = host.run.0;
         self.trace.note(now_us, &[1, node, run], || format!("n{node} starts run {run}"));
         machine.process = Some(Process { host, is_paused: false, booted_us: now_us, running_us: now_us, open: 0 });

@@ -142,7 +142,8 @@ impl World {
             .map_or(0, |process| self.now_us - process.running_us);
         let hears_us = self.now_us.saturating_sub(seat.deaf_until_us.max(seat.connected_us));
         let session = seat.session;
-        let may_wait = session.is_some_and(|session| self.judge.may_wait_for_ever(session));
+        let may_wait =
+            session.is_some_and(|session| self.judge.may_wait_for_ever(session)) || self.judge.is_troubled(home);
         if !may_wait && waits_us.min(running_us).min(hears_us) > PATIENCE_US {
             self.judge.fail(Oracle::Availability, || format!("client {client} waits for {waits_us} us, {session:?}"));
         }

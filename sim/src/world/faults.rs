@@ -2,6 +2,7 @@
 
 use super::net::{End, Packet};
 use super::{What, World};
+use crate::disk::Disk;
 use crate::marks::Mark;
 use crate::plan::{Fault, Item, size};
 use crate::timeline as story;
@@ -87,7 +88,10 @@ impl World {
             Fault::Supersede { node, ms } => {
                 if let Some(process) = self.machines[size(node)].process {
                     self.pause(process);
-                    self.boot(node, false);
+                    // A data directory is its process's: no second one starts.
+                    if self.disks[size(node)].is_none() {
+                        self.boot(node, false);
+                    }
                     self.after_ms(ms, What::Thaw { process });
                 }
             }
@@ -98,7 +102,9 @@ impl World {
                     self.after_ms(ms, What::Restart { node, alone: false });
                 }
             }
-            Fault::DiskFull { .. } | Fault::DiskFail { .. } | Fault::DiskSlow { .. } | Fault::Flip { .. } => {}
+            Fault::DiskFull { .. } | Fault::DiskFail { .. } | Fault::DiskSlow { .. } | Fault::Flip { .. } => {
+                self.disk_fault(fault);
+            }
             Fault::Rot { node, key } => {
                 if let Some(process) = self.machines[size(node)].process {
                     self.processes[process].host.rot(&mut self.judge, key);
@@ -143,6 +149,8 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.trace.note(self.now_us, &[41], || story::What::Heal.everywhere());
         self.healed = true;
+        self.judge.healed();
+        self.disks.iter_mut().flatten().for_each(Disk::heal);
         let (nodes, survivors) = (self.judge.plan().setting.nodes, self.judge.plan().setting.survivors);
         self.look_at_heal();
         for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {

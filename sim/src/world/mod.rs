@@ -2,10 +2,12 @@
 //!
 //! Time jumps from event to event. A process has a turn when bytes, a connection or a deadline reach it, never else, so
 //! that a node whose deadline hides work stands still and is found out. Streams are in `net.rs`, their events in
-//! `wire.rs`, processes in `process.rs`, the plan's items and the heal in `faults.rs`, clients in `clients.rs`, who is
+//! `wire.rs`, processes in `process.rs`, their disks in `disks.rs`, the plan's items and the heal in
+//! `faults.rs`, clients in `clients.rs`, who is
 //! neither in `intruders.rs`, and in `tell.rs` what is told of them.
 
 mod clients;
+mod disks;
 mod faults;
 mod intruders;
 mod net;
@@ -17,8 +19,9 @@ mod wire;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use kv_core::{AddrId, WallMs};
+use kv_core::{AddrId, Lane, WallMs};
 
+use crate::disk::Disk;
 use crate::judge::{EPOCH_MS, Judge, SessionId};
 use crate::outcome::{Oracle, Outcome};
 use crate::plan::{Plan, size};
@@ -68,6 +71,8 @@ struct World {
     processes: Vec<Process>,
     /// By node.
     machines: Vec<Machine>,
+    /// By node.
+    disks: Vec<Option<Disk>>,
     seats: Vec<Seat>,
     healed: bool,
     quiet: Quiet,
@@ -171,6 +176,21 @@ enum What {
         node: u64,
         alone: bool,
     },
+    /// An operation ends that a disk carries out for its `run`.
+    Worked {
+        node: u64,
+        run: u64,
+        lane: Lane,
+    },
+    /// A process hears of its disk.
+    Hear {
+        process: usize,
+        lane: Lane,
+    },
+    /// A process reads on in its files.
+    Load {
+        process: usize,
+    },
     Look {
         client: u64,
     },
@@ -203,6 +223,7 @@ impl World {
             net: Net::new(plan.seed, setting),
             processes: Vec::new(),
             machines: (0..setting.nodes).map(machine).collect(),
+            disks: disks::disks(plan),
             seats: (0..setting.clients).map(Seat::new).collect(),
             healed: false,
             quiet: Quiet::default(),
@@ -252,6 +273,9 @@ impl World {
             What::Accept { stream, serial } => self.accept(stream, serial),
             What::Thaw { process } => self.thaw(process),
             What::Look { client } => self.look(client),
+            What::Worked { node, run, lane } => self.worked(node, run, lane),
+            What::Hear { process, lane } => self.hear(process, lane),
+            What::Load { process } => self.go_on_loading(process),
             What::Depart { stream, serial } => self.depart(stream, serial),
             _ if self.healed => {}
             What::Uncut { from, to } => {

@@ -42,10 +42,20 @@ pub(super) struct Process {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cause<'a> {
     Deadline,
-    Bytes { conn: ConnId, bytes: &'a [u8] },
-    Opened { conn: ConnId, session: Option<SessionId> },
+    Bytes {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
+    Opened {
+        conn: ConnId,
+        session: Option<SessionId>,
+    },
     Event(Event),
-    Writable { conn: ConnId },
+    Writable {
+        conn: ConnId,
+    },
+    /// It reads its files.
+    Load,
 }
 
 impl World {
@@ -58,7 +68,8 @@ impl World {
         self.look_at_boot(node);
         let index = self.processes.len();
         let now = Now { mono: Mono(MONO_START_US), wall: self.wall(node) };
-        let host = Host::boot(&mut self.judge, node, alone, now);
+        let files = self.disks[size(node)].as_ref().map(crate::disk::Disk::list);
+        let host = Host::boot(&mut self.judge, node, alone, now, files.as_deref());
         self.trace.note(self.now_us, &[1, node, index as u64], || Told::Started { run: index as u64 }.on(node));
         self.processes.push(Process {
             host,
@@ -75,7 +86,7 @@ impl World {
         let machine = &mut self.machines[size(node)];
         machine.is_up = true;
         machine.process = Some(index);
-        self.turn(index, Cause::Deadline);
+        self.turn(index, Cause::Load);
     }
 
     /// The nodes that named no peers when they last started.
@@ -89,7 +100,7 @@ impl World {
         }
     }
 
-    /// Ends a run and its memory. `silent`: its peers hear nothing.
+    /// Ends a run and its memory. `silent`: its machine ends with it, and its peers hear nothing.
     pub(super) fn stop(&mut self, index: usize, silent: bool) {
         let node = self.processes[index].host.node;
         self.trace.note(self.now_us, &[2, index as u64, u64::from(silent)], || {
@@ -99,7 +110,8 @@ impl World {
         process.is_alive = false;
         let run = process.host.run;
         let conns = std::mem::take(&mut process.conns);
-        self.judge.stopped(run);
+        self.judge.stopped(run, silent);
+        self.stop_disk(node, silent);
         let machine = &mut self.machines[size(node)];
         if machine.process == Some(index) {
             machine.process = None;
@@ -177,14 +189,17 @@ impl World {
             Cause::Opened { conn, session } => host.opened(&mut self.judge, conn, session),
             Cause::Event(event) => host.event(&mut self.judge, event),
             Cause::Writable { conn } => host.writable(conn),
+            Cause::Load => self.load(index),
         }
-        host.settle(&mut self.judge);
+        self.processes[index].host.settle(&mut self.judge);
+        self.hand_over(index);
         while let Some((addr, text)) = self.processes[index].host.take_dial() {
             self.dial(index, addr.0, &text);
         }
         while let Some(conn) = self.processes[index].host.next_ready() {
             self.write(index, conn);
         }
+        self.hand_over(index);
         self.end_turn(index);
     }
 
@@ -207,6 +222,8 @@ impl World {
             Cause::Event(Event::DiskDone { lane, ops }) => [18, (lane as u64) << 32 | u64::from(ops)],
             Cause::Event(Event::DiskFailed { lane, error }) => [19, (lane as u64) << 32 | error as u64],
             Cause::Writable { conn } => [17, u64::from(conn.0)],
+            // A run without a disk just starts.
+            Cause::Load => [10, 0],
         };
         let node = process.host.node;
         let words = [index as u64, words[0], words[1], now.wall.0];
@@ -265,7 +282,7 @@ impl World {
             self.look_at_relay(index);
         }
         let process = &self.processes[index];
-        let due = process.host.deadline().is_some_and(|at| at <= mono(process, self.now_us));
+        let due = process.host.deadline().is_some_and(|at| at <= mono(process, self.now_us)) || self.is_syncing(index);
         for conn in open {
             let Some((stream, side)) = self.conn(index, conn) else { continue };
             let Some(ways) = self.net.get(stream).map(|stream| &stream.ways) else { continue };

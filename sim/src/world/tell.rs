@@ -55,7 +55,7 @@ pub(super) fn turn(streams: &[Option<Stream>], process: &Process, cause: Cause<'
         None => format!("{conn:?}"),
     };
     match cause {
-        Cause::Deadline | Cause::Event(Event::Tick) => What::Turn { run, why: "wakes".to_owned() },
+        Cause::Deadline | Cause::Load | Cause::Event(Event::Tick) => What::Turn { run, why: "wakes".to_owned() },
         Cause::Bytes { conn, bytes } => {
             What::Turn { run, why: format!("takes {} bytes from {}", bytes.len(), from(conn)) }
         }
