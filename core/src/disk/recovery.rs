@@ -329,7 +329,7 @@ impl Recovery {
             if limit > 0 && (self.at + 1 < self.files.len() || source.bytes > BEGINNING_BYTES_MAX as u64) {
                 self.damage_at(source.file, 0, limit);
                 self.lose();
-            } else {
+            } else if self.at + 1 == self.files.len() {
                 self.state.torn_bytes += source.bytes;
             }
             self.done_bytes += source.bytes;
