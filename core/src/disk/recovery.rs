@@ -120,6 +120,8 @@ struct Source {
     prev_bytes: u64,
     has_gap: bool,
     is_restored: bool,
+    /// Its beginning could not be read; it may be there all the same.
+    is_unread: bool,
 }
 
 /// What was learnt so far.
@@ -239,7 +241,12 @@ impl Recovery {
         (config, replica): (&Config, &mut Replica),
     ) {
         match self.stage {
-            Stage::Snapshots | Stage::Headers => self.take_header(read.unwrap_or_default(), config),
+            Stage::Snapshots | Stage::Headers => {
+                if let Some(source) = self.files.get_mut(self.at) {
+                    source.is_unread = read.is_err();
+                }
+                self.take_header(read.unwrap_or_default(), config);
+            }
             Stage::Blocks => self.take_bytes(now.mono, read, replica),
             Stage::Done => {}
         }
@@ -326,10 +333,11 @@ impl Recovery {
         let limit = self.limit(self.at);
         let Some((salt, begin)) = source.begin.filter(|(_, begin)| *begin <= limit) else {
             // The last segment may have been cut before its first sync.
-            if limit > 0 && (self.at + 1 < self.files.len() || source.bytes > BEGINNING_BYTES_MAX as u64) {
+            let is_last = self.at + 1 == self.files.len();
+            if limit > 0 && (!is_last || source.is_unread || source.bytes > BEGINNING_BYTES_MAX as u64) {
                 self.damage_at(source.file, 0, limit);
                 self.lose();
-            } else if self.at + 1 == self.files.len() {
+            } else if is_last {
                 self.state.torn_bytes += source.bytes;
             }
             self.done_bytes += source.bytes;
@@ -547,7 +555,8 @@ impl Recovery {
         let log =
             found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
         let last = log.map(|(number, _)| number).max();
-        let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log && source.begin.is_some());
+        let may_be_there = |source: &&Source| source.begin.is_some() || source.is_unread;
+        let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log).filter(may_be_there);
         let prev_bytes = read_bytes.map_or(0, |source| source.bytes - state.torn_bytes.min(source.bytes));
         let used = |file: &FileId| files.iter().any(|source| source.file == *file);
         keeper.saver.whole = files
@@ -574,7 +583,7 @@ impl Recovery {
 
 impl Source {
     fn new((file, bytes): (FileId, u64)) -> Self {
-        Self { file, bytes, begin: None, prev_bytes: 0, has_gap: false, is_restored: false }
+        Self { file, bytes, begin: None, prev_bytes: 0, has_gap: false, is_restored: false, is_unread: false }
     }
 }
 
