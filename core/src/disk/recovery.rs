@@ -317,10 +317,12 @@ impl Recovery {
             return true;
         };
         let before = self.at.checked_sub(1).map(|at| self.files[at].file);
-        let follows = before.is_none_or(|before| match before.kind {
-            FileKind::Log => before.number + 1 == source.file.number,
-            FileKind::Snapshot | FileKind::Part => before.number == source.file.number,
-        });
+        let follows = match before {
+            Some(before) if before.kind == FileKind::Log => before.number + 1 == source.file.number,
+            Some(before) => before.number == source.file.number,
+            // What is before the first segment is in a snapshot.
+            None => source.file.kind == FileKind::Snapshot || source.file.number == 1,
+        };
         if !follows || source.has_gap {
             // What is missing may have been anything.
             self.lose();
