@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
-use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning};
+use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun};
 use crate::disk::{DiskError, Durable, FileId, FileKind};
 use crate::origins::{Claims, Origin};
 use crate::record::{self, Framed, Record};
@@ -122,6 +122,8 @@ struct Source {
     is_restored: bool,
     /// Its beginning could not be read; it may be there all the same.
     is_unread: bool,
+    /// Its beginning was written as long as one is, whatever became of it.
+    is_begun: bool,
 }
 
 /// What was learnt so far.
@@ -279,7 +281,7 @@ impl Recovery {
                 (source.has_gap, source.is_restored) = (header.has_gap, header.is_restored);
             }
             Err(Unreadable::Format(format)) => self.failure = Some(LoadFailure::Format(file, format)),
-            Err(Unreadable::NoHeader) => {}
+            Err(Unreadable::NoHeader) => source.is_begun = is_begun(bytes, config),
         }
         if !is_whole {
             // The other copy says it all.
@@ -336,7 +338,9 @@ impl Recovery {
         let Some((salt, begin)) = source.begin.filter(|(_, begin)| *begin <= limit) else {
             // The last segment may have been cut before its first sync.
             let is_last = self.at + 1 == self.files.len();
-            if limit > 0 && (!is_last || source.is_unread || source.bytes > BEGINNING_BYTES_MAX as u64) {
+            if limit > 0
+                && (!is_last || source.is_unread || source.is_begun || source.bytes > BEGINNING_BYTES_MAX as u64)
+            {
                 self.damage_at(source.file, 0, limit);
                 self.lose();
             } else if is_last {
@@ -585,7 +589,16 @@ impl Recovery {
 
 impl Source {
     fn new((file, bytes): (FileId, u64)) -> Self {
-        Self { file, bytes, begin: None, prev_bytes: 0, has_gap: false, is_restored: false, is_unread: false }
+        Self {
+            file,
+            bytes,
+            begin: None,
+            prev_bytes: 0,
+            has_gap: false,
+            is_restored: false,
+            is_unread: false,
+            is_begun: false,
+        }
     }
 }
 

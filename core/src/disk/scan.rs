@@ -3,7 +3,10 @@
 //! Nothing is believed before its checksum holds, nothing is allocated by what a length says, and whatever the bytes
 //! are, every one of them is in a frame, in a head or in what is told as damaged.
 
+use crate::config::Config;
+use crate::disk::FileKind;
 use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, FileFrame, Header, MAGIC, block_bytes, parse};
+use crate::disk::log::begin_file;
 use crate::record::{PREFIX_BYTES, checked_length, next_frame};
 
 /// Longest header frame: two names and some words.
@@ -84,6 +87,26 @@ pub(crate) fn beginning(bytes: &[u8]) -> Result<Beginning<'_>, Unreadable> {
     let has_other = copy(from + copy_bytes).is_some() || bytes.len() < end;
     let is_whole = bytes.starts_with(&MAGIC) && at == from && has_other;
     Ok(Beginning { header, bytes: end, is_whole })
+}
+
+/// Whether a file that begins with `bytes` had a whole beginning once: one that was cut before its first
+/// sync is shorter,
+/// or empty where the disk did not get to it.
+pub(crate) fn is_begun(bytes: &[u8], config: &Config) -> bool {
+    let mut whole = Vec::new();
+    let header = Header {
+        format: FORMAT,
+        kind: FileKind::Log,
+        number: 1,
+        salt: 0,
+        prev_bytes: 0,
+        has_gap: false,
+        is_restored: false,
+        cluster: &config.cluster,
+        name: &config.name,
+    };
+    begin_file(&header, &mut whole);
+    bytes.get(..whole.len()).is_some_and(|begun| begun.iter().any(|byte| *byte != 0))
 }
 
 impl Scan {
@@ -210,7 +233,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::disk::FileKind;
     use crate::disk::frames::{block_head, emit_end, emit_header};
 
     const SALT: u64 = 0x1234_5678_9abc_def1;
