@@ -1,4 +1,5 @@
-//! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after the other or
+//! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after
+//! the other or
 //! all at once, disks that are full, slow, fail, or rot.
 
 use crate::plan::{Fault, Item, Setting};
@@ -16,7 +17,8 @@ const ROW_MAX: u64 = 6;
 /// The longest that a sync takes on a slow disk.
 const SLOW_US_MAX: u64 = 3_000_000;
 
-/// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept into snapshots
+/// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept
+/// into snapshots
 /// again and again.
 pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if !rng.chance(1, 3) {

@@ -34,7 +34,8 @@ pub(super) struct Platter {
     written: Vec<Option<Version>>,
     /// By key: what may have been damaged since the node was last started, that or something older.
     lost: Vec<Option<Version>>,
-    /// The greatest stamp of what runs of this member wrote and somebody has seen, and of what runs before the newest did.
+    /// The greatest stamp of what runs of this member wrote and somebody has seen, and of what runs before
+    /// the newest did.
     stamped: Hlc,
     stamped_before: Hlc,
     /// A bit has turned, or could not be read: the disk owes nothing that it had then.
@@ -262,7 +263,8 @@ impl Judge {
         }
     }
 
-    /// Whether a version is with nobody any more, nor has anything taken its place there, nor is it on a disk that has to
+    /// Whether a version is with nobody any more, nor has anything taken its place there, nor is it on a
+    /// disk that has to
     /// have it: its writer has lost it, and nobody can know that it ever was.
     pub(super) fn is_lost_for_all(&self, key: u64, version: Version) -> bool {
         let has_it = |held: Version| held == version || self.buries(held, version);

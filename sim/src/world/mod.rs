@@ -2,7 +2,8 @@
 //!
 //! Time jumps from event to event. A process has a turn when bytes, a connection or a deadline reach it, never else, so
 //! that a node whose deadline hides work stands still and is found out. Streams are in `net.rs`, their events in
-//! `wire.rs`, processes in `process.rs`, their disks in `disks.rs`, the plan's items and the heal in `faults.rs`, clients in `clients.rs`, who is
+//! `wire.rs`, processes in `process.rs`, their disks in `disks.rs`, the plan's items and the heal in
+//! `faults.rs`, clients in `clients.rs`, who is
 //! neither in `intruders.rs`, and in `tell.rs` what is told of them.
 
 mod clients;
