@@ -101,7 +101,7 @@ impl Node {
         reply: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> usize {
-        let loading = self.load_progress().map(percent);
+        let loading = self.loading();
         let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper: disk } = self;
         let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
         if let Conn::Unknown { crowded } = *state {
@@ -208,7 +208,7 @@ impl Node {
             Event::DiskFailed { lane, error } => self.disk_failed(now, lane, error),
             Event::Tick => {
                 self.close_crowded(now, effects);
-                if self.load_progress().is_some() {
+                if self.loading().is_some() {
                     return;
                 }
                 let Self { config, replica, repl, .. } = self;
@@ -238,7 +238,7 @@ impl Node {
     /// When [`Event::Tick`] is wanted; never hides queued output.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        if self.load_progress().is_some() {
+        if self.loading().is_some() {
             return None;
         }
         let others = [self.waiters.deadline(), self.disk_deadline()].into_iter().flatten();
@@ -348,11 +348,6 @@ fn save(keeper: Option<&mut Keeper>, out: &mut Vec<u8>) {
         None => Reply::NoDisk,
     };
     line::emit(&reply, out);
-}
-
-/// How much of the data directory was read, in percent.
-fn percent((done, all): (u64, u64)) -> u64 {
-    (100 * done).checked_div(all).unwrap_or(100)
 }
 
 /// Carries out `FORGET`.

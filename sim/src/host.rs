@@ -24,6 +24,9 @@ pub struct Host {
     taps: Vec<Option<Tap>>,
     /// Something was done since the judge last looked.
     is_stale: bool,
+    /// It has yet to read its files, or to begin its log; and how many bits of what it read have turned.
+    is_loading: bool,
+    wrong: u64,
 }
 
 /// Where the judge stands in what a client connection is told.
@@ -45,11 +48,17 @@ impl Host {
         if let Some(files) = files {
             turn.begin_load(files);
         }
-        judge.booted(run, node, (turn.node(), turn.node().next_read().is_some()), now);
-        if files.is_some() && turn.node().next_read().is_none() {
-            judge.loaded(run, turn.node(), now, (0, 0));
+        let is_loading = turn.node().load_progress().is_some();
+        judge.booted(run, node, (turn.node(), is_loading), now);
+        Self { run, node, turn, now, taps: Vec::new(), is_stale: false, is_loading, wrong: 0 }
+    }
+
+    /// Looks whether the node has loaded.
+    fn look(&mut self, judge: &mut Judge) {
+        if self.is_loading && self.turn.node().load_progress().is_none() {
+            self.is_loading = false;
+            judge.loaded(self.run, self.turn.node(), self.now, (self.wrong, self.turn.node().damage()));
         }
-        Self { run, node, turn, now, taps: Vec::new(), is_stale: false }
     }
 
     /// What the run wants to read of its files next; none once it has loaded.
@@ -64,9 +73,9 @@ impl Host {
         self.is_stale = true;
         if let Some(failure) = self.turn.node().load_failure() {
             judge.fail(Oracle::Durability, || format!("run {} does not start: {failure}", self.run.0));
-        } else if self.turn.node().next_read().is_none() {
-            judge.loaded(self.run, self.turn.node(), self.now, (wrong, self.turn.node().damage()));
         }
+        self.wrong = wrong;
+        self.look(judge);
     }
 
     /// Swaps the work of a lane of the disk out; true if there is some.
@@ -108,6 +117,7 @@ impl Host {
         }
         self.turn.event(event);
         self.is_stale = true;
+        self.look(judge);
         self.show(judge);
     }
 

@@ -34,6 +34,11 @@ pub(crate) struct Keeper {
     stood: Option<Stood>,
     /// Where in the log stands that peers may see what this run writes, until that is synced.
     shown: Option<u64>,
+    /// Up to where the log is to be synced before this run does anything: what it stamps and says must be above what
+    /// every earlier run did, also if it ends before its first second is over.
+    opening: Option<u64>,
+    /// Up to where it is to be synced at once: a ceiling is near.
+    rising: Option<u64>,
     marks: u64,
     ceiling: Hlc,
     salts: Rand,
@@ -69,6 +74,8 @@ impl Keeper {
             look: Mono(0),
             stood: None,
             shown: None,
+            opening: None,
+            rising: None,
             marks: 0,
             ceiling: Hlc::ZERO,
             // Salts are drawn apart: what a node does otherwise does not depend on having a disk.
@@ -110,10 +117,18 @@ impl Node {
         self.end_load(now);
     }
 
-    /// Bytes of the data directory that were read, and how many there are; none once the node runs.
+    /// Bytes of the data directory that were read, and how many there are; none once the node runs, which is when the
+    /// log that it has begun is on the disk.
     #[must_use]
     pub fn load_progress(&self) -> Option<(u64, u64)> {
-        self.keeper.as_ref()?.recovery.as_ref().map(Recovery::progress)
+        let keeper = self.keeper.as_ref()?;
+        let opening = keeper.opening.map(|_| (1, 1));
+        keeper.recovery.as_ref().map_or(opening, |recovery| Some(recovery.progress()))
+    }
+
+    /// While the node is loading, or has yet to begin its log: how much was read, in percent.
+    pub(crate) fn loading(&self) -> Option<u64> {
+        self.load_progress().map(|(done, all)| (100 * done).checked_div(all).unwrap_or(100))
     }
 
     /// Places of the data directory that could not be read, until this node has from others what it lost.
@@ -177,6 +192,8 @@ impl Node {
                     tracing::info!("the disk takes writes again; a snapshot is written before anything is counted on");
                 }
                 let (synced, is_whole) = (log.positions().1, log.health() == Health::Whole);
+                keeper.opening.take_if(|upto| *upto <= synced);
+                keeper.rising.take_if(|upto| *upto <= synced);
                 if keeper.shown.take_if(|upto| *upto <= synced).is_some() {
                     self.repl.show(now, &mut self.replica);
                 }
@@ -210,6 +227,7 @@ impl Node {
                 }
                 log.failed(now.mono, error);
                 (keeper.captured, keeper.shown) = (None, None);
+                (keeper.opening, keeper.rising) = (None, None);
                 keeper.saver.give_up();
             }
             Lane::Snapshot => {
@@ -232,7 +250,7 @@ impl Node {
 
     /// When the disk wants a turn.
     pub(crate) fn disk_deadline(&self) -> Option<Mono> {
-        let keeper = self.keeper.as_ref().filter(|keeper| keeper.recovery.is_none())?;
+        let keeper = self.keeper.as_ref().filter(|_| self.loading().is_none())?;
         let log = self.replica.log.as_ref().and_then(|log| log.deadline());
         let saver = keeper.saver.has_work().then_some(Mono(0));
         let retry = keeper.saver.retry().filter(|_| keeper.wants_snapshot(&self.config, &self.replica));
@@ -265,11 +283,14 @@ impl Keeper {
                 log.rotate(salt);
             }
             self.mark_all(config, replica, repl);
-        } else if self.is_mark_due(config, replica, repl) {
+        } else if self.is_near_ceiling(config, replica) {
+            self.mark(config, replica, repl);
+            self.rising = replica.log.as_ref().map(|log| log.positions().0);
+        } else if replica.mark_due || self.stood != Some(stood(replica, repl)) {
             self.mark(config, replica, repl);
         }
         let Some(log) = &mut replica.log else { return };
-        let syncs = log.plan_sync(now.mono, self.shown.is_some());
+        let syncs = log.plan_sync(now.mono, self.shown.is_some() || self.rising.is_some());
         let (upto, is_behind) = (log.positions().0, log.is_behind());
         if self.captured.is_some() || log.health() != Health::Whole {
             return;
@@ -313,6 +334,7 @@ impl Keeper {
         self.saver.old.dedup();
         self.mark_all(config, replica, repl);
         let mut standing = Vec::new();
+        lists::emit_writers(repl.writers.since(0), &mut standing);
         self.emit_standing(&mut Told::default(), config, replica, repl, true, &mut standing);
         let header = Header {
             format: FORMAT,
@@ -339,11 +361,11 @@ impl Keeper {
         saver.finish(synced);
     }
 
-    fn is_mark_due(&self, config: &Config, replica: &Replica, repl: &Replication) -> bool {
+    /// Whether what is stamped may soon be above what the log says.
+    fn is_near_ceiling(&self, config: &Config, replica: &Replica) -> bool {
         let above_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
         let is_near = replica.clock().ms() + above_ms / 2 > self.ceiling.ms();
-        let is_written = replica.log.as_ref().is_some_and(|log| log.positions().0 > log.positions().1);
-        replica.mark_due || (is_near && is_written) || self.stood != Some(stood(replica, repl))
+        is_near && replica.log.as_ref().is_some_and(|log| log.is_behind())
     }
 
     /// Says in the log where the node stands, by what the segment was not told yet.
@@ -364,8 +386,12 @@ impl Keeper {
     fn mark_all(&mut self, config: &Config, replica: &mut Replica, repl: &Replication) {
         if let Some(log) = &mut replica.log {
             log.told = Told::default();
+            log.emit(|out| lists::emit_writers(repl.writers.since(0), out));
         }
         self.mark(config, replica, repl);
+        if let Some(log) = &mut replica.log {
+            log.begun();
+        }
     }
 
     fn emit_standing(
@@ -396,6 +422,10 @@ impl Keeper {
             log.resume(last, &Opening { number, salt, prev_bytes, has_gap: false });
         }
         self.mark_all(config, replica, repl);
+        if let Some(log) = &mut replica.log {
+            log.sync();
+            self.opening = Some(log.positions().0);
+        }
     }
 
     /// What was read of marks: those that follow are later.

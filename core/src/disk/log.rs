@@ -83,8 +83,9 @@ pub(crate) struct Log {
     name: String,
     segment: u32,
     salt: u64,
-    /// Length of the segment, with what is queued.
+    /// Length of the segment, with what is queued; and how much of that is its beginning.
     bytes: u64,
+    beginning_bytes: u64,
     /// Up to where all was written, and synced.
     written_to: Place,
     synced_to: Place,
@@ -134,6 +135,7 @@ impl Log {
             segment: 0,
             salt: 0,
             bytes: 0,
+            beginning_bytes: 0,
             written_to: Place::default(),
             synced_to: Place::default(),
             work: DiskWork::default(),
@@ -404,9 +406,14 @@ impl Log {
         self.segment
     }
 
-    /// Whether the newest segment is as long as one may be.
+    /// All that the newest segment begins with was taken in.
+    pub(crate) fn begun(&mut self) {
+        self.beginning_bytes = self.bytes + self.loose as u64;
+    }
+
+    /// Whether the newest segment is as long as one may be, whatever it begins with.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes + self.loose as u64 >= self.segment_bytes_max
+        self.bytes + self.loose as u64 >= self.beginning_bytes + self.segment_bytes_max
     }
 
     /// Whether replies wait until what they say is synced.

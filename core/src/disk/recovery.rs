@@ -137,6 +137,8 @@ struct State {
     mark: Option<Stood>,
     roster: Option<Roster>,
     staged_roster: Option<Roster>,
+    /// Which member each origin was a run of.
+    writers: Vec<(OriginId, String)>,
     staged_entries: Option<(u32, Vec<Entry>)>,
     has_folds: bool,
     ended: bool,
@@ -497,6 +499,10 @@ impl Recovery {
                 self.state.staged_roster = Some(roster);
                 Some(())
             }
+            Frame::Writers(view) => {
+                self.state.writers.extend(view.iter().map(|(origin, name)| (origin, name.to_owned())));
+                Some(())
+            }
             Frame::Retired(view) => {
                 let (_, entries) = self.state.staged_entries.get_or_insert((view.from, Vec::new()));
                 entries.extend(view.iter());
@@ -652,6 +658,7 @@ impl Replica {
             roster: state.roster.clone().unwrap_or_default(),
             established: Hlc::ZERO,
             told: None,
+            writers: state.writers.clone(),
         };
         match &stood.standing {
             _ if state.is_restored && config.peers.is_empty() => {
@@ -666,6 +673,8 @@ impl Replica {
                 self.is_restored = true;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
+            // That it was shown since may be what was lost.
+            Stand::Unshown(_) if state.is_damaged => self.exposure = Exposure::Hidden,
             Stand::Unshown(own) => {
                 self.resume_own(*own, now.mono);
                 // Who holds something of others is not alone, whatever the rest of a damaged directory says.
@@ -684,8 +693,14 @@ impl Replica {
             Stand::Shown(established, reissued) => {
                 recovered.established = *established;
                 (self.reissued, self.is_unmarked) = (*reissued, reissued.is_some());
-                let others = recovered.roster.members().any(|name| name != config.name);
-                // It may have lost that it must not write below something.
+                // It may have lost that it must not write below something, or who the others are.
+                let is_of_others = |origin: &Origin| {
+                    let writer = state.writers.iter().find(|(of, _)| *of == origin.id);
+                    origin.held > Hlc::ZERO && writer.is_none_or(|(_, name)| *name != config.name)
+                };
+                let others = recovered.roster.members().any(|name| name != config.name)
+                    || !config.peers.is_empty()
+                    || self.origins.iter().any(is_of_others);
                 let hides = state.is_damaged && others && reissued.is_none();
                 self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
             }

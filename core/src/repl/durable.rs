@@ -13,7 +13,7 @@ use crate::repl::{Context, Replication, clocks, emit_status};
 use crate::replica::Replica;
 use crate::retired::Mark;
 use crate::time::Now;
-use crate::version::Hlc;
+use crate::version::{Hlc, OriginId};
 use crate::wire::lists::Decision;
 use crate::wire::peer::{self, DurableView};
 
@@ -35,6 +35,8 @@ pub(crate) struct Recovered {
     pub(crate) established: Hlc,
     /// The decision by which it was on its way back, and who told it.
     pub(crate) told: Option<(Decision, String)>,
+    /// Which member each origin was a run of.
+    pub(crate) writers: Vec<(OriginId, String)>,
 }
 
 impl Replication {
@@ -82,11 +84,12 @@ impl Replication {
 
     /// Begins as the run of a member that has its old memory.
     pub(crate) fn recover(&mut self, now: Now, recovered: Recovered, replica: &Replica) {
-        let Recovered { incarnation, roster, established, told } = recovered;
+        let Recovered { incarnation, roster, established, told, writers } = recovered;
         self.incarnation = now.wall.0.max(incarnation + 1);
         self.roster = roster;
         self.progress.recover(now.mono, established, told);
         self.reissue = Reissue::default();
+        self.writers.learn(writers.iter().map(|(origin, name)| (*origin, name.as_str())), |_| true);
         let name = self.own_name.clone();
         self.writers.learn(std::iter::once((replica.own(), name.as_str())), |_| true);
     }
