@@ -195,6 +195,15 @@ impl Origins {
         }
     }
 
+    /// Claims nothing of these.
+    pub(crate) fn disclaim(&mut self, ids: &[OriginId]) {
+        for id in ids {
+            if let Ok(at) = self.index(*id) {
+                self.accounts[at].frontier = Hlc::ZERO;
+            }
+        }
+    }
+
     /// Has this ledger, which covers what it says.
     pub(crate) fn restore_ledger(&mut self, retired: Retired) {
         self.retired = retired;

@@ -123,6 +123,10 @@ impl Host {
 
     /// Its memory loses what it holds of a key, and the node does not notice.
     pub fn rot(&mut self, judge: &mut Judge, key: u64) {
+        if self.is_loading {
+            // It is about to read that key, or has just done so: the judge has yet to look at what it holds.
+            return;
+        }
         self.turn.rot(key_text(key).as_bytes(), None);
         judge.rotted(self.run, key);
     }

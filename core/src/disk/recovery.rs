@@ -639,6 +639,15 @@ impl Replica {
         self.store.merge(record).ok().map(|_| ())
     }
 
+    /// What is lost may be of runs that were retired, which the ledger says are covered: the others tell it again, with
+    /// what is missing. Who has no others keeps it, and with it what was folded.
+    fn doubt_ledger(&mut self, now: Mono) {
+        let retired: Vec<OriginId> = self.origins.retired().since(0).map(|entry| entry.origin).collect();
+        if self.lapse(now) {
+            self.origins.disclaim(&retired);
+        }
+    }
+
     /// Stands where the node stood.
     fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
         // What was collected is not remembered by key.
@@ -674,7 +683,10 @@ impl Replica {
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
             // That it was shown since may be what was lost.
-            Stand::Unshown(_) if state.is_damaged => self.exposure = Exposure::Hidden,
+            Stand::Unshown(_) if state.is_damaged => {
+                self.doubt_ledger(now.mono);
+                self.exposure = Exposure::Hidden;
+            }
             Stand::Unshown(own) => {
                 self.resume_own(*own, now.mono);
                 // Who holds something of others is not alone, whatever the rest of a damaged directory says.
@@ -703,6 +715,9 @@ impl Replica {
                     || self.origins.iter().any(is_of_others);
                 let hides = state.is_damaged && others && reissued.is_none();
                 self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
+                if state.is_damaged && others {
+                    self.doubt_ledger(now.mono);
+                }
             }
         }
         self.origins.sweep_unclaimed();
