@@ -292,7 +292,8 @@ impl Keeper {
         let Some(log) = &mut replica.log else { return };
         let syncs = log.plan_sync(now.mono, self.shown.is_some() || self.rising.is_some());
         let (upto, is_behind) = (log.positions().0, log.is_behind());
-        if self.captured.is_some() || log.health() != Health::Whole {
+        // Who comes back claims something else in a moment.
+        if self.captured.is_some() || log.health() != Health::Whole || replica.is_returning() {
             return;
         }
         if syncs {
