@@ -24,8 +24,8 @@ impl Judge {
     /// Nobody can tell that such a greeting is old, so the member has to be forgotten once more.
     /// (`sim/regressions/a-greeting-was-read-after-its-run-was-killed-and-its-member-forgotten`)
     ///
-    /// Nor does a run know of a seat whose giver's clock is too far ahead to be listened to: by the stamps that one comes
-    /// after what is decided meanwhile. (`sim/regressions/forgotten-beside-a-seat-of-a-clock-too-far-ahead`)
+    /// Nor does a run know of a seat whose giver's clock is too far ahead to be listened to: by the stamps that one
+    /// comes after what is decided meanwhile. (`sim/regressions/forgotten-beside-a-seat-of-a-clock-too-far-ahead`)
     pub(super) fn look_at_seats(&mut self, run: RunId, node: &Node) {
         let bound_ms = self.plan.setting.clock_ahead_ms_max;
         for (member, forgot) in (0..).zip(&mut self.forgot).filter(|(_, forgot)| !forgot.is_empty()) {
