@@ -70,7 +70,7 @@ impl Judge {
                 if self.is_lost_for_good(key as u64, [entry, None], held, latest) {
                     continue;
                 }
-                let is_no_loss = self.is_lost_delete(*run, key as u64, entry, held);
+                let is_no_loss = self.is_lost_delete(key as u64, entry, held);
                 if !gone && !is_no_loss && entry.map(|entry| entry.version) < held {
                     return Some(format!("{name}: run {} has {entry:?}, {held:?} was held", run.0));
                 }
@@ -125,16 +125,19 @@ impl Judge {
         has_ended && entries.contains(&None) && self.is_rotten(key)
     }
 
-    /// Whether a run has an older delete of `key`, or nothing, where its memory lost `held`, a newer one. Nobody puts
-    /// that back: no delete counts in a digest, so scrubbing has nothing to look for, and readers see the same. Should
-    /// the older one let in a value that `held` would have beaten, that does count, and scrubbing brings `held` from
-    /// who has it: what is still a value in the end is told as ever.
-    /// (`sim/regressions/an-older-delete-where-a-memory-lost-the-newer-one`, `nothing-where-a-memory-lost-a-delete`)
-    fn is_lost_delete(&self, run: RunId, key: u64, entry: Option<Entry>, held: Option<Version>) -> bool {
+    /// Whether there is an older delete of `key`, or nothing, where a memory lost `held`, a newer one: its own, or that
+    /// of a peer which brought this one all that it claims but what it had lost, so that nobody else sends that either.
+    /// Nobody puts it back: no delete counts in a digest, so scrubbing has nothing to look for, and readers see the
+    /// same. Who still has it collects it, but not while it waits for members that are away: then it shows. Should the
+    /// older one let in a value that `held` would have beaten, that does count, and scrubbing brings `held` from who
+    /// has it: what is still a value in the end is told as ever. A run that had `held`, and has it no more for another
+    /// reason, counts as having collected it.
+    /// (`sim/regressions/an-older-delete-where-a-memory-lost-the-newer-one`, `nothing-where-a-memory-lost-a-delete`,
+    /// `nothing-where-the-memory-of-who-swept-lost-a-delete`)
+    fn is_lost_delete(&self, key: u64, entry: Option<Entry>, held: Option<Version>) -> bool {
         let is_delete =
             |held: &Version| self.versions.get(held).is_some_and(|of| of.token.is_none() && of.deadline.is_none());
-        let lost = self.run(run).rotten.get(&key);
-        let was_lost = held.as_ref().is_some_and(|held| is_delete(held) && lost.is_some_and(|lost| lost >= held));
+        let was_lost = held.is_some_and(|held| is_delete(&held) && self.has_rotted(key, held));
         was_lost && entry.is_none_or(|entry| entry.token.is_none() && entry.deadline.is_none())
     }
 

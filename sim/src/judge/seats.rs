@@ -23,7 +23,11 @@ impl Judge {
     /// what a run sent before it was killed may be read after its member was forgotten, by who stood still meanwhile.
     /// Nobody can tell that such a greeting is old, so the member has to be forgotten once more.
     /// (`sim/regressions/a-greeting-was-read-after-its-run-was-killed-and-its-member-forgotten`)
+    ///
+    /// Nor does a run know of a seat whose giver's clock is too far ahead to be listened to: by the stamps that one
+    /// comes after what is decided meanwhile. (`sim/regressions/forgotten-beside-a-seat-of-a-clock-too-far-ahead`)
     pub(super) fn look_at_seats(&mut self, run: RunId, node: &Node) {
+        let bound_ms = self.plan.setting.clock_ahead_ms_max;
         for (member, forgot) in (0..).zip(&mut self.forgot).filter(|(_, forgot)| !forgot.is_empty()) {
             let name = format!("n{member}");
             let Some((seat, is_lost)) = node.seat(&name) else { continue };
@@ -32,6 +36,9 @@ impl Judge {
                 news.for_each(|forgot| forgot.at = Some(seat));
             } else if seat.origin == node.origin() && node.is_linked_with(&name) {
                 forgot.retain(|forgot| forgot.at.is_none_or(|at| at >= seat));
+            } else {
+                let was_unheard = |at: Version| at.hlc.ms() + bound_ms < seat.hlc.ms();
+                forgot.retain(|forgot| forgot.by != run || !forgot.at.is_some_and(was_unheard));
             }
         }
     }
