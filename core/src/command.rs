@@ -116,6 +116,8 @@ pub(crate) enum Reply<'a> {
     NotHere,
     /// What was written may yet get another stamp: it cannot be named before the node has met the others.
     NotJoined,
+    /// The disk failed before it had what was written, and no snapshot has it yet.
+    NotOnDisk,
     /// Not a number of conflicts that may be asked for.
     BadConflicts,
     BadWords(WordsError),

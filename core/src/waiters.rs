@@ -352,7 +352,11 @@ impl Asker {
             None => replica.newest_own(),
         };
         let cluster = self.cluster_tag;
+        let is_unsure = |version: Version| {
+            version.origin == replica.own() && replica.log.as_ref().is_some_and(|log| log.is_unsure(version.hlc))
+        };
         match version {
+            Ok(Some(version)) if is_unsure(version) => Reply::NotOnDisk,
             Ok(Some(version)) => Reply::Token(Token { cluster, version }),
             Ok(None) => Reply::Token(Token::of_nothing(cluster)),
             Err(Unshown) => Reply::NotJoined,

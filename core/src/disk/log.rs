@@ -113,6 +113,9 @@ pub(crate) struct Log {
     tried: Option<Place>,
     /// The newest segment before which something was not written.
     gap: u32,
+    /// Records of this run's stream behind the first and up to the second were not on the disk when it failed, and are
+    /// in no snapshot yet.
+    unsure: Option<(Hlc, Hlc)>,
 }
 
 /// How a segment begins.
@@ -154,6 +157,7 @@ impl Log {
             since_snapshot: 0,
             tried: None,
             gap: 0,
+            unsure: None,
         }
     }
 
@@ -362,6 +366,8 @@ impl Log {
         self.flights.clear();
         self.work.clear();
         (self.loose, self.head, self.syncing) = (0, None, None);
+        let from = self.unsure.map_or(self.own_synced, |(from, _)| from);
+        self.unsure = (from < self.own).then_some((from, self.own));
         // Whoever waited for it has been turned away.
         self.synced = self.appended;
     }
@@ -392,7 +398,7 @@ impl Log {
     /// may lack what was not written then.
     pub(crate) fn saved(&mut self, number: u32) {
         if self.health == Health::Gap && number > self.gap {
-            self.health = Health::Whole;
+            (self.health, self.unsure) = (Health::Whole, None);
             self.retry_ms = RETRY_MS.0;
         }
     }
@@ -414,6 +420,11 @@ impl Log {
     /// Whether the newest segment is as long as one may be, whatever it begins with.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes + self.loose as u64 >= self.beginning_bytes + self.segment_bytes_max
+    }
+
+    /// Whether this record of this run's stream may yet be lost, though nothing waits for it any more.
+    pub(crate) fn is_unsure(&self, stamp: Hlc) -> bool {
+        self.unsure.is_some_and(|(from, to)| from < stamp && stamp <= to)
     }
 
     /// Whether replies wait until what they say is synced.

@@ -89,6 +89,10 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             b"Error: this node has not joined its cluster yet, and what was written here has no final name; \
               nothing was changed; try again once PEERS shows a peer that is up",
         ),
+        Reply::NotOnDisk => out.extend_from_slice(
+            b"Error: the disk failed before it had what was written here last; nothing was changed; ask again once \
+              STATS says that the disk is whole",
+        ),
         Reply::BadConflicts => {
             out.extend_from_slice(b"Error: CONFLICTS takes a whole number from 1 to ");
             push_number(out, CONFLICTS_MAX as u64);

@@ -57,7 +57,7 @@ pub(super) struct Logged {
     handed: u64,
     done: u64,
     /// It was told that the disk failed: what was handed over before is anybody's guess from then on.
-    has_failed: bool,
+    pub(super) has_failed: bool,
     /// Files with something unsynced.
     dirty: BTreeSet<FileId>,
     /// Files that were begun, and whether one of them has no synced name.
@@ -188,6 +188,8 @@ impl Judge {
         for run in self.runs.iter_mut().filter(|run| !comes_back(size(run.node))) {
             run.logged.promises.clear();
         }
+        // What only a machine had that never comes back is held by nobody.
+        self.recount();
     }
 
     /// Whether a node may refuse writes, or hold replies back, because of its disk.
