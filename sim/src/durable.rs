@@ -1,5 +1,5 @@
-//! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after the other or
-//! all at once, disks that are full, slow, fail, or rot.
+//! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after the other
+//! or all at once, disks that are full, slow, fail, or rot.
 
 use crate::plan::{Ask, Fault, Item, Setting};
 use crate::rng::Rng;
@@ -16,11 +16,11 @@ const ROW_MAX: u64 = 6;
 /// The longest that a sync takes on a slow disk.
 const SLOW_US_MAX: u64 = 3_000_000;
 
-/// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept into snapshots
-/// again and again.
+/// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept into
+/// snapshots again and again.
 ///
-/// Where members are forgotten or leave, no disk rots, and elsewhere that of one node at the most: a node that reads what
-/// is damaged may have lost who its members are, and what becomes of two such, or of one that has left, is open.
+/// Where members are forgotten or leave, no disk rots, and elsewhere that of one node at the most: a node that reads
+/// what is damaged may have lost who its members are, and what becomes of two such, or of one that has left, is open.
 pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if !rng.chance(1, 3) {
         return;

@@ -17,6 +17,7 @@ mod hooks;
 mod keep;
 mod log;
 mod recovery;
+mod replay;
 mod saver;
 mod scan;
 mod tools;

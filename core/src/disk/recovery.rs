@@ -9,21 +9,20 @@
 
 use std::fmt;
 
-use crate::collected::Collected;
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun};
-use crate::disk::{DiskError, Durable, FileId, FileKind};
-use crate::origins::{Claims, Origin};
-use crate::record::{self, Framed, Record};
-use crate::repl::{Recovered, Replication, Roster, Seat};
-use crate::replica::{Exposure, Replica, Return, Strays};
+use crate::disk::{DiskError, FileId, FileKind};
+use crate::origins::Claims;
+use crate::record::{self, Record};
+use crate::repl::{Replication, Roster, Seat};
+use crate::replica::Replica;
 use crate::retired::{Entry, Retired};
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::{Mono, Now};
-use crate::version::{Hlc, OriginId, Version};
+use crate::version::{Hlc, OriginId};
 use crate::wire::lists::Decision;
 use crate::wire::peer::{self, Frame};
 
@@ -128,35 +127,35 @@ struct Source {
 
 /// What was learnt so far.
 #[derive(Debug, Default)]
-struct State {
-    damage: Damage,
+pub(super) struct State {
+    pub(super) damage: Damage,
     /// From here on marks add nothing to the frontier.
-    is_damaged: bool,
-    torn_bytes: u64,
-    records: u64,
-    mark: Option<Stood>,
-    roster: Option<Roster>,
-    staged_roster: Option<Roster>,
+    pub(super) is_damaged: bool,
+    pub(super) torn_bytes: u64,
+    pub(super) records: u64,
+    pub(super) mark: Option<Stood>,
+    pub(super) roster: Option<Roster>,
+    pub(super) staged_roster: Option<Roster>,
     /// Which member each origin was a run of.
-    writers: Vec<(OriginId, String)>,
-    staged_entries: Option<(u32, Vec<Entry>)>,
-    has_folds: bool,
-    ended: bool,
-    is_restored: bool,
+    pub(super) writers: Vec<(OriginId, String)>,
+    pub(super) staged_entries: Option<(u32, Vec<Entry>)>,
+    pub(super) has_folds: bool,
+    pub(super) ended: bool,
+    pub(super) is_restored: bool,
 }
 
 /// What the newest mark said.
 #[derive(Clone, Debug)]
-struct Stood {
-    number: u64,
-    incarnation: u64,
-    ceiling: Hlc,
-    standing: Stand,
-    whole: bool,
+pub(super) struct Stood {
+    pub(super) number: u64,
+    pub(super) incarnation: u64,
+    pub(super) ceiling: Hlc,
+    pub(super) standing: Stand,
+    pub(super) whole: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Stand {
+pub(super) enum Stand {
     Unshown(OriginId),
     Returning(Option<(Decision, String)>),
     Shown(Hlc, Option<OriginId>),
@@ -605,143 +604,5 @@ impl Source {
             is_unread: false,
             is_begun: false,
         }
-    }
-}
-
-impl Replica {
-    /// Takes a record of the log, as it was taken when it came.
-    fn replay(&mut self, now: Mono, framed: &Framed<'_>) -> Option<()> {
-        let Version { hlc, origin } = framed.stamp;
-        match framed.record.is_counter {
-            // By the end of the snapshot before it the run may have been retired; it was not when this came.
-            true => self.take_counter(now, &framed.record, framed.prev.map(|_| framed.stamp)).ok()?,
-            false => self.take(now, &framed.record, None).ok()?,
-        };
-        self.clock.observe(hlc);
-        let Some(prev) = framed.prev else { return Some(()) };
-        if prev <= self.origins.frontier(origin) {
-            self.origins.claim(origin, hlc, now);
-        } else {
-            self.origins.hold(origin, hlc, now);
-        }
-        Some(())
-    }
-
-    /// Puts `record` where nothing stands.
-    fn put(&mut self, now: Mono, record: &Record<'_>) -> Option<()> {
-        if record.is_counter {
-            for version in Counter::of(record).versions() {
-                self.hold(now, version).ok()?;
-            }
-        } else {
-            self.hold(now, record.version).ok()?;
-        }
-        self.store.merge(record).ok().map(|_| ())
-    }
-
-    /// What is lost may be of runs that were retired, which the ledger says are covered: the others tell it again, with
-    /// what is missing. Who has no others keeps it, and with it what was folded.
-    fn doubt_ledger(&mut self, now: Mono) {
-        let retired: Vec<OriginId> = self.origins.retired().since(0).map(|entry| entry.origin).collect();
-        if self.lapse(now) {
-            self.origins.disclaim(&retired);
-        }
-    }
-
-    /// Stands where the node stood.
-    fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
-        // What was collected is not remembered by key.
-        self.collected = Collected::default();
-        self.durable = Some(Durable::default());
-        let Some(stood) = &state.mark else { return };
-        self.clock.observe(stood.ceiling);
-        let retired = self.origins.retired().since(0).take(self.reaped.retired as usize).map(|entry| entry.last);
-        let newest = self.reaped.claims.iter().map(|(_, hlc)| *hlc).chain(retired).max();
-        self.collected.note_elsewhere(newest.unwrap_or(Hlc::ZERO));
-        if state.has_folds {
-            self.strays = Some(Strays { since: now.mono, unforetold: true });
-        }
-        self.is_whole = stood.whole;
-        let mut recovered = Recovered {
-            incarnation: stood.incarnation,
-            roster: state.roster.clone().unwrap_or_default(),
-            established: Hlc::ZERO,
-            told: None,
-            writers: state.writers.clone(),
-        };
-        match &stood.standing {
-            _ if state.is_restored && config.peers.is_empty() => {
-                // The first of a cluster that begins with this.
-                recovered.roster = Roster::default();
-                recovered.established = self.clock.last();
-                self.exposure = Exposure::Exposed;
-            }
-            Stand::Returning(_) | Stand::Shown(..) | Stand::Unshown(_) if state.is_restored => {
-                recovered.roster = Roster::default();
-                self.is_whole = false;
-                self.is_restored = true;
-                self.exposure = Exposure::Returning(Return::Unswept);
-            }
-            // That it was shown since may be what was lost.
-            Stand::Unshown(_) if state.is_damaged => {
-                self.doubt_ledger(now.mono);
-                self.exposure = Exposure::Hidden;
-            }
-            Stand::Unshown(own) => {
-                self.resume_own(*own, now.mono);
-                // Who holds something of others is not alone, whatever the rest of a damaged directory says.
-                let is_of_others = |origin: &Origin| origin.id != *own && origin.held > Hlc::ZERO;
-                if self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0 {
-                    self.exposure = Exposure::Hidden;
-                }
-            }
-            Stand::Returning(told) => {
-                recovered.roster = Roster::default();
-                recovered.told.clone_from(told);
-                self.is_restored = told.is_none();
-                self.is_whole = false;
-                self.exposure = Exposure::Returning(Return::Unswept);
-            }
-            Stand::Shown(established, reissued) => {
-                recovered.established = *established;
-                (self.reissued, self.is_unmarked) = (*reissued, reissued.is_some());
-                // It may have lost that it must not write below something, or who the others are.
-                let is_of_others = |origin: &Origin| {
-                    let writer = state.writers.iter().find(|(of, _)| *of == origin.id);
-                    origin.held > Hlc::ZERO && writer.is_none_or(|(_, name)| *name != config.name)
-                };
-                let others = recovered.roster.members().any(|name| name != config.name)
-                    || !config.peers.is_empty()
-                    || self.origins.iter().any(is_of_others);
-                let hides = state.is_damaged && others && reissued.is_none();
-                self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
-                if state.is_damaged && others {
-                    self.doubt_ledger(now.mono);
-                }
-            }
-        }
-        self.origins.sweep_unclaimed();
-        repl.recover(now, recovered, self);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::counter::Part;
-    use crate::time::WallMs;
-
-    #[test]
-    fn what_a_run_added_is_read_again_though_a_snapshot_knows_that_it_was_retired_since() {
-        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
-        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
-        assert!(replica.retire(Entry { origin: OriginId(9), last: Hlc(50), parted: 7, after: Hlc::ZERO }));
-        let part = Part { origin: OriginId(9), hlc: Hlc(50), since: Hlc(50), total: 3 };
-        let counter = Counter { parts: vec![part], ..Counter::default() };
-        let mut cell = Vec::new();
-        let record = counter.record(b"c", &mut cell).expect("there is something in it");
-        let framed = Framed { stamp: part.version(), prev: Some(Hlc::ZERO), seen: Hlc::ZERO, record };
-        assert_eq!(replica.replay(now.mono, &framed), Some(()));
-        assert_eq!(replica.store.get(b"c").as_ref().map(Counter::of), Some(counter));
     }
 }

@@ -1,0 +1,153 @@
+//! What a recovering node makes of what it reads: records are taken as they were when they came, and at the end it
+//! stands where it stood.
+
+use crate::collected::Collected;
+use crate::config::Config;
+use crate::counter::Counter;
+use crate::disk::Durable;
+use crate::disk::recovery::{Stand, State};
+use crate::origins::Origin;
+use crate::record::{Framed, Record};
+use crate::repl::{Recovered, Replication, Roster};
+use crate::replica::{Exposure, Replica, Return, Strays};
+use crate::time::{Mono, Now};
+use crate::version::{Hlc, OriginId, Version};
+
+impl Replica {
+    /// Takes a record of the log, as it was taken when it came.
+    pub(super) fn replay(&mut self, now: Mono, framed: &Framed<'_>) -> Option<()> {
+        let Version { hlc, origin } = framed.stamp;
+        match framed.record.is_counter {
+            // By the end of the snapshot before it the run may have been retired; it was not when this came.
+            true => self.take_counter(now, &framed.record, framed.prev.map(|_| framed.stamp)).ok()?,
+            false => self.take(now, &framed.record, None).ok()?,
+        };
+        self.clock.observe(hlc);
+        let Some(prev) = framed.prev else { return Some(()) };
+        if prev <= self.origins.frontier(origin) {
+            self.origins.claim(origin, hlc, now);
+        } else {
+            self.origins.hold(origin, hlc, now);
+        }
+        Some(())
+    }
+
+    /// Puts `record` where nothing stands.
+    pub(super) fn put(&mut self, now: Mono, record: &Record<'_>) -> Option<()> {
+        if record.is_counter {
+            for version in Counter::of(record).versions() {
+                self.hold(now, version).ok()?;
+            }
+        } else {
+            self.hold(now, record.version).ok()?;
+        }
+        self.store.merge(record).ok().map(|_| ())
+    }
+
+    /// What is lost may be of runs that were retired, which the ledger says are covered: the others tell it again, with
+    /// what is missing. Who has no others keeps it, and with it what was folded.
+    fn doubt_ledger(&mut self, now: Mono) {
+        let retired: Vec<OriginId> = self.origins.retired().since(0).map(|entry| entry.origin).collect();
+        if self.lapse(now) {
+            self.origins.disclaim(&retired);
+        }
+    }
+
+    /// Stands where the node stood.
+    pub(super) fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
+        // What was collected is not remembered by key.
+        self.collected = Collected::default();
+        self.durable = Some(Durable::default());
+        let Some(stood) = &state.mark else { return };
+        self.clock.observe(stood.ceiling);
+        let retired = self.origins.retired().since(0).take(self.reaped.retired as usize).map(|entry| entry.last);
+        let newest = self.reaped.claims.iter().map(|(_, hlc)| *hlc).chain(retired).max();
+        self.collected.note_elsewhere(newest.unwrap_or(Hlc::ZERO));
+        if state.has_folds {
+            self.strays = Some(Strays { since: now.mono, unforetold: true });
+        }
+        self.is_whole = stood.whole;
+        let mut recovered = Recovered {
+            incarnation: stood.incarnation,
+            roster: state.roster.clone().unwrap_or_default(),
+            established: Hlc::ZERO,
+            told: None,
+            writers: state.writers.clone(),
+        };
+        match &stood.standing {
+            _ if state.is_restored && config.peers.is_empty() => {
+                // The first of a cluster that begins with this.
+                recovered.roster = Roster::default();
+                recovered.established = self.clock.last();
+                self.exposure = Exposure::Exposed;
+            }
+            Stand::Returning(_) | Stand::Shown(..) | Stand::Unshown(_) if state.is_restored => {
+                recovered.roster = Roster::default();
+                self.is_whole = false;
+                self.is_restored = true;
+                self.exposure = Exposure::Returning(Return::Unswept);
+            }
+            // That it was shown since may be what was lost.
+            Stand::Unshown(_) if state.is_damaged => {
+                self.doubt_ledger(now.mono);
+                self.exposure = Exposure::Hidden;
+            }
+            Stand::Unshown(own) => {
+                self.resume_own(*own, now.mono);
+                // Who holds something of others is not alone, whatever the rest of a damaged directory says.
+                let is_of_others = |origin: &Origin| origin.id != *own && origin.held > Hlc::ZERO;
+                if self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0 {
+                    self.exposure = Exposure::Hidden;
+                }
+            }
+            Stand::Returning(told) => {
+                recovered.roster = Roster::default();
+                recovered.told.clone_from(told);
+                self.is_restored = told.is_none();
+                self.is_whole = false;
+                self.exposure = Exposure::Returning(Return::Unswept);
+            }
+            Stand::Shown(established, reissued) => {
+                recovered.established = *established;
+                (self.reissued, self.is_unmarked) = (*reissued, reissued.is_some());
+                // It may have lost that it must not write below something, or who the others are.
+                let is_of_others = |origin: &Origin| {
+                    let writer = state.writers.iter().find(|(of, _)| *of == origin.id);
+                    origin.held > Hlc::ZERO && writer.is_none_or(|(_, name)| *name != config.name)
+                };
+                let others = recovered.roster.members().any(|name| name != config.name)
+                    || !config.peers.is_empty()
+                    || self.origins.iter().any(is_of_others);
+                let hides = state.is_damaged && others && reissued.is_none();
+                self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
+                if state.is_damaged && others {
+                    self.doubt_ledger(now.mono);
+                }
+            }
+        }
+        self.origins.sweep_unclaimed();
+        repl.recover(now, recovered, self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::Part;
+    use crate::retired::Entry;
+    use crate::time::WallMs;
+
+    #[test]
+    fn what_a_run_added_is_read_again_though_a_snapshot_knows_that_it_was_retired_since() {
+        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
+        assert!(replica.retire(Entry { origin: OriginId(9), last: Hlc(50), parted: 7, after: Hlc::ZERO }));
+        let part = Part { origin: OriginId(9), hlc: Hlc(50), since: Hlc(50), total: 3 };
+        let counter = Counter { parts: vec![part], ..Counter::default() };
+        let mut cell = Vec::new();
+        let record = counter.record(b"c", &mut cell).expect("there is something in it");
+        let framed = Framed { stamp: part.version(), prev: Some(Hlc::ZERO), seen: Hlc::ZERO, record };
+        assert_eq!(replica.replay(now.mono, &framed), Some(()));
+        assert_eq!(replica.store.get(b"c").as_ref().map(Counter::of), Some(counter));
+    }
+}
