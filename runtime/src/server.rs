@@ -177,7 +177,12 @@ impl Server {
     fn turn(&mut self, now: Now) {
         self.turn.begin(now);
         self.notice(now.mono);
-        self.accept(now.mono);
+        // What a node that has read its files begins its log with is on the disk in a moment: until then nobody is let
+        // in, so that nobody is told to try again.
+        let node = self.turn.node();
+        if node.load_progress().is_none() || node.next_read().is_some() {
+            self.accept(now.mono);
+        }
         self.connections.read(&mut self.turn);
         self.dialer.expire(self.poll.registry(), now.mono);
         self.tell_outcomes();
