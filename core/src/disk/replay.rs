@@ -53,12 +53,21 @@ impl Replica {
         }
     }
 
+    /// Who holds something of others is not alone, whatever the rest of a damaged directory says.
+    fn look_alone(&mut self) {
+        let is_of_others = |origin: &Origin| origin.id != self.own() && origin.held > Hlc::ZERO;
+        let holds = self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0;
+        if holds && self.exposure == Exposure::Alone {
+            self.exposure = Exposure::Hidden;
+        }
+    }
+
     /// Stands where the node stood.
     pub(super) fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
         // What was collected is not remembered by key.
         self.collected = Collected::default();
         self.durable = Some(Durable::default());
-        let Some(stood) = &state.mark else { return };
+        let Some(stood) = &state.mark else { return self.look_alone() };
         self.clock.observe(stood.ceiling);
         let retired = self.origins.retired().since(0).take(self.reaped.retired as usize).map(|entry| entry.last);
         let newest = self.reaped.claims.iter().map(|(_, hlc)| *hlc).chain(retired).max();
@@ -94,11 +103,7 @@ impl Replica {
             }
             Stand::Unshown(own) => {
                 self.resume_own(*own, now.mono);
-                // Who holds something of others is not alone, whatever the rest of a damaged directory says.
-                let is_of_others = |origin: &Origin| origin.id != *own && origin.held > Hlc::ZERO;
-                if self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0 {
-                    self.exposure = Exposure::Hidden;
-                }
+                self.look_alone();
             }
             Stand::Returning(told) => {
                 recovered.roster = Roster::default();
