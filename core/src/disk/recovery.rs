@@ -468,6 +468,9 @@ impl Recovery {
             if key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
                 return None;
             }
+            if !is_sane(framed.stamp.hlc) || !is_sane_record(&framed.record) {
+                return None;
+            }
             self.state.records += 1;
             self.state.has_folds |= framed.record.is_counter && !Counter::of(&framed.record).folds.is_empty();
             return match file.kind {
@@ -479,6 +482,9 @@ impl Recovery {
         match frames::parse(body) {
             Some(FileFrame::Mark(mark)) => return self.take_mark(&mark, replica),
             Some(FileFrame::Replaced { key, stands }) => {
+                if !stands.as_ref().is_none_or(is_sane_record) {
+                    return None;
+                }
                 replica.store.take_out(key);
                 return stands.map_or(Some(()), |record| replica.put(now, &record));
             }
@@ -490,6 +496,7 @@ impl Recovery {
             None => {}
         }
         match peer::parse(body)? {
+            Frame::Roster(view) if !view.iter().all(|seat| is_sane(seat.version.hlc)) => None,
             Frame::Roster(view) => {
                 let mut roster = Roster::default();
                 for seat in view.iter() {
@@ -502,6 +509,7 @@ impl Recovery {
                 self.state.writers.extend(view.iter().map(|(origin, name)| (origin, name.to_owned())));
                 Some(())
             }
+            Frame::Retired(view) if !view.iter().all(|entry| is_sane(entry.last)) => None,
             Frame::Retired(view) => {
                 let (_, entries) = self.state.staged_entries.get_or_insert((view.from, Vec::new()));
                 entries.extend(view.iter());
@@ -512,6 +520,10 @@ impl Recovery {
     }
 
     fn take_mark(&mut self, mark: &Mark<'_>, replica: &mut Replica) -> Option<()> {
+        let mut claims = mark.reaped.iter().chain(mark.frontier.iter().flat_map(|frontier| frontier.iter()));
+        if !is_sane(mark.ceiling) || !claims.all(|(_, hlc)| is_sane(hlc)) {
+            return None;
+        }
         let roster = self.state.staged_roster.take();
         let entries = self.state.staged_entries.take();
         let is_later = self.state.mark.as_ref().is_none_or(|stood| stood.number <= mark.number);
@@ -589,6 +601,18 @@ impl Recovery {
         tracing::info!(records, damaged, torn_bytes = torn, "the data directory was read");
         let number = last.map_or(1, |number| number + 1).max(keeper.saver.whole.map_or(1, |(number, _)| number));
         keeper.open((number, prev_bytes, last), config, replica, repl);
+    }
+}
+
+/// Whether a clock can have read that: what is beyond leaves no room for what is written next.
+fn is_sane(hlc: Hlc) -> bool {
+    hlc.0 < 1 << 63
+}
+
+fn is_sane_record(record: &Record<'_>) -> bool {
+    match record.is_counter {
+        true => Counter::of(record).versions().all(|version| is_sane(version.hlc)),
+        false => is_sane(record.version.hlc),
     }
 }
 
