@@ -53,9 +53,8 @@ pub enum Oracle {
     Lww,
     /// What is listed as a conflict was written so by two runs, and neither had seen the other's write.
     Conflict,
-    /// What was acknowledged and not lost with its last holder is still there, and a disk brings back what
-    /// it must; what
-    /// all held as deleted stays so.
+    /// What was acknowledged and not lost with its last holder is still there, and a disk brings back what it must;
+    /// what all held as deleted stays so.
     Durability,
     /// What was deleted and then forgotten stays away.
     Resurrection,

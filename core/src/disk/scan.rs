@@ -89,9 +89,8 @@ pub(crate) fn beginning(bytes: &[u8]) -> Result<Beginning<'_>, Unreadable> {
     Ok(Beginning { header, bytes: end, is_whole })
 }
 
-/// Whether a file that begins with `bytes` had a whole beginning once: one that was cut before its first
-/// sync is shorter,
-/// or empty where the disk did not get to it.
+/// Whether a file that begins with `bytes` had a whole beginning once: one that was cut before its first sync is
+/// shorter, or empty where the disk did not get to it.
 pub(crate) fn is_begun(bytes: &[u8], config: &Config) -> bool {
     let mut whole = Vec::new();
     let header = Header {

@@ -1,10 +1,9 @@
 //! A simulated disk: what a machine keeps of the files of its node, however it ends.
 //!
-//! It carries out the same operations in the same two lanes as `runtime`'s, each after a time of its own,
-//! and tells what
-//! became of them. A process that ends leaves all that was written; a machine that ends loses what was not synced, or
-//! keeps some of it ([`Disk::stop`]). Every draw is keyed by what it is about: the node, the file or the lane, and how
-//! much had come before.
+//! It carries out the same operations in the same two lanes as `runtime`'s, each after a time of its own, and tells
+//! what became of them. A process that ends leaves all that was written; a machine that ends loses what was not
+//! synced, or keeps some of it ([`Disk::stop`]). Every draw is keyed by what it is about: the node, the file or the
+//! lane, and how much had come before.
 
 mod directory;
 mod file;

@@ -265,9 +265,8 @@ impl Judge {
         }
     }
 
-    /// Whether a version is with nobody any more, nor has anything taken its place there, nor is it on a
-    /// disk that has to
-    /// have it: its writer has lost it, and nobody can know that it ever was.
+    /// Whether a version is with nobody any more, nor has anything taken its place there, nor is it on a disk that has
+    /// to have it: its writer has lost it, and nobody can know that it ever was.
     pub(super) fn is_lost_for_all(&self, key: u64, version: Version) -> bool {
         let has_it = |held: Version| held == version || self.buries(held, version);
         let mut current = self.runs.iter().filter(|run| run.standing == Standing::Current);
