@@ -1,7 +1,7 @@
 //! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after the other
 //! or all at once, disks that are full, slow, fail, or rot.
 
-use crate::plan::{Ask, Fault, Item, Setting};
+use crate::plan::{Fault, Item, Setting};
 use crate::rng::Rng;
 
 /// Draws a row of faults: milliseconds since the start, and what happens then.
@@ -18,9 +18,6 @@ const SLOW_US_MAX: u64 = 3_000_000;
 
 /// In one plan of three nodes have disks, with segments of some records, so that they are ended and swept into
 /// snapshots again and again.
-///
-/// Where members are forgotten or leave, no disk rots, and elsewhere that of one node at the most: a node that reads
-/// what is damaged may have lost who its members are, and what becomes of two such, or of one that has left, is open.
 pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if !rng.chance(1, 3) {
         return;
@@ -31,13 +28,9 @@ pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec
     setting.snapshot_ratio_percent = rng.pick(&[10, 50, 100, 300]);
     setting.sync_us_mean = rng.log_range(50, 20_000);
     setting.load_us = if rng.chance(1, 2) { rng.log_range(10, 5_000) } else { 0 };
-    let is_parting = |item: &Item| matches!(item, Item::Ask { ask: Ask::Forget { .. } | Ask::Leave, .. });
-    let may_rot = setting.absence_ms == 0 && !items.iter().any(|(_, item)| is_parting(item));
     for class in CLASSES {
         if rng.chance(1, 2) {
-            let mut faults = class(setting, rng);
-            faults
-                .retain(|(_, fault)| may_rot || !matches!(fault, Fault::Flip { .. } | Fault::DiskFail { kind: 2, .. }));
+            let faults = class(setting, rng);
             items.extend(
                 faults.into_iter().map(|(at_ms, fault)| (at_ms * 1_000 + rng.below(1_000), Item::Fault(fault))),
             );
@@ -104,12 +97,13 @@ fn slow(setting: &Setting, rng: &mut Rng) -> Vec<(u64, Fault)> {
     .collect()
 }
 
-/// Bits turn; mostly just before the node is started again and reads them.
+/// Bits turn on one disk, or on any of them; mostly just before the node is started again and reads them.
 fn flips(setting: &Setting, rng: &mut Rng) -> Vec<(u64, Fault)> {
     let mut faults = Vec::new();
-    let node = rng.below(setting.nodes);
+    let (one, all) = (rng.below(setting.nodes), rng.chance(1, 4));
     for _ in 0..rng.range(1, ROW_MAX) {
         let at_ms = rng.below(setting.load_ms);
+        let node = if all { rng.below(setting.nodes) } else { one };
         faults.push((at_ms, Fault::Flip { node, bit: rng.next_u64() >> 32 }));
         if rng.chance(3, 4) {
             let ms = rng.log_range(1, setting.silence_ms);

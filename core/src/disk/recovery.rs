@@ -472,7 +472,7 @@ impl Recovery {
                 return None;
             }
             self.state.records += 1;
-            self.state.has_folds |= framed.record.is_counter && !Counter::of(&framed.record).folds.is_empty();
+            self.state.has_folds |= has_folds(&framed.record);
             return match file.kind {
                 FileKind::Snapshot | FileKind::Part if !self.state.ended => replica.put(now, &framed.record),
                 // Of a backup the log comes behind the snapshot.
@@ -485,6 +485,7 @@ impl Recovery {
                 if !stands.as_ref().is_none_or(is_sane_record) {
                     return None;
                 }
+                self.state.has_folds |= stands.as_ref().is_some_and(has_folds);
                 replica.store.take_out(key);
                 return stands.map_or(Some(()), |record| replica.put(now, &record));
             }
@@ -607,6 +608,10 @@ impl Recovery {
 /// Whether a clock can have read that: what is beyond leaves no room for what is written next.
 fn is_sane(hlc: Hlc) -> bool {
     hlc.0 < 1 << 63
+}
+
+fn has_folds(record: &Record<'_>) -> bool {
+    record.is_counter && !Counter::of(record).folds.is_empty()
 }
 
 fn is_sane_record(record: &Record<'_>) -> bool {

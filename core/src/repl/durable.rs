@@ -105,8 +105,9 @@ fn answer(now: Now, link: &mut Link, said: (u64, &Retirement), replica: &Replica
 pub(super) fn tell_durable(link: &mut Link, durable: Option<&(u64, Stated)>, replica: &Replica) {
     let news = durable.filter(|(number, _)| link.told_durable < *number && !replica.is_returning());
     let Some((number, stated)) = news else { return };
-    // What is hidden is not stated; it is nobody's but this node's.
-    let claims = stated.known.claims.iter().filter(|(origin, hlc)| *hlc > Hlc::ZERO && !replica.is_hidden(*origin));
+    // What is hidden is not stated, nor what has been written anew since: no peer would ever cover it.
+    let is_shown = |origin| !replica.is_hidden(origin) && replica.origins.has_heard_of(origin);
+    let claims = stated.known.claims.iter().filter(|(origin, hlc)| *hlc > Hlc::ZERO && is_shown(*origin));
     peer::emit_durable(
         stated.roster,
         stated.retired,

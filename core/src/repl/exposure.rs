@@ -107,7 +107,9 @@ impl Replication {
             Exposure::Hidden => !self.is_linked_with_established() && !self.is_linked_with_founder(cx),
             // Once there is somebody to come back to, only their sweep ends it: what it has dropped already is claimed.
             Exposure::Returning(Return::Unswept) => {
-                self.leads_home(now, None, cx) && self.intake.is_idle() && !self.is_linked_with_established()
+                let is_first = |peer: &Peer| peer.established || peer.name < cx.config.name;
+                let waits_for_other = self.links.values().filter_map(|link| link.peer.as_ref()).any(is_first);
+                self.leads_home(now, None, cx) && self.intake.is_idle() && !waits_for_other
             }
             Exposure::Alone | Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
         };

@@ -70,6 +70,8 @@ impl Replication {
             return Err(NotForgotten::Own);
         }
         match cx.replica.exposure {
+            // Who has left decides nothing for those who stay.
+            Exposure::Exposed if self.leave.is_over() => return Err(NotForgotten::NotJoined),
             Exposure::Exposed if self.roster.has(name) => {}
             Exposure::Alone | Exposure::Exposed => return Err(NotForgotten::Unknown),
             Exposure::Hidden | Exposure::Returning(_) => return Err(NotForgotten::NotJoined),

@@ -66,8 +66,7 @@ impl Judge {
             self.see_collected(run);
         }
         self.run_mut(run).entries[size(key)] = None;
-        let node = size(self.run(run).node);
-        self.platters[node].owe_nothing_of(size(key));
+        self.owe_nothing_of(run, key);
         let held = &mut self.held[size(key)];
         if *held == Some(old.version) || deleted {
             *held = None;

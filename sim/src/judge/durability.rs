@@ -92,11 +92,6 @@ impl Platter {
         self.floors[key].max(self.written[key])
     }
 
-    /// A key was taken out.
-    pub(super) fn owe_nothing_of(&mut self, key: usize) {
-        (self.floors[key], self.written[key]) = (None, None);
-    }
-
     /// Nothing has to come back.
     pub(super) fn owe_nothing(&mut self) {
         self.floors.fill(None);
@@ -209,6 +204,14 @@ impl Judge {
         }
         self.keep_none(node);
         self.recount();
+    }
+
+    /// A run has taken a key out: its disk need not bring back what was there.
+    pub(super) fn owe_nothing_of(&mut self, run: RunId, key: u64) {
+        let node = size(self.run(run).node);
+        let platter = &mut self.platters[node];
+        (platter.floors[size(key)], platter.written[size(key)]) = (None, None);
+        self.run_mut(run).logged.promises.retain(|(_, of, _)| *of != key);
     }
 
     /// Whether a run goes on with what another one left on the disk of their node.

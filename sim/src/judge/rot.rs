@@ -14,8 +14,7 @@ impl Judge {
         let Some(lost) = state.entries[size(key)].take() else { return };
         let newest = state.rotten.entry(key).or_insert(lost.version);
         *newest = lost.version.max(*newest);
-        let node = size(self.run(run).node);
-        self.platters[node].owe_nothing_of(size(key));
+        self.owe_nothing_of(run, key);
         self.stats.rotted += 1;
         self.findable += self.versions.range(..=lost.version).filter(|(_, written)| written.key == key).count() as u64;
         self.recount();
