@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn what_was_hidden_of_a_counter_is_written_anew() {
         let mut replica = with_ledger();
-        replica.reissued = Some(OriginId(9));
+        replica.reissued = vec![OriginId(9)];
         let mine = Counter { base: base(9, 40), parts: vec![part(6, 50, 60, 1)], ..Counter::default() };
         replica.replace_counter(b"c", &mine);
         replica.reissue_counter(NOW, b"c");

@@ -108,8 +108,10 @@ pub(crate) struct Replica {
     own_records: u64,
     /// The newest write from before the cluster forgot this node and took it in again.
     before: Option<Version>,
+    /// Origins of earlier runs of this member that nobody has been shown either: they are as hidden as its own.
+    pub(crate) earlier: Vec<OriginId>,
     /// What was written before an established member had a say, hidden until all of it has been written anew.
-    pub(crate) reissued: Option<OriginId>,
+    pub(crate) reissued: Vec<OriginId>,
     /// Where the stream stood when all of that had been written anew.
     reissued_upto: Hlc,
     /// The least stamp of the hidden records that records of peers took the place of, if any did. Nobody will ever see
@@ -173,7 +175,8 @@ impl Replica {
             own_first: None,
             own_records: 0,
             before: None,
-            reissued: None,
+            earlier: Vec::new(),
+            reissued: Vec::new(),
             reissued_upto: Hlc::ZERO,
             superseded: None,
             exposure,
@@ -318,7 +321,7 @@ impl Replica {
             if stands.is_counter {
                 return;
             }
-            if mine.origin != *own && Some(mine.origin) != *reissued {
+            if mine.origin != *own && !reissued.contains(&mine.origin) {
                 return;
             }
             if version < mine {
@@ -357,7 +360,7 @@ impl Replica {
         }
         let Self { store, origins, foretold, own, reissued, .. } = self;
         // Whatever is foretold, this run is up, and its part is its own.
-        let is_own = |origin| origin == *own || Some(origin) == *reissued;
+        let is_own = |origin| origin == *own || reissued.contains(&origin);
         let entry = |origin| entry_of(origins, foretold.as_ref(), origin).filter(|_| !is_own(origin));
         store.merge_counter(record, news, entry)
     }

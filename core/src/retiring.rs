@@ -118,7 +118,7 @@ impl Replica {
     /// Closes the accounts that say nothing, but for this run's own and those that are `kept`.
     pub(crate) fn close_empty(&mut self, kept: impl Fn(&Origin) -> bool) {
         let Self { origins, own, reissued, .. } = self;
-        origins.close_empty(|account| account.id == *own || Some(account.id) == *reissued || kept(account));
+        origins.close_empty(|account| account.id == *own || reissued.contains(&account.id) || kept(account));
     }
 
     /// Gives all that are retired accounts again. False if there is no room.

@@ -60,6 +60,8 @@ pub(crate) struct Mark<'a> {
     /// No version that this node has stamped or seen is above this.
     pub(crate) ceiling: Hlc,
     pub(crate) standing: Standing<'a>,
+    /// Its runs of which nobody may see anything, whatever else is seen.
+    pub(crate) hidden: ClaimsView<'a>,
     /// It holds what its cluster held when it became a member.
     pub(crate) whole: bool,
     pub(crate) roster: u64,
@@ -74,12 +76,12 @@ pub(crate) struct Mark<'a> {
 /// Who may have seen what a node wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing<'a> {
-    /// Nobody has seen what `own` wrote.
-    Unshown { own: OriginId },
+    /// Nobody has seen what it wrote.
+    Unshown,
     /// Its cluster forgot it, and it was on its way back; by which decision, and who told it.
     Returning { told: Option<(Decision, &'a str)> },
-    /// Everybody may, since its clock read that; but not what `reissued` wrote.
-    Shown { established: Hlc, reissued: Option<OriginId> },
+    /// Everybody may, since its clock read that.
+    Shown { established: Hlc },
 }
 
 /// A frame of a file.
@@ -130,6 +132,7 @@ pub(crate) struct MarkOf<'a> {
 
 pub(crate) fn emit_mark(
     mark: &MarkOf<'_>,
+    hidden: &[OriginId],
     frontier: Option<impl Iterator<Item = (OriginId, Hlc)> + Clone>,
     out: &mut Vec<u8>,
 ) {
@@ -138,10 +141,7 @@ pub(crate) fn emit_mark(
         put_u64(out, mark.incarnation);
         put_u64(out, mark.ceiling.0);
         match mark.standing {
-            Standing::Unshown { own } => {
-                out.push(0);
-                put_u64(out, own.0);
-            }
+            Standing::Unshown => out.push(0),
             Standing::Returning { told } => {
                 out.push(1);
                 out.push(told.is_some().into());
@@ -151,12 +151,12 @@ pub(crate) fn emit_mark(
                     put_text(out, by);
                 }
             }
-            Standing::Shown { established, reissued } => {
+            Standing::Shown { established } => {
                 out.push(2);
                 put_u64(out, established.0);
-                put_u64(out, reissued.map_or(0, |origin| origin.0));
             }
         }
+        put_claims(out, hidden.iter().map(|origin| (*origin, Hlc::ZERO)));
         out.push(mark.whole.into());
         put_u64(out, mark.roster);
         put_mark(out, mark.ledger);
@@ -207,6 +207,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<FileFrame<'_>> {
             incarnation: bytes.u64()?,
             ceiling: Hlc(bytes.u64()?),
             standing: standing(&mut bytes)?,
+            hidden: bytes.claims()?,
             whole: bytes.bool()?,
             roster: bytes.u64()?,
             ledger: bytes.mark()?,
@@ -237,7 +238,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<FileFrame<'_>> {
 
 fn standing<'a>(bytes: &mut Bytes<'a>) -> Option<Standing<'a>> {
     Some(match bytes.u8()? {
-        0 => Standing::Unshown { own: bytes.origin()? },
+        0 => Standing::Unshown,
         1 => Standing::Returning {
             told: match bytes.bool()? {
                 true => {
@@ -247,11 +248,7 @@ fn standing<'a>(bytes: &mut Bytes<'a>) -> Option<Standing<'a>> {
                 false => None,
             },
         },
-        2 => {
-            let established = Hlc(bytes.u64()?);
-            let reissued = bytes.u64()?;
-            Standing::Shown { established, reissued: (reissued != 0).then_some(OriginId(reissued)) }
-        }
+        2 => Standing::Shown { established: Hlc(bytes.u64()?) },
         _ => return None,
     })
 }

@@ -59,7 +59,7 @@ pub(crate) struct Damage {
 struct Stood {
     exposure: Exposure,
     own: OriginId,
-    reissued: Option<OriginId>,
+    hidden: (usize, usize),
     whole: bool,
     incarnation: u64,
     told: Told,
@@ -378,7 +378,7 @@ impl Keeper {
         replica.log = Some(log);
         replica.mark_due = false;
         self.stood = Some(stood(replica, repl));
-        if replica.is_unmarked && replica.reissued.is_none() && self.shown.is_none() {
+        if replica.is_unmarked && replica.reissued.is_empty() && self.shown.is_none() {
             self.shown = replica.log.as_ref().map(|log| log.positions().0);
         }
     }
@@ -456,9 +456,9 @@ fn emit_all(
     }
     *told = Told { roster: roster.hash(), ledger: ledger.mark() };
     let standing = match replica.exposure {
-        Exposure::Alone | Exposure::Hidden => Standing::Unshown { own: replica.own() },
+        Exposure::Alone | Exposure::Hidden => Standing::Unshown,
         Exposure::Returning(_) => Standing::Returning { told: repl.told_to_return() },
-        Exposure::Exposed => Standing::Shown { established: repl.established(), reissued: replica.reissued },
+        Exposure::Exposed => Standing::Shown { established: repl.established() },
     };
     let mark = MarkOf {
         number,
@@ -472,14 +472,14 @@ fn emit_all(
     };
     let frontier = replica.origins.iter().map(|origin| (origin.id, origin.frontier));
     let frontier = frontier.filter(|(_, hlc)| *hlc > Hlc::ZERO);
-    emit_mark(&mark, claims.then_some(frontier), out);
+    emit_mark(&mark, &replica.hidden(), claims.then_some(frontier), out);
 }
 
 fn stood(replica: &Replica, repl: &Replication) -> Stood {
     Stood {
         exposure: replica.exposure,
         own: replica.own(),
-        reissued: replica.reissued,
+        hidden: (replica.earlier.len(), replica.reissued.len()),
         whole: replica.is_whole,
         incarnation: repl.incarnation(),
         told: Told { roster: repl.roster().hash(), ledger: replica.origins.retired().mark() },

@@ -151,14 +151,15 @@ pub(super) struct Stood {
     pub(super) incarnation: u64,
     pub(super) ceiling: Hlc,
     pub(super) standing: Stand,
+    pub(super) hidden: Vec<OriginId>,
     pub(super) whole: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Stand {
-    Unshown(OriginId),
+    Unshown,
     Returning(Option<(Decision, String)>),
-    Shown(Hlc, Option<OriginId>),
+    Shown(Hlc),
 }
 
 impl Recovery {
@@ -545,12 +546,13 @@ impl Recovery {
                 incarnation: mark.incarnation,
                 ceiling: mark.ceiling,
                 standing: match mark.standing {
-                    Standing::Unshown { own } => Stand::Unshown(own),
+                    Standing::Unshown => Stand::Unshown,
                     Standing::Returning { told } => {
                         Stand::Returning(told.map(|(decision, by)| (decision, by.to_owned())))
                     }
-                    Standing::Shown { established, reissued } => Stand::Shown(established, reissued),
+                    Standing::Shown { established } => Stand::Shown(established),
                 },
+                hidden: mark.hidden.iter().map(|(origin, _)| origin).collect(),
                 whole: mark.whole,
             });
             replica.reaped.retired = mark.reaped_retired;

@@ -55,7 +55,7 @@ impl Replica {
 
     /// Who holds something of others is not alone, whatever the rest of a damaged directory says.
     fn look_alone(&mut self) {
-        let is_of_others = |origin: &Origin| origin.id != self.own() && origin.held > Hlc::ZERO;
+        let is_of_others = |origin: &Origin| !self.is_own(origin.id) && origin.held > Hlc::ZERO;
         let holds = self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0;
         if holds && self.exposure == Exposure::Alone {
             self.exposure = Exposure::Hidden;
@@ -90,19 +90,19 @@ impl Replica {
                 recovered.established = self.clock.last();
                 self.exposure = Exposure::Exposed;
             }
-            Stand::Returning(_) | Stand::Shown(..) | Stand::Unshown(_) if state.is_restored => {
+            Stand::Returning(_) | Stand::Shown(_) | Stand::Unshown if state.is_restored => {
                 recovered.roster = Roster::default();
                 self.is_whole = false;
                 self.is_restored = true;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
             // That it was shown since may be what was lost.
-            Stand::Unshown(_) if state.is_damaged => {
+            Stand::Unshown if state.is_damaged => {
                 self.doubt_ledger(now.mono);
                 self.exposure = Exposure::Hidden;
             }
-            Stand::Unshown(own) => {
-                self.resume_own(*own, now.mono);
+            Stand::Unshown => {
+                self.keep_hidden(stood.hidden.iter().copied());
                 self.look_alone();
             }
             Stand::Returning(told) => {
@@ -112,9 +112,9 @@ impl Replica {
                 self.is_whole = false;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
-            Stand::Shown(established, reissued) => {
+            Stand::Shown(established) => {
                 recovered.established = *established;
-                (self.reissued, self.is_unmarked) = (*reissued, reissued.is_some());
+                (self.reissued, self.is_unmarked) = (stood.hidden.clone(), !stood.hidden.is_empty());
                 // It may have lost that it must not write below something, or who the others are.
                 let is_of_others = |origin: &Origin| {
                     let writer = state.writers.iter().find(|(of, _)| *of == origin.id);
@@ -123,7 +123,7 @@ impl Replica {
                 let others = recovered.roster.members().any(|name| name != config.name)
                     || !config.peers.is_empty()
                     || self.origins.iter().any(is_of_others);
-                let hides = state.is_damaged && others && reissued.is_none();
+                let hides = state.is_damaged && others && self.reissued.is_empty();
                 self.exposure = if hides { Exposure::Hidden } else { Exposure::Exposed };
                 if state.is_damaged && others {
                     self.doubt_ledger(now.mono);

@@ -123,6 +123,12 @@ impl Node {
         self.replica.own()
     }
 
+    /// Whether nobody may see what `origin` wrote.
+    #[must_use]
+    pub fn is_hidden(&self, origin: OriginId) -> bool {
+        self.replica.is_hidden(origin)
+    }
+
     /// Visits the accounts: an origin, up to where everything of it is held, and where the newest is that is held.
     pub fn accounts(&self, visit: &mut dyn FnMut(OriginId, Hlc, Hlc)) {
         for origin in self.replica.origins.iter() {

@@ -159,7 +159,7 @@ impl Replication {
 
     /// The log says by now that peers may see what this run writes: they are shown it.
     pub(crate) fn show(&mut self, now: Now, replica: &mut Replica) {
-        replica.is_unmarked = false;
+        replica.show();
         self.rewind_feeds(replica);
         self.soon(now.mono);
     }

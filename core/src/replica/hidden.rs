@@ -17,6 +17,10 @@ use crate::version::{Hlc, OriginId, Version};
 /// stream. (`sim/regressions/a-write-that-was-deleted-unseen-was-announced-by-who-came-back`)
 pub(crate) const HOME_MAX: usize = 16_384;
 
+/// Most runs of a member that are kept hidden beside each other. What more of them have written, one after the other and
+/// seen by nobody, is written anew as that of the newest.
+const EARLIER_MAX: usize = 256;
+
 /// Whether peers may see what this run wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposure {
@@ -55,15 +59,15 @@ impl Replica {
     /// Whether peers must not see records of `origin`.
     pub(crate) fn is_hidden(&self, origin: OriginId) -> bool {
         match self.exposure {
-            Exposure::Exposed => self.reissued == Some(origin) || (self.is_unmarked && origin == self.own),
-            Exposure::Alone | Exposure::Hidden => origin == self.own,
+            Exposure::Exposed => self.reissued.contains(&origin) || (self.is_unmarked && self.is_unshown(origin)),
+            Exposure::Alone | Exposure::Hidden => self.is_own(origin),
             Exposure::Returning(_) => true,
         }
     }
 
     /// Whether there is anything that peers must not see. Once there is not, there is not for as long as links stand.
     pub(crate) fn hides_any(&self) -> bool {
-        self.exposure != Exposure::Exposed || self.reissued.is_some() || self.is_unmarked
+        self.exposure != Exposure::Exposed || !self.reissued.is_empty() || self.is_unmarked
     }
 
     /// Whether streams are dropped, because only what a sweep brings can be told apart from what is obsolete.
@@ -87,7 +91,8 @@ impl Replica {
         self.sweeping = None;
         self.foretold = None;
         self.strays = None;
-        self.reissued = None;
+        self.earlier.clear();
+        self.reissued.clear();
         self.superseded = None;
         self.tail.clear();
         if self.own_last > Hlc::ZERO {
@@ -111,15 +116,32 @@ impl Replica {
         self.write_as(now, fresh);
     }
 
-    /// What was read from the disk was written as `own`, which nobody has seen: goes on as that.
-    pub(crate) fn resume_own(&mut self, own: OriginId, now: Mono) {
-        self.origins.remove(self.own);
-        self.own = own;
-        self.origins.open_own(own, now);
-        let held = self.origins.find(own).map_or(Hlc::ZERO, |account| account.held);
-        self.origins.claim(own, held, now);
-        self.own_last = held;
-        self.own_first = (held > Hlc::ZERO).then_some(Hlc(1));
+    /// What was read from the disk and was written as one of these nobody has seen: it stays hidden.
+    pub(crate) fn keep_hidden(&mut self, hidden: impl Iterator<Item = OriginId>) {
+        let has_written = |origin: &OriginId| self.origins.find(*origin).is_some_and(|of| of.held > Hlc::ZERO);
+        let hidden: Vec<_> = hidden.filter(has_written).collect();
+        self.own_first = (!hidden.is_empty()).then_some(Hlc(1));
+        match hidden.len() > EARLIER_MAX {
+            true => self.reissued = hidden,
+            false => self.earlier = hidden,
+        }
+    }
+
+    /// What must not be seen, in order: what a run after this one is to know of.
+    pub(crate) fn hidden(&self) -> Vec<OriginId> {
+        let mut hidden = self.reissued.clone();
+        if matches!(self.exposure, Exposure::Alone | Exposure::Hidden) {
+            hidden.extend_from_slice(&self.earlier);
+            hidden.push(self.own);
+        }
+        hidden.sort_unstable();
+        hidden
+    }
+
+    /// The log says that peers may see what this run wrote, and those before it that nobody was shown.
+    pub(crate) fn show(&mut self) {
+        self.is_unmarked = false;
+        self.earlier.clear();
     }
 
     /// The frontier as it is stated: what is not on the disk does not count where replies wait for that.
@@ -154,9 +176,10 @@ impl Replica {
         if self.own_first.is_none_or(|first| first > theirs) {
             return false;
         }
-        self.reissued = Some(self.own);
+        self.reissued.append(&mut self.earlier);
+        self.reissued.push(self.own);
         // Of what was collected nobody else had anything.
-        self.reaped.claims.remove(self.own);
+        self.reissued.iter().for_each(|hidden| self.reaped.claims.remove(*hidden));
         self.write_as(now, fresh);
         true
     }
@@ -194,7 +217,7 @@ impl Replica {
     pub(crate) fn is_to_rewrite(&self, version: Version) -> bool {
         match self.is_returning() {
             true => !self.covers(version) && !self.home.contains(&version),
-            false => self.reissued == Some(version.origin),
+            false => self.reissued.contains(&version.origin),
         }
     }
 
@@ -225,18 +248,18 @@ impl Replica {
             return (self.exposure == Exposure::Exposed).then_some(wrote);
         }
         // The cluster may know it by that stamp, from before it forgot this node.
-        if !self.is_returning() && self.reissued.is_none() && wrote.hlc <= self.origins.frontier(wrote.origin) {
+        if !self.is_returning() && self.reissued.is_empty() && wrote.hlc <= self.origins.frontier(wrote.origin) {
             return Some(wrote);
         }
         let anew = Version { hlc: self.reissued_upto, origin: self.own };
-        (self.reissued.is_none() && !self.is_returning()).then_some(anew)
+        (self.reissued.is_empty() && !self.is_returning()).then_some(anew)
     }
 
     /// The newest write of this run; none while it may still have to be written anew, which `Err` says.
     pub(crate) fn newest_own(&self) -> Result<Option<Version>, Unshown> {
         let newest = Version { hlc: self.own_last, origin: self.own };
         match self.exposure {
-            _ if self.reissued.is_some() => Err(Unshown),
+            _ if !self.reissued.is_empty() => Err(Unshown),
             Exposure::Returning(_) => Err(Unshown),
             Exposure::Hidden if self.own_last > Hlc::ZERO => Err(Unshown),
             Exposure::Exposed if self.own_last == Hlc::ZERO => Ok(self.before),
@@ -246,7 +269,7 @@ impl Replica {
 
     /// Whether there are records to be written anew.
     pub(crate) fn is_reissuing(&self) -> bool {
-        self.reissued.is_some() || self.exposure == Exposure::Returning(Return::Reissuing)
+        !self.reissued.is_empty() || self.exposure == Exposure::Returning(Return::Reissuing)
     }
 
     /// All of them have been.
@@ -257,15 +280,24 @@ impl Replica {
             self.reissued_upto = self.own_last;
             self.home.clear();
         }
-        let Some(hidden) = self.reissued.take() else { return };
-        self.origins.remove(hidden);
+        if self.reissued.is_empty() {
+            return;
+        }
         self.reissued_upto = self.own_last;
-        if let Some(claims) = &mut self.sweeping {
-            claims.remove(hidden);
+        for hidden in self.reissued.drain(..) {
+            self.origins.remove(hidden);
+            if let Some(claims) = &mut self.sweeping {
+                claims.remove(hidden);
+            }
         }
     }
 
     pub(crate) fn is_own(&self, origin: OriginId) -> bool {
-        origin == self.own || self.reissued == Some(origin)
+        self.is_unshown(origin) || self.reissued.contains(&origin)
+    }
+
+    /// Whether what it wrote is hidden for as long as what this run writes is.
+    fn is_unshown(&self, origin: OriginId) -> bool {
+        origin == self.own || self.earlier.contains(&origin)
     }
 }

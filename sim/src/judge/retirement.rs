@@ -181,7 +181,7 @@ impl Judge {
             let mut kept = None;
             node.accounts(&mut |origin, frontier, held| {
                 let writes = nodes.iter().any(|(other, _)| self.run(*other).origin == origin);
-                if !writes {
+                if !writes && !node.is_hidden(origin) {
                     kept = Some((origin, frontier, held));
                 }
             });
