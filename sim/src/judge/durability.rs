@@ -34,10 +34,15 @@ pub(super) struct Platter {
     written: Vec<Option<Version>>,
     /// By key: what may have been damaged since the node was last started, that or something older.
     lost: Vec<Option<Version>>,
+    /// Some of that was damaged while a run was reading, which may have had it by then.
+    is_losing: bool,
     /// The greatest stamp of what runs of this member wrote and somebody has seen, and of what runs before
     /// the newest did.
     stamped: Hlc,
     stamped_before: Hlc,
+    /// The greatest stamp that is on it, and with it a ceiling that no later run stamps below. What was stamped since,
+    /// by a clock that was carried ahead just then, a crash may take back.
+    stamped_there: Hlc,
     /// A bit has turned, or could not be read: the disk owes nothing that it had then.
     is_damaged: bool,
     /// A crash may have left anything behind what was synced.
@@ -65,9 +70,12 @@ pub(super) struct Logged {
     is_unnamed: bool,
     /// What it held when it last handed something over.
     held: Vec<Option<Version>>,
+    /// The newest of its own among that.
+    stamp: Hlc,
     covers: VecDeque<Cover>,
     /// The newest that was written and is done.
     written: Vec<Option<Version>>,
+    written_stamp: Hlc,
     /// What clients were told under `everysec`, and when.
     promises: VecDeque<(u64, u64, Version)>,
 }
@@ -78,6 +86,7 @@ struct Cover {
     op: u64,
     is_synced: bool,
     held: Vec<Option<Version>>,
+    stamp: Hlc,
 }
 
 impl Platter {
@@ -113,6 +122,8 @@ impl Judge {
         }
         let state = self.run_mut(run);
         let now: Vec<_> = state.entries.iter().map(|entry| entry.map(|entry| entry.version)).collect();
+        let own = now.iter().flatten().filter(|version| version.origin == state.origin);
+        let stamp = own.map(|version| version.hlc).max().unwrap_or(Hlc::ZERO);
         let logged = &mut state.logged;
         let last = work.ops.iter().rposition(|op| matches!(op, DiskOp::Append { .. }));
         for (index, op) in work.ops.iter().enumerate() {
@@ -130,14 +141,16 @@ impl Judge {
             }
             let syncs = matches!(op, DiskOp::Sync { .. } | DiskOp::SyncDir);
             if syncs && logged.dirty.is_empty() && !logged.is_unnamed {
-                let held = if last.is_none_or(|last| last < index) { now.clone() } else { logged.held.clone() };
-                logged.covers.push_back(Cover { op: logged.handed, is_synced: true, held });
+                let is_all = last.is_none_or(|last| last < index);
+                let held = if is_all { now.clone() } else { logged.held.clone() };
+                let stamp = if is_all { stamp } else { logged.stamp };
+                logged.covers.push_back(Cover { op: logged.handed, is_synced: true, held, stamp });
             }
         }
         if now != logged.held {
-            logged.covers.push_back(Cover { op: logged.handed, is_synced: false, held: now.clone() });
+            logged.covers.push_back(Cover { op: logged.handed, is_synced: false, held: now.clone(), stamp });
         }
-        logged.held = now;
+        (logged.held, logged.stamp) = (now, stamp);
     }
 
     /// So many operations of the log's lane were carried out.
@@ -150,8 +163,15 @@ impl Judge {
         let done = logged.done;
         while let Some(cover) = self.run_mut(run).logged.covers.pop_front_if(|cover| cover.op <= done) {
             match cover.is_synced {
-                true => self.raise(run, &cover.held),
-                false => self.run_mut(run).logged.written = cover.held,
+                true => {
+                    self.raise(run, &cover.held);
+                    let platter = &mut self.platters[size(self.runs[size(run.0)].node)];
+                    platter.stamped_there = platter.stamped_there.max(cover.stamp);
+                }
+                false => {
+                    let logged = &mut self.run_mut(run).logged;
+                    (logged.written, logged.written_stamp) = (cover.held, cover.stamp);
+                }
             }
         }
     }
@@ -200,6 +220,7 @@ impl Judge {
         platter.is_damaged = true;
         if let Some(run) = self.runs.iter().rfind(|run| run.node == node) {
             let held = run.entries.iter().map(|entry| entry.map(|entry| entry.version));
+            platter.is_losing |= run.logged.is_loading;
             platter.lost.iter_mut().zip(held).for_each(|(lost, held)| *lost = held.max(*lost));
         }
         self.keep_none(node);
@@ -246,7 +267,10 @@ impl Judge {
         if !crash && !has_failed {
             let floors = self.platters[node].floors.clone();
             self.raise(run, &written);
-            self.platters[node].written = std::mem::replace(&mut self.platters[node].floors, floors);
+            let stamp = self.run(run).logged.written_stamp;
+            let platter = &mut self.platters[node];
+            platter.written = std::mem::replace(&mut platter.floors, floors);
+            platter.stamped_there = platter.stamped_there.max(stamp);
         }
         let late_us = self.window_us(node as u64);
         let state = self.run(run);
@@ -302,7 +326,8 @@ impl Judge {
             self.findable += self.versions.len() as u64 + self.plan.setting.counters;
         }
         let node = size(self.run(run).node);
-        self.platters[node].stamped_before = self.platters[node].stamped;
+        let platter = &mut self.platters[node];
+        platter.stamped_before = platter.stamped.min(platter.stamped_there);
         let platter = &self.platters[node];
         let is_sound = !platter.is_damaged && !platter.has_crashed && platter.trouble_us == 0;
         if read > 0 && damage == 0 {
@@ -311,7 +336,9 @@ impl Judge {
         if damage > 0 && is_sound {
             self.fail(Oracle::Durability, || format!("run {}: it finds damage, and nothing was wrong", run.0));
         }
-        self.platters[node].lost.fill(None);
+        if !std::mem::take(&mut self.platters[node].is_losing) {
+            self.platters[node].lost.fill(None);
+        }
         for key in 0..self.platters[node].floors.len() {
             let floor = self.platters[node].floor(key);
             let held = self.run(run).entries[key];
