@@ -11,12 +11,16 @@ use crate::node::Node;
 use crate::rand::Rand;
 use crate::repl::{Context, Replication, Stated};
 use crate::replica::{Exposure, Replica};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, OriginId};
 use crate::wire::{lists, peer, retired};
 
 /// Which part of the bound on clocks a ceiling lies above the clock: a restart moves the clock by at most that much.
 const CEILING_SHARE: u64 = 16;
+
+/// Which part of that, once the clock is ahead of the wall's: who is started again and again soon waits as long as it
+/// takes to start, and does not run away from its peers.
+const AHEAD_SHARE: u64 = 16;
 
 /// Log since the last snapshot below which none is begun unasked, as a multiple of a segment.
 const SEGMENTS_MIN: u64 = 1;
@@ -41,6 +45,7 @@ pub(crate) struct Keeper {
     rising: Option<u64>,
     marks: u64,
     ceiling: Hlc,
+    wall: WallMs,
     salts: Rand,
     /// What could not be read at the start, until this node has from others what it lost.
     pub(crate) damage: Damage,
@@ -78,6 +83,7 @@ impl Keeper {
             rising: None,
             marks: 0,
             ceiling: Hlc::ZERO,
+            wall: WallMs(0),
             // Salts are drawn apart: what a node does otherwise does not depend on having a disk.
             salts: Rand::new(seed.map(|word| !word)),
             damage: Damage::default(),
@@ -261,6 +267,7 @@ impl Node {
 impl Keeper {
     /// What is left to do at the end of a turn.
     fn plan(&mut self, now: Now, config: &Config, replica: &mut Replica, repl: &mut Replication) {
+        self.wall = now.wall;
         let salt = self.salt();
         let Some(log) = &mut replica.log else { return };
         if log.retry(now.mono, salt) {
@@ -364,9 +371,14 @@ impl Keeper {
 
     /// Whether what is stamped may soon be above what the log says.
     fn is_near_ceiling(&self, config: &Config, replica: &Replica) -> bool {
-        let above_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
-        let is_near = replica.clock().ms() + above_ms / 2 > self.ceiling.ms();
+        let is_near = replica.clock().ms() + self.lead_ms(config, replica) / 2 > self.ceiling.ms();
         is_near && replica.log.as_ref().is_some_and(|log| log.is_behind())
+    }
+
+    /// How far a ceiling lies above the clock.
+    fn lead_ms(&self, config: &Config, replica: &Replica) -> u64 {
+        let lead_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
+        if replica.clock().ms() > self.wall.0 { lead_ms.div_ceil(AHEAD_SHARE) } else { lead_ms }
     }
 
     /// Says in the log where the node stands, by what the segment was not told yet.
@@ -405,8 +417,8 @@ impl Keeper {
         out: &mut Vec<u8>,
     ) {
         self.marks += 1;
-        let above_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
-        self.ceiling = self.ceiling.max(Hlc::at(crate::time::WallMs(replica.clock().ms() + above_ms)));
+        let ceiling_ms = replica.clock().ms() + self.lead_ms(config, replica);
+        self.ceiling = self.ceiling.max(Hlc::at(WallMs(ceiling_ms)));
         emit_all(told, (self.marks, self.ceiling), replica, repl, claims, out);
     }
 
@@ -430,7 +442,8 @@ impl Keeper {
     }
 
     /// What was read of marks: those that follow are later.
-    pub(crate) fn resume_marks(&mut self, number: u64, ceiling: Hlc) {
+    pub(crate) fn resume_marks(&mut self, wall: WallMs, number: u64, ceiling: Hlc) {
+        self.wall = wall;
         self.marks = self.marks.max(number);
         self.ceiling = self.ceiling.max(ceiling);
     }

@@ -598,7 +598,7 @@ impl Recovery {
         }
         replica.restore(now, &state, config, repl);
         if let Some(stood) = &state.mark {
-            keeper.resume_marks(stood.number, stood.ceiling);
+            keeper.resume_marks(now.wall, stood.number, stood.ceiling);
         }
         let (records, damaged, torn) = (state.records, state.damage.places, state.torn_bytes);
         tracing::info!(records, damaged, torn_bytes = torn, "the data directory was read");

@@ -102,7 +102,7 @@ impl Replica {
                 self.exposure = Exposure::Hidden;
             }
             Stand::Unshown => {
-                self.keep_hidden(stood.hidden.iter().copied());
+                self.keep_hidden(stood.hidden.iter().copied(), now.mono);
                 self.look_alone();
             }
             Stand::Returning(told) => {

@@ -17,9 +17,9 @@ use crate::version::{Hlc, OriginId, Version};
 /// stream. (`sim/regressions/a-write-that-was-deleted-unseen-was-announced-by-who-came-back`)
 pub(crate) const HOME_MAX: usize = 16_384;
 
-/// Most runs of a member that are kept hidden beside each other. What more of them have written, one after the other and
-/// seen by nobody, is written anew as that of the newest.
-const EARLIER_MAX: usize = 256;
+/// Most runs of a member that are kept hidden beside each other: accounts are many, but not without end. A run after so
+/// many goes on under the origin of the last, which nobody has seen either.
+const EARLIER_MAX: usize = 250;
 
 /// Whether peers may see what this run wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +117,18 @@ impl Replica {
     }
 
     /// What was read from the disk and was written as one of these nobody has seen: it stays hidden.
-    pub(crate) fn keep_hidden(&mut self, hidden: impl Iterator<Item = OriginId>) {
-        let has_written = |origin: &OriginId| self.origins.find(*origin).is_some_and(|of| of.held > Hlc::ZERO);
-        let hidden: Vec<_> = hidden.filter(has_written).collect();
-        self.own_first = (!hidden.is_empty()).then_some(Hlc(1));
-        match hidden.len() > EARLIER_MAX {
-            true => self.reissued = hidden,
-            false => self.earlier = hidden,
+    pub(crate) fn keep_hidden(&mut self, hidden: impl Iterator<Item = OriginId>, now: Mono) {
+        let held = |origin: &OriginId| self.origins.find(*origin).map_or(Hlc::ZERO, |account| account.held);
+        let mut written: Vec<_> = hidden.map(|origin| (held(&origin), origin)).collect();
+        written.retain(|(held, _)| *held > Hlc::ZERO);
+        written.sort_unstable();
+        self.own_first = (!written.is_empty()).then_some(Hlc(1));
+        if let Some((held, last)) = (written.len() > EARLIER_MAX).then(|| written.pop()).flatten() {
+            self.origins.remove(self.own);
+            (self.own, self.own_last) = (last, held);
+            self.origins.claim(last, held, now);
         }
+        self.earlier = written.into_iter().map(|(_, origin)| origin).collect();
     }
 
     /// What must not be seen, in order: what a run after this one is to know of.

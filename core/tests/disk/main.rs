@@ -241,3 +241,26 @@ fn a_file_that_begins_as_another_is_none() {
     let mut again = Machine::start(Fsync::EverySec, node.files, 7, 5_000);
     assert_eq!(again.ask("GET a\n"), "2\n");
 }
+
+#[test]
+fn every_run_has_an_origin_of_its_own_and_what_nobody_saw_stays_hidden() {
+    let mut node = Machine::new(Fsync::EverySec);
+    let number = |node: &mut Machine, name: &str| {
+        let stats = node.ask("STATS\n");
+        let from = stats.split(&format!("\"{name}\":")).nth(1).expect("it is told").to_owned();
+        from.split(',').next().expect("split gives one").to_owned()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for run in 0..300 {
+        assert_eq!(node.ask(&format!("INCR n\nSET k{run} 1\n")), format!("{}\nOK\n", run + 1));
+        let is_new = seen.insert(number(&mut node, "origin"));
+        assert_eq!(is_new, run <= 250, "run {run}");
+        node = node.restarted();
+        node.wait(500);
+    }
+    assert_eq!(number(&mut node, "origins"), "251");
+    assert_eq!(node.ask("GET n\nGET k0\nGET k299\n"), "300\n1\n1\n");
+    let mut peer = Peer::new(&node);
+    peer.meet(&mut node, 3_000);
+    assert_eq!(peer.ask("GET n\nGET k0\nGET k299\n"), "300\n1\n1\n");
+}

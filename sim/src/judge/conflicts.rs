@@ -41,7 +41,9 @@ impl Judge {
         if [loser, winner].iter().any(|writer| self.forgotten[size(self.run(*writer).node)]) {
             return Ok(());
         }
-        if loser == winner || (loser != run && winner != run) {
+        // What its earlier runs have left on its disk is its own too, as long as nobody has seen it.
+        let is_its = |writer| writer == run || self.is_with_disk(run, writer);
+        if loser == winner || !(is_its(loser) || is_its(winner)) {
             return Err(format!("runs {} and {} wrote it", loser.0, winner.0));
         }
         let Some(index) = self.keys.texts.iter().position(|name| name.as_bytes() == key) else {
@@ -51,7 +53,7 @@ impl Judge {
             // What was overwritten in the step in which it was written, nobody saw standing.
             let right = match self.versions.get(&version) {
                 Some(written) => written.key == index as u64,
-                None => writer != run,
+                None => !is_its(writer),
             };
             if !right {
                 return Err(format!("{version:?} was not written under this key"));
