@@ -265,7 +265,12 @@ pub(crate) fn block_head(salt: u64, length: u32, place: u64) -> [u8; BLOCK_HEAD_
 
 /// The length of the frames of the block at `place` that begins with `head`; `None` if no block of the file does.
 pub(crate) fn block_bytes(head: &[u8; BLOCK_HEAD_BYTES], salt: u64, place: u64) -> Option<u32> {
-    let [.., l0, l1, l2, l3, _, _, _, _] = *head;
-    let length = u32::from_le_bytes([l0, l1, l2, l3]);
+    let length = stated_bytes(head);
     (*head == block_head(salt, length, place)).then_some(length)
+}
+
+/// The length that a head states, if it is one.
+pub(crate) fn stated_bytes(head: &[u8; BLOCK_HEAD_BYTES]) -> u32 {
+    let [.., l0, l1, l2, l3, _, _, _, _] = *head;
+    u32::from_le_bytes([l0, l1, l2, l3])
 }

@@ -20,7 +20,7 @@ use crate::record::{self, Record};
 use crate::repl::{Replication, Roster, Seat};
 use crate::replica::Replica;
 use crate::retired::{Entry, Retired};
-use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX, WARM_KEYS};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId};
 use crate::wire::lists::Decision;
@@ -400,7 +400,13 @@ impl Recovery {
     fn take_pieces(&mut self, now: Mono, replica: &mut Replica) {
         let Some(mut scan) = self.scan.take() else { return };
         let file = self.files[self.at].file;
+        let mut warm = 0;
         loop {
+            if warm == 0 {
+                warm = WARM_KEYS;
+                warm_for(&scan, replica);
+            }
+            warm -= 1;
             match scan.next() {
                 Piece::Body(body) => {
                     if self.take_frame(now, file, body, replica).is_none() {
@@ -614,6 +620,18 @@ fn is_sane(hlc: Hlc) -> bool {
 
 fn has_folds(record: &Record<'_>) -> bool {
     record.is_counter && !Counter::of(record).folds.is_empty()
+}
+
+/// Gets ready for the next records, which as yet are not checked.
+fn warm_for(scan: &Scan, replica: &Replica) {
+    let mut keys = [&[][..]; WARM_KEYS];
+    let mut count = 0;
+    let records = scan.peek().take(WARM_KEYS).filter_map(|body| record::decode(body).ok());
+    for (at, framed) in keys.iter_mut().zip(records) {
+        *at = framed.record.key;
+        count += 1;
+    }
+    replica.store.warm(&keys[..count]);
 }
 
 fn is_sane_record(record: &Record<'_>) -> bool {

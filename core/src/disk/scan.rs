@@ -5,7 +5,7 @@
 
 use crate::config::Config;
 use crate::disk::FileKind;
-use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, FileFrame, Header, MAGIC, block_bytes, parse};
+use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, FileFrame, Header, MAGIC, block_bytes, parse, stated_bytes};
 use crate::disk::log::begin_file;
 use crate::record::{PREFIX_BYTES, checked_length, next_frame};
 
@@ -148,6 +148,23 @@ impl Scan {
         self.next_of_block()
     }
 
+    /// The bodies of the frames that follow and are here already. They are not checked: good for nothing but to get
+    /// ready for what [`next`](Self::next) gives.
+    pub(crate) fn peek(&self) -> impl Iterator<Item = &[u8]> {
+        let (mut rest, mut left) = (&self.buffer[self.at..], self.left);
+        std::iter::from_fn(move || {
+            if left == 0 {
+                let (head, behind) = rest.split_first_chunk()?;
+                (rest, left) = (behind, stated_bytes(head) as usize);
+            }
+            let length = checked_length(*rest.first_chunk()?)?;
+            let (frame, behind) = rest.split_at_checked(PREFIX_BYTES + length)?;
+            left = left.checked_sub(frame.len())?;
+            rest = behind;
+            Some(&frame[PREFIX_BYTES..])
+        })
+    }
+
     fn place(&self) -> u64 {
         self.base + self.at as u64
     }
@@ -259,7 +276,10 @@ mod tests {
         let (mut numbers, mut damaged, mut torn) = (Vec::new(), 0, 0);
         let mut chunks = bytes.chunks(chunk);
         loop {
+            let peeked = scan.peek().next().map(<[u8]>::to_vec);
+            assert!(scan.peek().count() <= bytes.len() / PREFIX_BYTES);
             match scan.next() {
+                Piece::Body(body) if peeked.as_deref() != Some(body) => panic!("{peeked:?} was to come"),
                 Piece::Body(body) => match parse(body) {
                     Some(FileFrame::End { records }) => numbers.push(records),
                     other => panic!("{other:?}"),

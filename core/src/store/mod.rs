@@ -27,6 +27,7 @@ mod scrub;
 mod table;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
@@ -36,6 +37,7 @@ use expiry::{NEVER, next_due};
 use origins::Origins;
 pub(crate) use scrub::{FANOUT, Listed, Root, What};
 use table::Table;
+pub(crate) use warm::WARM_KEYS;
 
 /// Slots the keyspace is cut into, by a hash that all nodes share.
 pub const SLOTS: u16 = 16_384;

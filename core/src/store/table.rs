@@ -13,6 +13,11 @@ impl Table {
         self.0.find(spread(hash), |entry| entry.hash() == hash && entry.key() == key)
     }
 
+    /// Some entry of this hash, if there is one: where a lookup begins.
+    pub(super) fn find_any(&self, hash: u32) -> Option<&Entry> {
+        self.0.find(spread(hash), |entry| entry.hash() == hash)
+    }
+
     pub(super) fn find_mut(&mut self, hash: u32, key: &[u8]) -> Option<&mut Entry> {
         self.0.find_mut(spread(hash), |entry| entry.hash() == hash && entry.key() == key)
     }

@@ -1,0 +1,34 @@
+//! Many merges at once: what each of them looks at is far apart in memory, and waiting for one after the other takes
+//! most of their time.
+
+use std::hint::black_box;
+
+use super::{Place, Store};
+
+/// Keys whose lookups wait for memory beside each other: more than a processor has under way at a time.
+pub(crate) const WARM_KEYS: usize = 32;
+
+impl Store {
+    /// Reads what the merges of these keys are going to read, each step for all of them before the next, so that the
+    /// processor waits for all at once. Changes nothing, and means nothing but time.
+    pub(crate) fn warm(&self, keys: &[&[u8]]) {
+        let mut places = [Place { slot: 0, hash: 0 }; WARM_KEYS];
+        let mut count = 0;
+        let mut read = 0;
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = self.place(key);
+            read ^= self.slots[usize::from(place.slot)].newest.0;
+            count += 1;
+        }
+        let mut entries = [None; WARM_KEYS];
+        for (entry, place) in entries.iter_mut().zip(&places[..count]) {
+            *entry = self.slots[usize::from(place.slot)].table.find_any(place.hash);
+        }
+        for entry in entries.iter().flatten() {
+            read ^= entry.parts().hlc.0;
+        }
+        // What is read and not used would not be read.
+        black_box(read);
+        black_box(&entries);
+    }
+}
