@@ -12,8 +12,9 @@ use crate::execute::{Flow, execute};
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
-use crate::session::ClientSession;
+use crate::session::{self, ClientSession};
 use crate::stats::{self, Counters};
+use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
 use crate::version::{OriginId, Version};
 use crate::waiters::{Asker, Filled, Waiters, Wanted};
@@ -94,6 +95,37 @@ impl Node {
     /// [waits](Self::is_waiting): the caller keeps the rest and calls again with more, after the output has drained,
     /// or after [`fill`](Self::fill) has given the late reply.
     pub fn receive(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> usize {
+        let mut used = 0;
+        loop {
+            let ahead = self.warm_for(conn, &bytes[used..]);
+            let taken = self.receive_some(now, conn, &bytes[used..used + ahead], reply, effects);
+            used += taken;
+            if taken < ahead || used == bytes.len() {
+                return used;
+            }
+        }
+    }
+
+    /// Gets ready for the commands with which the input of a client begins; how many bytes those are.
+    fn warm_for(&self, conn: ConnId, bytes: &[u8]) -> usize {
+        let Some(Some(Conn::Client(_))) = self.conns.get(conn.0 as usize) else { return bytes.len() };
+        let mut keys = [&[][..]; WARM_KEYS];
+        let (count, used) = session::peek(bytes, &mut keys);
+        // A single one would wait just as long.
+        if count > 1 {
+            self.replica.store.warm(&keys[..count]);
+        }
+        used
+    }
+
+    fn receive_some(
         &mut self,
         now: Now,
         conn: ConnId,

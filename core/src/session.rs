@@ -3,7 +3,7 @@
 //! A line ends with LF, CR LF or CR NUL. Telnet's own bytes may stand anywhere, also inside a line, and are not part
 //! of it. Replies depend on the bytes only, never on how they were split into reads.
 
-use memchr::memchr3;
+use memchr::{memchr, memchr2, memchr3};
 
 use crate::command::{Bounded, Command, Reply};
 use crate::config::Limits;
@@ -15,6 +15,10 @@ use crate::wire::words::{Unquoted, trim};
 
 /// What Ctrl-D sends.
 const END_OF_TRANSMISSION: u8 = 0x04;
+
+/// How far a look ahead goes: what it finds is to be still in the processor's cache when it is run, and input that
+/// comes again because it is incomplete is not to be searched in vain again and again.
+const PEEK_BYTES: usize = 16 << 10;
 
 /// The state of one client that speaks the line dialect.
 #[derive(Debug, Default)]
@@ -289,6 +293,22 @@ fn next_mark(bytes: &[u8], from: usize, after_cr: bool) -> Option<Mark> {
             _ => from = at + 1,
         }
     }
+}
+
+/// The second words of the first lines, which mostly are keys: good for nothing but to get ready for them. How many
+/// there are, and how many bytes these lines have: all, where no whole line comes first.
+pub(crate) fn peek<'a>(bytes: &'a [u8], keys: &mut [&'a [u8]]) -> (usize, usize) {
+    let window = &bytes[..bytes.len().min(PEEK_BYTES)];
+    let (mut count, mut used) = (0, 0);
+    for key in keys {
+        let Some(length) = memchr(b'\n', &window[used..]) else { break };
+        let line = &window[used..used + length];
+        let from = memchr(b' ', line).map_or(length, |at| at + 1);
+        let word = &line[from..];
+        *key = &word[..memchr2(b' ', b'\r', word).unwrap_or(word.len())];
+        (count, used) = (count + 1, used + length + 1);
+    }
+    if used == 0 { (0, bytes.len()) } else { (count, used) }
 }
 
 fn ends_with_cr(data: &[u8]) -> bool {

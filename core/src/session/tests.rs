@@ -292,3 +292,25 @@ fn an_idle_session_keeps_little() {
     std::mem::swap(&mut bench.session.unquoted, &mut unquoted);
     assert!(format!("{unquoted:?}").len() < 10_000);
 }
+
+#[test]
+fn a_look_ahead_sees_the_second_words_of_whole_lines() {
+    let peeked = |bytes: &str, max: usize| {
+        let mut keys = vec![&[][..]; max];
+        let (count, used) = peek(bytes.as_bytes(), &mut keys);
+        let keys: Vec<_> = keys[..count].iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+        (keys.join(","), used)
+    };
+    for (bytes, keys, used) in [
+        ("", "", 0),
+        ("SET half", "", 8),
+        ("SET a 1\nGET b\r\nGET c", "a,b", 15),
+        ("\n PING\nPING\nGET d\n", ",PING,", 12),
+    ] {
+        assert_eq!(peeked(bytes, 3), (keys.to_owned(), used), "{bytes:?}");
+    }
+    assert_eq!(peeked("GET a\nGET b\nGET c\n", 2), ("a,b".to_owned(), 12));
+    let long = format!("SET k {}\n", "v".repeat(PEEK_BYTES));
+    assert_eq!(peeked(&long, 2), (String::new(), long.len()));
+    assert_eq!(peeked(&("GET a\n".to_owned() + &long), 2), ("a".to_owned(), 6));
+}

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use super::{Place, Store};
+use super::{Parts, Place, Store};
 
 /// Keys whose lookups wait for memory beside each other: more than a processor has under way at a time.
 pub(crate) const WARM_KEYS: usize = 32;
@@ -17,7 +17,8 @@ impl Store {
         let mut read = 0;
         for (place, key) in places.iter_mut().zip(keys) {
             *place = self.place(key);
-            read ^= self.slots[usize::from(place.slot)].newest.0;
+            let slot = usize::from(place.slot);
+            read ^= self.slots[slot].newest.0 ^ u64::from(self.kinds[slot].graves);
             count += 1;
         }
         let mut entries = [None; WARM_KEYS];
@@ -25,7 +26,8 @@ impl Store {
             *entry = self.slots[usize::from(place.slot)].table.find_any(place.hash);
         }
         for entry in entries.iter().flatten() {
-            read ^= entry.parts().hlc.0;
+            let Parts { hlc, value, .. } = entry.parts();
+            read ^= hlc.0 ^ u64::from(value.and_then(<[u8]>::last).copied().unwrap_or(0));
         }
         // What is read and not used would not be read.
         black_box(read);
