@@ -176,7 +176,7 @@ impl Store {
     /// Visits the entries of `slot` in the order of their full hash, from the first hash greater than `after`, those
     /// of one hash always in one call. Ends once `visit` has answered false or `max` entries were visited, and every
     /// entry of that same hash was; returns the last hash visited then: go on after it. `None`: the slot is done.
-    /// Touches no entry that it does not visit; O(slot) a call.
+    /// Touches few entries that it does not visit; O(slot) a call.
     pub(crate) fn walk(
         &self,
         slot: u16,

@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use super::entry::Entry;
+use super::warm::{WARM_KEYS, touch};
 
 /// Entries by the 32 bits of their hash.
 #[derive(Default)]
@@ -68,7 +69,7 @@ impl Table {
     }
 
     /// Visits entries in the order of their hash, from the first hash greater than `after`, and those of one hash
-    /// always in one go; see [`Store::walk`](super::Store::walk). Touches the allocations of no others.
+    /// always in one go; see [`Store::walk`](super::Store::walk). Touches the allocations of few others.
     pub(super) fn walk(&self, after: Option<u32>, max: usize, visit: &mut dyn FnMut(&Entry) -> bool) -> Option<u32> {
         if self.0.is_empty() {
             return None;
@@ -88,12 +89,15 @@ impl Table {
         chosen.sort_unstable_by(|a, b| a.hash().cmp(&b.hash()).then_with(|| a.key().cmp(b.key())));
         let mut last = None;
         let mut stop = false;
-        for entry in chosen {
-            if stop && last != Some(entry.hash()) {
-                return last;
+        for chosen in chosen.chunks(WARM_KEYS) {
+            touch(chosen.iter().copied());
+            for entry in chosen {
+                if stop && last != Some(entry.hash()) {
+                    return last;
+                }
+                last = Some(entry.hash());
+                stop |= !visit(entry);
             }
-            last = Some(entry.hash());
-            stop |= !visit(entry);
         }
         last.filter(|_| stop || more)
     }
