@@ -47,6 +47,19 @@ impl Origins {
         self.accounts.iter()
     }
 
+    /// Each of these claims, with the account of its origin.
+    pub(crate) fn beside<'a>(
+        &'a self,
+        claims: &'a Claims,
+    ) -> impl Iterator<Item = (&'a (OriginId, Hlc), Option<&'a Origin>)> {
+        // Both are ordered by origin.
+        let mut accounts = self.accounts.iter().peekable();
+        claims.iter().map(move |claim| {
+            while accounts.next_if(|account| account.id < claim.0).is_some() {}
+            (claim, accounts.peek().copied().filter(|account| account.id == claim.0))
+        })
+    }
+
     /// How many accounts there are.
     pub(crate) fn len(&self) -> usize {
         self.accounts.len()

@@ -230,11 +230,13 @@ impl Turn {
         }
     }
 
-    /// Ticks the node if its deadline has passed.
-    pub fn settle(&mut self) {
-        if self.node.deadline().is_some_and(|deadline| deadline <= self.now.mono) {
+    /// Ticks the node if its deadline has passed; whether it had.
+    pub fn settle(&mut self) -> bool {
+        let is_due = self.node.deadline().is_some_and(|deadline| deadline <= self.now.mono);
+        if is_due {
             self.event(Event::Tick);
         }
+        is_due
     }
 
     /// The next address to dial.

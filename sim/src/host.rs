@@ -91,6 +91,7 @@ impl Host {
     /// Starts a turn.
     pub fn begin(&mut self, now: Now) {
         self.now = now;
+        self.is_stale = true;
         self.turn.begin(now);
     }
 
@@ -144,8 +145,7 @@ impl Host {
 
     /// Ticks the node if its deadline has passed.
     pub fn settle(&mut self, judge: &mut Judge) {
-        self.turn.settle();
-        self.is_stale = true;
+        self.is_stale |= self.turn.settle();
         self.show(judge);
     }
 

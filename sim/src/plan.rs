@@ -443,10 +443,10 @@ pub fn counter_text(counter: u64) -> String {
 /// The value that names its write: the token, then `pad` bytes that depend on it.
 #[must_use]
 pub fn value(token: u64, pad: u64) -> String {
-    let fill = char::from(b'a' + u8::try_from(token % 26).expect("a letter"));
-    let mut text = format!("t{token}.");
-    text.extend(std::iter::repeat_n(fill, size(pad)));
-    text
+    let fill = b'a' + u8::try_from(token % 26).expect("a letter");
+    let mut text = format!("t{token}.").into_bytes();
+    text.resize(text.len() + size(pad), fill);
+    String::from_utf8(text).expect("ASCII")
 }
 
 /// The token in a value, if it looks like one.

@@ -58,7 +58,13 @@ impl Rng {
 /// same story: name the thing in `words`.
 #[must_use]
 pub fn keyed(seed: u64, words: &[u64]) -> u64 {
-    words.iter().fold(mix(seed), |state, word| mix(state ^ mix(*word)))
+    keyed_on(mix(seed), words)
+}
+
+/// Goes on with a draw: as if `words` had been named after those that `draw` is keyed by.
+#[must_use]
+pub fn keyed_on(draw: u64, words: &[u64]) -> u64 {
+    words.iter().fold(draw, |state, word| mix(state ^ mix(*word)))
 }
 
 /// `random`, 64 bits of it, brought into `0..bound`.
@@ -101,6 +107,7 @@ mod tests {
     #[test]
     fn a_keyed_draw_depends_on_every_word() {
         assert_eq!(keyed(1, &[2, 3]), keyed(1, &[2, 3]));
+        assert_eq!(keyed(1, &[2, 3]), keyed_on(keyed(1, &[2]), &[3]));
         assert_ne!(keyed(1, &[2, 3]), keyed(1, &[3, 2]));
         assert_ne!(keyed(1, &[2, 3]), keyed(2, &[2, 3]));
     }

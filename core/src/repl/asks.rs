@@ -34,6 +34,11 @@ impl Asking {
         }
     }
 
+    /// Whether a question waits to be asked.
+    pub(super) const fn is_wanted(&self) -> bool {
+        matches!(self, Self::Wanted { .. })
+    }
+
     /// Our stream has been sent up to `sent`. True if the question goes out now, behind that.
     pub(super) fn begin(&mut self, sent: Hlc) -> bool {
         let is_due = matches!(self, Self::Wanted { upto } if *upto <= sent);

@@ -5,7 +5,7 @@
 
 use crate::boundary::{Close, ConnId};
 use crate::repl::link::{Link, Peer, PullStage, Role};
-use crate::repl::{Context, Replication, intake};
+use crate::repl::{Context, LINKS_MAX, Replication, intake};
 use crate::replica::Refused;
 use crate::time::Now;
 use crate::version::Hlc;
@@ -67,10 +67,15 @@ impl Replication {
 
     /// How far this node's clock is ahead of the median peer's.
     fn median_ahead_ms(&self) -> i64 {
-        let mut ahead: Vec<i64> =
-            self.links.values().filter_map(|link| link.peer.as_ref()).map(|peer| -peer.ahead_ms).collect();
+        let mut readings = [0; LINKS_MAX];
+        let mut count = 0;
+        for peer in self.links.values().filter_map(|link| link.peer.as_ref()) {
+            readings[count] = -peer.ahead_ms;
+            count += 1;
+        }
+        let Some(last) = count.checked_sub(1) else { return 0 };
+        let ahead = &mut readings[..count];
         ahead.sort_unstable();
-        let Some(last) = ahead.len().checked_sub(1) else { return 0 };
         ahead[last / 2]
     }
 }

@@ -173,6 +173,9 @@ impl Feed {
 
     /// Asks the peer how far it has come, if somebody wants to know and what that is about was sent. True if so.
     pub(super) fn ask(&mut self, replica: &Replica, staged: &mut Staged) -> bool {
+        if !self.asking.is_wanted() {
+            return false;
+        }
         let sent = match self.stream {
             _ if self.has_streamed(&replica.tail) => replica.own_last(),
             Stream::At(_) => self.known.of(replica.own()),

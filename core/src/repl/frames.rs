@@ -317,6 +317,7 @@ impl Replication {
             stated: false,
             roster: 0,
             told_roster: 0,
+            seated_under: 0,
             took_roster: false,
             is_durable: greeting.durable,
             durable: None,

@@ -6,7 +6,7 @@
 
 use crate::boundary::ConnId;
 use crate::config::Timers;
-use crate::origins::{Claims, Known, ORIGINS_MAX, Swept};
+use crate::origins::{Claims, Known, ORIGINS_MAX, Origin, Swept};
 use crate::repl::link::{Link, Peer, Pull, PullStage, Role};
 use crate::repl::{Links, Sweeps, link_mut};
 use crate::replica::{Exposure, Obsolete, Replica, Return};
@@ -319,10 +319,11 @@ impl Intake {
         let mut wanted: Vec<(OriginId, ConnId, (bool, Hlc))> = Vec::new();
         for link in links.values() {
             let Some((pull, peer)) = link.source() else { continue };
-            for (origin, hlc) in peer.frontier.iter() {
+            for ((origin, hlc), account) in replica.origins.beside(&peer.frontier) {
                 let relayed = pull.relays.binary_search(origin).is_ok();
-                let behind = *hlc > replica.known(*origin);
-                let stuck = behind && is_stuck(replica, *origin, timers, now);
+                let covered = account.is_some_and(|account| *hlc <= account.frontier);
+                let behind = !covered && *hlc > replica.known(*origin);
+                let stuck = behind && account.is_some_and(|account| is_stuck(account, timers, now));
                 if *origin == peer.origin || !(relayed || stuck) || has_own_link(links, *origin, replica) {
                     continue;
                 }
@@ -370,8 +371,8 @@ fn known_to(replica: &Replica, theirs: Mark) -> (Mark, Claims) {
 }
 
 /// Whether nothing came of an origin for so long that somebody else should be asked.
-fn is_stuck(replica: &Replica, origin: OriginId, timers: &Timers, now: Mono) -> bool {
-    replica.origins.find(origin).is_some_and(|known| now.ms_since(known.progress) >= timers.relay_ms)
+fn is_stuck(account: &Origin, timers: &Timers, now: Mono) -> bool {
+    now.ms_since(account.progress) >= timers.relay_ms
 }
 
 /// A record came over `link` whose predecessor is missing: the stream is asked for again, or a sweep must help.
@@ -448,9 +449,13 @@ fn choose_home(links: &Links, replica: &Replica, roster: Option<u64>) -> Option<
 
 /// Whether the peer has what its stream will not bring.
 pub(crate) fn lacks_sweep(link: &Link, replica: &Replica) -> bool {
-    link.source().is_some_and(|(pull, peer)| {
+    // Said of most links and asked of all, all the time.
+    if !matches!(&link.role, Role::Pull(pull) if pull.gap) {
+        return false;
+    }
+    link.source().is_some_and(|(_, peer)| {
         let has_more = || peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin));
-        pull.gap && (has_more() || peer.has_retired_more(&replica.origins))
+        has_more() || peer.has_retired_more(&replica.origins)
     })
 }
 

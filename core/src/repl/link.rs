@@ -113,6 +113,8 @@ pub(crate) struct Peer {
     /// The hash of its roster as last stated, and that of ours that it was last told.
     pub(crate) roster: u64,
     pub(crate) told_roster: u64,
+    /// The hash of the newest roster in which it was seen to have a seat.
+    pub(crate) seated_under: u64,
     /// Its roster was taken in; one that came while its clock seemed too far ahead was not.
     pub(crate) took_roster: bool,
     /// It has a disk: for collection counts only what it states to be there; and what it stated last.

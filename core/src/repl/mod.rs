@@ -324,7 +324,7 @@ impl Replication {
 
     /// Seats of the roster.
     pub(crate) fn seats(&self) -> usize {
-        self.roster.iter().count()
+        self.roster.len()
     }
 
     /// Bytes staged for the link that has most of them.

@@ -212,6 +212,11 @@ impl Roster {
         self.seats.iter().map(|(name, seat)| SeatView { name, version: seat.version, gone: seat.gone, lost: seat.lost })
     }
 
+    /// How many seats there are, those that were lost among them.
+    pub(crate) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
     /// Takes in a change; false if it is no news. The roster is bounded: of those who have gone, the last are kept, and
     /// the seal.
     pub(crate) fn merge(&mut self, name: &str, seat: Seat) -> bool {

@@ -36,9 +36,21 @@ impl Replication {
         if cx.replica.exposure != Exposure::Exposed || cx.replica.refused.is_some_and(Refused::is_for_good) {
             return;
         }
-        let own = std::iter::once(cx.config.name.as_str());
-        let linked = self.links.values().filter_map(Link::name);
-        let missing: Vec<String> = own.chain(linked).filter(|name| !self.roster.has(name)).map(str::to_owned).collect();
+        let roster = &self.roster;
+        let mut missing: Vec<String> = Vec::new();
+        if !roster.has(&cx.config.name) {
+            missing.push(cx.config.name.clone());
+        }
+        for peer in self.links.values_mut().filter_map(|link| link.peer.as_mut()) {
+            if peer.seated_under == roster.hash() {
+                continue;
+            }
+            if roster.has(&peer.name) {
+                peer.seated_under = roster.hash();
+            } else {
+                missing.push(peer.name.clone());
+            }
+        }
         for name in missing {
             // Who has not heard of its new seat takes it for one that does not know what was decided meanwhile.
             self.links.values_mut().for_each(|link| link.status_at = now.mono);

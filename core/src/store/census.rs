@@ -165,9 +165,9 @@ impl Census {
         self.late.add(fingerprint, None);
     }
 
-    /// All that crosses in the walk's next slot was moved. After the last slot the cut is the walk's.
-    pub(super) fn advance(&mut self, walk: Walk) -> Option<Walk> {
-        let cursor = walk.cursor + 1;
+    /// All that crosses in the walk's next `slots` was moved. After the last slot the cut is the walk's.
+    pub(super) fn advance(&mut self, walk: Walk, slots: u16) -> Option<Walk> {
+        let cursor = walk.cursor + slots;
         self.walk = (cursor < SLOTS).then_some(Walk { cursor, ..walk });
         if self.walk.is_none() {
             self.done = walk.to;

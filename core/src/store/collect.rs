@@ -77,14 +77,15 @@ impl Store {
 
     /// The first slot from `slot` on that holds something to collect or, if it `folds`, a counter; [`SLOTS`] if none.
     pub(crate) fn next_to_collect(&self, slot: u16, folds: bool) -> u16 {
-        let counters = if folds { u32::MAX } else { 0 };
-        let of = |kinds: &Kinds| kinds.graves | kinds.counters & counters;
+        let is_of_interest = |kinds: &Kinds| kinds.graves > 0 || (folds && kinds.counters > 0);
         // Most slots hold neither: several are looked at in one go.
+        let any =
+            |all: Kinds, of: &Kinds| Kinds { graves: all.graves | of.graves, counters: all.counters | of.counters };
         let rest = &self.kinds[usize::from(slot)..];
         let skipped =
-            rest.chunks(SLOTS_AT_ONCE).take_while(|kinds| kinds.iter().map(of).fold(0, |any, of| any | of) == 0);
+            rest.chunks(SLOTS_AT_ONCE).take_while(|kinds| !is_of_interest(&kinds.iter().fold(Kinds::default(), any)));
         let from = usize::from(slot) + skipped.map(<[_]>::len).sum::<usize>();
-        let found = self.kinds[from..].iter().position(|kinds| of(kinds) > 0);
+        let found = self.kinds[from..].iter().position(is_of_interest);
         found.map_or(SLOTS, |at| (from + at) as u16)
     }
 

@@ -96,7 +96,7 @@ impl Store {
 
     /// Puts `record` in the place of whatever stands there.
     fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
-        let Self { slots, kinds, origins, census, totals, .. } = self;
+        let Self { slots, kinds, dues, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
@@ -113,7 +113,9 @@ impl Store {
                 books.totals.table_bytes += table.insert(entry);
             }
         }
-        *due = (*due).min(next_due(record, books.census.cut(place.slot)));
+        let next = next_due(record, books.census.cut(place.slot));
+        *due = (*due).min(next);
+        dues.note(place.slot, next);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use super::census::Walk;
 use super::entry::Entry;
 use super::origins::Origins;
-use super::{Store, parts};
+use super::{SLOTS, Store, parts};
 use crate::counter::Counter;
 use crate::record::Record;
 use crate::time::WallMs;
@@ -20,6 +20,32 @@ const CLOCK_BOUND_MS: u64 = 60_000;
 /// filled on purpose takes one longer step.
 const STEP_WORK_MAX: usize = 4_096;
 
+/// Slots that the walk passes together where nothing is due in any.
+const SLOTS_AT_ONCE: u16 = 32;
+
+const _: () = assert!(SLOTS.is_multiple_of(SLOTS_AT_ONCE));
+
+/// By [`SLOTS_AT_ONCE`] slots: no cut before this one has anything to move or free in any of them. May be too early,
+/// and too late only of slots that the walk has yet to come to where it stands between them.
+pub(super) struct Dues(Box<[WallMs]>);
+
+impl Dues {
+    pub(super) fn new() -> Self {
+        Self(vec![NEVER; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice())
+    }
+
+    /// Something is due in `slot`.
+    pub(super) fn note(&mut self, slot: u16, due: WallMs) {
+        let first = &mut self.0[usize::from(slot / SLOTS_AT_ONCE)];
+        *first = (*first).min(due);
+    }
+
+    /// Begins anew with the slots from this one on, the first of its group; what was noted of them.
+    fn take(&mut self, slot: u16) -> WallMs {
+        std::mem::replace(&mut self.0[usize::from(slot / SLOTS_AT_ONCE)], NEVER)
+    }
+}
+
 impl Store {
     /// Moves the digest's cut towards `wall` and frees values whose deadline passed long ago, a bounded step.
     /// True while more is to be done now. Does nothing before [`Store::next_expiry`]; the cut never goes back.
@@ -29,8 +55,18 @@ impl Store {
         while let Some(step) = walk
             && work < STEP_WORK_MAX
         {
+            let is_first = step.cursor.is_multiple_of(SLOTS_AT_ONCE);
+            if is_first && work + usize::from(SLOTS_AT_ONCE) <= STEP_WORK_MAX {
+                let due = self.dues.take(step.cursor);
+                if due > step.to {
+                    self.dues.note(step.cursor, due);
+                    work += usize::from(SLOTS_AT_ONCE);
+                    walk = self.census.advance(step, SLOTS_AT_ONCE);
+                    continue;
+                }
+            }
             work += 1 + self.expire_slot(step);
-            walk = self.census.advance(step);
+            walk = self.census.advance(step, 1);
         }
         self.next_expiry() <= wall
     }
@@ -44,6 +80,7 @@ impl Store {
     fn expire_slot(&mut self, walk: Walk) -> usize {
         let slot = &mut self.slots[usize::from(walk.cursor)];
         if slot.due > walk.to {
+            self.dues.note(walk.cursor, slot.due);
             return 0;
         }
         slot.due = NEVER;
@@ -73,6 +110,7 @@ impl Store {
             self.totals.entry_bytes += entry.allocation_bytes();
             self.totals.changes.note(walk.cursor);
         }
+        self.dues.note(walk.cursor, slot.due);
         slot.table.len()
     }
 }

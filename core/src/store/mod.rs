@@ -33,7 +33,7 @@ use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
 pub(crate) use counters::Folding;
 use entry::{Entry, Parts};
-use expiry::{NEVER, next_due};
+use expiry::{Dues, NEVER, next_due};
 use origins::Origins;
 pub(crate) use scrub::{FANOUT, Listed, Root, What};
 use table::Table;
@@ -75,6 +75,7 @@ pub(crate) struct Store {
     hasher: SipHasher13,
     slots: Box<[Slot]>,
     kinds: Box<[Kinds]>,
+    dues: Dues,
     origins: Origins,
     census: Census,
     totals: Totals,
@@ -139,6 +140,7 @@ impl Store {
             hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
             slots: (0..SLOTS).map(|_| Slot::new()).collect(),
             kinds: vec![Kinds::default(); usize::from(SLOTS)].into_boxed_slice(),
+            dues: Dues::new(),
             origins: Origins::default(),
             census: Census::new(),
             totals: Totals::default(),
@@ -235,7 +237,7 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
-        let Self { slots, kinds, origins, census, totals, .. } = self;
+        let Self { slots, kinds, dues, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
         let mut books = Books { slot: place.slot, digest, kinds, census, totals };
@@ -270,7 +272,9 @@ impl Store {
             }
         };
         *newest = (*newest).max(record.version.hlc);
-        *due = (*due).min(next_due(record, census.cut(place.slot)));
+        let next = next_due(record, census.cut(place.slot));
+        *due = (*due).min(next);
+        dues.note(place.slot, next);
         Ok(merged)
     }
 }

@@ -26,11 +26,15 @@ impl Judge {
         }
         let mut nodes = self.members(nodes);
         nodes.retain(|(run, _)| !self.run(*run).logged.is_loading);
-        for (index, (left_run, left)) in nodes.iter().enumerate() {
-            let (left_digest, cut) = left.digest();
-            for (right_run, right) in &nodes[index + 1..] {
-                let (right_digest, right_cut) = right.digest();
-                if cut != right_cut {
+        // Who was found to be the same as an earlier one need not be held against the others again.
+        let mut kinds: Vec<&(RunId, &Node)> = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            let (right_run, right) = node;
+            let (right_digest, cut) = right.digest();
+            let mut is_another = true;
+            for (left_run, left) in &kinds {
+                let (left_digest, left_cut) = left.digest();
+                if cut != left_cut {
                     continue;
                 }
                 let same = self.live_at(*left_run, cut).eq(self.live_at(*right_run, cut))
@@ -45,6 +49,13 @@ impl Judge {
                         )
                     });
                 }
+                if same {
+                    is_another = false;
+                    break;
+                }
+            }
+            if is_another {
+                kinds.push(node);
             }
         }
     }
@@ -66,18 +77,22 @@ impl Judge {
             let held = self.held[key];
             for (run, _) in nodes {
                 let entry = self.run(*run).entries[key];
-                let gone = entry.is_none_or(|entry| entry.token.is_none()) && self.is_forgotten(key as u64, held);
-                if self.is_lost_for_good(key as u64, [entry, None], held, latest) {
+                if entry.map(|entry| entry.version) >= held {
                     continue;
                 }
-                let is_no_loss = self.is_lost_delete(key as u64, entry, held);
-                if !gone && !is_no_loss && entry.map(|entry| entry.version) < held {
+                let gone = entry.is_none_or(|entry| entry.token.is_none()) && self.is_forgotten(key as u64, held);
+                let is_no_loss = self.is_lost_for_good(key as u64, [entry, None], held, latest)
+                    || self.is_lost_delete(key as u64, entry, held);
+                if !gone && !is_no_loss {
                     return Some(format!("{name}: run {} has {entry:?}, {held:?} was held", run.0));
                 }
             }
             let left = self.run(first.0).entries[key];
             for (run, _) in rest {
                 let right = self.run(*run).entries[key];
+                if left == right {
+                    continue;
+                }
                 // One may have forgotten a delete that the other still remembers.
                 if [left, right].iter().flatten().all(|entry| entry.token.is_none()) {
                     continue;
@@ -93,7 +108,7 @@ impl Judge {
                     true => is_over(left) || is_over(right),
                     false => self.is_rotten(key as u64) && is_over(left) && is_over(right),
                 });
-                if left != right && !expired {
+                if !expired {
                     return Some(format!("{name}: run {} has {left:?}, run {} has {right:?}", first.0.0, run.0));
                 }
             }
@@ -120,9 +135,11 @@ impl Judge {
     /// Whether one of two entries is missing because a memory lost it, after the deadline of `newest`, which it was:
     /// that counts for nobody any more, and nobody puts it back.
     fn is_lost_for_good(&self, key: u64, entries: [Option<Entry>; 2], newest: Option<Version>, latest: WallMs) -> bool {
+        if !entries.contains(&None) || !self.is_rotten(key) {
+            return false;
+        }
         let written = newest.and_then(|newest| self.versions.get(&newest));
-        let has_ended = written.is_some_and(|written| written.deadline.is_some_and(|deadline| deadline <= latest));
-        has_ended && entries.contains(&None) && self.is_rotten(key)
+        written.is_some_and(|written| written.deadline.is_some_and(|deadline| deadline <= latest))
     }
 
     /// Whether there is an older delete of `key`, or nothing, where a memory lost `held`, a newer one: its own, or that

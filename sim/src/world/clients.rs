@@ -110,13 +110,16 @@ impl World {
         let out = self.seats[size(client)].client.out();
         let count = out.len().min(room);
         let has_more = out.len() > count;
-        let bytes: Vec<u8> = out.drain(..count).collect();
+        let mut bytes = self.net.buffer();
+        bytes.extend(out.drain(..count));
         if has_more && let Some(state) = self.net.get(stream) {
             state.ways[1].full = true;
         }
         if !bytes.is_empty() {
             self.tell_said(client, false, &bytes);
             self.send(stream, 1, Packet::Bytes(bytes));
+        } else {
+            self.net.reuse(bytes);
         }
     }
 

@@ -16,10 +16,10 @@ pub mod scale;
 mod tell;
 mod wire;
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use kv_core::{AddrId, Lane, WallMs};
+use kv_core::{AddrId, ConnId, Lane, WallMs};
 
 use crate::disk::Disk;
 use crate::judge::{EPOCH_MS, Judge, SessionId};
@@ -78,6 +78,10 @@ struct World {
     quiet: Quiet,
     sends: u64,
     meter: Meter,
+    /// For the connections of the process at whose end of turn the world is.
+    open: Vec<ConnId>,
+    /// The plan's items in the order in which they happen, and the tie of the first.
+    items: (Vec<usize>, u64),
     over: bool,
 }
 
@@ -96,16 +100,38 @@ struct Machine {
     since_us: u64,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 struct Scheduled {
     at_us: u64,
+    /// No two have the same.
     tie: u64,
     what: What,
 }
 
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at_us, self.tie).cmp(&(other.at_us, other.tie))
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
+
 /// An event. Streams are named with their serial, because the event may come after their end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 enum What {
+    /// By its place in the order of items.
     Item(usize),
     Heal,
     /// The survivors are compared.
@@ -196,7 +222,7 @@ enum What {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 enum Dialer {
     Process { process: usize, addr: u32 },
     Client { client: u64, session: SessionId },
@@ -229,6 +255,8 @@ impl World {
             quiet: Quiet::default(),
             sends: 0,
             meter: Meter::default(),
+            open: Vec::new(),
+            items: (Vec::new(), 0),
             over: false,
         }
     }
@@ -240,10 +268,7 @@ impl World {
         for node in 0..self.judge.plan().setting.nodes {
             self.boot(node, false);
         }
-        for index in 0..self.judge.plan().items.len() {
-            let at_us = self.judge.plan().items[index].0;
-            self.schedule(at_us, What::Item(index));
-        }
+        self.schedule_items();
         self.schedule(self.judge.plan().setting.load_ms * 1_000, What::Heal);
         self.schedule(self.sample_us(), What::Sample);
     }
@@ -260,7 +285,7 @@ impl World {
 
     fn happen(&mut self, what: What) {
         match what {
-            What::Item(index) => self.item(index),
+            What::Item(at) => self.item_at(at),
             What::Heal => self.heal(),
             What::Sample => self.sample(),
             What::Wake { process } => self.wake(process),
@@ -290,6 +315,29 @@ impl World {
             What::Unthin { from, to, us } => self.net.path(from, to).thin -= us,
             What::Restart { node, alone } => self.restart(node, alone),
         }
+    }
+
+    /// Only the next item is in the heap at a time, with a tie of those that all were given at the start.
+    fn schedule_items(&mut self) {
+        let items = &self.judge.plan().items;
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by_key(|index| items[*index].0);
+        let count = order.len() as u64;
+        self.items = (order, self.ties + 1);
+        self.ties += count;
+        self.schedule_item(0);
+    }
+
+    fn schedule_item(&mut self, at: usize) {
+        let (order, first_tie) = &self.items;
+        let Some(index) = order.get(at).copied() else { return };
+        let (at_us, tie) = (self.judge.plan().items[index].0, first_tie + index as u64);
+        self.heap.push(Reverse(Scheduled { at_us, tie, what: What::Item(at) }));
+    }
+
+    fn item_at(&mut self, at: usize) {
+        self.schedule_item(at + 1);
+        self.item(self.items.0[at]);
     }
 
     fn schedule(&mut self, at_us: u64, what: What) {

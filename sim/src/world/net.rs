@@ -10,7 +10,7 @@ use kv_core::ConnId;
 
 use crate::judge::SessionId;
 use crate::plan::{Setting, size};
-use crate::rng::{delay_us, keyed, scale};
+use crate::rng::{delay_us, keyed, keyed_on, scale};
 
 /// A stream, by its place in [`Net::streams`].
 pub(super) type StreamId = usize;
@@ -110,6 +110,8 @@ pub(super) struct Net {
     setting: Setting,
     pub(super) streams: Vec<Option<Stream>>,
     free: Vec<StreamId>,
+    /// Buffers that nobody uses at the moment, empty.
+    spare: Vec<Vec<u8>>,
     serials: u64,
     paths: Vec<Path>,
 }
@@ -122,6 +124,7 @@ impl Net {
             setting: setting.clone(),
             streams: Vec::new(),
             free: Vec::new(),
+            spare: Vec::new(),
             serials: 0,
             paths: vec![Path::default(); nodes * nodes],
         }
@@ -163,6 +166,40 @@ impl Net {
         }
     }
 
+    /// An empty buffer.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn reuse(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.spare.push(buffer);
+    }
+
+    /// Moves what has come to the end of its way by now to where it is read; how many packets, and whether bytes among
+    /// them met nobody.
+    pub(super) fn land(&mut self, now_us: u64, id: StreamId, side: Side) -> (usize, bool) {
+        let Self { streams, spare, .. } = self;
+        let Some(stream) = streams.get_mut(id).and_then(Option::as_mut) else { return (0, false) };
+        let is_gone = stream.ends[side] == End::Gone;
+        let way = &mut stream.ways[side];
+        let (mut refused, mut count) = (false, 0);
+        while let Some((_, packet)) = way.packets.pop_front_if(|(at_us, _)| *at_us <= now_us) {
+            count += 1;
+            match packet {
+                Packet::Bytes(_) if is_gone => refused = true,
+                Packet::Bytes(mut bytes) => {
+                    way.unread.extend(&bytes);
+                    bytes.clear();
+                    spare.push(bytes);
+                }
+                Packet::Fin => way.ended = true,
+            }
+        }
+        (count, refused)
+    }
+
     pub(super) fn path(&mut self, from: u64, to: u64) -> &mut Path {
         &mut self.paths[size(from * self.setting.nodes + to)]
     }
@@ -175,10 +212,10 @@ impl Net {
 
     /// The time that one packet takes; `what` names it.
     pub(super) fn latency_us(&mut self, from: u64, to: u64, what: &[u64]) -> u64 {
-        let words = [&[0x1a7, from, to], what].concat();
+        let draw = keyed_on(keyed(self.seed, &[0x1a7, from, to]), what);
         let setting = &self.setting;
         let us = if from == to { 20 } else { setting.latency_us_min }
-            + delay_us(keyed(self.seed, &words), if from == to { 50 } else { setting.latency_us_mean });
+            + delay_us(draw, if from == to { 50 } else { setting.latency_us_mean });
         us * (1 + self.path(from, to).slow)
     }
 

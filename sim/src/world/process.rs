@@ -252,7 +252,8 @@ impl World {
                 }
                 break;
             }
-            let bytes = output[..output.len().min(room).min(SEGMENT_BYTES)].to_vec();
+            let mut bytes = self.net.buffer();
+            bytes.extend_from_slice(&output[..output.len().min(room).min(SEGMENT_BYTES)]);
             let count = bytes.len();
             self.trace.hash_words(self.now_us, &[20, index as u64, u64::from(conn.0), count as u64]);
             self.meter.note(self.processes[index].host.node, count as u64);
@@ -275,15 +276,16 @@ impl World {
     fn end_turn(&mut self, index: usize) {
         let process = &mut self.processes[index];
         let open = process.conns.iter().enumerate().filter(|(_, end)| end.is_some());
-        let open: Vec<_> = open.map(|(conn, _)| ConnId(u32::try_from(conn).expect("few connections"))).collect();
+        let mut conns = std::mem::take(&mut self.open);
+        conns.extend(open.map(|(conn, _)| ConnId(u32::try_from(conn).expect("few connections"))));
         let relayed = self.judge.marks.of(Mark::Relayed);
-        process.host.end(&mut self.judge, open.iter().copied());
+        process.host.end(&mut self.judge, conns.iter().copied());
         if self.judge.marks.of(Mark::Relayed) > relayed {
             self.look_at_relay(index);
         }
         let process = &self.processes[index];
         let due = process.host.deadline().is_some_and(|at| at <= mono(process, self.now_us)) || self.is_syncing(index);
-        for conn in open {
+        for conn in conns.drain(..) {
             let Some((stream, side)) = self.conn(index, conn) else { continue };
             let Some(ways) = self.net.get(stream).map(|stream| &stream.ways) else { continue };
             let process = &self.processes[index];
@@ -297,6 +299,7 @@ impl World {
                 self.plan_read(stream, side);
             }
         }
+        self.open = conns;
         self.tell_held(index);
         self.plan_wake(index);
     }

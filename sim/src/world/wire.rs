@@ -145,17 +145,7 @@ impl World {
         let now_us = self.now_us;
         let Some(state) = self.net.get(stream).filter(|stream| !stream.dark) else { return };
         let is_gone = state.ends[side] == End::Gone;
-        let way = &mut state.ways[side];
-        let (mut refused, before) = (false, way.packets.len());
-        while way.packets.front().is_some_and(|(at_us, _)| *at_us <= now_us) {
-            match way.packets.pop_front() {
-                Some((_, Packet::Bytes(_))) if is_gone => refused = true,
-                Some((_, Packet::Bytes(bytes))) => way.unread.extend(bytes),
-                Some((_, Packet::Fin)) => way.ended = true,
-                None => {}
-            }
-        }
-        let count = before - way.packets.len();
+        let (count, refused) = self.net.land(now_us, stream, side);
         if let Some(story) = self.trace.story() {
             story.arrived(now_us, (serial, side), (nodes[1 - side], nodes[side]), count, is_gone);
         }
@@ -202,12 +192,14 @@ impl World {
                 if wants && !is_empty {
                     let bytes = self.take_unread(stream, side);
                     self.turn(process, Cause::Bytes { conn, bytes: &bytes });
+                    self.net.reuse(bytes);
                 }
             }
             End::Intruder { reads: false } => {}
             End::Intruder { .. } if is_empty => self.leave(stream, side, false),
             End::Intruder { .. } => {
-                self.take_unread(stream, side);
+                let bytes = self.take_unread(stream, side);
+                self.net.reuse(bytes);
                 self.plan_read(stream, side);
             }
             End::Client { client } if self.seats[size(client)].is_deaf(self.now_us) => {}
@@ -218,6 +210,7 @@ impl World {
             End::Client { client } => {
                 let bytes = self.take_unread(stream, side);
                 self.client_reads(client, &bytes);
+                self.net.reuse(bytes);
                 self.plan_read(stream, side);
             }
             End::Backlog { .. } | End::Dialing | End::Gone => {}
@@ -227,12 +220,14 @@ impl World {
     fn take_unread(&mut self, stream: StreamId, side: Side) -> Vec<u8> {
         let count = self.net.chunk(stream, side);
         let latency = READ_GAP_US;
-        let Some(state) = self.net.get(stream) else { return Vec::new() };
+        let mut bytes = self.net.buffer();
+        let Some(state) = self.net.get(stream) else { return bytes };
         let (serial, nodes) = (state.serial, state.nodes);
         let way = &mut state.ways[side];
         let (front, back) = way.unread.as_slices();
         let first = count.min(front.len());
-        let bytes = [&front[..first], &back[..count - first]].concat();
+        bytes.extend_from_slice(&front[..first]);
+        bytes.extend_from_slice(&back[..count - first]);
         way.unread.drain(..count);
         way.open -= count;
         if way.full && !way.freed {

@@ -252,6 +252,7 @@ fn link(conn: u32, frontier: &[(u64, u64)]) -> Link {
         stated: true,
         roster: 4,
         told_roster: 0,
+        seated_under: 0,
         took_roster: true,
         is_durable: false,
         durable: None,
