@@ -17,11 +17,16 @@ const BUCKETS: usize = 1 << 16;
 /// The newest of what was taken out.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    /// By the upper bits of the key's name; empty until something was collected.
-    newest: Vec<Newest>,
+    /// By the upper bits of the key's name, in pages that come as they are needed; empty until something was collected.
+    newest: Vec<Option<Box<Page>>>,
     /// Up to here others have collected what this node never held.
     elsewhere: Hlc,
 }
+
+/// Hashes that are next to each other.
+type Page = [Newest; PAGE];
+
+const PAGE: usize = 256;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Newest {
@@ -34,9 +39,11 @@ impl Collected {
     /// Something of the key with this name was taken out. Of a counter it may have been a part only.
     pub(crate) fn note(&mut self, name: u64, hlc: Hlc, is_counter: bool) {
         if self.newest.is_empty() {
-            self.newest = vec![Newest::default(); BUCKETS];
+            self.newest.resize_with(BUCKETS / PAGE, || None);
         }
-        let newest = &mut self.newest[bucket(name)];
+        let bucket = bucket(name);
+        let page = self.newest[bucket / PAGE].get_or_insert_with(|| Box::new([Newest::default(); PAGE]));
+        let newest = &mut page[bucket % PAGE];
         if hlc > newest.hlc {
             *newest = Newest { hlc, name: if is_counter { 0 } else { name } };
         }
@@ -50,14 +57,14 @@ impl Collected {
     /// Whether what was written at `hlc` under the key with this name may have been deleted, and that forgotten.
     pub(crate) fn may_have_deleted(&self, name: u64, hlc: Hlc) -> bool {
         // A tombstone of the same reading may have the greater origin.
-        let here = self.newest.get(bucket(name)).is_some_and(|newest| hlc <= newest.hlc);
+        let here = self.newest(name).is_some_and(|newest| hlc <= newest.hlc);
         here || hlc <= self.elsewhere
     }
 
     /// Whether what was written at `hlc` under the key with this name, and is no counter, was deleted here, whatever
     /// this node holds of its writer.
     pub(crate) fn has_deleted(&self, name: u64, hlc: Hlc) -> bool {
-        let newest = self.newest.get(bucket(name));
+        let newest = self.newest(name);
         newest.is_some_and(|newest| newest.name == name && hlc < newest.hlc)
     }
 
@@ -69,8 +76,14 @@ impl Collected {
         self.may_have_deleted(name, if base.deadline.is_some() { Hlc(hlc.0 + 1) } else { hlc })
     }
 
+    /// What it comes to, once something was collected.
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.newest)
+        self.newest.len() * size_of::<Page>()
+    }
+
+    fn newest(&self, name: u64) -> Option<&Newest> {
+        let bucket = bucket(name);
+        self.newest.get(bucket / PAGE)?.as_ref().map(|page| &page[bucket % PAGE])
     }
 }
 

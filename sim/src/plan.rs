@@ -8,6 +8,8 @@
 //! clocks come back, the paused resume and the killed restart, for the nodes in `survivors`, while all others stop for
 //! ever; and *quiet*, until the survivors agree or the bound computed from this plan has passed.
 
+use std::io::Write;
+
 use kv_core::{Config, DiskConfig, Fsync, Limits, Timers};
 
 use crate::rng::{keyed, scale};
@@ -444,7 +446,9 @@ pub fn counter_text(counter: u64) -> String {
 #[must_use]
 pub fn value(token: u64, pad: u64) -> String {
     let fill = b'a' + u8::try_from(token % 26).expect("a letter");
-    let mut text = format!("t{token}.").into_bytes();
+    // A `t`, twenty digits at most, a dot.
+    let mut text = Vec::with_capacity(22 + size(pad));
+    write!(text, "t{token}.").expect("a list takes all");
     text.resize(text.len() + size(pad), fill);
     String::from_utf8(text).expect("ASCII")
 }

@@ -433,7 +433,7 @@ impl Replication {
 
     fn on_refused(&mut self, now: Now, conn: ConnId, refusal: &Refusal<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let name = refusal.name;
-        if !self.links.contains_key(&conn) {
+        if self.links.get(&conn).is_none() {
             return Err(Stop::Closed);
         }
         let has_say = self.has_say(name, cx);

@@ -15,6 +15,7 @@ mod intake;
 mod lag;
 mod leave;
 mod link;
+mod links;
 mod members;
 mod orphans;
 mod retire;
@@ -51,6 +52,7 @@ use leave::Leave;
 pub(crate) use leave::NotLeft;
 pub(crate) use link::{Link, Role};
 use link::{Pull, PullStage};
+pub(crate) use links::Links;
 pub(crate) use members::{DialState, ENDED_MAX, Members};
 use orphans::Orphans;
 use retire::{Retirement, is_settled};
@@ -61,9 +63,6 @@ pub(crate) use seats::NotForgotten;
 use seats::tell_roster;
 use walk::Walk;
 pub(crate) use writers::Writers;
-
-/// Links by connection: a bounded, ordered table, so that nothing depends on a hash.
-pub(crate) type Links = BTreeMap<ConnId, Link>;
 
 /// Links at once, both ways: thirty members have 58, and a few more while old ones are replaced.
 pub(crate) const LINKS_MAX: usize = 128;
@@ -120,7 +119,7 @@ impl Replication {
         let mut writers = Writers::default();
         writers.learn(std::iter::once((run, config.name.as_str())), |_| true);
         Self {
-            links: Links::new(),
+            links: Links::default(),
             members: Members::new(&config.peers, now.mono),
             intake: Intake::default(),
             relayed: 0,

@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, Slot, Store};
+use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, SLOTS_AT_ONCE, Slot, Store};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -17,9 +17,6 @@ pub(crate) struct Graves {
     /// The oldest tombstone that stays.
     pub(crate) oldest: Option<Hlc>,
 }
-
-/// Slots that are passed together where none has what is looked for.
-const SLOTS_AT_ONCE: usize = 32;
 
 impl Store {
     /// Whether there is nothing at all in here.
@@ -78,25 +75,28 @@ impl Store {
     /// The first slot from `slot` on that holds something to collect or, if it `folds`, a counter; [`SLOTS`] if none.
     pub(crate) fn next_to_collect(&self, slot: u16, folds: bool) -> u16 {
         let is_of_interest = |kinds: &Kinds| kinds.graves > 0 || (folds && kinds.counters > 0);
-        // Most slots hold neither: several are looked at in one go.
-        let any =
-            |all: Kinds, of: &Kinds| Kinds { graves: all.graves | of.graves, counters: all.counters | of.counters };
-        let rest = &self.kinds[usize::from(slot)..];
-        let skipped =
-            rest.chunks(SLOTS_AT_ONCE).take_while(|kinds| !is_of_interest(&kinds.iter().fold(Kinds::default(), any)));
-        let from = usize::from(slot) + skipped.map(<[_]>::len).sum::<usize>();
-        let found = self.kinds[from..].iter().position(is_of_interest);
-        found.map_or(SLOTS, |at| (from + at) as u16)
+        let (mut from, group) = (usize::from(slot), usize::from(SLOTS_AT_ONCE));
+        while from < self.kinds.len() {
+            let end = (from / group + 1) * group;
+            if self.crowds[from / group] > 0
+                && let Some(at) = self.kinds[from..end].iter().position(is_of_interest)
+            {
+                return (from + at) as u16;
+            }
+            from = end;
+        }
+        SLOTS
     }
 
     /// Takes the entry of `key` out.
     pub(crate) fn take_out(&mut self, key: &[u8]) {
         let Place { slot, hash } = self.place(key);
-        let Self { slots, kinds, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
         let Some((entry, shrunk_bytes)) = table.remove(hash, key) else { return };
-        let mut books = Books { slot, digest, kinds: &mut kinds[index], census, totals };
+        let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
+        let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
         books.leave(&origins.record(&entry), &entry);
         books.totals.table_bytes -= shrunk_bytes;
     }
@@ -114,10 +114,11 @@ impl Store {
     }
 
     fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {
-        let Self { slots, kinds, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
-        let mut books = Books { slot, digest, kinds: &mut kinds[index], census, totals };
+        let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
+        let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
         let shrunk_bytes = table.retain(|entry| {
             let record = origins.record(entry);
             if !goes(&record) {

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::expiry::next_due;
-use super::{Books, Merged, OriginsFull, Place, Slot, Store, parts};
+use super::{Books, Merged, OriginsFull, Place, SLOTS_AT_ONCE, Slot, Store, parts};
 use crate::counter::{Counter, Part};
 use crate::record::Record;
 use crate::retired::Folds;
@@ -96,11 +96,12 @@ impl Store {
 
     /// Puts `record` in the place of whatever stands there.
     fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
-        let Self { slots, kinds, dues, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, dues, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
-        let mut books = Books { slot: place.slot, digest, kinds, census, totals };
+        let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
+        let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
         match table.find_mut(place.hash, record.key) {
             Some(entry) => {
                 books.leave(&origins.record(entry), entry);

@@ -6,7 +6,7 @@
 use super::census::Walk;
 use super::entry::Entry;
 use super::origins::Origins;
-use super::{SLOTS, Store, parts};
+use super::{SLOTS, SLOTS_AT_ONCE, Store, parts};
 use crate::counter::Counter;
 use crate::record::Record;
 use crate::time::WallMs;
@@ -19,11 +19,6 @@ const CLOCK_BOUND_MS: u64 = 60_000;
 /// processor's cache, a step is a quarter of a millisecond. The slot in hand is always finished, so one that somebody
 /// filled on purpose takes one longer step.
 const STEP_WORK_MAX: usize = 4_096;
-
-/// Slots that the walk passes together where nothing is due in any.
-const SLOTS_AT_ONCE: u16 = 32;
-
-const _: () = assert!(SLOTS.is_multiple_of(SLOTS_AT_ONCE));
 
 /// By [`SLOTS_AT_ONCE`] slots: no cut before this one has anything to move or free in any of them. May be too early,
 /// and too late only of slots that the walk has yet to come to where it stands between them.
@@ -76,6 +71,16 @@ impl Store {
         self.census.next()
     }
 
+    /// That the walk does not pass a slot in which something is due.
+    #[cfg(test)]
+    pub(super) fn check_due(&self, slot: u16) {
+        let first = slot - slot % SLOTS_AT_ONCE;
+        // The walk stands between them.
+        let is_known = self.census.cut(first) == self.census.cut(first + SLOTS_AT_ONCE - 1);
+        let due = self.dues.0[usize::from(slot / SLOTS_AT_ONCE)];
+        assert!(!is_known || due <= self.slots[usize::from(slot)].due, "slot {slot}");
+    }
+
     /// Moves the slot at the walk's cursor to the walk's cut; how many entries that took a look at.
     fn expire_slot(&mut self, walk: Walk) -> usize {
         let slot = &mut self.slots[usize::from(walk.cursor)];
@@ -105,6 +110,8 @@ impl Store {
                 kinds.graves += 1;
                 self.totals.counters -= u64::from(was_counter);
                 kinds.counters -= u32::from(was_counter);
+                // A counter was counted already.
+                self.crowds[usize::from(walk.cursor / SLOTS_AT_ONCE)] += u32::from(!was_counter);
             }
             self.totals.entry_bytes -= before;
             self.totals.entry_bytes += entry.allocation_bytes();

@@ -75,11 +75,18 @@ pub(crate) struct Store {
     hasher: SipHasher13,
     slots: Box<[Slot]>,
     kinds: Box<[Kinds]>,
+    /// By [`SLOTS_AT_ONCE`] slots: what of all kinds is in them.
+    crowds: Box<[u32]>,
     dues: Dues,
     origins: Origins,
     census: Census,
     totals: Totals,
 }
+
+/// Slots that a walk passes together where none has what it looks for.
+const SLOTS_AT_ONCE: u16 = 32;
+
+const _: () = assert!(SLOTS.is_multiple_of(SLOTS_AT_ONCE));
 
 /// What walks look for in a slot.
 #[derive(Clone, Copy, Default)]
@@ -140,6 +147,7 @@ impl Store {
             hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
             slots: (0..SLOTS).map(|_| Slot::new()).collect(),
             kinds: vec![Kinds::default(); usize::from(SLOTS)].into_boxed_slice(),
+            crowds: vec![0; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice(),
             dues: Dues::new(),
             origins: Origins::default(),
             census: Census::new(),
@@ -237,10 +245,11 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
-        let Self { slots, kinds, dues, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, dues, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
-        let mut books = Books { slot: place.slot, digest, kinds, census, totals };
+        let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
+        let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
         let merged = match table.find_mut(place.hash, record.key) {
             Some(entry) => {
                 let stands = origins.record(entry);
@@ -295,6 +304,7 @@ struct Books<'a> {
     slot: u16,
     digest: &'a mut u128,
     kinds: &'a mut Kinds,
+    crowd: &'a mut u32,
     census: &'a mut Census,
     totals: &'a mut Totals,
 }
@@ -306,6 +316,7 @@ impl Books<'_> {
         self.totals.changes.note(self.slot);
         self.kinds.graves += u32::from(record.value.is_none());
         self.kinds.counters += u32::from(record.is_counter);
+        *self.crowd += u32::from(record.value.is_none()) + u32::from(record.is_counter);
         self.census.enter(self.slot, self.digest, record);
     }
 
@@ -315,6 +326,7 @@ impl Books<'_> {
         self.totals.changes.note(self.slot);
         self.kinds.graves -= u32::from(record.value.is_none());
         self.kinds.counters -= u32::from(record.is_counter);
+        *self.crowd -= u32::from(record.value.is_none()) + u32::from(record.is_counter);
         self.census.leave(self.slot, self.digest, record);
     }
 }

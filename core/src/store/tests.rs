@@ -98,6 +98,7 @@ fn dump(store: &Store) -> Dump {
 /// Recomputes from nothing all that the store keeps count of.
 fn check(store: &Store) {
     let (mut digest, mut keys, mut tombstones, mut husks) = (0_u128, 0, 0, 0);
+    let mut crowds = [0; (SLOTS / SLOTS_AT_ONCE) as usize];
     for slot in 0..SLOTS {
         let (mut own, mut graves, mut counters) = (0_u128, 0, 0);
         store.walk(slot, None, usize::MAX, &mut |record| {
@@ -120,7 +121,10 @@ fn check(store: &Store) {
         assert_eq!(store.slots[usize::from(slot)].digest, own, "slot {slot}");
         let kinds = store.kinds[usize::from(slot)];
         assert_eq!((kinds.graves, kinds.counters), (graves, counters), "slot {slot}");
+        crowds[usize::from(slot / SLOTS_AT_ONCE)] += graves + counters;
+        store.check_due(slot);
     }
+    assert_eq!(*store.crowds, crowds);
     assert_eq!(store.digest().0, digest);
     assert_eq!((store.keys(), store.tombstones(), store.totals.husks), (keys, tombstones, husks));
 }

@@ -429,10 +429,10 @@ impl Judge {
     pub fn gauges(&mut self, run: RunId, gauges: &Gauges) {
         let most = &mut self.run_mut(run).conflict_bytes;
         *most = (*most).max(gauges.conflict_bytes.0);
-        for (name, (now, limit)) in gauges.named() {
-            if now > limit {
-                self.fail(Oracle::Limits, || format!("run {}: {name} is {now}, its limit {limit}", run.0));
-            }
+        let named = gauges.named();
+        let over = named.iter().find(|(_, (now, limit))| now > limit);
+        if let Some((name, (now, limit))) = over {
+            self.fail(Oracle::Limits, || format!("run {}: {name} is {now}, its limit {limit}", run.0));
         }
     }
 

@@ -264,7 +264,9 @@ fn link(conn: u32, frontier: &[(u64, u64)]) -> Link {
 }
 
 fn links(of: Vec<Link>) -> Links {
-    of.into_iter().map(|link| (link.conn, link)).collect()
+    let mut links = Links::default();
+    of.into_iter().for_each(|link| links.insert(link.conn, link));
+    links
 }
 
 fn peer_of(link: &mut Link) -> &mut Peer {
