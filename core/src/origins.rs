@@ -53,10 +53,14 @@ impl Origins {
         claims: &'a Claims,
     ) -> impl Iterator<Item = (&'a (OriginId, Hlc), Option<&'a Origin>)> {
         // Both are ordered by origin.
-        let mut accounts = self.accounts.iter().peekable();
+        let mut rest = &self.accounts[..];
         claims.iter().map(move |claim| {
-            while accounts.next_if(|account| account.id < claim.0).is_some() {}
-            (claim, accounts.peek().copied().filter(|account| account.id == claim.0))
+            while let [first, behind @ ..] = rest
+                && first.id < claim.0
+            {
+                rest = behind;
+            }
+            (claim, rest.first().filter(|account| account.id == claim.0))
         })
     }
 

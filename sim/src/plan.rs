@@ -453,6 +453,16 @@ pub fn value(token: u64, pad: u64) -> String {
     String::from_utf8(text).expect("ASCII")
 }
 
+/// Whether `bytes` are the [`value`] of a write.
+#[must_use]
+pub fn is_value(bytes: &[u8], token: u64, pad: u64) -> bool {
+    let Some((head, fill)) = bytes.len().checked_sub(size(pad)).map(|at| bytes.split_at(at)) else { return false };
+    // A `t`, the digits and a dot: no more of them than it takes.
+    let digits = size(u64::from(token.checked_ilog10().unwrap_or(0))) + 1;
+    let is_named = head.len() == digits + 2 && head.ends_with(b".") && token_of(head) == Some(token);
+    is_named && fill.iter().all(|byte| u64::from(*byte) == u64::from(b'a') + token % 26)
+}
+
 /// The token in a value, if it looks like one.
 #[must_use]
 pub fn token_of(value: &[u8]) -> Option<u64> {
@@ -464,4 +474,22 @@ pub fn token_of(value: &[u8]) -> Option<u64> {
 /// A number of the plan as a size in memory.
 pub(crate) fn size(number: u64) -> usize {
     usize::try_from(number).expect("sizes in a plan fit the memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_told_from_all_others() {
+        for (token, pad) in [(0, 0), (7, 3), (10, 0), (1_000, 40), (u64::MAX, 1)] {
+            let text = value(token, pad);
+            assert!(is_value(text.as_bytes(), token, pad), "{text}");
+            assert!(!is_value(text.as_bytes(), token, pad + 1) && !is_value(text.as_bytes(), token ^ 1, pad));
+            assert!(!is_value(format!("{text}x").as_bytes(), token, pad));
+            assert!(!is_value(format!("{text}x").as_bytes(), token, pad + 1));
+            assert!(!is_value(text.replacen('t', "t0", 1).as_bytes(), token, pad));
+        }
+        assert!(!is_value(b"", 0, 0) && !is_value(b"", 0, 9) && !is_value(b"t+7.", 7, 0) && is_value(b"t7.", 7, 0));
+    }
 }

@@ -235,7 +235,11 @@ impl Feed {
     }
 
     /// Passes over what the peer does not want of the tail, so that it is not woken for that.
+    #[inline]
     pub(crate) fn pass_over(&mut self, replica: &Replica) {
+        if self.has_streamed(&replica.tail) {
+            return;
+        }
         let _ = self.next_wanted(replica, &mut { SCAN_BYTES_MAX });
     }
 

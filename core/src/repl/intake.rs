@@ -320,11 +320,14 @@ impl Intake {
         for link in links.values() {
             let Some((pull, peer)) = link.source() else { continue };
             for ((origin, hlc), account) in replica.origins.beside(&peer.frontier) {
+                if *origin == peer.origin {
+                    continue;
+                }
                 let relayed = pull.relays.binary_search(origin).is_ok();
                 let covered = account.is_some_and(|account| *hlc <= account.frontier);
                 let behind = !covered && *hlc > replica.known(*origin);
                 let stuck = behind && account.is_some_and(|account| is_stuck(account, timers, now));
-                if *origin == peer.origin || !(relayed || stuck) || has_own_link(links, *origin, replica) {
+                if !(relayed || stuck) || has_own_link(links, *origin, replica) {
                     continue;
                 }
                 // Who relays it already goes on, as long as it comes.
@@ -448,6 +451,7 @@ fn choose_home(links: &Links, replica: &Replica, roster: Option<u64>) -> Option<
 }
 
 /// Whether the peer has what its stream will not bring.
+#[inline]
 pub(crate) fn lacks_sweep(link: &Link, replica: &Replica) -> bool {
     // Said of most links and asked of all, all the time.
     if !matches!(&link.role, Role::Pull(pull) if pull.gap) {

@@ -90,7 +90,12 @@ impl Judge {
     /// In the end: what is back from the dead, or not forgotten though nothing stands against it.
     pub(super) fn unrest(&self, nodes: &[(RunId, &Node)]) -> Option<String> {
         for (run, node) in nodes {
+            // Mostly it is what the first one has, which was looked at.
+            let first = nodes.first().filter(|(first, _)| first != run).map(|(first, _)| &self.run(*first).entries);
             for (key, entry) in self.run(*run).entries.iter().enumerate() {
+                if first.is_some_and(|first| first[key] == *entry) {
+                    continue;
+                }
                 let forgets = |run: &&Run| run.standing == Standing::Current;
                 // A memory lost what had deleted it, this one's or that of who swept it since: so it looked like a loss
                 // while a peer was still to be told of the delete, or the delete was claimed and never came. If it

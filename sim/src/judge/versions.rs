@@ -8,7 +8,7 @@ use super::sessions::{Expected, Write};
 use super::{Judge, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
-use crate::plan::{size, token_of, value};
+use crate::plan::{is_value, size, token_of};
 
 /// What a run holds of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Judge {
             let right = known.is_some_and(|(token, from)| {
                 from.key == key
                     && (from.home == writer || self.forgotten[size(writer)])
-                    && value(token, from.pad).as_bytes() == bytes
+                    && is_value(bytes, token, from.pad)
             });
             if !right {
                 self.fail(Oracle::Lww, || format!("run {}: k{key} is {record:?}, which nobody wrote so", run.0));
