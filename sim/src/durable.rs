@@ -112,3 +112,40 @@ fn flips(setting: &Setting, rng: &mut Rng) -> Vec<(u64, Fault)> {
     }
     faults
 }
+
+/// In two of three plans with disks of which none rots the files of a node are copied and put back later, as a backup
+/// or by hand, once or twice; often the next run ends soon, before the node has its place again.
+///
+/// No more than one node is put back: who is restored needs somebody that was not, and so does what all others are to
+/// have of it.
+pub(crate) fn draw_copies(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    let rots = |item: &Item| matches!(item, Item::Fault(Fault::Flip { .. } | Fault::DiskFail { kind: 2, .. }));
+    let leaves = |item: &Item| matches!(item, Item::Ask { ask: Ask::Leave, .. });
+    if setting.durable == 0 || items.iter().any(|(_, item)| rots(item) || leaves(item)) || !rng.chance(2, 3) {
+        return;
+    }
+    let node = rng.below(setting.nodes);
+    // Where nobody else is named it is the first of a cluster that begins with its backup.
+    let others = setting.survivors & !(1 << node);
+    let may_restore = setting.nodes == 1 || (others != 0 && !setting.peers(node).is_empty());
+    let restores = may_restore && rng.chance(2, 3);
+    let mut at_us = rng.below(setting.load_ms * 400);
+    for _ in 0..rng.range(1, 2) {
+        for _ in 0..rng.range(1, 3) {
+            items.push((at_us, Item::Fault(Fault::Backup { node })));
+            at_us += rng.log_range(1, setting.load_ms * 50);
+        }
+        // Old enough that what was deleted since may be forgotten, or as good as new.
+        at_us += if rng.chance(2, 3) { rng.below(setting.load_ms * 500) } else { 0 };
+        let ms = rng.log_range(1, 2 * setting.silence_ms);
+        let back = if restores { Fault::Restore { node, ms } } else { Fault::Rollback { node, ms } };
+        items.push((at_us, Item::Fault(back)));
+        at_us += 1_000 * ms;
+        if rng.chance(1, 2) {
+            let soon_us = at_us + rng.log_range(1, 1_000 * setting.silence_ms);
+            let ms = rng.log_range(1, setting.silence_ms);
+            items.push((soon_us, Item::Fault(Fault::Crash { node, ms })));
+        }
+        at_us += rng.log_range(1, setting.load_ms * 100);
+    }
+}

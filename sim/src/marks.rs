@@ -94,6 +94,13 @@ pub enum Mark {
     DamageFound,
     DiskFailed,
     RefusedWhileLoading,
+    Restored,
+    RestoredRefused,
+    RestoredAgain,
+    RestoredTookNewer,
+    RestoredDropped,
+    LostWithCopy,
+    RolledBack,
 }
 
 /// How large a batch must be for a mark to be required of it.
@@ -111,7 +118,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 76] = {
+const TABLE: [Row; 83] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -271,6 +278,33 @@ const TABLE: [Row; 76] = {
             Common,
             "a client was refused because its node was still reading its files",
         ),
+        (M::Restored, "restored", Common, "a node had read a backup that was restored"),
+        (
+            M::RestoredRefused,
+            "restored-refused",
+            Common,
+            "a client was refused: its node was restored and had yet to hear from its cluster",
+        ),
+        (M::RestoredAgain, "restored-again", Common, "a run of a node that was restored ended before it was a member"),
+        (
+            M::RestoredTookNewer,
+            "restored-took-newer",
+            Common,
+            "a node that was restored took a newer value in than its backup had",
+        ),
+        (
+            M::RestoredDropped,
+            "restored-dropped",
+            Common,
+            "one had in its backup what was deleted since and forgotten, and dropped it",
+        ),
+        (
+            M::LostWithCopy,
+            "lost-with-copy",
+            Common,
+            "what only one node had since its files were copied was lost when they were put back",
+        ),
+        (M::RolledBack, "rolled-back", Common, "a node began with its files of an earlier time, and was told nothing"),
     ]
 };
 
@@ -280,7 +314,7 @@ const _: () = {
         assert!(TABLE[at].0 as usize == at, "the table is in the order of the marks");
         at += 1;
     }
-    assert!(Mark::RefusedWhileLoading as usize + 1 == COUNT, "every mark is in the table");
+    assert!(Mark::RolledBack as usize + 1 == COUNT, "every mark is in the table");
 };
 
 impl Mark {

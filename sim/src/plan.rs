@@ -227,6 +227,13 @@ pub enum Fault {
     DiskSlow { node: u64, ms: u64, us: u64 },
     /// A bit turns in what a disk has, and stays wrong; which one depends on `bit`.
     Flip { node: u64, bit: u64 },
+    /// A backup of a node's data directory is taken, as `simple-kv backup` takes it, and a copy of all its files.
+    Backup { node: u64 },
+    /// The process ends, its directory gives way to the newest backup of it, as `simple-kv restore` makes one of that,
+    /// and the node starts on it after `ms`. Nothing happens if there is no backup.
+    Restore { node: u64, ms: u64 },
+    /// The same with the copy of all files, which is put back by hand: the node is told nothing of it.
+    Rollback { node: u64, ms: u64 },
 }
 
 impl Setting {

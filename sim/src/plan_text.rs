@@ -134,6 +134,9 @@ impl fmt::Display for Fault {
             Self::DiskFail { node, kind, ms } => write!(f, "disk_fail node={node} kind={kind} ms={ms}"),
             Self::DiskSlow { node, ms, us } => write!(f, "disk_slow node={node} ms={ms} us={us}"),
             Self::Flip { node, bit } => write!(f, "flip node={node} bit={bit}"),
+            Self::Backup { node } => write!(f, "backup node={node}"),
+            Self::Restore { node, ms } => write!(f, "restore node={node} ms={ms}"),
+            Self::Rollback { node, ms } => write!(f, "rollback node={node} ms={ms}"),
         }
     }
 }
@@ -216,6 +219,9 @@ fn parse_fault(verb: &str, words: &Words<'_>) -> Result<Fault, String> {
         "disk_fail" => Fault::DiskFail { node: n("node")?, kind: n("kind")?, ms: n("ms")? },
         "disk_slow" => Fault::DiskSlow { node: n("node")?, ms: n("ms")?, us: n("us")? },
         "flip" => Fault::Flip { node: n("node")?, bit: n("bit")? },
+        "backup" => Fault::Backup { node: n("node")? },
+        "restore" => Fault::Restore { node: n("node")?, ms: n("ms")? },
+        "rollback" => Fault::Rollback { node: n("node")?, ms: n("ms")? },
         _ => return Err(format!("{verb}: unknown")),
     })
 }

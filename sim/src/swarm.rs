@@ -1,7 +1,7 @@
 //! From a seed to a plan: swarm testing (Groce et al., 2012). Each class of fault is on in half of the plans, and each
 //! size and time is drawn anew, mostly tiny: few keys, rings that hold a handful of records, timers of milliseconds.
 
-use crate::durable::draw_durable;
+use crate::durable::{draw_copies, draw_durable};
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
 use crate::stories::{draw_broken_sweep, draw_heavy, draw_parting, draw_story};
@@ -23,6 +23,7 @@ const SWEEP: u64 = 20;
 const HEAVY: u64 = 40;
 const PARTING: u64 = 41;
 const DISKS: u64 = 50;
+const COPIES: u64 = 51;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -66,6 +67,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_moves(&setting, &mut Rng::new(seed, MOVES), &mut items);
     draw_big_values(&mut width, &mut items);
     draw_durable(&mut setting, &mut Rng::new(seed, DISKS), &mut items);
+    draw_copies(&setting, &mut Rng::new(seed, COPIES), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 

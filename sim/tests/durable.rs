@@ -167,3 +167,42 @@ fn a_delete_that_was_forgotten_stays_so_over_an_outage() {
         assert!(outcome.stats.collected > 0, "seed {seed}: {}", outcome.stats);
     }
 }
+
+#[test]
+fn a_restored_node_takes_no_writes_before_it_has_caught_up_and_brings_nothing_back() {
+    for seed in 0..20 {
+        let text = format!(
+            "seed {seed}\nkeys 12\ncounters 1\ndurable {}\nload_ms 14000\nheartbeat_ms 100\ncollect_ms 100\n\
+             2000000 backup node=1\n6000000 halfopen from=1 to=0\n6000000 halfopen from=1 to=2\n\
+             6000000 partition side=2 ms=1500\n6100000 restore node=1 ms=200",
+            1 + seed % 3
+        );
+        // Deleted and forgotten since the backup; what is written last the node has by itself, and loses.
+        let deletes = (0..11).map(|key| (3_000 + key, Item::Ask { client: key % 3, ask: Ask::Del { key } }));
+        let set = |at_ms, token| (at_ms, Item::Ask { client: 1, ask: Ask::Set { key: 11, token, pad: 0, ttl_ms: 0 } });
+        let add = |at_ms| (at_ms, Item::Ask { client: 1, ask: Ask::Add { counter: 0, amount: 7 } });
+        let by_itself = [set(6_050, 1_001), set(7_000, 1_002), set(13_000, 1_003)];
+        let outcome = check(&text, sets(200, 40, 30).chain(deletes).chain(by_itself).chain([1_000, 5_000].map(add)));
+        assert_eq!(outcome.data, [(11, 1_003)].into(), "seed {seed}");
+        let marks = [Mark::Restored, Mark::RestoredRefused, Mark::RestoredDropped, Mark::LostWithCopy];
+        assert!(marks.iter().all(|mark| outcome.marks.of(*mark) > 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn files_of_an_earlier_time_roll_nobody_back() {
+    for seed in 0..20 {
+        let text = format!(
+            "seed {seed}\nkeys 12\ncounters 1\ndurable {}\nload_ms 9000\nheartbeat_ms 100\ncollect_ms 100\n\
+             2000000 backup node=1\n6000000 rollback node=1 ms=200",
+            1 + seed % 3
+        );
+        let deletes = (0..11).map(|key| (3_000 + key, Item::Ask { client: key % 3, ask: Ask::Del { key } }));
+        let add = |at_ms| (at_ms, Item::Ask { client: 1, ask: Ask::Add { counter: 0, amount: 7 } });
+        let last = Item::Ask { client: 2, ask: Ask::Set { key: 11, token: 1_001, pad: 0, ttl_ms: 0 } };
+        let items = sets(200, 40, 30).chain(deletes).chain([(5_000, last)]).chain([1_000, 5_100, 7_000].map(add));
+        let outcome = check(&text, items);
+        assert_eq!(outcome.data, [(11, 1_001)].into(), "seed {seed}");
+        assert!(outcome.marks.of(Mark::RolledBack) > 0, "seed {seed}");
+    }
+}

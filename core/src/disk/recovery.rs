@@ -334,8 +334,7 @@ impl Recovery {
         if !follows {
             self.damage_at(source.file, 0, 0);
         }
-        // Once a node has begun a log on it, it is that node's.
-        self.state.is_restored |= source.is_restored && self.files.len() == 1;
+        self.state.is_restored |= source.is_restored;
         let limit = self.limit(self.at);
         let Some((salt, begin)) = source.begin.filter(|(_, begin)| *begin <= limit) else {
             // The last segment may have been cut before its first sync.
@@ -487,7 +486,11 @@ impl Recovery {
             };
         }
         match frames::parse(body) {
-            Some(FileFrame::Mark(mark)) => return self.take_mark(&mark, replica),
+            Some(FileFrame::Mark(mark)) => {
+                // Once a node has said on it where it stands, it is that node's: a log that was begun says nothing yet.
+                self.state.is_restored &= file.kind != FileKind::Log;
+                return self.take_mark(&mark, replica);
+            }
             Some(FileFrame::Replaced { key, stands }) => {
                 if !stands.as_ref().is_none_or(is_sane_record) {
                     return None;

@@ -62,12 +62,26 @@ impl Replica {
         }
     }
 
+    /// What it has is a backup: its cluster has gone on since.
+    fn return_restored(&mut self) {
+        self.is_whole = false;
+        self.is_restored = true;
+        self.exposure = Exposure::Returning(Return::Unswept);
+    }
+
     /// Stands where the node stood.
     pub(super) fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
         // What was collected is not remembered by key.
         self.collected = Collected::default();
         self.durable = Some(Durable::default());
-        let Some(stood) = &state.mark else { return self.look_alone() };
+        let Some(stood) = &state.mark else {
+            // Of a backup this is one of a node that had not begun its log, or what was left of one.
+            if state.is_restored && !config.peers.is_empty() {
+                self.return_restored();
+                return repl.recover(now, Recovered::default(), self);
+            }
+            return self.look_alone();
+        };
         self.clock.observe(stood.ceiling);
         let retired = self.origins.retired().since(0).take(self.reaped.retired as usize).map(|entry| entry.last);
         let newest = self.reaped.claims.iter().map(|(_, hlc)| *hlc).chain(retired).max();
@@ -92,9 +106,7 @@ impl Replica {
             }
             Stand::Returning(_) | Stand::Shown(_) | Stand::Unshown if state.is_restored => {
                 recovered.roster = Roster::default();
-                self.is_whole = false;
-                self.is_restored = true;
-                self.exposure = Exposure::Returning(Return::Unswept);
+                self.return_restored();
             }
             // That it was shown since may be what was lost.
             Stand::Unshown if state.is_damaged => {

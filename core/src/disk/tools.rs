@@ -174,7 +174,10 @@ fn says(body: &[u8]) -> Option<Says<'_>> {
 /// takes it for nobody's memory.
 #[derive(Debug)]
 pub struct Backup {
+    cluster: String,
+    name: String,
     salt: u64,
+    has_gap: bool,
     place: u64,
     /// Frames of the block that is not whole yet.
     block: Vec<u8>,
@@ -186,20 +189,37 @@ impl Backup {
     /// Begins a backup of the directory of a node. `salt` is drawn at random, and not 0.
     #[must_use]
     pub fn new(salt: u64, cluster: &str, name: &str) -> Self {
+        let (cluster, name) = (cluster.to_owned(), name.to_owned());
+        let mut backup =
+            Self { cluster, name, salt, has_gap: false, place: 0, block: Vec::new(), out: Vec::new(), records: 0 };
+        backup.out = backup.beginning();
+        backup.place = backup.out.len() as u64;
+        backup
+    }
+
+    /// Something is missing that the directory was to have: whoever is restored claims nothing of what it has, and is
+    /// brought the rest. The [beginning](Self::beginning) says so.
+    pub const fn lose(&mut self) {
+        self.has_gap = true;
+    }
+
+    /// What the file begins with. Once all was put in, this is to be written over what stands there.
+    #[must_use]
+    pub fn beginning(&self) -> Vec<u8> {
         let header = Header {
             format: FORMAT,
             kind: FileKind::Snapshot,
             number: 1,
-            salt,
+            salt: self.salt,
             prev_bytes: 0,
-            has_gap: false,
+            has_gap: self.has_gap,
             is_restored: true,
-            cluster,
-            name,
+            cluster: &self.cluster,
+            name: &self.name,
         };
         let mut out = Vec::new();
         begin_file(&header, &mut out);
-        Self { salt, place: out.len() as u64, block: Vec::new(), out, records: 0 }
+        out
     }
 
     /// Puts the body of a frame in, as a [`Scanner`] gave it.

@@ -27,7 +27,7 @@ pub(crate) struct Stated {
 }
 
 /// What a run that has its old memory knows of itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub(crate) incarnation: u64,
     pub(crate) roster: Roster,

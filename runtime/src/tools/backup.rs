@@ -1,7 +1,7 @@
 //! `simple-kv backup` and `simple-kv restore`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,10 @@ pub(super) fn backup(dir: &Path, path: &Path) -> Result<(), Failure> {
             |_| Ok(()),
             |item| {
                 match item {
-                    Item::Header { cluster, name, .. } => writer.begin(cluster, name)?,
+                    Item::Header { cluster, name, has_gap, .. } => {
+                        writer.begin(cluster, name)?;
+                        has_gap.then(|| writer.lose());
+                    }
                     Item::Frame { body, says } => writer.push(body, &says)?,
                     Item::Torn { .. } if source.may_be_torn() => {}
                     Item::Torn { .. } | Item::Damage { .. } | Item::NoFile | Item::Newer(_) => damaged += 1,
@@ -39,6 +42,9 @@ pub(super) fn backup(dir: &Path, path: &Path) -> Result<(), Failure> {
         )?;
     }
     bar.finish_and_clear();
+    if damaged > 0 {
+        writer.lose();
+    }
     let (records, bytes) = writer.finish(path)?;
     told(&format!("{}: {records} records, {}\n", path.display(), HumanBytes(bytes)));
     match damaged {
@@ -119,6 +125,13 @@ impl Writer {
         Ok(())
     }
 
+    /// Something is not in it that was to be.
+    fn lose(&mut self) {
+        if let Some(backup) = &mut self.backup {
+            backup.lose();
+        }
+    }
+
     fn push(&mut self, body: &[u8], says: &Says<'_>) -> Result<(), Failure> {
         let Some(backup) = &mut self.backup else { return Ok(()) };
         backup.push(body);
@@ -132,6 +145,7 @@ impl Writer {
         };
         backup.finish();
         self.out.write(&backup.take())?;
+        self.out.write_over(&backup.beginning())?;
         Ok((self.records, self.out.finish()?))
     }
 }
@@ -164,6 +178,12 @@ impl Output {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|error| Failure::File(self.part.clone(), "write", error))
+    }
+
+    /// Writes what the file begins with once more.
+    fn write_over(&mut self, beginning: &[u8]) -> Result<(), Failure> {
+        let written = self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(beginning));
+        written.map_err(|error| Failure::File(self.part.clone(), "write", error))
     }
 
     /// Its length.

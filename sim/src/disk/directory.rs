@@ -52,6 +52,12 @@ impl Directory {
         }
     }
 
+    /// Other files stand there from now on, and no others.
+    pub(super) fn replace(&mut self, names: impl Iterator<Item = (FileId, Inode)>) {
+        self.names = names.collect();
+        self.sync();
+    }
+
     pub(super) fn sync(&mut self) {
         self.changes.clear();
         self.synced.clone_from(&self.names);

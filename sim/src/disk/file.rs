@@ -27,6 +27,14 @@ pub(super) struct File {
 }
 
 impl File {
+    /// A copy of `bytes`, on the platter.
+    pub(super) fn copy_of(bytes: &[u8]) -> Self {
+        let mut file = Self::default();
+        file.append(bytes);
+        file.sync();
+        file
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -35,6 +43,11 @@ impl File {
     pub(super) fn read(&self, at: u64, count: u32) -> &[u8] {
         let from = usize::try_from(at).map_or(self.bytes.len(), |at| at.min(self.bytes.len()));
         &self.bytes[from..(from + count as usize).min(self.bytes.len())]
+    }
+
+    /// What a process reads of all of it.
+    pub(super) fn all(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) {

@@ -5,6 +5,7 @@
 //! synced, or keeps some of it ([`Disk::stop`]). Every draw is keyed by what it is about: the node, the file or the
 //! lane, and how much had come before.
 
+mod copies;
 mod directory;
 mod file;
 
@@ -14,6 +15,8 @@ use kv_core::{DiskError, DiskOp, DiskWork, FileId, FileKind, Lane};
 
 use crate::plan::size;
 use crate::rng::{delay_us, keyed, scale};
+pub use copies::Copied;
+use copies::Copies;
 use directory::Directory;
 use file::File;
 
@@ -24,6 +27,7 @@ const PART: u64 = 3;
 const CRASH: u64 = 4;
 const NAMES: u64 = 5;
 const LATE: u64 = 6;
+const COPY: u64 = 7;
 
 /// What an operation without syncing takes on average.
 const WRITE_US_MEAN: u64 = 20;
@@ -49,6 +53,7 @@ pub struct Disk {
     unread: u64,
     /// What it was asked for though no node may.
     misuse: Option<String>,
+    copies: Copies,
 }
 
 /// The work of a lane.
@@ -115,6 +120,7 @@ impl Disk {
             flips_read: 0,
             unread: 0,
             misuse: None,
+            copies: Copies::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use kv_core::{Node, Now, Version};
 
 use super::versions::Entry;
 use super::{Judge, Run, RunId, Standing};
+use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::size;
 
@@ -53,6 +54,9 @@ impl Judge {
         let deleted = self.burials.newest.get(&key).is_some_and(|newest| *newest > old.version);
         if !is_grave && !deleted && self.is_rotten(key) {
             return self.rotted(run, key);
+        }
+        if !is_grave && self.is_restoring(self.run(run).node) {
+            self.marks.saw(Mark::RestoredDropped);
         }
         if !is_grave && !deleted {
             self.fail(Oracle::Lww, || format!("run {}: k{key} is gone; it was {old:?}", run.0));

@@ -5,7 +5,7 @@
 //! are still up; on top of it may be any part of what was added by runs whose memory was lost. Since the base means:
 //! the part that it was added to began after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Base, BaseValue, Count, Counter, Hlc, Node, Now, OriginId, Part, Version, WallMs};
 
@@ -93,7 +93,12 @@ impl Judge {
         let is_up = |other: &RunId| *other != run && self.run(*other).standing != Standing::Stopped;
         let others: Vec<RunId> = (0..self.runs.len() as u64).map(RunId).filter(is_up).collect();
         for counter in 0..self.counters.texts.len() as u64 {
-            let Some((parts, folded)) = self.counts.held.get(&(run, counter)) else { continue };
+            // Who has just read its files has not been looked at yet.
+            let read = || {
+                let record = node.peek(self.counters.texts[size(counter)].as_bytes());
+                Self::held_of(&record.as_ref().map(Counter::of).unwrap_or_default())
+            };
+            let (parts, folded) = self.counts.held.get(&(run, counter)).cloned().unwrap_or_else(read);
             let known_to = |other: &RunId, mine: &Part| {
                 let theirs = self.counts.held.get(&(*other, counter));
                 let theirs = theirs.and_then(|(parts, _)| parts.iter().find(|part| part.origin == mine.origin));
@@ -101,7 +106,7 @@ impl Judge {
             };
             let least = |mine: &Part| others.iter().map(|other| known_to(other, mine)).min().unwrap_or(0);
             let surplus: i128 = parts.iter().map(|mine| (mine.total - least(mine)).max(0)).sum();
-            let more = surplus + (*folded).max(0);
+            let more = surplus + folded.max(0);
             *self.counts.again.entry(counter).or_insert(0) += more;
         }
     }
@@ -132,8 +137,7 @@ impl Judge {
                     self.fail(Oracle::Counting, || format!("run {}: c{counter}: {fold:?} was {first}", run.0));
                 }
             }
-            let folds = state.folds.iter().map(|fold| fold.total).fold(0, i128::wrapping_add);
-            self.counts.held.insert((run, counter), (state.parts.clone(), folds));
+            self.counts.held.insert((run, counter), Self::held_of(&state));
             self.see_counter(run, counter, &state, newly_folded > 0);
             self.look_at_ended(run, counter, &state, now.wall);
             self.look_at_replies(run, counter, state.count_at(now.wall), replies);
@@ -145,6 +149,12 @@ impl Judge {
             }
             self.note_added(run, counter, &state, now.wall, replies);
         }
+    }
+
+    /// The parts of a counter, and what is folded in it.
+    fn held_of(state: &Counter<'_>) -> (Vec<Part>, i128) {
+        let folded = state.folds.iter().map(|fold| fold.total).fold(0, i128::wrapping_add);
+        (state.parts.clone(), folded)
     }
 
     /// A base that has ended is not counted, nor what was added to it.
@@ -235,6 +245,19 @@ impl Judge {
         let runs = &self.runs;
         let its = self.counts.added.iter_mut().filter(|added| runs[size(added.run.0)].node == node);
         its.for_each(|added| added.is_kept = false);
+    }
+
+    /// The replies by which a node's disk has what was added.
+    pub(super) fn kept(&self, node: u64) -> BTreeSet<u64> {
+        let its = self.counts.added.iter().filter(|added| added.is_kept && self.run(added.run).node == node);
+        its.map(|added| added.reply).collect()
+    }
+
+    /// Of what a node's disk had, it has no more than these.
+    pub(super) fn keep_only(&mut self, node: u64, kept: &BTreeSet<u64>) {
+        let runs = &self.runs;
+        let its = self.counts.added.iter_mut().filter(|added| runs[size(added.run.0)].node == node);
+        its.for_each(|added| added.is_kept &= kept.contains(&added.reply));
     }
 
     /// The last answer of a step is what the counter is after it; those before it are each what the next began with.

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use kv_core::{DiskOp, DiskWork, FileId, Fsync, Hlc, Lane, Node, Now, Version};
 
+use super::copies::{Copy, Restoring};
 use super::sessions::Reply;
 use super::{Judge, RunId, SessionId, Standing};
 use crate::marks::Mark;
@@ -33,7 +34,7 @@ pub(super) struct Platter {
     /// By key: what a process had written when it ended, until the machine does too.
     written: Vec<Option<Version>>,
     /// By key: what may have been damaged since the node was last started, that or something older.
-    lost: Vec<Option<Version>>,
+    pub(super) lost: Vec<Option<Version>>,
     /// Some of that was damaged while a run was reading, which may have had it by then.
     is_losing: bool,
     /// The greatest stamp of what runs of this member wrote and somebody has seen, and of what runs before
@@ -49,6 +50,11 @@ pub(super) struct Platter {
     has_crashed: bool,
     /// When its last trouble ends.
     trouble_us: u64,
+    /// What the newest copies of it have.
+    pub(super) copy: Copy,
+    /// Its node was restored.
+    pub(super) restoring: Option<Restoring>,
+    pub(super) was_restored: bool,
 }
 
 /// What is known of what a run has handed to its disk.
@@ -74,10 +80,10 @@ pub(super) struct Logged {
     stamp: Hlc,
     covers: VecDeque<Cover>,
     /// The newest that was written and is done.
-    written: Vec<Option<Version>>,
+    pub(super) written: Vec<Option<Version>>,
     written_stamp: Hlc,
     /// What clients were told under `everysec`, and when.
-    promises: VecDeque<(u64, u64, Version)>,
+    pub(super) promises: VecDeque<(u64, u64, Version)>,
 }
 
 /// Once so many operations are done, this is written, or synced.
@@ -99,6 +105,11 @@ impl Platter {
     /// What is to come back of a key.
     pub(super) fn floor(&self, key: usize) -> Option<Version> {
         self.floors[key].max(self.written[key])
+    }
+
+    /// What the node's runs have written is nothing to those that come: there are others in its place.
+    pub(super) const fn forget_stamps(&mut self) {
+        (self.stamped, self.stamped_before) = (Hlc::ZERO, Hlc::ZERO);
     }
 
     /// Nothing has to come back.
@@ -350,6 +361,7 @@ impl Judge {
         }
         self.platters[node].written.fill(None);
         self.recount();
+        self.see_others(run, state.is_returning());
     }
 
     /// Replies are on their way out: what they say a crash does not take back, or not for long.

@@ -12,6 +12,7 @@
 mod agreement;
 mod burials;
 mod conflicts;
+mod copies;
 mod counts;
 mod durability;
 mod leaving;
@@ -338,11 +339,15 @@ impl Judge {
         self.stats.runs += 1;
         self.recount();
         self.observe(run, state, now, None);
+        if !is_loading {
+            self.see_others(run, false);
+        }
     }
 
     /// A run and its memory are gone; `crash`: and what its disk has not synced.
     pub fn stopped(&mut self, run: RunId, crash: bool) {
         self.see_stop(run);
+        self.stop_restoring(run);
         if self.plan.setting.durable > 0 {
             self.put_down(run, crash);
         }
@@ -418,6 +423,7 @@ impl Judge {
         if is_news {
             self.look_at_counts(run, node, now, since, &replies);
         }
+        self.look_at_restoring(run, node, &replies);
         if let Some(session) = session {
             self.replies += replies.len() as u64;
             self.note_told(run, session, &replies, newest_before);
@@ -490,7 +496,7 @@ impl Judge {
         let carry_ms = waiting_bytes * 1_000 / setting.bandwidth_bytes_per_s.max(1);
         let apart_ms = self.spread_ms() + self.pause_ms_max + carry_ms + self.slow_ms_max;
         let leaves = self.leaves[size(self.run(run).node)];
-        let troubled = self.is_troubled(self.run(run).node);
+        let troubled = self.is_troubled(self.run(run).node) || self.is_restoring(self.run(run).node);
         self.run(run).standing == Standing::Superseded || leaves || troubled || apart_ms > bound_ms - bound_ms / 4
     }
 

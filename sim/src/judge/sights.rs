@@ -21,6 +21,7 @@ pub(super) struct Sight {
     /// What it had done by the end of its last turn.
     activity: Activity,
     is_returning: bool,
+    is_established: bool,
     /// By node that it has dialed: how often it reached it, and when last.
     links: BTreeMap<u64, (u64, u64)>,
     /// By counter, as last seen.
@@ -34,6 +35,12 @@ struct Sum {
     /// This run has a part in it.
     is_added_to: bool,
     folds: usize,
+}
+
+impl Sight {
+    pub(super) const fn is_established(&self) -> bool {
+        self.is_established
+    }
 }
 
 impl Judge {
@@ -73,6 +80,7 @@ impl Judge {
         if std::mem::replace(&mut self.run_mut(run).sight.is_returning, is_returning) && !is_returning {
             self.marks.saw(Mark::CameHome);
         }
+        self.run_mut(run).sight.is_established = node.is_established() && !node.is_alone();
         let now = node.activity();
         let before = std::mem::replace(&mut self.run_mut(run).sight.activity, now);
         if now == before {

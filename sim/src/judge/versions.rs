@@ -230,6 +230,10 @@ impl Judge {
     }
 
     fn take_entry(&mut self, run: RunId, key: u64, entry: Entry) {
+        let state = self.run(run);
+        if !state.logged.is_fresh && state.entries[size(key)].is_some() && self.is_restoring(state.node) {
+            self.marks.saw(Mark::RestoredTookNewer);
+        }
         self.see_stamp(entry.version, Some(run));
         self.check_grave(run, key, entry.version);
         if let Some(old) = self.run(run).entries[size(key)] {

@@ -72,9 +72,11 @@ fn fault_parts(fault: &mut Fault) -> Vec<Part<'_>> {
         | Fault::Supersede { node, ms }
         | Fault::Crash { node, ms }
         | Fault::DiskFull { node, ms }
-        | Fault::DiskFail { node, kind: _, ms } => vec![Part::Node(node), Part::Size(ms, 1)],
+        | Fault::DiskFail { node, kind: _, ms }
+        | Fault::Restore { node, ms }
+        | Fault::Rollback { node, ms } => vec![Part::Node(node), Part::Size(ms, 1)],
         Fault::DiskSlow { node, ms, us } => vec![Part::Node(node), Part::Size(ms, 1), Part::Size(us, 1)],
-        Fault::Flip { node, bit: _ } => vec![Part::Node(node)],
+        Fault::Flip { node, bit: _ } | Fault::Backup { node } => vec![Part::Node(node)],
         Fault::Clock { node, step_ms, drift_ppm } => {
             vec![Part::Node(node), Part::Signed(step_ms, 0), Part::Signed(drift_ppm, 0)]
         }

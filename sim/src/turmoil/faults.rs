@@ -63,7 +63,10 @@ impl Engine<'_> {
             | Fault::DiskFull { .. }
             | Fault::DiskFail { .. }
             | Fault::DiskSlow { .. }
-            | Fault::Flip { .. } => {}
+            | Fault::Flip { .. }
+            | Fault::Backup { .. }
+            | Fault::Restore { .. }
+            | Fault::Rollback { .. } => {}
             Fault::Garble { from, to } => self.net.borrow().garble(from, to),
             Fault::Partition { side, ms } => {
                 let is_in = |node: u64| (side >> node) & 1 == 1;

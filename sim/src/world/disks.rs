@@ -4,7 +4,7 @@ use kv_core::{DiskWork, Event, FileKind, Lane};
 
 use super::process::Cause;
 use super::{What, World};
-use crate::disk::{Disk, Failing, Told};
+use crate::disk::{Copied, Disk, Failing, Told};
 use crate::marks::Mark;
 use crate::plan::{Fault, size};
 use crate::rng::{delay_us, keyed};
@@ -144,6 +144,39 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The files of a node are copied, both ways.
+    pub(super) fn back_up(&mut self, node: u64) {
+        let Some(disk) = &mut self.disks[size(node)] else { return };
+        let (has_backup, bytes) = disk.copy();
+        self.judge.copied(node);
+        self.trace.note(self.now_us, &[53, node, bytes], || {
+            let text = if has_backup { format!("a backup of {bytes} bytes") } else { "no backup".to_owned() };
+            timeline::What::Other(text).on(node)
+        });
+    }
+
+    /// The directory of a node gives way to a copy, if there is one, and the node starts on it after `ms`.
+    pub(super) fn put_back(&mut self, node: u64, what: Copied, ms: u64) {
+        if !self.disks[size(node)].as_ref().is_some_and(|disk| disk.has(what)) {
+            return;
+        }
+        if let Some(process) = self.machines[size(node)].process {
+            self.stop(process, false);
+        }
+        if let Some(disk) = &mut self.disks[size(node)] {
+            disk.put_back(what);
+        }
+        self.judge.put_back(node, what);
+        self.trace.note(self.now_us, &[54, node, what as u64], || {
+            let text = match what {
+                Copied::Backup => "its directory is made anew of its backup",
+                Copied::Files => "its files of an earlier time are put back",
+            };
+            timeline::What::Other(text.to_owned()).on(node)
+        });
+        self.after_ms(ms, What::Restart { node, alone: false });
     }
 
     /// A process ends, and its machine with it if it is a `crash`.

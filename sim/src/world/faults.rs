@@ -2,7 +2,7 @@
 
 use super::net::{End, Packet};
 use super::{What, World};
-use crate::disk::Disk;
+use crate::disk::{Copied, Disk};
 use crate::marks::Mark;
 use crate::plan::{Fault, Item, size};
 use crate::timeline as story;
@@ -105,6 +105,9 @@ impl World {
             Fault::DiskFull { .. } | Fault::DiskFail { .. } | Fault::DiskSlow { .. } | Fault::Flip { .. } => {
                 self.disk_fault(fault);
             }
+            Fault::Backup { node } => self.back_up(node),
+            Fault::Restore { node, ms } => self.put_back(node, Copied::Backup, ms),
+            Fault::Rollback { node, ms } => self.put_back(node, Copied::Files, ms),
             Fault::Rot { node, key } => {
                 if let Some(process) = self.machines[size(node)].process {
                     self.processes[process].host.rot(&mut self.judge, key);
