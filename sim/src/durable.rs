@@ -1,7 +1,7 @@
 //! Plans whose nodes have disks, with what goes wrong with those: machines that lose their power, one after the other
 //! or all at once, disks that are full, slow, fail, or rot.
 
-use crate::plan::{Fault, Item, Setting};
+use crate::plan::{Ask, Fault, Item, Setting};
 use crate::rng::Rng;
 
 /// Draws a row of faults: milliseconds since the start, and what happens then.

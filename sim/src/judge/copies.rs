@@ -93,7 +93,8 @@ impl Judge {
     }
 
     /// Whether a node was restored, and has not taken its place in its cluster yet.
-    pub(super) fn is_restoring(&self, node: u64) -> bool {
+    #[must_use]
+    pub fn is_restoring(&self, node: u64) -> bool {
         self.platters[size(node)].restoring.is_some()
     }
 

@@ -60,8 +60,10 @@ pub(super) enum Cause<'a> {
 
 impl World {
     /// Starts a run of `node`. That it is to be `alone` is ignored if it would leave the survivors in groups of which
-    /// no one names another: no protocol brings those together.
+    /// no one names another: no protocol brings those together; and of a node that was restored, which would begin a
+    /// cluster of its own.
     pub(super) fn boot(&mut self, node: u64, alone: bool) {
+        let alone = alone && !self.judge.is_restoring(node);
         self.machines[size(node)].is_alone = alone;
         let alone = alone && self.judge.plan().setting.survivors_meet(self.alone());
         self.machines[size(node)].is_alone = alone;
