@@ -256,3 +256,35 @@ impl Backup {
         self.block.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_says_that_something_is_missing_once_all_was_put_in() {
+        let mut backup = Backup::new(7, "red", "a");
+        backup.begin_log();
+        let mut bytes = backup.take();
+        backup.lose();
+        backup.finish();
+        bytes.extend(backup.take());
+        let beginning = backup.beginning();
+        for is_written_over in [false, true] {
+            if is_written_over {
+                bytes[..beginning.len()].copy_from_slice(&beginning);
+            }
+            let mut scanner = Scanner::new();
+            scanner.push(&bytes);
+            scanner.end();
+            let Item::Header { name, is_backup, is_whole, has_gap, .. } = scanner.next_item() else {
+                panic!("a header")
+            };
+            assert_eq!((name, is_backup, is_whole, has_gap), ("a", true, true, is_written_over));
+            while let Item::Frame { says, .. } = scanner.next_item() {
+                assert_eq!(says, Says::End);
+            }
+            assert_eq!(scanner.next_item(), Item::End);
+        }
+    }
+}
