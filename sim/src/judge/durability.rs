@@ -109,7 +109,7 @@ impl Platter {
 
     /// What the node's runs have written is nothing to those that come: there are others in its place.
     pub(super) const fn forget_stamps(&mut self) {
-        (self.stamped, self.stamped_before) = (Hlc::ZERO, Hlc::ZERO);
+        (self.stamped, self.stamped_before, self.stamped_there) = (Hlc::ZERO, Hlc::ZERO, Hlc::ZERO);
     }
 
     /// Nothing has to come back.
