@@ -174,9 +174,9 @@ impl Replica {
     /// is to be written anew, under `fresh`, an origin that nobody has seen. True if so.
     pub(crate) fn expose(&mut self, now: Mono, theirs: Hlc, fresh: OriginId) -> bool {
         debug_assert!(self.exposure != Exposure::Exposed, "a run is exposed once");
-        self.exposure = Exposure::Exposed;
         // Those whom it begins a cluster with have no more to tell.
         self.is_restored = false;
+        self.exposure = Exposure::Exposed;
         self.is_unmarked = self.log.is_some();
         self.clock.observe(theirs);
         if self.own_first.is_none_or(|first| first > theirs) {
