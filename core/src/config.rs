@@ -72,6 +72,9 @@ pub struct DiskConfig {
     pub segment_bytes: u64,
     /// How much log there may be for a snapshot, in percent of the last one's length.
     pub snapshot_ratio_percent: u32,
+    /// What may wait for the disk: past it, client writes are refused and nothing is taken from peers, until it has
+    /// come down to half of that.
+    pub queue_bytes_max: u64,
     /// A node that finds damage at its start is not to start.
     pub strict: bool,
 }
@@ -84,6 +87,8 @@ impl Default for DiskConfig {
             segment_bytes: 64 << 20,
             // The number Redis users know: a start reads at most about twice what there is.
             snapshot_ratio_percent: 100,
+            // A second or two of a disk at its full speed, and what a disk that hangs costs of the memory.
+            queue_bytes_max: 256 << 20,
             strict: false,
         }
     }

@@ -12,6 +12,10 @@ use crate::wire::peer::{MEMBERS_MAX, SEATS_MAX};
 /// How far the answer to one frame may go past what a link may have staged.
 const STAGED_OVERSHOOT_BYTES: usize = 256 << 10;
 
+/// How far what waits for the disk may go past its limit: by the command or the record with which it gets there, and by
+/// what the node has to say itself of where it stands.
+const QUEUE_OVERSHOOT_BYTES: u64 = 64 << 10;
+
 /// Sizes that must stay within their limits at every step; each pair is (now, limit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
@@ -55,16 +59,18 @@ pub struct Gauges {
     pub crowded: (usize, usize),
     /// Clients that wait, of those connected.
     pub waiters: (usize, usize),
+    /// Bytes that wait for the disk.
+    pub disk_queue_bytes: (usize, usize),
 }
 
 impl Gauges {
     /// All of them, by name.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, (usize, usize)); 20] {
+    pub const fn named(&self) -> [(&'static str, (usize, usize)); 21] {
         let Self { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, .. } =
             *self;
         let Self { writers, stored_origins, members, holders, ended, seats, lag_marks, unclear, home, .. } = *self;
-        let Self { clients, crowded, waiters, .. } = *self;
+        let Self { clients, crowded, waiters, disk_queue_bytes, .. } = *self;
         [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),
@@ -86,6 +92,7 @@ impl Gauges {
             ("clients", clients),
             ("crowded", crowded),
             ("waiters", waiters),
+            ("disk_queue_bytes", disk_queue_bytes),
         ]
     }
 }
@@ -110,6 +117,10 @@ pub(crate) fn of(config: &Config, replica: &Replica, repl: &Replication) -> Gaug
         lag_marks: (repl.marks.len(), MARKS_MAX),
         unclear: (repl.scrub.unclear(), UNCLEAR_MAX),
         home: (replica.home_len(), HOME_MAX),
+        disk_queue_bytes: replica.log.as_ref().map_or((0, 0), |log| {
+            let (bytes, max) = log.queue();
+            (bytes as usize, max.saturating_add(QUEUE_OVERSHOOT_BYTES) as usize)
+        }),
         ..Gauges::default()
     }
 }

@@ -174,6 +174,7 @@ impl Node {
                         return Flow::Continue;
                     }
                     let records = replica.own_records();
+                    replica.look_at_disk();
                     let flow = execute(command, replica, now, out);
                     if replica.own_records() != records {
                         wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });

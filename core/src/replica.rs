@@ -34,6 +34,8 @@ pub(crate) enum Refused {
     Left,
     /// The disk takes nothing.
     Disk(DiskError),
+    /// As much waits for the disk as may.
+    DiskBehind,
     /// It was restored from a backup, and has not caught up.
     Restored,
 }
@@ -149,8 +151,8 @@ pub(crate) struct Replica {
     pub(crate) durable: Option<Durable>,
     /// It was restored from a backup, and has yet to hear what its cluster has changed since.
     pub(crate) is_restored: bool,
-    /// Set while the disk takes nothing.
-    pub(crate) disk_refuses: Option<DiskError>,
+    /// Why the disk takes nothing of clients, if so, as of the command that is run.
+    disk_refuses: Option<Refused>,
     /// The log is to be told anew where this node stands.
     pub(crate) mark_due: bool,
     /// Peers may see what this run wrote once the log says so: a run that reads what was seen, and takes it for hidden,
@@ -232,7 +234,17 @@ impl Replica {
     /// Whether client writes are taken.
     pub(crate) fn may_write(&self) -> Result<(), Refused> {
         let restored = self.is_restored.then_some(Refused::Restored);
-        self.refused.or(self.disk_refuses.map(Refused::Disk)).or(restored).map_or(Ok(()), Err)
+        self.refused.or(self.disk_refuses).or(restored).map_or(Ok(()), Err)
+    }
+
+    /// Looks whether the disk takes what the next command writes: all of it, or nothing.
+    pub(crate) fn look_at_disk(&mut self) {
+        self.disk_refuses = self.log.as_ref().and_then(|log| log.refusal());
+    }
+
+    /// Whether as much waits for the disk as may: what comes from others is not taken now.
+    pub(crate) fn is_disk_behind(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.is_behind_max())
     }
 
     fn write(&mut self, now: Now, key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>) -> Result<(), Refused> {

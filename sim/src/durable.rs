@@ -36,6 +36,9 @@ pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec
             );
         }
     }
+    if rng.chance(1, 3) {
+        setting.queue_bytes_max = rng.log_range(1 << 10, 32 << 10);
+    }
 }
 
 /// One machine, or any of them, loses its power, or its process is killed, again and again.

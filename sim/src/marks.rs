@@ -93,6 +93,7 @@ pub enum Mark {
     SnapshotLoaded,
     DamageFound,
     DiskFailed,
+    WriteRefusedForQueue,
     RefusedWhileLoading,
     Restored,
     RestoredRefused,
@@ -118,7 +119,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 83] = {
+const TABLE: [Row; 84] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -272,6 +273,12 @@ const TABLE: [Row; 83] = {
         (M::SnapshotLoaded, "snapshot-loaded", Common, "a run began with a snapshot"),
         (M::DamageFound, "damage-found", Common, "a run found damage in its files"),
         (M::DiskFailed, "disk-failed", Common, "a run was told that its disk could not do what it was to"),
+        (
+            M::WriteRefusedForQueue,
+            "write-refused-for-queue",
+            Common,
+            "a node refused a write because as much waited for its disk as may",
+        ),
         (
             M::RefusedWhileLoading,
             "refused-while-loading",

@@ -91,6 +91,8 @@ pub struct Setting {
     pub durable: u64,
     /// [`DiskConfig::segment_bytes`].
     pub segment_bytes: u64,
+    /// [`DiskConfig::queue_bytes_max`].
+    pub queue_bytes_max: u64,
     /// [`DiskConfig::snapshot_ratio_percent`].
     pub snapshot_ratio_percent: u64,
     /// What a sync takes on average.
@@ -271,6 +273,7 @@ impl Setting {
             linger: 0,
             durable: 0,
             segment_bytes: 4 << 10,
+            queue_bytes_max: 256 << 20,
             snapshot_ratio_percent: 100,
             sync_us_mean: 500,
             load_us: 0,
@@ -324,7 +327,7 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 32] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 33] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
@@ -355,6 +358,7 @@ impl Setting {
             ("linger", &mut self.linger),
             ("durable", &mut self.durable),
             ("segment_bytes", &mut self.segment_bytes),
+            ("queue_bytes_max", &mut self.queue_bytes_max),
             ("snapshot_ratio_percent", &mut self.snapshot_ratio_percent),
             ("sync_us_mean", &mut self.sync_us_mean),
             ("load_us", &mut self.load_us),
@@ -395,6 +399,7 @@ impl Plan {
                 fsync,
                 segment_bytes: setting.segment_bytes,
                 snapshot_ratio_percent: u32::try_from(setting.snapshot_ratio_percent).unwrap_or(u32::MAX),
+                queue_bytes_max: setting.queue_bytes_max,
                 strict: false,
             }),
         }

@@ -181,6 +181,7 @@ impl Node {
             Lane::Snapshot => {
                 let Self { replica, repl, .. } = self;
                 keeper.step(replica, repl);
+                keeper.saver.clear_away(now.mono);
                 keeper.saver.take(work)
             }
         }
@@ -188,6 +189,7 @@ impl Node {
 
     /// So many more operations of a lane were carried out.
     pub(crate) fn disk_done(&mut self, now: Now, lane: Lane, ops: u32, effects: &mut Effects) {
+        let was_behind = self.replica.is_disk_behind();
         let Some(keeper) = &mut self.keeper else { return };
         let Some(log) = &mut self.replica.log else { return };
         match lane {
@@ -219,7 +221,10 @@ impl Node {
                 }
             }
         }
-        self.refuse_for_disk();
+        if was_behind && !self.replica.is_disk_behind() {
+            tracing::info!("the disk has caught up: writes are taken again");
+            self.repl.take_again(now, &self.replica);
+        }
     }
 
     /// An operation of a lane failed.
@@ -237,21 +242,13 @@ impl Node {
                 keeper.saver.give_up();
             }
             Lane::Snapshot => {
-                tracing::error!(?error, "no snapshot could be written; the log is kept, and it is tried again");
-                keeper.saver.failed(now.mono, error);
+                let what = match keeper.saver.failed(now.mono, error) {
+                    true => "no snapshot could be written; the log is kept, and it is tried again",
+                    false => "a file that is not needed any more could not be removed; it is tried again",
+                };
+                tracing::error!(?error, "{what}");
             }
         }
-        self.refuse_for_disk();
-    }
-
-    /// Whether the disk takes what is written.
-    fn refuse_for_disk(&mut self) {
-        let Some(log) = &self.replica.log else { return };
-        let error = match log.health() {
-            Health::Failed { error, .. } | Health::Trying { error } => Some(error),
-            Health::Whole | Health::Gap => None,
-        };
-        self.replica.disk_refuses = error;
     }
 
     /// When the disk wants a turn.
@@ -259,7 +256,8 @@ impl Node {
         let keeper = self.keeper.as_ref().filter(|_| self.loading().is_none())?;
         let log = self.replica.log.as_ref().and_then(|log| log.deadline());
         let saver = keeper.saver.has_work().then_some(Mono(0));
-        let retry = keeper.saver.retry().filter(|_| keeper.wants_snapshot(&self.config, &self.replica));
+        let wants = || keeper.saver.has_useless() || keeper.wants_snapshot(&self.config, &self.replica);
+        let retry = keeper.saver.retry().filter(|_| wants());
         [log, saver, retry].into_iter().flatten().min()
     }
 }
@@ -293,7 +291,7 @@ impl Keeper {
         } else if self.is_near_ceiling(config, replica) {
             self.mark(config, replica, repl);
             self.rising = replica.log.as_ref().map(|log| log.positions().0);
-        } else if replica.mark_due || self.stood != Some(stood(replica, repl)) {
+        } else if replica.mark_due && !replica.is_disk_behind() || self.stood != Some(stood(replica, repl)) {
             self.mark(config, replica, repl);
         }
         let Some(log) = &mut replica.log else { return };
@@ -336,7 +334,7 @@ impl Keeper {
         let first = self.saver.whole.map_or(1, |(number, _)| number);
         log.rotate(salt);
         let number = log.segment();
-        log.since_snapshot = 0;
+        log.saving();
         self.saver.old.extend((first..number).map(FileId::log));
         self.saver.old.sort_unstable();
         self.saver.old.dedup();

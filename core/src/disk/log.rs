@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::config::{Config, DiskConfig};
 use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, block_head, emit_header};
 use crate::disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync};
+use crate::replica::Refused;
 use crate::retired::Mark as LedgerMark;
 use crate::time::Mono;
 use crate::version::Hlc;
@@ -20,7 +21,7 @@ const EVERY_SEC_MS: u64 = 1_000;
 const SELDOM_MS: u64 = 30_000;
 
 /// How long a disk that failed is left alone: doubles from the first to the last.
-const RETRY_MS: (u64, u64) = (500, 16_000);
+pub(crate) const RETRY_MS: (u64, u64) = (500, 16_000);
 
 /// Whether what is written gets to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +58,11 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flight {
     Nothing,
-    /// All is written up to there.
-    Written(Place),
+    /// All is written up to there, these bytes the last of it.
+    Written {
+        place: Place,
+        bytes: u64,
+    },
     /// All is synced up to this position of the log, which is there in a segment.
     Synced {
         upto: u64,
@@ -101,14 +105,20 @@ pub(crate) struct Log {
     syncing: Option<u64>,
     synced_at: Mono,
     flights: VecDeque<Flight>,
+    /// Bytes handed over that the disk does not have yet; and whether, with what is queued, they have been too many
+    /// since they were few.
+    waiting: u64,
+    queue_bytes_max: u64,
+    is_behind_max: bool,
     /// The newest record of this run's stream that was taken in, and the newest that is synced.
     own: Hlc,
     own_synced: Hlc,
     health: Health,
     retry_ms: u64,
     pub(crate) told: Told,
-    /// Bytes in segments that the newest whole snapshot is not in.
+    /// Bytes in segments that the newest whole snapshot is not in, and how many of them the one under way is.
     pub(crate) since_snapshot: u64,
+    before_snapshot: u64,
     /// Behind which place a segment is being tried.
     tried: Option<Place>,
     /// The newest segment before which something was not written.
@@ -149,12 +159,16 @@ impl Log {
             syncing: None,
             synced_at: now,
             flights: VecDeque::new(),
+            waiting: 0,
+            queue_bytes_max: disk.queue_bytes_max,
+            is_behind_max: false,
             own: Hlc::ZERO,
             own_synced: Hlc::ZERO,
             health: Health::Whole,
             retry_ms: RETRY_MS.0,
             told: Told::default(),
             since_snapshot: 0,
+            before_snapshot: 0,
             tried: None,
             gap: 0,
             unsure: None,
@@ -165,7 +179,7 @@ impl Log {
     /// only.
     pub(crate) fn resume(&mut self, last: Option<u32>, opening: &Opening) {
         if let Some(last) = last {
-            self.queue(DiskOp::Sync { file: FileId::log(last) }, Flight::Nothing);
+            self.push_op(DiskOp::Sync { file: FileId::log(last) }, Flight::Nothing);
         }
         let before = Place { segment: opening.number - 1, bytes: opening.prev_bytes };
         (self.written_to, self.synced_to) = (before, before);
@@ -193,7 +207,7 @@ impl Log {
         begin_file(&header, &mut self.work.data);
         self.loose += self.work.data.len() - from;
         self.queue_append();
-        self.queue(DiskOp::SyncDir, Flight::Nothing);
+        self.push_op(DiskOp::SyncDir, Flight::Nothing);
     }
 
     /// Goes on in another segment.
@@ -244,6 +258,17 @@ impl Log {
         let bytes = data.len() - from;
         self.loose += bytes;
         self.appended += bytes as u64;
+        self.look_at_queue();
+    }
+
+    /// Bytes that wait for the disk, and how many may.
+    pub(crate) fn queue(&self) -> (u64, u64) {
+        (self.waiting + self.loose as u64, self.queue_bytes_max)
+    }
+
+    fn look_at_queue(&mut self) {
+        let (bytes, max) = self.queue();
+        self.is_behind_max = bytes >= if self.is_behind_max { max.div_ceil(2).max(1) } else { max };
     }
 
     /// Fills in the head of the open block.
@@ -266,14 +291,15 @@ impl Log {
             let bytes = std::mem::take(&mut self.loose);
             self.bytes += bytes as u64;
             self.since_snapshot += bytes as u64;
+            self.waiting += bytes as u64;
             let op = DiskOp::Append { file: FileId::log(self.segment), bytes: bytes as u32 };
-            self.queue(op, Flight::Written(self.place()));
+            self.push_op(op, Flight::Written { place: self.place(), bytes: bytes as u64 });
         }
     }
 
     fn queue_sync(&mut self) {
         let flight = Flight::Synced { upto: self.appended, place: self.place(), own: self.own };
-        self.queue(DiskOp::Sync { file: FileId::log(self.segment) }, flight);
+        self.push_op(DiskOp::Sync { file: FileId::log(self.segment) }, flight);
     }
 
     /// Where what is queued ends.
@@ -281,7 +307,7 @@ impl Log {
         Place { segment: self.segment, bytes: self.bytes }
     }
 
-    fn queue(&mut self, op: DiskOp, flight: Flight) {
+    fn push_op(&mut self, op: DiskOp, flight: Flight) {
         self.work.ops.push(op);
         self.flights.push_back(flight);
     }
@@ -338,8 +364,10 @@ impl Log {
         for _ in 0..ops {
             let (upto, place, own) = match self.flights.pop_front() {
                 Some(Flight::Synced { upto, place, own }) => (upto, place, own),
-                Some(Flight::Written(place)) => {
+                Some(Flight::Written { place, bytes }) => {
                     self.written_to = place;
+                    self.waiting -= bytes;
+                    self.look_at_queue();
                     continue;
                 }
                 Some(Flight::Nothing) | None => continue,
@@ -366,6 +394,7 @@ impl Log {
         self.flights.clear();
         self.work.clear();
         (self.loose, self.head, self.syncing) = (0, None, None);
+        (self.waiting, self.is_behind_max) = (0, false);
         let from = self.unsure.map_or(self.own_synced, |(from, _)| from);
         self.unsure = (from < self.own).then_some((from, self.own));
         // Whoever waited for it has been turned away.
@@ -386,17 +415,23 @@ impl Log {
         let number = before.segment + 1;
         self.health = Health::Trying { error };
         self.gap = number;
-        self.queue(DiskOp::Resume, Flight::Nothing);
+        self.push_op(DiskOp::Resume, Flight::Nothing);
         for useless in number..=self.segment.max(number) {
-            self.queue(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
+            self.push_op(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
         }
         self.open(&Opening { number, salt, prev_bytes: before.bytes, has_gap: true });
         true
     }
 
+    /// A snapshot begins with the newest segment, which was just begun.
+    pub(crate) fn saving(&mut self) {
+        self.before_snapshot = self.since_snapshot - self.bytes;
+    }
+
     /// A snapshot is whole: of segments before `number` nothing is needed. One that was begun before the disk failed
     /// may lack what was not written then.
     pub(crate) fn saved(&mut self, number: u32) {
+        self.since_snapshot -= std::mem::take(&mut self.before_snapshot);
         if self.health == Health::Gap && number > self.gap {
             (self.health, self.unsure) = (Health::Whole, None);
             self.retry_ms = RETRY_MS.0;
@@ -405,6 +440,19 @@ impl Log {
 
     pub(crate) fn health(&self) -> Health {
         self.health
+    }
+
+    /// Why clients' writes are refused, if they are.
+    pub(crate) fn refusal(&self) -> Option<Refused> {
+        match self.health {
+            Health::Failed { error, .. } | Health::Trying { error } => Some(Refused::Disk(error)),
+            Health::Whole | Health::Gap => self.is_behind_max.then_some(Refused::DiskBehind),
+        }
+    }
+
+    /// Whether as much waits for the disk as may: nothing is taken that is not this node's own.
+    pub(crate) fn is_behind_max(&self) -> bool {
+        self.is_behind_max
     }
 
     /// The number of the newest segment.

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::disk::frames::{BLOCK_HEAD_BYTES, Header, block_head, emit_end};
-use crate::disk::log::begin_file;
+use crate::disk::log::{RETRY_MS, begin_file};
 use crate::disk::{DiskError, DiskOp, DiskWork, FileId, FileKind};
 use crate::record::{Framed, encode};
 use crate::store::{SLOTS, Store};
@@ -26,32 +26,42 @@ const AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes after which what was written is synced, so that the last sync is no storm.
 const SYNC_BYTES: u64 = 16 << 20;
 
-/// How long after a failure the next snapshot may begin.
-const RETRY_MS: u64 = 10_000;
-
 /// Snapshots of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Saver {
     under_way: Option<Part>,
     work: DiskWork,
-    /// Bytes of the operations that are not done, zero for those that append nothing.
-    flights: VecDeque<u32>,
+    /// The operations that are not done.
+    flights: VecDeque<Flight>,
     ahead_bytes: usize,
-    /// After an operation failed, and not before.
+    /// After an operation failed, when the next may begin, and how long the one after that has to wait.
     retry: Option<Mono>,
+    retry_ms: u64,
     error: Option<DiskError>,
     /// The newest whole snapshot, its length, and files that are older.
     pub(crate) whole: Option<(u32, u64)>,
     pub(crate) old: Vec<FileId>,
+    /// Files that are of no use any more and could not be removed.
+    useless: Vec<FileId>,
     /// Somebody asked for one.
     pub(crate) is_asked: bool,
     pub(crate) saved: u64,
+}
+
+/// What an operation that was handed over is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    Append { bytes: u32 },
+    Remove(FileId),
+    Other,
 }
 
 /// A snapshot under way.
 #[derive(Debug)]
 struct Part {
     number: u32,
+    /// Somebody had asked for it.
+    is_asked: bool,
     salt: u64,
     bytes: u64,
     unsynced: u64,
@@ -72,6 +82,25 @@ enum Stage {
     Ending,
 }
 
+impl Default for Saver {
+    fn default() -> Self {
+        Self {
+            under_way: None,
+            work: DiskWork::default(),
+            flights: VecDeque::new(),
+            ahead_bytes: 0,
+            retry: None,
+            retry_ms: RETRY_MS.0,
+            error: None,
+            whole: None,
+            old: Vec::new(),
+            useless: Vec::new(),
+            is_asked: false,
+            saved: 0,
+        }
+    }
+}
+
 impl Saver {
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
@@ -80,8 +109,12 @@ impl Saver {
     /// Removes what runs that ended had begun to write.
     pub(crate) fn remove_parts(&mut self) {
         for file in self.old.extract_if(.., |file| file.kind == FileKind::Part).collect::<Vec<_>>() {
-            self.queue(DiskOp::Remove { file }, 0);
+            self.remove(file);
         }
+    }
+
+    fn remove(&mut self, file: FileId) {
+        self.queue(DiskOp::Remove { file }, Flight::Remove(file));
     }
 
     /// Whether one may begin: none is under way, and the last failure is some time ago.
@@ -92,15 +125,24 @@ impl Saver {
     /// Begins the snapshot that `header` describes. Its first block is `standing`: where the node stands.
     pub(crate) fn begin(&mut self, header: &Header<'_>, standing: &[u8]) {
         if self.retry.take().is_some() {
-            self.queue(DiskOp::Resume, 0);
+            self.queue(DiskOp::Resume, Flight::Other);
         }
-        self.is_asked = false;
+        let is_asked = std::mem::take(&mut self.is_asked);
         let (number, salt) = (header.number, header.salt);
         let from = self.work.data.len();
         begin_file(header, &mut self.work.data);
         let bytes = (self.work.data.len() - from) as u64;
-        let part =
-            Part { number, salt, bytes, unsynced: bytes, slot: 0, after: None, records: 0, stage: Stage::Walking };
+        let part = Part {
+            number,
+            is_asked,
+            salt,
+            bytes,
+            unsynced: bytes,
+            slot: 0,
+            after: None,
+            records: 0,
+            stage: Stage::Walking,
+        };
         self.under_way = Some(part);
         self.queue_append(from);
         self.block(|out| out.extend_from_slice(standing));
@@ -141,7 +183,7 @@ impl Saver {
             self.block(|out| out.extend_from_slice(&frames));
         }
         if is_done {
-            self.queue(DiskOp::Sync { file: FileId::part(number) }, 0);
+            self.queue(DiskOp::Sync { file: FileId::part(number) }, Flight::Other);
         }
     }
 
@@ -153,8 +195,8 @@ impl Saver {
         {
             part.stage = Stage::Ending;
             let number = part.number;
-            self.queue(DiskOp::Finish { number }, 0);
-            self.queue(DiskOp::SyncDir, 0);
+            self.queue(DiskOp::Finish { number }, Flight::Other);
+            self.queue(DiskOp::SyncDir, Flight::Other);
         }
     }
 
@@ -183,7 +225,7 @@ impl Saver {
         let file = FileId::part(part.number);
         self.queue_append(from);
         if syncs {
-            self.queue(DiskOp::Sync { file }, 0);
+            self.queue(DiskOp::Sync { file }, Flight::Other);
         }
     }
 
@@ -191,12 +233,12 @@ impl Saver {
         let bytes = (self.work.data.len() - from) as u32;
         let Some(part) = &self.under_way else { return };
         self.ahead_bytes += bytes as usize;
-        self.queue(DiskOp::Append { file: FileId::part(part.number), bytes }, bytes);
+        self.queue(DiskOp::Append { file: FileId::part(part.number), bytes }, Flight::Append { bytes });
     }
 
-    fn queue(&mut self, op: DiskOp, bytes: u32) {
+    fn queue(&mut self, op: DiskOp, flight: Flight) {
         self.work.ops.push(op);
-        self.flights.push_back(bytes);
+        self.flights.push_back(flight);
     }
 
     /// Swaps what is queued out.
@@ -210,7 +252,13 @@ impl Saver {
     /// being removed.
     pub(crate) fn done(&mut self, ops: u32) -> Option<(u32, u64)> {
         for _ in 0..ops {
-            self.ahead_bytes -= self.flights.pop_front().unwrap_or(0) as usize;
+            if let Some(Flight::Append { bytes }) = self.flights.pop_front() {
+                self.ahead_bytes -= bytes as usize;
+            }
+        }
+        if self.flights.is_empty() && self.under_way.is_none() && self.useless.is_empty() && self.retry.is_none() {
+            // What could not be removed is.
+            self.error = None;
         }
         let is_ending = self.under_way.as_ref().is_some_and(|part| part.stage == Stage::Ending);
         if !is_ending || !self.flights.is_empty() {
@@ -218,13 +266,13 @@ impl Saver {
         }
         let part = self.under_way.take()?;
         self.saved += 1;
-        self.error = None;
+        (self.error, self.retry_ms) = (None, RETRY_MS.0);
         let before = self.whole.replace((part.number, part.bytes));
         self.old.extend(before.map(|(number, _)| FileId::snapshot(number)));
         let old = std::mem::take(&mut self.old);
         for file in old {
             if file.number < part.number {
-                self.queue(DiskOp::Remove { file }, 0);
+                self.remove(file);
             } else {
                 self.old.push(file);
             }
@@ -235,29 +283,72 @@ impl Saver {
     /// What the log was to hold beside the snapshot under way is not there: another one will be begun.
     pub(crate) fn give_up(&mut self) {
         if let Some(part) = self.under_way.take_if(|part| part.stage != Stage::Ending) {
-            self.queue(DiskOp::Remove { file: FileId::part(part.number) }, 0);
+            self.is_asked |= part.is_asked;
+            self.remove(FileId::part(part.number));
         }
     }
 
-    /// An operation failed: there is no new snapshot, and the old files stay.
-    pub(crate) fn failed(&mut self, now: Mono, error: DiskError) {
+    /// An operation failed: there is no new snapshot, and the old files stay. True if it was more than a file that
+    /// could not be removed.
+    pub(crate) fn failed(&mut self, now: Mono, error: DiskError) -> bool {
         self.error = Some(error);
-        self.retry = Some(now.plus_ms(RETRY_MS));
-        self.flights.clear();
+        // What is cleared away at once after a failure is no try of its own.
+        if self.retry.is_none_or(|retry| retry <= now) {
+            self.retry = Some(now.plus_ms(self.retry_ms));
+            self.retry_ms = (2 * self.retry_ms).min(RETRY_MS.1);
+        }
         self.work.clear();
         self.ahead_bytes = 0;
-        // What there is of it takes room that others may need.
+        let mut flights = std::mem::take(&mut self.flights);
+        let failed = flights.pop_front();
+        let removes = flights.iter().filter_map(|flight| match flight {
+            Flight::Remove(file) => Some(*file),
+            Flight::Append { .. } | Flight::Other => None,
+        });
+        self.useless.extend(removes);
         if let Some(part) = self.under_way.take() {
-            self.queue(DiskOp::Resume, 0);
-            self.queue(DiskOp::Remove { file: FileId::part(part.number) }, 0);
+            self.is_asked |= part.is_asked;
+            self.useless.push(FileId::part(part.number));
         }
+        let Some(Flight::Remove(file)) = failed else {
+            // What there is of it takes room that others may need.
+            self.queue(DiskOp::Resume, Flight::Other);
+            self.remove_useless();
+            return true;
+        };
+        // Behind all others, which may well be removed.
+        self.useless.push(file);
+        false
+    }
+
+    /// Removes what could not be removed before, if it is time to try that again.
+    pub(crate) fn clear_away(&mut self, now: Mono) {
+        if self.useless.is_empty() || !self.may_begin(now) {
+            return;
+        }
+        if self.retry.take().is_some() {
+            self.queue(DiskOp::Resume, Flight::Other);
+        }
+        self.remove_useless();
+    }
+
+    fn remove_useless(&mut self) {
+        for file in std::mem::take(&mut self.useless) {
+            self.remove(file);
+        }
+    }
+
+    /// Whether something could not be removed.
+    pub(crate) fn has_useless(&self) -> bool {
+        !self.useless.is_empty()
     }
 
     pub(crate) fn error(&self) -> Option<DiskError> {
         self.error
     }
 
+    /// When to try again, if that is all that is waited for.
     pub(crate) fn retry(&self) -> Option<Mono> {
-        self.retry
+        self.retry.filter(|_| self.under_way.is_none() && self.flights.is_empty())
     }
 }

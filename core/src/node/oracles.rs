@@ -215,6 +215,12 @@ impl Node {
         }
     }
 
+    /// Whether as much waits for its disk as may: writes are refused, and nothing is taken from peers.
+    #[must_use]
+    pub fn is_disk_behind(&self) -> bool {
+        self.replica.is_disk_behind()
+    }
+
     /// What is bounded, and by how much.
     #[must_use]
     pub fn gauges(&self) -> Gauges {

@@ -82,6 +82,14 @@ impl Replication {
         self.wake_staged(cx.effects);
     }
 
+    /// The disk takes again what others write: they are asked for what was not taken meanwhile.
+    pub(crate) fn take_again(&mut self, now: Now, replica: &Replica) {
+        if !self.intake.drops_streams() && !replica.is_returning() {
+            self.intake.restart_dropped(&mut self.links, replica);
+        }
+        self.soon(now.mono);
+    }
+
     /// Begins as the run of a member that has its old memory.
     pub(crate) fn recover(&mut self, now: Now, recovered: Recovered, replica: &Replica) {
         let Recovered { incarnation, roster, established, told, writers } = recovered;

@@ -181,6 +181,10 @@ impl Replication {
             (Frame::Roster(view), _) => self.on_roster(now, conn, &view, cx),
             (Frame::SweepStep { id, place }, Role::Pull(_)) => {
                 self.intake.step(conn, id, place);
+                // Never within a step: what is asked for again begins behind the last whole one.
+                if cx.replica.is_disk_behind() {
+                    self.intake.cut(link, cx.replica);
+                }
                 Ok(())
             }
             (Frame::SweepEnd { id, clock, reaped_retired, reaped }, Role::Pull(_)) => {
@@ -228,6 +232,11 @@ impl Replication {
         let (Role::Pull(pull), Some(peer)) = (&mut link.role, &link.peer) else {
             return Err(Stop::Close(Close::Malformed));
         };
+        if cx.replica.is_disk_behind() && framed.prev.is_some() {
+            // It is asked for again once the disk has caught up.
+            pull.dropped = true;
+            return Ok(());
+        }
         let newest = framed.stamp.hlc.max(framed.record.version.hlc);
         if !is_credible(peer, newest, cx.config.timers.clock_ahead_ms_max) {
             return Err(Stop::Close(Close::Clock));

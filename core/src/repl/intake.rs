@@ -248,8 +248,22 @@ impl Intake {
         };
     }
 
+    /// What a sweep over `link` brings is not taken now: it is cut here, and asked for again later.
+    pub(crate) fn cut(&mut self, link: &mut Link, replica: &mut Replica) {
+        if self.claims_swept(link.conn).is_some() {
+            self.closed(link.conn, replica);
+            if let Role::Pull(pull) = &mut link.role {
+                pull.gap = true;
+            }
+        }
+    }
+
     /// Looks at what peers have and this node has not, and asks for it. Called whenever that may have changed.
     pub(crate) fn plan(&mut self, links: &mut Links, replica: &Replica, timers: &Timers, now: Mono) {
+        // It could not be taken now.
+        if replica.is_disk_behind() {
+            return;
+        }
         // What is asked for before a sweep begins would be dropped, and is asked for once it has.
         if !self.drops_streams() && !replica.is_returning() {
             for link in links.values_mut() {

@@ -372,13 +372,17 @@ impl Replication {
     }
 
     fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let reissuing = self.step_reissue(now, cx);
-        let announcing = self.orphans.step(now, &self.links, &self.members, &self.intake, cx);
-        let dropping = self.step_strays(now, cx);
+        // What writes by itself has time.
+        let writes = !cx.replica.is_disk_behind();
+        let reissuing = writes && self.step_reissue(now, cx);
+        let announcing = writes && self.orphans.step(now, &self.links, &self.members, &self.intake, cx);
+        let dropping = writes && self.step_strays(now, cx);
         let expiring = match cx.replica.refused {
             // Who leaves is a member meanwhile, and may have to stay.
             // (`sim/regressions/who-is-leaving-went-on-counting-what-had-expired`)
-            None | Some(Refused::Left | Refused::Disk(_) | Refused::Restored) => cx.replica.store.expire(now.wall),
+            None | Some(Refused::Left | Refused::Disk(_) | Refused::DiskBehind | Refused::Restored) => {
+                cx.replica.store.expire(now.wall)
+            }
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
         };

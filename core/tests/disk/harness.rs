@@ -9,6 +9,9 @@ use kv_core::{
 
 const CLIENT: ConnId = ConnId(0);
 
+/// What may wait for the disk.
+pub(crate) const QUEUE_BYTES_MAX: usize = 40_000;
+
 /// The files of one data directory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Files(pub(crate) BTreeMap<FileId, File>);
@@ -28,11 +31,16 @@ pub(crate) struct Machine {
     queued: [Vec<(DiskOp, Vec<u8>)>; 2],
     /// What every operation of the log comes to.
     pub(crate) fails: Option<DiskError>,
+    /// What every operation of the snapshot's lane comes to, or those that remove something.
+    pub(crate) fails_snapshot: Option<DiskError>,
+    pub(crate) fails_removing: bool,
     failed: [bool; 2],
     seed: u64,
     /// The driver waits with carrying operations out: all of them, or those of one lane.
     pub(crate) holds: bool,
     pub(crate) holds_lane: Option<Lane>,
+    /// How often something failed.
+    pub(crate) failures: u32,
 }
 
 impl Machine {
@@ -42,7 +50,12 @@ impl Machine {
 
     /// Starts a node on `files`.
     pub(crate) fn start(fsync: Fsync, files: Files, seed: u64, ms: u64) -> Self {
-        let disk = DiskConfig { fsync, segment_bytes: 2_000, ..DiskConfig::default() };
+        let disk = DiskConfig {
+            fsync,
+            segment_bytes: 2_000,
+            queue_bytes_max: QUEUE_BYTES_MAX as u64,
+            ..DiskConfig::default()
+        };
         let config = Config { seed: [seed, 2, 3, 4], disk: Some(disk), ..config("a") };
         let turn = Turn::new(config, at(ms));
         let queued = [Vec::new(), Vec::new()];
@@ -53,10 +66,13 @@ impl Machine {
             fsync,
             queued,
             fails: None,
+            fails_snapshot: None,
+            fails_removing: false,
             failed: [false; 2],
             seed,
             holds: false,
             holds_lane: None,
+            failures: 0,
         };
         machine.load();
         if machine.turn.node().load_failure().is_none() {
@@ -164,7 +180,13 @@ impl Machine {
             } else if self.failed[index] {
                 continue;
             }
-            if let Some(error) = self.fails.filter(|_| lane == Lane::Log && op != DiskOp::Resume) {
+            let removes = matches!(op, DiskOp::Remove { .. }) && self.fails_removing;
+            let fails = match lane {
+                Lane::Log => self.fails,
+                Lane::Snapshot => self.fails_snapshot.or(removes.then_some(DiskError::Write)),
+            };
+            if let Some(error) = fails.filter(|_| op != DiskOp::Resume) {
+                self.failures += 1;
                 if done > 0 {
                     self.turn.event(Event::DiskDone { lane, ops: std::mem::take(&mut done) });
                 }
@@ -227,17 +249,21 @@ pub(crate) struct Peer {
     turn: Turn,
     ms: u64,
     link: Option<()>,
+    /// It can be dialed, too, and has been.
+    pub(crate) is_found: bool,
+    back: Option<()>,
 }
 
 /// The other end of the link, at either.
 const LINK: ConnId = ConnId(1);
+const BACK: ConnId = ConnId(2);
 
 impl Peer {
     pub(crate) fn new(other: &Machine) -> Self {
         let config = Config { seed: [9, 2, 3, 4], peers: vec!["a:1".to_owned()], disk: None, ..config("b") };
         let mut turn = Turn::new(config, at(other.ms));
         turn.event(Event::Opened { conn: CLIENT });
-        Self { turn, ms: other.ms, link: None }
+        Self { turn, ms: other.ms, link: None, is_found: false, back: None }
     }
 
     /// Lets time pass at both, which hear each other.
@@ -252,7 +278,14 @@ impl Peer {
                 other.turn.event(Event::Opened { conn: LINK });
                 self.turn.event(Event::Dialed { conn: LINK, addr });
             }
-            while other.turn.take_dial().is_some() {}
+            while let Some(addr) = other.turn.take_dial() {
+                if self.is_found && self.back.replace(()).is_none() {
+                    self.turn.event(Event::Opened { conn: BACK });
+                    other.turn.event(Event::Dialed { conn: BACK, addr });
+                } else {
+                    other.turn.event(Event::DialFailed { addr });
+                }
+            }
             for _ in 0..10 {
                 hand_over(&mut self.turn, &mut other.turn);
                 hand_over(&mut other.turn, &mut self.turn);
@@ -270,14 +303,16 @@ impl Peer {
     }
 }
 
-/// What one says to the other on their link is heard.
+/// What one says to the other on their links is heard.
 fn hand_over(one: &mut Turn, other: &mut Turn) {
-    loop {
-        let out = one.output(LINK).to_vec();
-        if out.is_empty() {
-            return;
+    for link in [LINK, BACK] {
+        loop {
+            let out = one.output(link).to_vec();
+            if out.is_empty() {
+                break;
+            }
+            one.sent(link, out.len());
+            other.input(link, &out);
         }
-        one.sent(LINK, out.len());
-        other.input(LINK, &out);
     }
 }

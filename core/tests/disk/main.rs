@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Machine, Peer};
+use harness::{Machine, Peer, QUEUE_BYTES_MAX};
 use kv_core::{ConnId, DiskError, Event, FileId, FileKind, Fsync, Lane};
 
 #[test]
@@ -263,4 +263,89 @@ fn every_run_has_an_origin_of_its_own_and_what_nobody_saw_stays_hidden() {
     let mut peer = Peer::new(&node);
     peer.meet(&mut node, 3_000);
     assert_eq!(peer.ask("GET n\nGET k0\nGET k299\n"), "300\n1\n1\n");
+}
+
+#[test]
+fn what_waits_for_a_disk_that_hangs_is_bounded_and_goes_on_by_itself() {
+    let mut node = Machine::new(Fsync::EverySec);
+    let mut peer = Peer::new(&node);
+    peer.is_found = true;
+    peer.meet(&mut node, 3_000);
+    node.holds_lane = Some(Lane::Log);
+    let value = "v".repeat(1_000);
+    let mut taken = 0;
+    while node.ask(&format!("SET k{taken} {value}\n")) == "OK\n" {
+        taken += 1;
+        assert!(taken * 1_000 < QUEUE_BYTES_MAX, "some write is refused");
+    }
+    let refused = node.ask("SET k v\nDEL k0\nINCR n\n");
+    assert_eq!(refused.matches("Error: the disk does not keep up").count(), 3, "{refused}");
+    assert_eq!(node.ask("GET k0\nGET k\n"), format!("{value}\nKey not found\n"), "reads go on");
+    assert!(node.ask("STATS\n").contains(r#""refuses":true"#));
+    // What a peer writes meanwhile is not taken, however long it lasts.
+    for key in 0..200 {
+        assert_eq!(peer.ask(&format!("SET p{key} {value}\n")), "OK\n");
+        peer.meet(&mut node, 20);
+    }
+    peer.meet(&mut node, 10_000);
+    let (bytes, _) = node.turn.node().gauges().disk_queue_bytes;
+    assert!(bytes < QUEUE_BYTES_MAX + 10_000, "{bytes}");
+    assert_eq!(node.ask("GET p199\n"), "Key not found\n");
+    node.holds_lane = None;
+    peer.meet(&mut node, 3_000);
+    assert_eq!(node.ask("GET p0\nGET p199\nSET k v\n"), format!("{value}\n{value}\nOK\n"));
+    node.wait(1_100);
+    node = node.crashed();
+    assert_eq!(node.ask(&format!("GET k{}\nGET p199\nGET k\n", taken - 1)), format!("{value}\n{value}\nv\n"));
+}
+
+#[test]
+fn a_snapshot_that_failed_is_tried_again_ever_less_often_and_not_forgotten() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.fails_snapshot = Some(DiskError::Full);
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    node.wait(60_000);
+    assert!(node.ask("STATS\n").contains(r#""save_failed":true"#));
+    // After 0.5, 1, 2, 4, 8, 16 and 16 seconds, each time to write and to remove what there is of it.
+    assert!((12..=18).contains(&node.failures), "{}", node.failures);
+    node.fails_snapshot = None;
+    node.wait(17_000);
+    assert_eq!((node.files.count(FileKind::Snapshot), node.files.count(FileKind::Part)), (1, 0));
+    let stats = node.ask("STATS\n");
+    assert!(stats.contains(r#""save_failed":false"#) && stats.contains(r#""snapshots":1"#), "{stats}");
+}
+
+#[test]
+fn a_snapshot_that_failed_does_not_count_the_log_anew() {
+    let mut node = Machine::new(Fsync::EverySec);
+    node.fails_snapshot = Some(DiskError::Write);
+    let value = "v".repeat(300);
+    for key in 0..20 {
+        assert_eq!(node.ask(&format!("SET k{key} {value}\n")), "OK\n");
+        node.wait(100);
+    }
+    node.wait(2_000);
+    assert!(node.failures > 0);
+    node.fails_snapshot = None;
+    node.wait(17_000);
+    assert_eq!(node.files.count(FileKind::Snapshot), 1);
+}
+
+#[test]
+fn what_could_not_be_removed_is_removed_later() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.fails_removing = true;
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    node.wait(5_000);
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    node.wait(20_000);
+    assert!(node.files.count(FileKind::Snapshot) == 2 && node.files.count(FileKind::Log) > 1);
+    node.fails_removing = false;
+    node.wait(17_000);
+    assert_eq!((node.files.count(FileKind::Snapshot), node.files.count(FileKind::Log)), (1, 1));
+    assert!(node.ask("STATS\n").contains(r#""save_failed":false"#));
 }

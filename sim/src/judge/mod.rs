@@ -171,6 +171,8 @@ struct Run {
     is_second: bool,
     /// It has given up its seat.
     is_unseated: bool,
+    /// As much waits for its disk as may.
+    is_disk_behind: bool,
     origin: OriginId,
     /// What [`Node::changes`] and [`Node::is_alone`] said when its entries were last looked at.
     looked: Option<(u64, bool)>,
@@ -318,6 +320,7 @@ impl Judge {
             standing: Standing::Current,
             is_second,
             is_unseated: false,
+            is_disk_behind: false,
             origin: OriginId(0),
             looked: None,
             entries: vec![None; self.keys.texts.len()],
@@ -382,6 +385,7 @@ impl Judge {
             }
             return;
         }
+        self.run_mut(run).is_disk_behind = node.is_disk_behind();
         // From here on its member has lost its seat, also if it is killed before it has left, or superseded: what runs
         // in its stead is told so.
         if node.gave_up_seat() && !std::mem::replace(&mut self.run_mut(run).is_unseated, true) {
@@ -496,7 +500,8 @@ impl Judge {
         let carry_ms = waiting_bytes * 1_000 / setting.bandwidth_bytes_per_s.max(1);
         let apart_ms = self.spread_ms() + self.pause_ms_max + carry_ms + self.slow_ms_max;
         let leaves = self.leaves[size(self.run(run).node)];
-        let troubled = self.is_troubled(self.run(run).node) || self.is_restoring(self.run(run).node);
+        let behind = self.run(run).is_disk_behind;
+        let troubled = self.is_troubled(self.run(run).node) || self.is_restoring(self.run(run).node) || behind;
         self.run(run).standing == Standing::Superseded || leaves || troubled || apart_ms > bound_ms - bound_ms / 4
     }
 

@@ -222,6 +222,12 @@ impl Judge {
             if line.starts_with("Error: this node's clock is") {
                 self.marks.saw(Mark::WriteRefusedForClock);
             }
+            if line.starts_with("Error: the disk does not keep up") {
+                self.marks.saw(Mark::WriteRefusedForQueue);
+                if !self.run(run).is_disk_behind {
+                    return Err((Oracle::Availability, "a refusal for a disk that keeps up".to_owned()));
+                }
+            }
             return if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) };
         }
         let entry = self.run(run).entries[size(key)];

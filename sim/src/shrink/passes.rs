@@ -13,7 +13,7 @@ const ITEMS_TIMED_MAX: usize = 80;
 const GRAINS_US: [u64; 4] = [1_000_000, 100_000, 10_000, 1_000];
 
 /// Values to try in a setting, the best first.
-const CALM: [(&str, &[u64]); 15] = [
+const CALM: [(&str, &[u64]); 16] = [
     ("linger", &[0]),
     ("chunking", &[0]),
     ("skew_ms", &[0]),
@@ -28,6 +28,7 @@ const CALM: [(&str, &[u64]); 15] = [
     ("load_us", &[0]),
     ("sync_us_mean", &[500]),
     ("segment_bytes", &[1 << 20]),
+    ("queue_bytes_max", &[256 << 20]),
     ("snapshot_ratio_percent", &[1_000_000, 100]),
 ];
 

@@ -374,6 +374,7 @@ impl Replication {
     fn is_comparable(&self, cx: &Context<'_>) -> bool {
         is_shown(cx.replica)
             && self.intake.is_idle()
+            && !cx.replica.is_disk_behind()
             && !cx.replica.refused.is_some_and(Refused::is_for_good)
             && cx.replica.store.settled_cut().is_some()
     }
