@@ -33,6 +33,7 @@ const KIND_HEADER: u8 = 64;
 const KIND_MARK: u8 = 65;
 const KIND_REPLACED: u8 = 66;
 const KIND_END: u8 = 67;
+const KIND_SYNCED: u8 = 68;
 
 /// How a file begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,10 @@ pub(crate) enum FileFrame<'a> {
     /// A snapshot ends: so many records are in it.
     End {
         records: u64,
+    },
+    /// When this was written, so many bytes of the file were synced.
+    Synced {
+        bytes: u64,
     },
 }
 
@@ -183,6 +188,10 @@ pub(crate) fn emit_end(records: u64, out: &mut Vec<u8>) {
     emit(KIND_END, out, |out| put_u64(out, records));
 }
 
+pub(crate) fn emit_synced(bytes: u64, out: &mut Vec<u8>) {
+    emit(KIND_SYNCED, out, |out| put_u64(out, bytes));
+}
+
 /// Reads the body of a frame that only files have.
 pub(crate) fn parse(body: &[u8]) -> Option<FileFrame<'_>> {
     let mut bytes = Bytes(body);
@@ -231,6 +240,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<FileFrame<'_>> {
             FileFrame::Replaced { key, stands }
         }
         KIND_END => FileFrame::End { records: bytes.u64()? },
+        KIND_SYNCED => FileFrame::Synced { bytes: bytes.u64()? },
         _ => return None,
     };
     bytes.0.is_empty().then_some(frame)

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::config::{Config, DiskConfig};
-use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, block_head, emit_header};
+use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, block_head, emit_header, emit_synced};
 use crate::disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync};
 use crate::replica::Refused;
 use crate::retired::Mark as LedgerMark;
@@ -93,6 +93,8 @@ pub(crate) struct Log {
     /// Up to where all was written, and synced.
     written_to: Place,
     synced_to: Place,
+    /// How much of the segment it says itself to be synced.
+    stated_bytes: u64,
     work: DiskWork,
     /// How much of the queued bytes has no operation yet.
     loose: usize,
@@ -151,6 +153,7 @@ impl Log {
             beginning_bytes: 0,
             written_to: Place::default(),
             synced_to: Place::default(),
+            stated_bytes: 0,
             work: DiskWork::default(),
             loose: 0,
             head: None,
@@ -201,7 +204,7 @@ impl Log {
             cluster: &self.cluster,
             name: &self.name,
         };
-        (self.segment, self.salt, self.bytes) = (number, salt, 0);
+        (self.segment, self.salt, self.bytes, self.stated_bytes) = (number, salt, 0, 0);
         self.told = Told::default();
         let from = self.work.data.len();
         begin_file(&header, &mut self.work.data);
@@ -251,7 +254,12 @@ impl Log {
         if self.head.is_none() {
             self.head = Some(data.len());
             data.extend_from_slice(&[0; BLOCK_HEAD_BYTES]);
-            self.loose += BLOCK_HEAD_BYTES;
+            if self.synced_to.segment == self.segment && self.synced_to.bytes > self.stated_bytes {
+                // Whoever finds a hole before that place knows that it is no end that a crash has torn.
+                self.stated_bytes = self.synced_to.bytes;
+                emit_synced(self.stated_bytes, data);
+            }
+            self.loose += data.len() - self.head.unwrap_or(data.len());
         }
         let from = data.len();
         put(data);

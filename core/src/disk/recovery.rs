@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper};
-use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun};
+use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun, is_headless};
 use crate::disk::{DiskError, FileId, FileKind};
 use crate::origins::Claims;
 use crate::record::{self, Record};
@@ -29,8 +29,10 @@ use crate::wire::peer::{self, Frame};
 /// What is read at once.
 const READ_BYTES: u32 = 1 << 20;
 
-/// What is given up at once where the disk cannot be read.
+/// What is given up at once where the disk cannot be read, and what is taken to stand there: nothing that a crash
+/// leaves.
 const UNREADABLE_BYTES: u32 = 4 << 10;
+const UNREADABLE: u8 = 0xff;
 
 /// What a driver is to read for a node that starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +99,23 @@ pub(crate) struct Recovery {
     place: u64,
     careful_until: u64,
     done_bytes: u64,
+    /// How much of the file at hand is known to have been on the disk.
+    synced_bytes: u64,
+    tear: Option<Tear>,
     pub(crate) failure: Option<LoadFailure>,
     state: State,
+}
+
+/// A hole in the last segment: what was appended there got lost with the machine's power, and with it counts nothing
+/// that is behind it; unless something there says that the place had been synced.
+#[derive(Debug)]
+struct Tear {
+    at: u64,
+    bytes: u64,
+    /// How to go on behind it, should it be damage.
+    scan: Scan,
+    place: u64,
+    done_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +140,8 @@ struct Source {
     is_unread: bool,
     /// Its beginning was written as long as one is, whatever became of it.
     is_begun: bool,
+    /// Its first sector never got to the disk.
+    is_headless: bool,
 }
 
 /// What was learnt so far.
@@ -180,6 +199,8 @@ impl Recovery {
             place: 0,
             careful_until: 0,
             done_bytes: 0,
+            synced_bytes: 0,
+            tear: None,
             failure: None,
             state: State::default(),
         };
@@ -283,7 +304,10 @@ impl Recovery {
                 (source.has_gap, source.is_restored) = (header.has_gap, header.is_restored);
             }
             Err(Unreadable::Format(format)) => self.failure = Some(LoadFailure::Format(file, format)),
-            Err(Unreadable::NoHeader) => source.is_begun = is_begun(bytes, config),
+            Err(Unreadable::NoHeader) => {
+                source.is_begun = is_begun(bytes, config);
+                source.is_headless = !source.is_unread && is_headless(bytes);
+            }
         }
         if !is_whole {
             // The other copy says it all.
@@ -340,6 +364,7 @@ impl Recovery {
             // The last segment may have been cut before its first sync.
             let is_last = self.at + 1 == self.files.len();
             if limit > 0
+                && !(is_last && source.is_headless)
                 && (!is_last || source.is_unread || source.is_begun || source.bytes > BEGINNING_BYTES_MAX as u64)
             {
                 self.damage_at(source.file, 0, limit);
@@ -355,7 +380,7 @@ impl Recovery {
             self.damage_at(source.file, source.bytes, 0);
         }
         self.scan = Some(Scan::new(salt, begin));
-        (self.place, self.careful_until) = (begin, 0);
+        (self.place, self.careful_until, self.synced_bytes) = (begin, 0, 0);
         self.state.ended = false;
         if begin == limit {
             self.end_file(Mono(0), replica);
@@ -372,7 +397,7 @@ impl Recovery {
 
     fn take_bytes(&mut self, now: Mono, read: Result<&[u8], DiskError>, replica: &mut Replica) {
         let Some(asked) = self.next_read() else { return };
-        let zeros;
+        let nothing;
         let bytes = match read {
             Ok(bytes) => &bytes[..bytes.len().min(asked.bytes as usize)],
             Err(_) if asked.bytes > UNREADABLE_BYTES => {
@@ -380,8 +405,8 @@ impl Recovery {
                 return;
             }
             Err(_) => {
-                zeros = vec![0; asked.bytes as usize];
-                &zeros
+                nothing = vec![UNREADABLE; asked.bytes as usize];
+                &nothing
             }
         };
         let is_end = bytes.len() < asked.bytes as usize;
@@ -390,16 +415,19 @@ impl Recovery {
         if let Some(scan) = &mut self.scan {
             scan.push(bytes);
         }
-        self.take_pieces(now, replica);
-        if is_end || self.place >= self.limit(self.at) {
+        let goes_back = self.take_pieces(now, replica);
+        if !goes_back && (is_end || self.place >= self.limit(self.at)) {
             self.end_file(now, replica);
         }
     }
 
-    fn take_pieces(&mut self, now: Mono, replica: &mut Replica) {
-        let Some(mut scan) = self.scan.take() else { return };
+    /// Takes what stands in what was read. True if something is to be read again from an earlier place on.
+    fn take_pieces(&mut self, now: Mono, replica: &mut Replica) -> bool {
+        let Some(mut scan) = self.scan.take() else { return false };
         let file = self.files[self.at].file;
         let mut warm = 0;
+        let is_last = self.at + 1 == self.files.len() && file.kind == FileKind::Log;
+        let place = self.place;
         loop {
             if warm == 0 {
                 warm = WARM_KEYS;
@@ -408,17 +436,37 @@ impl Recovery {
             warm -= 1;
             match scan.next() {
                 Piece::Body(body) => {
+                    if let Some(FileFrame::Synced { bytes }) = frames::parse(body) {
+                        self.synced_bytes = bytes.max(self.synced_bytes);
+                        if let Some(tear) = self.tear.take_if(|tear| tear.at < bytes) {
+                            let is_at_end = scan.is_ended() && tear.place == place;
+                            scan = self.go_back(file, tear);
+                            if is_at_end {
+                                scan.end();
+                            }
+                        }
+                        continue;
+                    }
+                    if self.tear.is_some() {
+                        continue;
+                    }
                     if self.take_frame(now, file, body, replica).is_none() {
                         self.damage_at(file, self.place, 0);
                         self.lose();
                     }
                 }
+                Piece::Damage { .. } | Piece::Torn { .. } if self.tear.is_some() => {}
                 Piece::Damage { at, bytes } => {
+                    if is_last && at >= self.synced_bytes && scan.has_hole(at, bytes) {
+                        let (place, done_bytes) = (self.place, self.done_bytes);
+                        self.tear = Some(Tear { at, bytes, scan: scan.clone(), place, done_bytes });
+                        continue;
+                    }
                     self.damage_at(file, at, bytes);
                     self.lose();
                 }
-                Piece::Torn { at, bytes } if self.at + 1 == self.files.len() && file.kind == FileKind::Log => {
-                    tracing::warn!(%file, at, bytes, "the log was cut while it was written; its torn end is left out");
+                Piece::Torn { at, bytes } if is_last => {
+                    tell_torn(file, at, bytes);
                     self.state.torn_bytes += bytes;
                 }
                 Piece::Torn { at, bytes } => {
@@ -429,6 +477,15 @@ impl Recovery {
             }
         }
         self.scan = Some(scan);
+        self.place < place
+    }
+
+    /// What seemed to be the torn end of a segment had been synced: it is damage, and what is behind it counts.
+    fn go_back(&mut self, file: FileId, tear: Tear) -> Scan {
+        (self.place, self.done_bytes) = (tear.place, tear.done_bytes);
+        self.damage_at(file, tear.at, tear.bytes);
+        self.lose();
+        tear.scan
     }
 
     /// The file at hand was read.
@@ -437,9 +494,16 @@ impl Recovery {
         if let Some(scan) = &mut self.scan {
             scan.end();
         }
-        self.take_pieces(now, replica);
+        if self.take_pieces(now, replica) {
+            return;
+        }
         self.scan = None;
         let source = self.files[self.at];
+        if let Some(Tear { at, .. }) = self.tear.take() {
+            let bytes = self.limit(self.at) - at;
+            tell_torn(source.file, at, bytes);
+            self.state.torn_bytes += bytes;
+        }
         if source.file.kind == FileKind::Snapshot && !self.state.ended {
             self.damage_at(source.file, source.bytes, 0);
             self.lose();
@@ -503,7 +567,7 @@ impl Recovery {
                 self.state.ended = true;
                 return Some(());
             }
-            Some(FileFrame::Header(_)) => return None,
+            Some(FileFrame::Header(_) | FileFrame::Synced { .. }) => return None,
             None => {}
         }
         match peer::parse(body)? {
@@ -616,6 +680,10 @@ impl Recovery {
     }
 }
 
+fn tell_torn(file: FileId, at: u64, bytes: u64) {
+    tracing::warn!(%file, at, bytes, "the log was cut while it was written; its torn end is left out");
+}
+
 /// Whether a clock can have read that: what is beyond leaves no room for what is written next.
 fn is_sane(hlc: Hlc) -> bool {
     hlc.0 < 1 << 63
@@ -655,6 +723,7 @@ impl Source {
             is_restored: false,
             is_unread: false,
             is_begun: false,
+            is_headless: false,
         }
     }
 }

@@ -42,8 +42,11 @@ pub(crate) enum Unreadable {
     Format(u16),
 }
 
+/// What a disk writes at once, whole or not at all; bigger ones are a multiple of it.
+const SECTOR_BYTES: usize = 512;
+
 /// A file that is being read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scan {
     salt: u64,
     /// What was pushed and not passed yet; its first byte is at `base` in the file.
@@ -73,7 +76,7 @@ pub(crate) fn beginning(bytes: &[u8]) -> Result<Beginning<'_>, Unreadable> {
         let body = next_frame(rest, HEADER_BYTES_MAX).ok()??;
         match parse(body)? {
             FileFrame::Header(header) => Some((from, header, PREFIX_BYTES + body.len())),
-            FileFrame::Mark(_) | FileFrame::Replaced { .. } | FileFrame::End { .. } => None,
+            FileFrame::Mark(_) | FileFrame::Replaced { .. } | FileFrame::End { .. } | FileFrame::Synced { .. } => None,
         }
     };
     let from = MAGIC.len();
@@ -108,6 +111,11 @@ pub(crate) fn is_begun(bytes: &[u8], config: &Config) -> bool {
     bytes.get(..whole.len()).is_some_and(|begun| begun.iter().any(|byte| *byte != 0))
 }
 
+/// Whether the file that begins with `bytes` lacks its first sector: what was appended behind it got to the disk alone.
+pub(crate) fn is_headless(bytes: &[u8]) -> bool {
+    bytes.iter().take(SECTOR_BYTES).all(|byte| *byte == 0)
+}
+
 impl Scan {
     /// Reads the blocks of a file whose header has this salt. What is pushed begins at `base`, where blocks begin.
     pub(crate) fn new(salt: u64, base: u64) -> Self {
@@ -125,6 +133,10 @@ impl Scan {
     /// Nothing follows.
     pub(crate) fn end(&mut self) {
         self.ended = true;
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
     }
 
     /// What stands next.
@@ -162,6 +174,19 @@ impl Scan {
             left = left.checked_sub(frame.len())?;
             rest = behind;
             Some(&frame[PREFIX_BYTES..])
+        })
+    }
+
+    /// Whether the disk does not have all of what was appended at `at`, where so many bytes were just found to be
+    /// nothing: a sector that was never written reads as zeros to its end.
+    pub(crate) fn has_hole(&self, at: u64, bytes: u64) -> bool {
+        let Some(from) = at.checked_sub(self.base).map(|from| from as usize) else { return false };
+        let first = (at as usize / SECTOR_BYTES) * SECTOR_BYTES;
+        (first..at as usize + bytes as usize).step_by(SECTOR_BYTES).any(|sector| {
+            let (begin, end) = (sector.max(at as usize), sector + SECTOR_BYTES);
+            let place = |place: usize| (from + (place - at as usize)).min(self.buffer.len());
+            let there = &self.buffer[place(begin)..place(end)];
+            !there.is_empty() && there.iter().all(|byte| *byte == 0)
         })
     }
 

@@ -163,7 +163,7 @@ fn says(body: &[u8]) -> Option<Says<'_>> {
     }
     match parse(body) {
         Some(FileFrame::Replaced { key, stands }) => Some(Says::Replaced(key, stands)),
-        Some(FileFrame::Mark(_)) => Some(Says::Standing),
+        Some(FileFrame::Mark(_) | FileFrame::Synced { .. }) => Some(Says::Standing),
         Some(FileFrame::End { .. }) => Some(Says::End),
         Some(FileFrame::Header(_)) => None,
         None => peer::parse(body).map(|_| Says::Standing),

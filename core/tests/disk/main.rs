@@ -349,3 +349,47 @@ fn what_could_not_be_removed_is_removed_later() {
     assert_eq!((node.files.count(FileKind::Snapshot), node.files.count(FileKind::Log)), (1, 1));
     assert!(node.ask("STATS\n").contains(r#""save_failed":false"#));
 }
+
+/// A node that has synced something, then written more that is not synced: its files, the segment, and where that
+/// begins.
+fn with_unsynced_end() -> (Machine, FileId, usize) {
+    let mut node = Machine::new(Fsync::EverySec);
+    for key in 0..5 {
+        assert_eq!(node.ask(&format!("SET k{key} {}\n", "v".repeat(100))), "OK\n");
+    }
+    node.wait(1_100);
+    for key in 5..11 {
+        assert_eq!(node.ask(&format!("SET k{key} {}\n", "v".repeat(100))), "OK\n");
+    }
+    let last = *node.files.0.keys().max().expect("there is a segment");
+    let synced = node.files.0[&last].synced;
+    assert!(node.files.0[&last].bytes.len() > synced + 600, "some sectors of it are not synced");
+    (node, last, synced)
+}
+
+#[test]
+fn what_a_power_cut_left_in_any_order_is_a_torn_end() {
+    let (mut node, last, synced) = with_unsynced_end();
+    let bytes = node.files.0[&last].bytes.clone();
+    for sector in (synced / 512)..bytes.len().div_ceil(512) {
+        let mut holed = node.files.clone();
+        let hole = synced.max(512 * sector)..bytes.len().min(512 * (sector + 1));
+        holed.0.get_mut(&last).expect("it is there").bytes[hole.clone()].fill(0);
+        let mut again = Machine::start(Fsync::EverySec, holed, 7, 5_000);
+        assert!(again.turn.node().load_failure().is_none(), "{hole:?}");
+        let stats = again.ask("STATS\n");
+        assert!(stats.contains(r#""damaged_places":0"#), "{hole:?}: {stats}");
+        assert_eq!(again.ask("GET k4\n"), format!("{}\n", "v".repeat(100)));
+        // Nor is it one to whoever starts later.
+        let mut later = again.restarted();
+        assert!(later.ask("STATS\n").contains(r#""damaged_places":0"#), "{hole:?}");
+    }
+    // What is known to have been synced is damaged.
+    assert_eq!(node.ask("GET k10\n"), format!("{}\n", "v".repeat(100)));
+    let mut holed = node.files.clone();
+    holed.0.get_mut(&last).expect("it is there").bytes[512..1_024].fill(0);
+    assert!(synced > 1_024, "{synced}");
+    let mut again = Machine::start(Fsync::EverySec, holed, 7, 5_000);
+    assert!(!again.ask("STATS\n").contains(r#""damaged_places":0"#));
+    assert_eq!(again.ask("GET k10\n"), format!("{}\n", "v".repeat(100)), "what is behind it counts");
+}
