@@ -409,7 +409,7 @@ mod tests {
     fn lanes_do_not_stop_each_other() {
         let directory = TestDirectory::new();
         let mut woken = Loop::start(&directory);
-        woken.push(1, &[DiskOp::Finish { number: 7 }], &[]);
+        woken.push(1, &[DiskOp::Finish { file: FileId::snapshot(7) }], &[]);
         assert_eq!(woken.told(1, 1).failed, Some(DiskError::Write));
         woken.push(0, &[append(1), DiskOp::SyncDir], b"x");
         assert_eq!(woken.told(0, 2).done, 2);

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::Clocks;
 use crate::connections::Connections;
@@ -38,6 +38,8 @@ const EVENTS_PER_TURN: usize = 1_024;
 const DRAIN_MS: u64 = 2_000;
 /// How much of that may be spent on reading: clients that never stop sending are cut off here.
 const DRAIN_READ_MS: u64 = 500;
+/// How long a snapshot may take that alone has what the disk missed while it failed.
+const SNAPSHOT_MS: u64 = 4_000;
 /// How long the disk may take for what it was given last, behind that.
 const SYNC_MAX: Duration = Duration::from_secs(5);
 /// Exit code of a node that was told to stop twice.
@@ -139,6 +141,13 @@ impl Server {
         self.connections.close_input();
         while self.connections.has_unsent(&self.turn) && self.clocks.now().mono < until {
             self.wait(Some(until))?;
+        }
+        let until = self.clocks.now().mono.plus_ms(SNAPSHOT_MS);
+        while self.turn.node().is_unsaved() && self.clocks.now().mono < until {
+            self.wait(Some(until))?;
+        }
+        if self.turn.node().is_unsaved() {
+            warn!("what was written while the disk failed is not on it");
         }
         self.connections.close_all();
         Ok(())

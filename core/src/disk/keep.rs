@@ -59,6 +59,22 @@ pub(crate) struct Damage {
     pub(crate) bytes: u64,
 }
 
+/// How the log goes on that was read.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// The segment that is begun.
+    pub(crate) number: u32,
+    /// Of the one before it counts so much, ...
+    pub(crate) prev_bytes: u64,
+    /// ... though so much was read.
+    pub(crate) read_bytes: u64,
+    /// Segments of which nobody knows that they were synced.
+    pub(crate) unsynced: Vec<u32>,
+    /// What was read behind `prev_bytes`, whole frames: after a sync that failed the system shows what the disk does
+    /// not have, and a run that has ended cannot tell.
+    pub(crate) copy: Vec<u8>,
+}
+
 /// What a change of makes a mark due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stood {
@@ -141,6 +157,12 @@ impl Node {
     #[must_use]
     pub fn damage(&self) -> u64 {
         self.keeper.as_ref().map_or(0, |keeper| keeper.damage.places)
+    }
+
+    /// Whether the disk works again after it failed, and lacks what was taken in meanwhile: a snapshot is to bring it.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.replica.log.as_ref().is_some_and(|log| log.health() == Health::Gap)
     }
 
     /// Why the node must not run on that data directory, if so.
@@ -421,20 +443,16 @@ impl Keeper {
     }
 
     /// The directory has been read: goes on in a segment of its own.
-    pub(crate) fn open(
-        &mut self,
-        (number, prev_bytes, last): (u32, u64, Option<u32>),
-        config: &Config,
-        replica: &mut Replica,
-        repl: &Replication,
-    ) {
+    pub(crate) fn open(&mut self, resumed: Resumed, config: &Config, replica: &mut Replica, repl: &Replication) {
+        let Resumed { number, prev_bytes, read_bytes, unsynced, copy } = resumed;
         let salt = self.salt();
         if let Some(log) = &mut replica.log {
-            log.resume(last, &Opening { number, salt, prev_bytes, has_gap: false });
+            log.resume(&unsynced, read_bytes, &Opening { number, salt, prev_bytes, has_gap: false });
+            log.push_all(&copy);
         }
         self.mark_all(config, replica, repl);
         if let Some(log) = &mut replica.log {
-            log.sync();
+            log.name();
             self.opening = Some(log.positions().0);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::config::{Config, DiskConfig};
 use crate::disk::frames::{BLOCK_HEAD_BYTES, FORMAT, Header, MAGIC, block_head, emit_header, emit_synced};
 use crate::disk::{DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync};
+use crate::record::{PREFIX_BYTES, next_frame};
 use crate::replica::Refused;
 use crate::retired::Mark as LedgerMark;
 use crate::time::Mono;
@@ -86,6 +87,8 @@ pub(crate) struct Log {
     cluster: String,
     name: String,
     segment: u32,
+    /// The segment has yet to get its name.
+    is_part: bool,
     salt: u64,
     /// Length of the segment, with what is queued; and how much of that is its beginning.
     bytes: u64,
@@ -148,6 +151,7 @@ impl Log {
             cluster: config.cluster.clone(),
             name: config.name.clone(),
             segment: 0,
+            is_part: false,
             salt: 0,
             bytes: 0,
             beginning_bytes: 0,
@@ -178,15 +182,34 @@ impl Log {
         }
     }
 
-    /// Begins the first segment of a run. What the run before has written to its `last` one may be with the system
-    /// only.
-    pub(crate) fn resume(&mut self, last: Option<u32>, opening: &Opening) {
-        if let Some(last) = last {
-            self.push_op(DiskOp::Sync { file: FileId::log(last) }, Flight::Nothing);
+    /// Begins the first segment of a run. What earlier runs have written and not synced to `unsynced` may be with the
+    /// system only, but nothing says that it is lost. The segment before was `read_bytes` long.
+    pub(crate) fn resume(&mut self, unsynced: &[u32], read_bytes: u64, opening: &Opening) {
+        for number in unsynced {
+            self.push_op(DiskOp::Sync { file: FileId::log(*number) }, Flight::Nothing);
         }
-        let before = Place { segment: opening.number - 1, bytes: opening.prev_bytes };
+        // If the beginning fails, all that was read counts.
+        let before = Place { segment: opening.number - 1, bytes: read_bytes };
         (self.written_to, self.synced_to) = (before, before);
+        self.push_op(DiskOp::Remove { file: FileId::part(opening.number) }, Flight::Nothing);
+        self.is_part = true;
         self.open(opening);
+    }
+
+    /// The beginning of a run is whole: it is synced, and then gets its name, so that it is there as a whole or not at
+    /// all.
+    pub(crate) fn name(&mut self) {
+        self.seal();
+        self.push_op(DiskOp::Sync { file: self.file() }, Flight::Nothing);
+        self.is_part = false;
+        self.push_op(DiskOp::Finish { file: self.file() }, Flight::Nothing);
+        let flight = Flight::Synced { upto: self.appended, place: self.place(), own: self.own };
+        self.push_op(DiskOp::SyncDir, flight);
+        self.syncing = Some(self.appended);
+    }
+
+    fn file(&self) -> FileId {
+        if self.is_part { FileId::part(self.segment) } else { FileId::log(self.segment) }
     }
 
     /// Begins a segment. Its first block is to say where the node stands.
@@ -210,7 +233,9 @@ impl Log {
         begin_file(&header, &mut self.work.data);
         self.loose += self.work.data.len() - from;
         self.queue_append();
-        self.push_op(DiskOp::SyncDir, Flight::Nothing);
+        if !self.is_part {
+            self.push_op(DiskOp::SyncDir, Flight::Nothing);
+        }
     }
 
     /// Goes on in another segment.
@@ -235,6 +260,16 @@ impl Log {
     /// Takes in whole frames.
     pub(crate) fn push(&mut self, frames: &[u8]) {
         self.append(frames.len(), |data| data.extend_from_slice(frames));
+    }
+
+    /// Takes in as many frames as there are, in blocks of their usual length.
+    pub(crate) fn push_all(&mut self, frames: &[u8]) {
+        let mut rest = frames;
+        while let Ok(Some(body)) = next_frame(rest, usize::MAX) {
+            let (frame, behind) = rest.split_at(PREFIX_BYTES + body.len());
+            self.push(frame);
+            rest = behind;
+        }
     }
 
     /// Takes in the frame that `emit` appends.
@@ -300,8 +335,10 @@ impl Log {
             self.bytes += bytes as u64;
             self.since_snapshot += bytes as u64;
             self.waiting += bytes as u64;
-            let op = DiskOp::Append { file: FileId::log(self.segment), bytes: bytes as u32 };
-            self.push_op(op, Flight::Written { place: self.place(), bytes: bytes as u64 });
+            let op = DiskOp::Append { file: self.file(), bytes: bytes as u32 };
+            // What has no name counts for nothing.
+            let place = if self.is_part { self.written_to } else { self.place() };
+            self.push_op(op, Flight::Written { place, bytes: bytes as u64 });
         }
     }
 
@@ -424,6 +461,8 @@ impl Log {
         self.health = Health::Trying { error };
         self.gap = number;
         self.push_op(DiskOp::Resume, Flight::Nothing);
+        self.is_part = false;
+        self.push_op(DiskOp::Remove { file: FileId::part(number) }, Flight::Nothing);
         for useless in number..=self.segment.max(number) {
             self.push_op(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
         }

@@ -84,10 +84,10 @@ pub enum DiskOp {
     },
     /// Have the names of the directory on the disk: what was created, renamed and removed so far.
     SyncDir,
-    /// The part of this number is whole: give it its snapshot's name.
+    /// The part of this file's number is whole: give it this name, under which it may be appended to.
     Finish {
         /// Which.
-        number: u32,
+        file: FileId,
     },
     /// Remove a file; one that is not there is no failure.
     Remove {

@@ -7,12 +7,13 @@
 //!
 //! The bytes are not trusted: they are checked as those of a peer are, and any bytes lead to some end.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
-use crate::disk::keep::{Damage, Keeper};
+use crate::disk::keep::{Damage, Keeper, Resumed};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun, is_headless};
 use crate::disk::{DiskError, FileId, FileKind};
 use crate::origins::Claims;
@@ -24,7 +25,7 @@ use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX, WARM_KEYS};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId};
 use crate::wire::lists::Decision;
-use crate::wire::peer::{self, Frame};
+use crate::wire::peer::{self, Frame, emit};
 
 /// What is read at once.
 const READ_BYTES: u32 = 1 << 20;
@@ -102,6 +103,9 @@ pub(crate) struct Recovery {
     /// How much of the file at hand is known to have been on the disk.
     synced_bytes: u64,
     tear: Option<Tear>,
+    /// Frames of it of which that is not known, and where each ends: in the file, and here.
+    unproven: Vec<u8>,
+    unproven_ends: VecDeque<(u64, usize)>,
     pub(crate) failure: Option<LoadFailure>,
     state: State,
 }
@@ -201,6 +205,8 @@ impl Recovery {
             done_bytes: 0,
             synced_bytes: 0,
             tear: None,
+            unproven: Vec::new(),
+            unproven_ends: VecDeque::new(),
             failure: None,
             state: State::default(),
         };
@@ -380,6 +386,8 @@ impl Recovery {
             self.damage_at(source.file, source.bytes, 0);
         }
         self.scan = Some(Scan::new(salt, begin));
+        self.unproven.clear();
+        self.unproven_ends.clear();
         (self.place, self.careful_until, self.synced_bytes) = (begin, 0, 0);
         self.state.ended = false;
         if begin == limit {
@@ -437,7 +445,7 @@ impl Recovery {
             match scan.next() {
                 Piece::Body(body) => {
                     if let Some(FileFrame::Synced { bytes }) = frames::parse(body) {
-                        self.synced_bytes = bytes.max(self.synced_bytes);
+                        self.prove(bytes);
                         if let Some(tear) = self.tear.take_if(|tear| tear.at < bytes) {
                             let is_at_end = scan.is_ended() && tear.place == place;
                             scan = self.go_back(file, tear);
@@ -453,6 +461,9 @@ impl Recovery {
                     if self.take_frame(now, file, body, replica).is_none() {
                         self.damage_at(file, self.place, 0);
                         self.lose();
+                    } else if is_last {
+                        emit(body[0], &mut self.unproven, |out| out.extend_from_slice(&body[1..]));
+                        self.unproven_ends.push_back((scan.place(), self.unproven.len()));
                     }
                 }
                 Piece::Damage { .. } | Piece::Torn { .. } if self.tear.is_some() => {}
@@ -478,6 +489,17 @@ impl Recovery {
         }
         self.scan = Some(scan);
         self.place < place
+    }
+
+    /// So much of the file at hand is known to have been on the disk.
+    fn prove(&mut self, bytes: u64) {
+        self.synced_bytes = bytes.max(self.synced_bytes);
+        let mut proven = 0;
+        while let Some((_, end)) = self.unproven_ends.pop_front_if(|(place, _)| *place <= bytes) {
+            proven = end;
+        }
+        self.unproven.drain(..proven);
+        self.unproven_ends.iter_mut().for_each(|(_, end)| *end -= proven);
     }
 
     /// What seemed to be the torn end of a segment had been synced: it is damage, and what is behind it counts.
@@ -650,20 +672,27 @@ impl Recovery {
         config: &Config,
         (replica, repl): (&mut Replica, &mut Replication),
     ) {
-        let Self { found, files, state, .. } = self;
+        let Self { found, files, state, synced_bytes, unproven, .. } = self;
         let log =
             found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
         let last = log.map(|(number, _)| number).max();
         let may_be_there = |source: &&Source| source.begin.is_some() || source.is_unread;
         let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log).filter(may_be_there);
-        let prev_bytes = read_bytes.map_or(0, |source| source.bytes - state.torn_bytes.min(source.bytes));
+        let is_read = read_bytes.is_some_and(|source| source.begin.is_some());
+        let read_bytes = read_bytes.map_or(0, |source| source.bytes - state.torn_bytes.min(source.bytes));
+        // After damage it is not said in other words what was read: it would seem whole.
+        let copies = !state.is_damaged;
+        let prev_bytes = if copies && is_read { synced_bytes.min(read_bytes) } else { read_bytes };
+        let gaps = files.windows(2).filter(|pair| pair[1].has_gap && pair[0].file.kind == FileKind::Log);
+        let gaps = gaps.map(|pair| pair[0].file.number);
+        let unsynced = gaps.chain(last.filter(|_| !copies)).collect();
+        let copy = if copies { unproven } else { Vec::new() };
         let used = |file: &FileId| files.iter().any(|source| source.file == *file);
         keeper.saver.whole = files
             .first()
             .filter(|source| source.file.kind == FileKind::Snapshot)
             .map(|source| (source.file.number, source.bytes));
         keeper.saver.old = found.iter().map(|(file, _)| *file).filter(|file| !used(file)).collect();
-        keeper.saver.remove_parts();
         keeper.damage = state.damage;
         let since = files.iter().filter(|source| source.file.kind == FileKind::Log).map(|source| source.bytes).sum();
         if let Some(log) = &mut replica.log {
@@ -676,7 +705,10 @@ impl Recovery {
         let (records, damaged, torn) = (state.records, state.damage.places, state.torn_bytes);
         tracing::info!(records, damaged, torn_bytes = torn, "the data directory was read");
         let number = last.map_or(1, |number| number + 1).max(keeper.saver.whole.map_or(1, |(number, _)| number));
-        keeper.open((number, prev_bytes, last), config, replica, repl);
+        keeper.saver.old.retain(|file| *file != FileId::part(number));
+        keeper.saver.remove_parts();
+        let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, copy };
+        keeper.open(resumed, config, replica, repl);
     }
 }
 

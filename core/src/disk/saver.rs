@@ -195,7 +195,7 @@ impl Saver {
         {
             part.stage = Stage::Ending;
             let number = part.number;
-            self.queue(DiskOp::Finish { number }, Flight::Other);
+            self.queue(DiskOp::Finish { file: FileId::snapshot(number) }, Flight::Other);
             self.queue(DiskOp::SyncDir, Flight::Other);
         }
     }

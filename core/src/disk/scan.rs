@@ -190,7 +190,8 @@ impl Scan {
         })
     }
 
-    fn place(&self) -> u64 {
+    /// Where what follows begins.
+    pub(crate) fn place(&self) -> u64 {
         self.base + self.at as u64
     }
 

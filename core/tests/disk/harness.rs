@@ -212,9 +212,9 @@ impl Files {
                 file.synced = file.bytes.len();
             }
             DiskOp::SyncDir | DiskOp::Resume => {}
-            DiskOp::Finish { number } => {
-                let part = self.0.remove(&FileId::part(number)).expect("what is finished is there");
-                self.0.insert(FileId::snapshot(number), part);
+            DiskOp::Finish { file } => {
+                let part = self.0.remove(&FileId::part(file.number)).expect("what is finished is there");
+                self.0.insert(file, part);
             }
             DiskOp::Remove { file } => {
                 self.0.remove(&file);

@@ -393,3 +393,17 @@ fn what_a_power_cut_left_in_any_order_is_a_torn_end() {
     assert!(!again.ask("STATS\n").contains(r#""damaged_places":0"#));
     assert_eq!(again.ask("GET k10\n"), format!("{}\n", "v".repeat(100)), "what is behind it counts");
 }
+
+#[test]
+fn what_an_earlier_run_could_not_sync_is_written_anew_before_it_counts() {
+    let (node, last, synced) = with_unsynced_end();
+    // A sync has failed, and the process ended before the node could say so: what the system shows is not on the disk,
+    // and no sync of that file will bring it there.
+    let mut again = node.restarted();
+    let file = again.files.0.get_mut(&last).expect("it is there");
+    file.bytes[synced..].fill(0);
+    let mut later = again.crashed();
+    assert!(later.ask("STATS\n").contains(r#""damaged_places":0"#));
+    let asked: String = (0..11).map(|key| format!("GET k{key}\n")).collect();
+    assert_eq!(later.ask(&asked), format!("{}\n", "v".repeat(100)).repeat(11));
+}

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use kv_core::{DiskError, DiskOp, DiskWork, FileId};
+use kv_core::{DiskError, DiskOp, DiskWork, FileId, FileKind};
 use tracing::error;
 
 /// What is written is for the owner of the data directory alone, whatever that directory allows.
@@ -114,10 +114,16 @@ impl Files {
                 let synced = self.names.sync_all();
                 self.tell("sync the data directory", None, synced).map_err(|_| (DiskError::Sync, 0))
             }
-            DiskOp::Finish { number } => {
-                let (part, whole) = (FileId::part(number), FileId::snapshot(number));
-                self.open.retain(|open| open.id != part);
-                let renamed = fs::rename(self.path(part), self.path(whole));
+            DiskOp::Finish { file } => {
+                let part = FileId::part(file.number);
+                let renamed = fs::rename(self.path(part), self.path(file));
+                match file.kind {
+                    FileKind::Log => {
+                        self.open.iter_mut().filter(|open| open.id == part).for_each(|open| open.id = file)
+                    }
+                    // Nothing follows.
+                    FileKind::Snapshot | FileKind::Part => self.open.retain(|open| open.id != part),
+                }
                 self.tell("rename", Some(part), renamed).map_err(of_writing)
             }
             DiskOp::Remove { file } => {
@@ -274,10 +280,21 @@ mod tests {
         assert_eq!(carry_out(&mut files, &ops, b"abcdef"), done(5));
         assert_eq!((directory.read(LOG), directory.read(NEXT)), (b"abc".to_vec(), b"def".to_vec()));
         assert_eq!(files.open.len(), 1, "a file is closed that was synced and that another follows");
-        let ops = [append(PART, 1), DiskOp::Finish { number: 3 }, DiskOp::Remove { file: LOG }];
+        let ops = [append(PART, 1), DiskOp::Finish { file: FileId::snapshot(3) }, DiskOp::Remove { file: LOG }];
         assert_eq!(carry_out(&mut files, &ops, b"p"), done(3));
         assert_eq!(directory.names(), [NEXT.to_string(), FileId::snapshot(3).to_string()]);
         assert_eq!(carry_out(&mut files, &[DiskOp::Remove { file: LOG }], b""), done(1), "it need not be there");
+    }
+
+    #[test]
+    fn a_segment_that_got_its_name_is_appended_to() {
+        let directory = TestDirectory::new();
+        let mut files = Files::new(directory.path().to_owned()).unwrap();
+        let (part, log) = (FileId::part(7), FileId::log(7));
+        let named = [append(part, 1), DiskOp::Sync { file: part }, DiskOp::Finish { file: log }, DiskOp::SyncDir];
+        assert_eq!(carry_out(&mut files, &named, b"a"), done(4));
+        assert_eq!(carry_out(&mut files, &[append(log, 1), DiskOp::Sync { file: log }], b"b"), done(2));
+        assert_eq!((directory.read(log), directory.names()), (b"ab".to_vec(), vec![log.to_string()]));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Data that outlives the process.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
@@ -29,6 +32,26 @@ impl Data {
         let node = Node::start(&[&["0", "--name", "n", "--data-dir", self.text()], flags].concat());
         node.logged("loaded", PATIENCE);
         node
+    }
+
+    /// The same, of a node whose replies wait for the disk.
+    fn start_always(&self) -> Node {
+        self.start(&["--fsync", "always"])
+    }
+
+    /// The same, which does not start if anything is damaged.
+    fn start_strict(&self) -> Node {
+        self.start(&["--fsync", "always", "--strict-recovery"])
+    }
+
+    /// The same, with twenty records, `k0` and so on, of the value that is returned, each in a block of its own.
+    fn start_with_records(&self) -> (Node, String) {
+        let node = self.start_always();
+        let value = "v".repeat(1_000);
+        for number in 0..20 {
+            node.client().set(&format!("k{number}"), &value);
+        }
+        (node, value)
     }
 
     /// Its newest file of a kind that is longer than the beginning that every file has.
@@ -105,7 +128,7 @@ fn what_was_acknowledged_outlives_the_process() {
     let _machine = shared_machine();
     let data = Data::new();
     for round in 0..5 {
-        let mut node = data.start(&["--fsync", "always"]);
+        let mut node = data.start_always();
         for before in 0..round {
             assert_eq!(held(&mut node.client(), before, 500), 500, "after {before} of {round}");
         }
@@ -114,6 +137,60 @@ fn what_was_acknowledged_outlives_the_process() {
         node.client().set("deleted", "no");
         assert_eq!(node.client().ask("DEL deleted"), "OK");
         node.kill();
+    }
+}
+
+/// Writes ever greater numbers to a few keys of its own, from `first` on, until the connection ends, and says which of
+/// them were acknowledged.
+fn write_until_killed(mut client: Client, writer: usize, first: u64, told: &Sender<(usize, u64)>) {
+    for number in first.. {
+        let key = usize::try_from(number).expect("it is small") % KEYS;
+        let command = format!("SET w{writer}-{key} {number}\n");
+        let sent = client.socket().write_all(command.as_bytes());
+        match sent.map_err(|error| error.to_string()).and_then(|()| client.try_line()) {
+            Ok(reply) if reply == "OK" => told.send((writer * KEYS + key, number)).expect("the test listens"),
+            Ok(reply) => panic!("{reply}"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Keys of a writer, and writers.
+const KEYS: usize = 8;
+const WRITERS: usize = 4;
+
+#[test]
+fn a_hundred_kills_under_load_take_nothing_that_was_acknowledged() {
+    const ROUNDS: u64 = 100;
+    let _machine = shared_machine();
+    let data = Data::new();
+    let mut acknowledged = vec![0; WRITERS * KEYS];
+    for round in 0..ROUNDS {
+        let mut node = data.start_strict();
+        let mut client = node.client();
+        for (index, newest) in acknowledged.iter().enumerate().filter(|(_, newest)| **newest > 0) {
+            let held = client.ask(&format!("GET w{}-{}", index / KEYS, index % KEYS));
+            // What was on its way when the process ended may be there.
+            let is_there = held.parse().is_ok_and(|held: u64| held >= *newest);
+            assert!(is_there, "round {round}: key {index} is {held}, and {newest} was acknowledged");
+        }
+        let (told, heard) = channel();
+        let first = round * 1_000_000 + 1;
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (client, told) = (node.client(), told.clone());
+                thread::spawn(move || write_until_killed(client, writer, first, &told))
+            })
+            .collect();
+        drop(told);
+        // More or less, so that the node is killed at any point of its work.
+        for _ in 0..=(round * 7) % 31 {
+            let (index, number) = heard.recv_timeout(PATIENCE).expect("some write is acknowledged");
+            acknowledged[index] = number;
+        }
+        node.kill();
+        heard.iter().for_each(|(index, number)| acknowledged[index] = number);
+        writers.into_iter().for_each(|writer| writer.join().expect("a writer ends with the connection"));
     }
 }
 
@@ -134,14 +211,14 @@ fn a_node_that_is_stopped_loses_nothing() {
 fn a_log_that_was_cut_is_read_up_to_there() {
     let _machine = shared_machine();
     let data = Data::new();
-    let mut node = data.start(&["--fsync", "always"]);
+    let mut node = data.start_always();
     // Taken in one turn, and so written as one.
     write(&mut node.client(), 0, 10);
     node.kill();
     let log = data.newest("log");
     let last = fs::read(&log).unwrap().windows(4).rposition(|bytes| bytes == b"v0-9").expect("the last value");
     OpenOptions::new().write(true).open(log).unwrap().set_len(last as u64 + 2).unwrap();
-    let mut node = data.start(&["--fsync", "always", "--strict-recovery"]);
+    let mut node = data.start_strict();
     node.logged("the log was cut while it was written; its torn end is left out", PATIENCE);
     for _ in 0..3 {
         let mut client = node.client();
@@ -151,7 +228,7 @@ fn a_log_that_was_cut_is_read_up_to_there() {
         assert_eq!(code, Some(0), "{printed}{told}");
         // What was cut off once is no damage to whoever starts later.
         node.kill();
-        node = data.start(&["--fsync", "always", "--strict-recovery"]);
+        node = data.start_strict();
     }
 }
 
@@ -167,11 +244,7 @@ fn damage(path: &Path) {
 fn damage_is_told_and_costs_no_more_than_it_hit() {
     let _machine = shared_machine();
     let data = Data::new();
-    let mut node = data.start(&["--fsync", "always"]);
-    let value = "v".repeat(1_000);
-    for number in 0..20 {
-        node.client().set(&format!("k{number}"), &value);
-    }
+    let (mut node, value) = data.start_with_records();
     node.kill();
     let log = data.newest("log");
     damage(&log);
@@ -252,11 +325,7 @@ fn tool(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn a_directory_is_checked_whether_or_not_its_node_runs() {
     let _machine = shared_machine();
     let data = Data::new();
-    let mut node = data.start(&["--fsync", "always"]);
-    let value = "v".repeat(1_000);
-    for number in 0..20 {
-        node.client().set(&format!("k{number}"), &value);
-    }
+    let (mut node, _) = data.start_with_records();
     node.client().ask("DEL k0");
     for runs in [true, false] {
         let (code, printed, told) = tool(&["check", data.text()]);
@@ -285,7 +354,7 @@ fn a_backup_of_a_running_node_is_restored() {
     let file = format!("{}.backup", data.text());
     let _ = fs::remove_file(&file);
     {
-        let node = data.start(&["--fsync", "always"]);
+        let node = data.start_always();
         write(&mut node.client(), 0, 500);
         assert_eq!(node.client().ask("INCRBY sum 7"), "7");
         node.client().ask("DEL k0-0");
@@ -322,7 +391,7 @@ fn a_dump_is_for_people_and_for_programs() {
     let _machine = shared_machine();
     let data = Data::new();
     {
-        let node = data.start(&["--fsync", "always"]);
+        let node = data.start_always();
         let mut client = node.client();
         client.set("name", "Alice");
         assert_eq!(client.ask(r#"SET raw "\xff""#), "OK");

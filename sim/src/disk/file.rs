@@ -24,6 +24,8 @@ pub(super) struct File {
     sound: usize,
     /// What follows was left behind by a crash, cut off or given up: no sync makes it what was written.
     is_spoiled: bool,
+    /// How much of it was appended first: what it begins with, without its blocks.
+    head: usize,
 }
 
 impl File {
@@ -39,6 +41,10 @@ impl File {
         self.bytes.len()
     }
 
+    pub(super) const fn head(&self) -> u64 {
+        self.head as u64
+    }
+
     /// What a process reads from `at` on, at most `count` bytes.
     pub(super) fn read(&self, at: u64, count: u32) -> &[u8] {
         let from = usize::try_from(at).map_or(self.bytes.len(), |at| at.min(self.bytes.len()));
@@ -51,6 +57,9 @@ impl File {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
+        if self.bytes.is_empty() {
+            self.head = bytes.len();
+        }
         self.bytes.extend_from_slice(bytes);
     }
 

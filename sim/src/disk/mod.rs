@@ -233,12 +233,14 @@ impl Disk {
                 self.directory.sync();
                 Ok(())
             }
-            DiskOp::Finish { number } => {
+            DiskOp::Finish { file } => {
                 writes?;
-                if self.directory.of(FileId::part(number)).is_none() {
-                    self.misuse = Some(format!("snapshot {number} is finished, and there is no part of it"));
+                let part = FileId::part(file.number);
+                if self.directory.of(part).is_none() {
+                    self.misuse = Some(format!("{file} is finished, and there is no part of it"));
                 }
-                self.directory.rename(FileId::part(number), FileId::snapshot(number));
+                self.directory.rename(part, file);
+                self.made.insert(file);
                 Ok(())
             }
             DiskOp::Remove { file } => {
@@ -345,7 +347,8 @@ impl Disk {
             self.unread += 1;
             return Err(DiskError::Write);
         }
-        let read = at..at + u64::from(count);
+        // What is read with the beginning of a file is looked at when its blocks are, if they count.
+        let read = at..at + if at == 0 { self.files[inode].head() } else { u64::from(count) };
         let flips = self.flips.iter().filter(|(of, place)| *of == inode && read.contains(&(place / 8)));
         self.flips_read += flips.count() as u64;
         Ok(self.files[inode].read(at, count))

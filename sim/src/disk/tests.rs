@@ -39,7 +39,7 @@ fn what_is_carried_out_is_told_and_there() {
     let mut disk = Disk::new(1, 0, 500);
     let ops = [append(LOG, 3), append(LOG, 2), DiskOp::Sync { file: LOG }, DiskOp::SyncDir];
     assert_eq!(run(&mut disk, Lane::Log, &ops, b"abcde", 0), Heard { done: 4, failed: None });
-    let ops = [append(FileId::part(2), 2), DiskOp::Finish { number: 2 }, DiskOp::Remove { file: LOG }];
+    let ops = [append(FileId::part(2), 2), DiskOp::Finish { file: FileId::snapshot(2) }, DiskOp::Remove { file: LOG }];
     assert_eq!(run(&mut disk, Lane::Snapshot, &ops, b"xy", 0).done, 3);
     assert_eq!(disk.list(), [(FileId::snapshot(2), 2)]);
     assert_eq!(all(&mut disk, FileId::snapshot(2)), b"xy");
@@ -112,7 +112,7 @@ fn what_fails_fails_as_what_it_is() {
     assert_eq!(failed(Failing::Write, &[DiskOp::Remove { file: LOG }]), Some(DiskError::Write));
     assert_eq!(failed(Failing::Sync, &[DiskOp::Sync { file: LOG }]), Some(DiskError::Sync));
     assert_eq!(failed(Failing::Sync, &[DiskOp::SyncDir]), Some(DiskError::Sync));
-    assert_eq!(failed(Failing::Sync, &[DiskOp::Finish { number: 2 }]), None);
+    assert_eq!(failed(Failing::Sync, &[DiskOp::Finish { file: FileId::snapshot(2) }]), None);
     assert_eq!(failed(Failing::Write, &[DiskOp::Sync { file: LOG }]), None);
 }
 
@@ -165,7 +165,7 @@ fn no_run_appends_to_the_file_of_another() {
     disk.stop(false);
     run(&mut disk, Lane::Log, &[append(LOG, 1)], b"a", 0);
     assert!(disk.take_misuse().is_some());
-    run(&mut disk, Lane::Log, &[DiskOp::Finish { number: 9 }], &[], 0);
+    run(&mut disk, Lane::Log, &[DiskOp::Finish { file: FileId::snapshot(9) }], &[], 0);
     assert!(disk.take_misuse().is_some());
 }
 

@@ -148,7 +148,11 @@ impl Judge {
                     logged.dirty.remove(file);
                 }
                 DiskOp::SyncDir => logged.is_unnamed = false,
-                DiskOp::Finish { .. } | DiskOp::Remove { .. } | DiskOp::Resume => {}
+                DiskOp::Finish { file } => {
+                    logged.begun.insert(*file);
+                    logged.is_unnamed = true;
+                }
+                DiskOp::Remove { .. } | DiskOp::Resume => {}
             }
             let syncs = matches!(op, DiskOp::Sync { .. } | DiskOp::SyncDir);
             if syncs && logged.dirty.is_empty() && !logged.is_unnamed {
