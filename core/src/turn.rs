@@ -156,9 +156,10 @@ impl Turn {
                 self.conns[index] = Some(Buffers::default());
             }
             Event::Closed { conn } => {
-                if let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::take)
-                    && buffers.closing.is_some()
-                {
+                let buffers = self.conns.get_mut(conn.0 as usize).and_then(Option::take);
+                // The name may soon be another's.
+                self.gated.retain(|gated| *gated != conn);
+                if buffers.is_some_and(|buffers| buffers.closing.is_some()) {
                     return;
                 }
             }
@@ -331,6 +332,7 @@ impl Turn {
         if let Some(slot) = self.conns.get_mut(conn.0 as usize) {
             *slot = None;
         }
+        self.gated.retain(|gated| *gated != conn);
     }
 
     /// When the next turn must begin at the latest, if nothing happens before.

@@ -101,7 +101,7 @@ impl Loader {
         self.buffer.resize(wanted.bytes as usize, 0);
         self.try_read(wanted).map_err(|error| {
             error!(file = %wanted.file, at = wanted.at, %error, "cannot read what was written");
-            DiskError::Write
+            DiskError::Read
         })
     }
 

@@ -3,8 +3,9 @@
 use crate::boundary::Effects;
 use crate::config::{Config, DiskConfig};
 use crate::disk::frames::{FORMAT, Header, MarkOf, Standing, emit_mark};
+use crate::disk::load_failure::LoadFailure;
 use crate::disk::log::{Health, Opening};
-use crate::disk::recovery::{LoadFailure, ReadAt, Recovery};
+use crate::disk::recovery::{ReadAt, Recovery};
 use crate::disk::saver::Saver;
 use crate::disk::{DiskError, DiskWork, Durable, FileId, FileKind, Lane, Told};
 use crate::node::Node;
@@ -107,8 +108,13 @@ impl Keeper {
     }
 
     fn salt(&mut self) -> u64 {
-        self.salts.next_u64() | 1
+        draw_salt(&mut self.salts)
     }
+}
+
+/// A salt is never 0, as what was not written is.
+fn draw_salt(salts: &mut Rand) -> u64 {
+    salts.next_u64() | 1
 }
 
 impl Node {
@@ -228,7 +234,7 @@ impl Node {
                     self.repl.show(now, &mut self.replica);
                 }
                 if grew && is_whole {
-                    keeper.count_on(now, &mut self.replica, &mut self.repl);
+                    keeper.count_on(&mut self.replica, &mut self.repl);
                 }
                 let Self { config, replica, repl, .. } = self;
                 repl.answer_asked(now, &mut Context { config, replica, effects });
@@ -288,9 +294,9 @@ impl Keeper {
     /// What is left to do at the end of a turn.
     fn plan(&mut self, now: Now, config: &Config, replica: &mut Replica, repl: &mut Replication) {
         self.wall = now.wall;
-        let salt = self.salt();
+        let Self { salts, .. } = self;
         let Some(log) = &mut replica.log else { return };
-        if log.retry(now.mono, salt) {
+        if log.retry(now.mono, || draw_salt(salts)) {
             self.mark_all(config, replica, repl);
             if let Some(log) = &mut replica.log {
                 log.sync();
@@ -329,16 +335,16 @@ impl Keeper {
             // Which runs have settled is no matter of the log.
             self.look = now.mono.plus_ms(config.timers.heartbeat_ms);
             self.captured = Some((upto, repl.stated(replica)));
-            self.count_on(now, replica, repl);
+            self.count_on(replica, repl);
         }
     }
 
     /// A sync is done: what was captured before it counts from now on.
-    fn count_on(&mut self, now: Now, replica: &mut Replica, repl: &mut Replication) {
+    fn count_on(&mut self, replica: &mut Replica, repl: &mut Replication) {
         let Some(synced) = replica.log.as_ref().map(|log| log.positions().1) else { return };
         let Some((_, stated)) = self.captured.take_if(|(upto, _)| *upto <= synced) else { return };
         replica.durable = Some(Durable { claims: stated.known.claims.clone(), retired: stated.retired });
-        repl.state_durable(now, stated);
+        repl.state_durable(stated);
     }
 
     fn wants_snapshot(&self, config: &Config, replica: &Replica) -> bool {

@@ -448,7 +448,7 @@ impl Log {
 
     /// Begins a segment of its own after a failure, if it is time to try. Its first block is to say where the node
     /// stands, and a sync is to follow.
-    pub(crate) fn retry(&mut self, now: Mono, salt: u64) -> bool {
+    pub(crate) fn retry(&mut self, now: Mono, salt: impl FnOnce() -> u64) -> bool {
         let Health::Failed { error, retry } = self.health else { return false };
         if retry > now {
             return false;
@@ -466,7 +466,7 @@ impl Log {
         for useless in number..=self.segment.max(number) {
             self.push_op(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
         }
-        self.open(&Opening { number, salt, prev_bytes: before.bytes, has_gap: true });
+        self.open(&Opening { number, salt: salt(), prev_bytes: before.bytes, has_gap: true });
         true
     }
 

@@ -15,6 +15,7 @@
 mod frames;
 mod hooks;
 mod keep;
+mod load_failure;
 mod log;
 mod recovery;
 mod replay;
@@ -29,8 +30,9 @@ use crate::replica::Replica;
 use crate::retired::Mark;
 use crate::version::{Hlc, OriginId};
 pub(crate) use keep::Keeper;
+pub use load_failure::LoadFailure;
 pub(crate) use log::{Log, Told};
-pub use recovery::{LoadFailure, ReadAt};
+pub use recovery::ReadAt;
 pub use tools::{Backup, Item, Says, Scanner};
 
 /// The greatest number of a file that is taken for a node's: no node ever gets there, and there are numbers behind it.
@@ -77,7 +79,8 @@ pub enum DiskOp {
         /// How many.
         bytes: u32,
     },
-    /// Have all that was appended to the file on the disk, and the file's length (`fdatasync`).
+    /// Have all that was appended to the file on the disk, and the file's length (`fdatasync`). One that is not there
+    /// is no failure: the other lane may have removed it.
     Sync {
         /// Which.
         file: FileId,
@@ -105,6 +108,8 @@ pub enum DiskError {
     Full,
     /// Writing, creating, renaming or removing failed. What was appended may be there in part.
     Write,
+    /// Reading failed.
+    Read,
     /// Syncing failed: nothing that was not synced before may be counted on, and it must not be tried again.
     Sync,
 }

@@ -8,12 +8,12 @@
 //! The bytes are not trusted: they are checked as those of a peer are, and any bytes lead to some end.
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper, Resumed};
+use crate::disk::load_failure::LoadFailure;
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun, is_headless};
 use crate::disk::{DiskError, FileId, FileKind};
 use crate::origins::Claims;
@@ -44,44 +44,6 @@ pub struct ReadAt {
     pub at: u64,
     /// How many. Fewer, if the file ends before.
     pub bytes: u32,
-}
-
-/// Why a node must not start on a data directory. Nothing in it was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoadFailure {
-    /// It was written by a node of another name.
-    Name(String),
-    /// It was written by a node of another cluster.
-    Cluster(String),
-    /// It was written by a newer build.
-    Format(FileId, u16),
-    /// It is damaged, and the node was told not to start then.
-    Damaged(FileId, u64),
-}
-
-impl fmt::Display for LoadFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(
-                f,
-                "it is that of a node named {name}; start that node on it (--name {name}), or this one on another \
-                 directory"
-            ),
-            Self::Cluster(cluster) => write!(
-                f,
-                "it is that of a node of the cluster {cluster}; start it with --cluster {cluster}, or on another \
-                 directory"
-            ),
-            Self::Format(file, format) => {
-                write!(f, "{file} has format {format}, which only a newer build reads; nothing was changed")
-            }
-            Self::Damaged(file, at) => write!(
-                f,
-                "{file} is damaged at byte {at}, and recovery is strict; nothing was changed. Without \
-                 --strict-recovery the node starts with what can be read, and gets the rest from its peers"
-            ),
-        }
-    }
 }
 
 /// A directory that is being read.

@@ -161,7 +161,7 @@ fn emit_refused(refused: Refused, out: &mut Vec<u8>) {
             b"Error: the disk does not keep up, and as much waits for it as may; nothing was written; try again in a \
               moment: this node takes writes again by itself once the disk has caught up"
         }
-        Refused::Disk(DiskError::Write | DiskError::Sync) => {
+        Refused::Disk(DiskError::Write | DiskError::Read | DiskError::Sync) => {
             b"Error: the disk failed; nothing was written; this node goes on trying it, its log says more; write to \
               another node"
         }

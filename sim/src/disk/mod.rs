@@ -345,7 +345,7 @@ impl Disk {
         let draw = keyed(self.seed, &[FAIL, file.kind as u64, file.number.into(), at]);
         if now_us < self.trouble.read_us && draw.is_multiple_of(2) {
             self.unread += 1;
-            return Err(DiskError::Write);
+            return Err(DiskError::Read);
         }
         // What is read with the beginning of a file is looked at when its blocks are, if they count.
         let read = at..at + if at == 0 { self.files[inode].head() } else { u64::from(count) };

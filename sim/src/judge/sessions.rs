@@ -175,6 +175,21 @@ impl Judge {
         expected
     }
 
+    /// A write was refused with `line`.
+    fn check_refusal(&mut self, run: RunId, line: &str) -> Result<(), (Oracle, String)> {
+        self.stats.refusals += 1;
+        if line.starts_with("Error: this node's clock is") {
+            self.marks.saw(Mark::WriteRefusedForClock);
+        }
+        if line.starts_with("Error: the disk does not keep up") {
+            self.marks.saw(Mark::WriteRefusedForQueue);
+            if !self.run(run).is_disk_behind {
+                return Err((Oracle::Availability, "a refusal for a disk that keeps up".to_owned()));
+            }
+        }
+        if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) }
+    }
+
     fn replay_one(
         &mut self,
         run: RunId,
@@ -218,17 +233,7 @@ impl Judge {
             return if right { Ok(()) } else { session("PONG or a line of JSON") };
         };
         if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {
-            self.stats.refusals += 1;
-            if line.starts_with("Error: this node's clock is") {
-                self.marks.saw(Mark::WriteRefusedForClock);
-            }
-            if line.starts_with("Error: the disk does not keep up") {
-                self.marks.saw(Mark::WriteRefusedForQueue);
-                if !self.run(run).is_disk_behind {
-                    return Err((Oracle::Availability, "a refusal for a disk that keeps up".to_owned()));
-                }
-            }
-            return if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) };
+            return self.check_refusal(run, line);
         }
         let entry = self.run(run).entries[size(key)];
         let state = expected.entry(key).or_insert_with(|| Expected {
