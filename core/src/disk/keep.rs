@@ -234,7 +234,7 @@ impl Node {
                     self.repl.show(now, &mut self.replica);
                 }
                 if grew && is_whole {
-                    keeper.count_on(&mut self.replica, &mut self.repl);
+                    keeper.count_on(now, &mut self.replica, &mut self.repl);
                 }
                 let Self { config, replica, repl, .. } = self;
                 repl.answer_asked(now, &mut Context { config, replica, effects });
@@ -335,16 +335,16 @@ impl Keeper {
             // Which runs have settled is no matter of the log.
             self.look = now.mono.plus_ms(config.timers.heartbeat_ms);
             self.captured = Some((upto, repl.stated(replica)));
-            self.count_on(replica, repl);
+            self.count_on(now, replica, repl);
         }
     }
 
     /// A sync is done: what was captured before it counts from now on.
-    fn count_on(&mut self, replica: &mut Replica, repl: &mut Replication) {
+    fn count_on(&mut self, now: Now, replica: &mut Replica, repl: &mut Replication) {
         let Some(synced) = replica.log.as_ref().map(|log| log.positions().1) else { return };
         let Some((_, stated)) = self.captured.take_if(|(upto, _)| *upto <= synced) else { return };
         replica.durable = Some(Durable { claims: stated.known.claims.clone(), retired: stated.retired });
-        repl.state_durable(stated);
+        repl.state_durable(now, stated);
     }
 
     fn wants_snapshot(&self, config: &Config, replica: &Replica) -> bool {

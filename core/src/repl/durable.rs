@@ -64,10 +64,11 @@ impl Replication {
     }
 
     /// All of that is on the disk: peers are told with the next heartbeat.
-    pub(crate) fn state_durable(&mut self, stated: Stated) {
+    pub(crate) fn state_durable(&mut self, now: Now, stated: Stated) {
         if self.durable.as_ref().is_none_or(|(_, last)| *last != stated) {
             let number = self.durable.as_ref().map_or(0, |(number, _)| *number) + 1;
             self.durable = Some((number, stated));
+            self.soon(now.mono);
         }
     }
 
