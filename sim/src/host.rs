@@ -162,7 +162,8 @@ impl Host {
 
     /// What is to be written to `conn` now.
     pub fn output(&mut self, judge: &mut Judge, conn: ConnId) -> &[u8] {
-        self.listen(judge, conn);
+        // A late reply may let the next command be taken, whose reply is late and there at once, too.
+        while self.listen(judge, conn) {}
         self.turn.output(conn)
     }
 
@@ -245,19 +246,20 @@ impl Host {
         &self.turn
     }
 
-    /// Shows the judge the replies that came up since it last looked.
-    fn listen(&mut self, judge: &mut Judge, conn: ConnId) {
-        let Some(tap) = self.taps.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+    /// Shows the judge the replies that came up since it last looked. True if there were some.
+    fn listen(&mut self, judge: &mut Judge, conn: ConnId) -> bool {
+        let Some(tap) = self.taps.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return false };
         // Late replies come with it.
         self.turn.output(conn);
         // With what is held back: it is judged by the state that it was given from.
         let output = self.turn.unsent(conn);
-        let Some(news) = output.get(tap.judged..).filter(|news| !news.is_empty()) else { return };
+        let Some(news) = output.get(tap.judged..).filter(|news| !news.is_empty()) else { return false };
         tap.judged = output.len();
         let session = tap.session;
         let news = judge.take_replies(session, news);
         self.is_stale = false;
         judge.observe(self.run, self.turn.node(), self.now, Some((session, news)));
+        true
     }
 
     /// Shows the judge the node, if it has not seen it as it is.

@@ -7,6 +7,9 @@ use crate::store::{SLOTS, Store};
 pub(super) const STEP_SLOTS_MAX: usize = 1_024;
 pub(super) const STEP_ENTRIES_MAX: usize = 1_024;
 
+/// Bytes of entries that one step picks, but for the last of them: what is written anew goes to the disk and to peers.
+const STEP_BYTES_MAX: usize = 32 << 10;
+
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walk {
@@ -23,7 +26,7 @@ impl Walk {
         picks: impl Fn(&Record<'_>) -> bool,
     ) -> Vec<Vec<u8>> {
         let mut picked: Vec<Vec<u8>> = Vec::new();
-        let (mut slots, mut entries) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX);
+        let (mut slots, mut entries, mut bytes) = (STEP_SLOTS_MAX, STEP_ENTRIES_MAX, STEP_BYTES_MAX);
         while !self.is_done() && slots > 0 && entries > 0 {
             slots -= 1;
             let last = match skips(self.slot) {
@@ -32,8 +35,12 @@ impl Walk {
                     entries = entries.saturating_sub(1);
                     if picks(record) {
                         picked.push(record.key.to_vec());
+                        bytes = bytes.saturating_sub(record.key.len() + record.value.map_or(0, <[u8]>::len));
                     }
-                    true
+                    if bytes == 0 {
+                        entries = 0;
+                    }
+                    bytes > 0
                 }),
             };
             *self = match last {
