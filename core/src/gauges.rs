@@ -12,9 +12,9 @@ use crate::wire::peer::{MEMBERS_MAX, SEATS_MAX};
 /// How far the answer to one frame may go past what a link may have staged.
 const STAGED_OVERSHOOT_BYTES: usize = 256 << 10;
 
-/// How far what waits for the disk may go past its limit: by the command or the record with which it gets there, and by
-/// what the node has to say itself of where it stands.
-const QUEUE_OVERSHOOT_BYTES: u64 = 64 << 10;
+/// How far what waits for the disk may go past its limit: by the command, the record or the step of a sweep with which
+/// it gets there, and by what the node has to say itself of where it stands.
+const QUEUE_OVERSHOOT_BYTES: u64 = 256 << 10;
 
 /// Sizes that must stay within their limits at every step; each pair is (now, limit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -337,7 +337,7 @@ impl Recovery {
             {
                 self.damage_at(source.file, 0, limit);
                 self.lose();
-            } else if source.is_begun && !is_last {
+            } else if (source.is_begun || source.is_unread) && !is_last {
                 // It counts for nothing, but it is not as it was written.
                 self.damage_at(source.file, 0, 0);
             } else if is_last {

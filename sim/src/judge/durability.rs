@@ -37,6 +37,8 @@ pub(super) struct Platter {
     pub(super) lost: Vec<Option<Version>>,
     /// Some of that was damaged while a run was reading, which may have had it by then.
     is_losing: bool,
+    /// How a file begins was damaged since: what is written behind that is not read again either.
+    is_headless: bool,
     /// The greatest stamp of what runs of this member wrote and somebody has seen, and of what runs before
     /// the newest did.
     stamped: Hlc,
@@ -228,9 +230,10 @@ impl Judge {
         self.at_us < self.platters[size(node)].trouble_us
     }
 
-    /// A bit has turned on a node's disk, or something there cannot be read.
-    pub fn damaged(&mut self, node: u64) {
+    /// A bit has turned on a node's disk, maybe in how a file begins; or something there cannot be read.
+    pub fn damaged(&mut self, node: u64, is_beginning: bool) {
         let platter = &mut self.platters[size(node)];
+        platter.is_headless |= is_beginning;
         platter.owe_nothing();
         platter.is_damaged = true;
         if let Some(run) = self.runs.iter().rfind(|run| run.node == node) {
@@ -351,8 +354,10 @@ impl Judge {
         if damage > 0 && is_sound {
             self.fail(Oracle::Durability, || format!("run {}: it finds damage, and nothing was wrong", run.0));
         }
-        if !std::mem::take(&mut self.platters[node].is_losing) {
-            self.platters[node].lost.fill(None);
+        let platter = &mut self.platters[node];
+        if !std::mem::take(&mut platter.is_losing) {
+            platter.lost.fill(None);
+            platter.is_headless = false;
         }
         for key in 0..self.platters[node].floors.len() {
             let floor = self.platters[node].floor(key);
@@ -416,9 +421,9 @@ impl Judge {
             match self.plan.setting.fsync() {
                 Some(Fsync::Always) => {
                     let held = self.run(run).entries[size(key)].map(|entry| entry.version);
-                    let Platter { floors, lost, .. } = &mut self.platters[node];
+                    let Platter { floors, lost, is_headless, .. } = &mut self.platters[node];
                     let floor = &mut floors[size(key)];
-                    if held >= Some(version) && lost[size(key)] < Some(version) {
+                    if held >= Some(version) && lost[size(key)] < Some(version) && !*is_headless {
                         *floor = (*floor).max(Some(version));
                     }
                 }
@@ -457,7 +462,10 @@ impl Judge {
         if state.standing != Standing::Current || !self.comes_back(state.node) {
             return;
         }
-        let Platter { floors, lost, .. } = &mut self.platters[size(state.node)];
+        let Platter { floors, lost, is_headless, .. } = &mut self.platters[size(state.node)];
+        if *is_headless {
+            return;
+        }
         for (((floor, lost), held), entry) in floors.iter_mut().zip(lost).zip(held).zip(&state.entries) {
             if entry.map(|entry| entry.version) >= *held && *lost < *held {
                 *floor = (*floor).max(*held);

@@ -12,6 +12,9 @@ use crate::timeline;
 
 const LANES: [Lane; 2] = [Lane::Log, Lane::Snapshot];
 
+/// Of a file of a plan: without them nothing of it is read.
+const BEGINNING_BYTES: u64 = 96;
+
 impl World {
     /// Hands over to its disk what a process asks of it.
     pub(super) fn hand_over(&mut self, index: usize) {
@@ -95,7 +98,7 @@ impl World {
                 timeline::What::Turn { run: index as u64, why }.on(node)
             });
             if bytes.is_err() {
-                self.judge.damaged(node);
+                self.judge.damaged(node, false);
             } else if read.file.kind == FileKind::Snapshot {
                 self.judge.marks.saw(Mark::SnapshotLoaded);
             }
@@ -139,7 +142,7 @@ impl World {
                     self.trace.note(self.now_us, &[52, node, file.number.into(), bit], || {
                         timeline::What::Other(format!("bit {} of byte {} of {file} turns", bit % 8, bit / 8)).on(node)
                     });
-                    self.judge.damaged(node);
+                    self.judge.damaged(node, bit / 8 < BEGINNING_BYTES);
                 }
             }
             _ => {}
