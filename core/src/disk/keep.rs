@@ -74,6 +74,8 @@ pub(crate) struct Resumed {
     /// What was read behind `prev_bytes`, whole frames: after a sync that failed the system shows what the disk does
     /// not have, and a run that has ended cannot tell.
     pub(crate) copy: Vec<u8>,
+    /// It is damaged: what is there is written anew, whole, before anything counts.
+    pub(crate) is_damaged: bool,
 }
 
 /// What a change of makes a mark due.
@@ -450,11 +452,14 @@ impl Keeper {
 
     /// The directory has been read: goes on in a segment of its own.
     pub(crate) fn open(&mut self, resumed: Resumed, config: &Config, replica: &mut Replica, repl: &Replication) {
-        let Resumed { number, prev_bytes, read_bytes, unsynced, copy } = resumed;
+        let Resumed { number, prev_bytes, read_bytes, unsynced, copy, is_damaged } = resumed;
         let salt = self.salt();
         if let Some(log) = &mut replica.log {
             log.resume(&unsynced, read_bytes, &Opening { number, salt, prev_bytes, has_gap: false });
             log.push_all(&copy);
+            if is_damaged {
+                log.doubt();
+            }
         }
         self.mark_all(config, replica, repl);
         if let Some(log) = &mut replica.log {

@@ -485,6 +485,11 @@ impl Log {
         }
     }
 
+    /// What was read is damaged, and a sync of it may have failed before: only the next snapshot has it for sure.
+    pub(crate) fn doubt(&mut self) {
+        (self.health, self.gap) = (Health::Gap, self.segment);
+    }
+
     pub(crate) fn health(&self) -> Health {
         self.health
     }

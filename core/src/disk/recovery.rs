@@ -136,6 +136,7 @@ pub(super) struct Stood {
     pub(super) incarnation: u64,
     pub(super) ceiling: Hlc,
     pub(super) standing: Stand,
+    pub(super) roster: u64,
     pub(super) hidden: Vec<OriginId>,
     pub(super) whole: bool,
 }
@@ -612,6 +613,7 @@ impl Recovery {
                     }
                     Standing::Shown { established } => Stand::Shown(established),
                 },
+                roster: mark.roster,
                 hidden: mark.hidden.iter().map(|(origin, _)| origin).collect(),
                 whole: mark.whole,
             });
@@ -672,7 +674,7 @@ impl Recovery {
         let number = last.map_or(1, |number| number + 1).max(keeper.saver.whole.map_or(1, |(number, _)| number));
         keeper.saver.old.retain(|file| *file != FileId::part(number));
         keeper.saver.remove_parts();
-        let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, copy };
+        let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, copy, is_damaged: state.is_damaged };
         keeper.open(resumed, config, replica, repl);
     }
 }

@@ -132,7 +132,8 @@ impl Replica {
                     let writer = state.writers.iter().find(|(of, _)| *of == origin.id);
                     origin.held > Hlc::ZERO && writer.is_none_or(|(_, name)| *name != config.name)
                 };
-                let others = recovered.roster.members().any(|name| name != config.name)
+                let others = recovered.roster.hash() != stood.roster
+                    || recovered.roster.members().any(|name| name != config.name)
                     || !config.peers.is_empty()
                     || self.origins.iter().any(is_of_others);
                 let hides = state.is_damaged && others && self.reissued.is_empty();

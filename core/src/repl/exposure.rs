@@ -43,6 +43,8 @@ pub(super) struct Progress {
     pub(super) returned: Option<Claims>,
     /// When somebody was last linked from whom this node may yet get all of what its cluster holds.
     lacking: Option<Mono>,
+    /// When an established member was last linked, or this node began to come back.
+    homeless: Option<Mono>,
 }
 
 /// A decision by which a node comes back.
@@ -109,7 +111,7 @@ impl Replication {
             Exposure::Returning(Return::Unswept) => {
                 let is_first = |peer: &Peer| peer.established || peer.name < cx.config.name;
                 let waits_for_other = self.links.values().filter_map(|link| link.peer.as_ref()).any(is_first);
-                self.leads_home(now, None, cx) && self.intake.is_idle() && !waits_for_other
+                self.is_homeless(now, cx) && self.intake.is_idle() && !waits_for_other
             }
             Exposure::Alone | Exposure::Returning(Return::Reissuing) | Exposure::Exposed => false,
         };
@@ -257,6 +259,18 @@ impl Replication {
         let waits = |since| now.mono.ms_since(since) < HOME_SILENCES * cx.config.timers.silence_ms;
         let waited = !self.progress.lacking.is_some_and(waits);
         cx.replica.is_whole = waited || whole.any(|peer| peer.vouch.has_stood());
+    }
+
+    /// Whether there is nobody to come back to, and has not been for long: who was established may be started again.
+    fn is_homeless(&mut self, now: Now, cx: &Context<'_>) -> bool {
+        let is_home = self.is_linked_with_established();
+        let since = *self.progress.homeless.get_or_insert(now.mono);
+        if is_home {
+            self.progress.homeless = Some(now.mono);
+        }
+        !is_home
+            && now.mono.ms_since(since) >= HOME_SILENCES * cx.config.timers.silence_ms
+            && self.leads_home(now, None, cx)
     }
 
     fn is_linked_with_established(&self) -> bool {

@@ -30,8 +30,9 @@ struct Before {
 }
 
 impl Disk {
-    /// Copies the directory both ways. Whether there is a backup of what it has now, and its bytes.
-    pub fn copy(&mut self) -> (bool, u64) {
+    /// Copies the directory as a backup, and if it is `shown` as it is. Whether there is a backup of what it has now, and
+    /// its bytes.
+    pub fn copy(&mut self, shown: bool) -> (bool, u64) {
         self.copies.count += 1;
         let names = self.directory.names().map(|(file, inode)| (file, self.files[inode].all().to_vec()));
         let files: Vec<_> = names.collect();
@@ -39,7 +40,7 @@ impl Disk {
         let backup = backup(&files, salt);
         let bytes = backup.as_ref().map_or(0, Vec::len) as u64;
         let has_backup = backup.is_some();
-        self.copies.files = Some(files);
+        self.copies.files = Some(files).filter(|_| shown);
         self.copies.backup = backup;
         (has_backup, bytes)
     }

@@ -172,10 +172,12 @@ impl Judge {
     /// Who is alone collects its deletes at once: nobody has seen anything. What others wrote before and show it later
     /// did not know of them, nor does it any more.
     fn reset_alone(&mut self, run: RunId, counter: u64, base: Option<&Base<'_>>, wall: WallMs) {
-        let Counts { added, bases, .. } = &mut self.counts;
-        let has_disk = self.plan.setting.durable > 0;
+        let Self { counts: Counts { added, bases, .. }, runs, plan, .. } = self;
+        let has_disk = plan.setting.durable > 0;
+        // What earlier runs have left on its disk goes, too.
+        let is_its = |of: RunId| of == run || (has_disk && runs[size(of.0)].node == runs[size(run.0)].node);
         let mut forgo = |leaves: &dyn Fn(Version) -> bool| {
-            let is_over = |of: &Added| of.run == run && of.counter == counter && !leaves(of.since);
+            let is_over = |of: &Added| is_its(of.run) && of.counter == counter && !leaves(of.since);
             added.iter_mut().filter(|of| is_over(of)).for_each(|of| of.is_over = true);
             added.retain(|of| has_disk || !of.is_over);
         };
@@ -379,17 +381,17 @@ impl Judge {
             // Where it was added its base ended, as its client could see, and the part that its run began then takes
             // the place of the one before it wherever they meet: of one origin the later part stands. All have that in
             // the end while the run is there to tell. Another base may be the newest by now, on which the one before
-            // would have counted; that was gone by then.
+            // would have counted; that was gone by then. A disk may have lost that base, and with it the end.
             // (`sim/regressions/what-was-added-ended-with-its-base-where-it-was-added`)
-            if stays && !anew && added.ended {
+            if run.standing == Standing::Current && !anew && added.ended {
                 continue;
             }
-            if stays && leaves(added.since) && !may_be_reset(added.since) && !added.is_over {
+            if stays && !added.ended && leaves(added.since) && !may_be_reset(added.since) && !added.is_over {
                 sure += added.amount;
                 least += added.amount;
                 most += added.amount;
             // And so did the next run of a node with a disk.
-            } else if run.standing != Standing::Current || anew || leaves(added.since) || added.is_over {
+            } else if run.standing != Standing::Current || anew || leaves(added.since) || added.is_over || added.ended {
                 least += added.amount.min(0);
                 most += added.amount.max(0);
             }

@@ -39,6 +39,8 @@ pub(super) struct Platter {
     is_losing: bool,
     /// How a file begins was damaged since: what is written behind that is not read again either.
     is_headless: bool,
+    /// A sync has failed since a run was last able to write anew what it could not count on.
+    is_unsure: bool,
     /// The greatest stamp of what runs of this member wrote and somebody has seen, and of what runs before
     /// the newest did.
     stamped: Hlc,
@@ -197,6 +199,8 @@ impl Judge {
     pub fn disk_failed(&mut self, run: RunId, lane: Lane) {
         self.marks.saw(Mark::DiskFailed);
         if lane == Lane::Log {
+            let node = size(self.run(run).node);
+            self.platters[node].is_unsure = true;
             self.run_mut(run).logged.has_failed = true;
         }
     }
@@ -354,6 +358,9 @@ impl Judge {
         if damage > 0 && is_sound {
             self.fail(Oracle::Durability, || format!("run {}: it finds damage, and nothing was wrong", run.0));
         }
+        // What was read of a damaged disk is written anew by a snapshot only.
+        let is_unsure = std::mem::take(&mut self.platters[node].is_unsure);
+        self.run_mut(run).logged.has_failed |= is_unsure && damage > 0;
         let platter = &mut self.platters[node];
         if !std::mem::take(&mut platter.is_losing) {
             platter.lost.fill(None);

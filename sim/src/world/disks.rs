@@ -149,10 +149,15 @@ impl World {
         }
     }
 
-    /// The files of a node are copied, both ways.
+    /// The files of a node are copied, both ways. Those of a run that nobody was shown are never put back by hand: it
+    /// would be taken for hidden still.
     pub(super) fn back_up(&mut self, node: u64) {
+        let is_shown = self.machines[size(node)].process.is_some_and(|process| {
+            let state = self.processes[process].host.turn().node();
+            state.is_established() && !state.is_hidden(state.origin())
+        });
         let Some(disk) = &mut self.disks[size(node)] else { return };
-        let (has_backup, bytes) = disk.copy();
+        let (has_backup, bytes) = disk.copy(is_shown);
         self.judge.copied(node);
         self.trace.note(self.now_us, &[53, node, bytes], || {
             let text = if has_backup { format!("a backup of {bytes} bytes") } else { "no backup".to_owned() };
