@@ -56,6 +56,8 @@ pub(crate) struct Scan {
     at: usize,
     /// What is left of the block that is being read.
     left: usize,
+    /// What was found last is no head of a block, where one was to be.
+    is_headless: bool,
     ended: bool,
 }
 
@@ -119,7 +121,7 @@ pub(crate) fn is_headless(bytes: &[u8]) -> bool {
 impl Scan {
     /// Reads the blocks of a file whose header has this salt. What is pushed begins at `base`, where blocks begin.
     pub(crate) fn new(salt: u64, base: u64) -> Self {
-        Self { salt, buffer: Vec::new(), base, at: 0, left: 0, ended: false }
+        Self { salt, buffer: Vec::new(), base, at: 0, left: 0, is_headless: false, ended: false }
     }
 
     /// Takes in what follows in the file.
@@ -148,7 +150,9 @@ impl Scan {
                 return if self.ended { Piece::End } else { Piece::Wanted };
             }
             let length = rest.first_chunk().and_then(|head| block_bytes(head, self.salt, place));
-            let Some(length) = length.filter(|length| *length > 0) else {
+            let length = length.filter(|length| *length > 0);
+            self.is_headless = length.is_none();
+            let Some(length) = length else {
                 if rest.len() < BLOCK_HEAD_BYTES && !self.ended {
                     return Piece::Wanted;
                 }
@@ -178,8 +182,10 @@ impl Scan {
     }
 
     /// Whether the disk does not have all of what was appended at `at`, where so many bytes were just found to be
-    /// nothing: a sector that was never written reads as zeros to its end.
+    /// nothing: a sector that was never written reads as zeros to its end. Where a block was to begin only that says so,
+    /// for how far it went is not known.
     pub(crate) fn has_hole(&self, at: u64, bytes: u64) -> bool {
+        let bytes = if self.is_headless { bytes.min(BLOCK_HEAD_BYTES as u64) } else { bytes };
         let Some(from) = at.checked_sub(self.base).map(|from| from as usize) else { return false };
         let first = (at as usize / SECTOR_BYTES) * SECTOR_BYTES;
         (first..at as usize + bytes as usize).step_by(SECTOR_BYTES).any(|sector| {

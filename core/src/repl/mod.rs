@@ -497,7 +497,8 @@ fn emit_status(link: &mut Link, clocks: Clocks, (roster, retirement): (u64, &Ret
         Role::Pull(_) => false,
     };
     let out = link.staged.out();
-    let settled = retirement.settled().iter().filter(|origin| is_settled(**origin, replica));
+    let says = |origin: OriginId| is_settled(origin, replica) && !replica.withholds(origin);
+    let settled = retirement.settled().iter().filter(|origin| says(**origin));
     let settled = settled.filter_map(|origin| replica.origins.find(*origin)).map(|account| (account.id, account.held));
     let replaced = settled.clone().filter(|(origin, _)| retirement.replaced().contains(origin));
     let leaves = replica.refused == Some(Refused::Left);

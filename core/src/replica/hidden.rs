@@ -158,6 +158,12 @@ impl Replica {
         self.exposed().map(on_disk).filter(|(_, hlc)| *hlc > Hlc::ZERO)
     }
 
+    /// Whether more is held of `origin` than is stated, as it is not on the disk.
+    pub(crate) fn withholds(&self, origin: OriginId) -> bool {
+        let waits = self.log.as_ref().is_some_and(|log| log.is_always());
+        waits && self.durable_frontier(origin) < self.origins.frontier(origin)
+    }
+
     fn write_as(&mut self, now: Mono, fresh: OriginId) {
         self.own = fresh;
         self.own_last = Hlc::ZERO;
