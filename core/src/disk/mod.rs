@@ -17,6 +17,7 @@ mod hooks;
 mod keep;
 mod load_failure;
 mod log;
+mod records;
 mod recovery;
 mod replay;
 mod saver;

@@ -10,10 +10,10 @@
 use std::collections::VecDeque;
 
 use crate::config::Config;
-use crate::counter::Counter;
 use crate::disk::frames::{self, FileFrame, Mark, Standing};
 use crate::disk::keep::{Damage, Keeper, Resumed};
 use crate::disk::load_failure::LoadFailure;
+use crate::disk::records::{has_folds, is_sane, is_sane_record, warm_for};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun, is_headless};
 use crate::disk::{DiskError, FileId, FileKind};
 use crate::origins::Claims;
@@ -681,34 +681,6 @@ impl Recovery {
 
 fn tell_torn(file: FileId, at: u64, bytes: u64) {
     tracing::warn!(%file, at, bytes, "the log was cut while it was written; its torn end is left out");
-}
-
-/// Whether a clock can have read that: what is beyond leaves no room for what is written next.
-fn is_sane(hlc: Hlc) -> bool {
-    hlc.0 < 1 << 63
-}
-
-fn has_folds(record: &Record<'_>) -> bool {
-    record.is_counter && !Counter::of(record).folds.is_empty()
-}
-
-/// Gets ready for the next records, which as yet are not checked.
-fn warm_for(scan: &Scan, replica: &Replica) {
-    let mut keys = [&[][..]; WARM_KEYS];
-    let mut count = 0;
-    let records = scan.peek().take(WARM_KEYS).filter_map(|body| record::decode(body).ok());
-    for (at, framed) in keys.iter_mut().zip(records) {
-        *at = framed.record.key;
-        count += 1;
-    }
-    replica.store.warm(&keys[..count]);
-}
-
-fn is_sane_record(record: &Record<'_>) -> bool {
-    match record.is_counter {
-        true => Counter::of(record).versions().all(|version| is_sane(version.hlc)),
-        false => is_sane(record.version.hlc),
-    }
 }
 
 impl Source {

@@ -30,8 +30,8 @@ struct Before {
 }
 
 impl Disk {
-    /// Copies the directory as a backup, and if it is `shown` as it is. Whether there is a backup of what it has now, and
-    /// its bytes.
+    /// Copies the directory as a backup, and if it is `shown` as it is. Whether there is a backup of what it has now,
+    /// and its bytes.
     pub fn copy(&mut self, shown: bool) -> (bool, u64) {
         self.copies.count += 1;
         let names = self.directory.names().map(|(file, inode)| (file, self.files[inode].all().to_vec()));
