@@ -182,8 +182,8 @@ impl Scan {
     }
 
     /// Whether the disk does not have all of what was appended at `at`, where so many bytes were just found to be
-    /// nothing: a sector that was never written reads as zeros to its end. Where a block was to begin only its head says
-    /// so, for how far it went is not known.
+    /// nothing: a sector that was never written reads as zeros to its end. Where a block was to begin only its head
+    /// says so, for how far it went is not known.
     pub(crate) fn has_hole(&self, at: u64, bytes: u64) -> bool {
         let bytes = if self.is_headless { bytes.min(BLOCK_HEAD_BYTES as u64) } else { bytes };
         let Some(from) = at.checked_sub(self.base).map(|from| from as usize) else { return false };

@@ -240,9 +240,11 @@ impl Judge {
         platter.is_headless |= is_beginning;
         platter.owe_nothing();
         platter.is_damaged = true;
-        if let Some(run) = self.runs.iter().rfind(|run| run.node == node) {
+        // Who is reading may have it, and has not been looked at yet: what the runs before it had.
+        let runs = self.runs.iter().filter(|run| run.node == node);
+        platter.is_losing |= runs.clone().last().is_some_and(|run| run.logged.is_loading);
+        for run in runs {
             let held = run.entries.iter().map(|entry| entry.map(|entry| entry.version));
-            platter.is_losing |= run.logged.is_loading;
             platter.lost.iter_mut().zip(held).for_each(|(lost, held)| *lost = held.max(*lost));
         }
         self.keep_none(node);
