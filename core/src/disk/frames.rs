@@ -79,8 +79,8 @@ pub(crate) struct Mark<'a> {
 pub(crate) enum Standing<'a> {
     /// Nobody has seen what it wrote.
     Unshown,
-    /// Its cluster forgot it, and it was on its way back; by which decision, and who told it.
-    Returning { told: Option<(Decision, &'a str)> },
+    /// Its cluster forgot it, or it was `restored`, and it was on its way back; by which decision, and who told it.
+    Returning { told: Option<(Decision, &'a str)>, restored: bool },
     /// Everybody may, since its clock read that.
     Shown { established: Hlc },
 }
@@ -147,8 +147,9 @@ pub(crate) fn emit_mark(
         put_u64(out, mark.ceiling.0);
         match mark.standing {
             Standing::Unshown => out.push(0),
-            Standing::Returning { told } => {
+            Standing::Returning { told, restored } => {
                 out.push(1);
+                out.push(restored.into());
                 out.push(told.is_some().into());
                 if let Some((decision, by)) = told {
                     out.push(decision.about_somebody.into());
@@ -250,6 +251,7 @@ fn standing<'a>(bytes: &mut Bytes<'a>) -> Option<Standing<'a>> {
     Some(match bytes.u8()? {
         0 => Standing::Unshown,
         1 => Standing::Returning {
+            restored: bytes.bool()?,
             told: match bytes.bool()? {
                 true => {
                     let decision = Decision { about_somebody: bytes.bool()?, version: bytes.version()? };

@@ -497,7 +497,7 @@ fn emit_all(
     *told = Told { roster: roster.hash(), ledger: ledger.mark() };
     let standing = match replica.exposure {
         Exposure::Alone | Exposure::Hidden => Standing::Unshown,
-        Exposure::Returning(_) => Standing::Returning { told: repl.told_to_return() },
+        Exposure::Returning(_) => Standing::Returning { told: repl.told_to_return(), restored: replica.is_restored },
         Exposure::Exposed => Standing::Shown { established: repl.established() },
     };
     let mark = MarkOf {

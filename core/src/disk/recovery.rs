@@ -144,7 +144,7 @@ pub(super) struct Stood {
 #[derive(Clone, Debug)]
 pub(super) enum Stand {
     Unshown,
-    Returning(Option<(Decision, String)>),
+    Returning(Option<(Decision, String)>, bool),
     Shown(Hlc),
 }
 
@@ -608,8 +608,8 @@ impl Recovery {
                 ceiling: mark.ceiling,
                 standing: match mark.standing {
                     Standing::Unshown => Stand::Unshown,
-                    Standing::Returning { told } => {
-                        Stand::Returning(told.map(|(decision, by)| (decision, by.to_owned())))
+                    Standing::Returning { told, restored } => {
+                        Stand::Returning(told.map(|(decision, by)| (decision, by.to_owned())), restored)
                     }
                     Standing::Shown { established } => Stand::Shown(established),
                 },

@@ -104,7 +104,7 @@ impl Replica {
                 recovered.established = self.clock.last();
                 self.exposure = Exposure::Exposed;
             }
-            Stand::Returning(_) | Stand::Shown(_) | Stand::Unshown if state.is_restored => {
+            Stand::Returning(..) | Stand::Shown(_) | Stand::Unshown if state.is_restored => {
                 recovered.roster = Roster::default();
                 self.return_restored();
             }
@@ -117,10 +117,10 @@ impl Replica {
                 self.keep_hidden(stood.hidden.iter().copied(), now.mono);
                 self.look_alone();
             }
-            Stand::Returning(told) => {
+            Stand::Returning(told, restored) => {
                 recovered.roster = Roster::default();
                 recovered.told.clone_from(told);
-                self.is_restored = told.is_none();
+                self.is_restored = *restored;
                 self.is_whole = false;
                 self.exposure = Exposure::Returning(Return::Unswept);
             }
