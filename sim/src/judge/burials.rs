@@ -51,7 +51,10 @@ impl Judge {
         let is_husk = old.deadline.is_some_and(|deadline| deadline.plus_ms(CLOCK_BOUND_MS) <= now.wall);
         let is_grave = old.token.is_none() || is_husk;
         // What was away may have to drop values that were deleted meanwhile.
-        let deleted = self.burials.newest.get(&key).is_some_and(|newest| *newest > old.version);
+        // So do those whose deadline has passed, of which another clock thought so earlier.
+        let has_ended = old.deadline.is_some_and(|deadline| deadline <= now.wall);
+        let is_older = |newest: Version| newest > old.version || (has_ended && newest == old.version);
+        let deleted = self.burials.newest.get(&key).copied().is_some_and(is_older);
         if !is_grave && !deleted && self.is_rotten(key) {
             return self.rotted(run, key);
         }

@@ -53,7 +53,7 @@ impl Judge {
             // What was overwritten in the step in which it was written, nobody saw standing.
             let right = match self.versions.get(&version) {
                 Some(written) => written.key == index as u64,
-                None => !is_its(writer),
+                None => writer != run,
             };
             if !right {
                 return Err(format!("{version:?} was not written under this key"));

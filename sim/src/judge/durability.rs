@@ -332,9 +332,9 @@ impl Judge {
             Item::Fault(Fault::DiskSlow { node: of, us, .. }) if of == node => Some(us),
             _ => None,
         });
-        // Two syncs, of which the one has to wait for the other, and writes that a slow disk holds up.
+        // Two syncs, of which the one has to wait for the other, each with what ends a segment and begins the next.
         let sync_us = 4 * self.plan.setting.sync_us_mean + slow_us.max().unwrap_or(0);
-        WINDOW_US + SLACK_US + 4 * sync_us + 1_000 * self.pause_ms_max
+        WINDOW_US + SLACK_US + 10 * sync_us + 1_000 * self.pause_ms_max
     }
 
     /// A run has read its files; `read` bits of those have turned, or `read` places were not read at all. `damage`:
