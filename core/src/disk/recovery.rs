@@ -602,6 +602,15 @@ impl Recovery {
             if roster.is_some() {
                 self.state.roster = roster;
             }
+            // What a run could not read it cannot have shown to anybody.
+            let mut hidden: Vec<_> = mark.hidden.iter().map(|(origin, _)| origin).collect();
+            if matches!(mark.standing, Standing::Unshown)
+                && let Some(Stood { standing: Stand::Unshown, hidden: before, .. }) = self.state.mark.take()
+            {
+                hidden.extend(before);
+                hidden.sort_unstable();
+                hidden.dedup();
+            }
             self.state.mark = Some(Stood {
                 number: mark.number,
                 incarnation: mark.incarnation,
@@ -614,7 +623,7 @@ impl Recovery {
                     Standing::Shown { established } => Stand::Shown(established),
                 },
                 roster: mark.roster,
-                hidden: mark.hidden.iter().map(|(origin, _)| origin).collect(),
+                hidden,
                 whole: mark.whole,
             });
             replica.reaped.retired = mark.reaped_retired;

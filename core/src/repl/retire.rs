@@ -108,8 +108,10 @@ impl Replication {
         }
         let settled = self.retirement.settled.iter();
         let agreed: Vec<_> = settled.filter_map(|id| Some((*id, self.agreed(*id, cx)?))).collect();
-        let (mut agreed, orphaned): (Vec<_>, Vec<_>) =
+        let (mut agreed, mut orphaned): (Vec<_>, Vec<_>) =
             agreed.into_iter().partition(|(origin, held)| *held == cx.replica.origins.frontier(*origin));
+        // Of a run that was forgotten and comes back with all of it, what lies between would be taken for deleted.
+        orphaned.retain(|(origin, _)| self.is_over(*origin) || self.is_succeeded(*origin));
         agreed.extend(self.close_orphaned(&orphaned, cx));
         for (origin, last) in &agreed {
             let (origin, last, (parted, after)) = (*origin, *last, self.folding(*origin));
@@ -144,9 +146,20 @@ impl Replication {
     /// Under what name what `origin` added is folded, and what of it: nothing unless some member has found another run
     /// in its place. Else it may still be up somewhere, and come back with more than the cluster has of it.
     fn folding(&self, origin: OriginId) -> (u32, Hlc) {
+        self.retirement.parted.filter(|_| self.is_over(origin)).unwrap_or((0, Hlc::ZERO))
+    }
+
+    /// Whether some member has found another run in the place of the one that wrote as `origin`.
+    fn is_over(&self, origin: OriginId) -> bool {
         let mut peers = self.links.values().filter_map(|link| link.peer.as_ref());
-        let is_over = self.members.has_ended(origin) || peers.any(|peer| peer.replaced.get(origin).is_some());
-        self.retirement.parted.filter(|_| is_over).unwrap_or((0, Hlc::ZERO))
+        self.members.has_ended(origin) || peers.any(|peer| peer.replaced.get(origin).is_some())
+    }
+
+    /// Whether the member that wrote as `origin` is linked, and established as another run.
+    fn is_succeeded(&self, origin: OriginId) -> bool {
+        let Some(name) = self.writers.name(origin) else { return false };
+        let mut peers = self.links.values().filter_map(|link| link.peer.as_ref());
+        name == self.own_name || peers.any(|peer| peer.name == name && peer.established && peer.origin != origin)
     }
 
     /// Gives up waiting for a ledger that nobody has any more.

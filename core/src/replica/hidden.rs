@@ -128,6 +128,10 @@ impl Replica {
             (self.own, self.own_last) = (last, held);
             self.origins.claim(last, held, now);
         }
+        // Whatever is missing of them nobody has.
+        for (held, origin) in &written {
+            self.origins.claim(*origin, *held, now);
+        }
         self.earlier = written.into_iter().map(|(_, origin)| origin).collect();
     }
 

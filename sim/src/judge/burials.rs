@@ -146,7 +146,10 @@ impl Judge {
     /// now, a minute after their deadline. (`sim/regressions/a-value-was-freed-just-before-the-end`)
     fn overdue(&self, node: &Node) -> usize {
         let setting = &self.plan.setting;
-        let since_ms = self.true_wall_ms().saturating_sub(CLOCK_BOUND_MS + 3 * setting.collect_ms + self.spread_ms());
+        // A disk may have to be synced first, once a second at the least.
+        let sync_ms = if setting.durable > 0 { 2_000 + 10 * setting.sync_us_mean / 1_000 } else { 0 };
+        let slack_ms = CLOCK_BOUND_MS + 3 * setting.collect_ms + self.spread_ms() + sync_ms;
+        let since_ms = self.true_wall_ms().saturating_sub(slack_ms);
         let mut count = 0;
         node.entries(&mut |record| {
             let is_fresh = record.deadline.is_some_and(|deadline| deadline.0 > since_ms);

@@ -59,6 +59,8 @@ impl Judge {
                 && !self.is_forgotten(written.key, Some(*version))
                 && !self.is_rotten(written.key)
                 && !self.is_lost_for_all(written.key, *version)
+                // Its run was retired by who never had that, while who has it was forgotten.
+                && !self.strays.contains(version)
         };
         let of_run = &self.run(run).fed.frontier;
         let news = of_run.iter().filter(|(origin, upto)| *upto > before.of(*origin));

@@ -13,7 +13,7 @@
 //! says up to where the others have all of a run. Who comes back writes anew what it has behind that, and a run that
 //! goes on gets an account on top of its entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Hlc, Node, OriginId, Version};
 
@@ -177,11 +177,20 @@ impl Judge {
         if marks.windows(2).any(|pair| pair[0] != pair[1]) {
             return Some(format!("ledgers of retired runs: {marks:?}"));
         }
+        // Of whom only a part is held anywhere the rest may come back.
+        let mut partly: BTreeSet<OriginId> = BTreeSet::new();
+        for (_, node) in nodes {
+            node.accounts(&mut |origin, frontier, held| {
+                let writer = self.origins.get(&origin).map(|run| size(self.run(*run).node));
+                let is_gone = writer.is_some_and(|node| self.forgotten[node] || self.leaves[node]);
+                partly.extend((frontier < held && is_gone).then_some(origin));
+            });
+        }
         for (run, node) in nodes {
             let mut kept = None;
             node.accounts(&mut |origin, frontier, held| {
                 let writes = nodes.iter().any(|(other, _)| self.run(*other).origin == origin);
-                if !writes && !node.is_hidden(origin) {
+                if !writes && !node.is_hidden(origin) && !partly.contains(&origin) {
                     kept = Some((origin, frontier, held));
                 }
             });
