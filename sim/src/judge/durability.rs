@@ -319,10 +319,14 @@ impl Judge {
     /// Whether a version is with nobody any more, nor has anything taken its place there, nor is it on a disk that has
     /// to have it: its writer has lost it, and nobody can know that it ever was.
     pub(super) fn is_lost_for_all(&self, key: u64, version: Version) -> bool {
+        self.plan.setting.durable > 0 && self.is_with_nobody(key, version)
+    }
+
+    /// The same, though nobody has a disk.
+    pub(super) fn is_with_nobody(&self, key: u64, version: Version) -> bool {
         let has_it = |held: Version| held == version || self.buries(held, version);
         let mut current = self.runs.iter().filter(|run| run.standing == Standing::Current);
-        self.plan.setting.durable > 0
-            && !current.any(|run| run.entries[size(key)].is_some_and(|entry| has_it(entry.version)))
+        !current.any(|run| run.entries[size(key)].is_some_and(|entry| has_it(entry.version)))
             && !self.platters.iter().any(|platter| platter.floor(size(key)).is_some_and(has_it))
     }
 

@@ -297,7 +297,9 @@ impl Need {
         // it.
         let is_forgotten = || judge.is_forgotten(self.key, Some(self.version));
         let Some(entry) = run.entries[size(self.key)] else {
-            return self.may_go || judge.is_rotten(self.key) || is_forgotten();
+            // What all memories have lost of a run that ended is covered once the rest of it is with everybody.
+            let is_lost = || judge.is_with_nobody(self.key, self.version);
+            return self.may_go || judge.is_rotten(self.key) || is_forgotten() || is_lost();
         };
         // Where it is gone, something older may have taken its place that had never met it: what the others held when
         // a memory lost it, or what a member alone had written when it came back. The latter is not what was deleted:
