@@ -114,15 +114,10 @@ pub(super) fn tell_durable(link: &mut Link, durable: Option<&(u64, Stated)>, rep
     let news = durable.filter(|(number, _)| link.told_durable < *number && !replica.is_returning());
     let Some((number, stated)) = news else { return };
     // What is hidden is not stated, nor what has been written anew since: no peer would ever cover it.
-    let is_shown = |origin| !replica.is_hidden(origin) && replica.origins.has_heard_of(origin);
-    let claims = stated.known.claims.iter().filter(|(origin, hlc)| *hlc > Hlc::ZERO && is_shown(*origin));
-    peer::emit_durable(
-        stated.roster,
-        stated.retired,
-        stated.settled.iter().copied(),
-        claims.copied(),
-        link.staged.out(),
-    );
+    let claims = stated.known.claims.iter();
+    let claims = claims.map(|(origin, hlc)| (*origin, replica.origins.frontier(*origin).min(*hlc)));
+    let claims = claims.filter(|(origin, hlc)| *hlc > Hlc::ZERO && !replica.is_hidden(*origin));
+    peer::emit_durable(stated.roster, stated.retired, stated.settled.iter().copied(), claims, link.staged.out());
     link.told_durable = *number;
 }
 
