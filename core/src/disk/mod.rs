@@ -22,6 +22,7 @@ mod recovery;
 mod replay;
 mod saver;
 mod scan;
+mod stood;
 mod tools;
 
 use std::fmt;

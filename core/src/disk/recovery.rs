@@ -10,11 +10,12 @@
 use std::collections::VecDeque;
 
 use crate::config::Config;
-use crate::disk::frames::{self, FileFrame, Mark, Standing};
+use crate::disk::frames::{self, FileFrame, Mark};
 use crate::disk::keep::{Damage, Keeper, Resumed};
 use crate::disk::load_failure::LoadFailure;
 use crate::disk::records::{has_folds, is_sane, is_sane_record, warm_for};
 use crate::disk::scan::{BEGINNING_BYTES_MAX, Beginning, Piece, Scan, Unreadable, beginning, is_begun, is_headless};
+use crate::disk::stood::Stood;
 use crate::disk::{DiskError, FileId, FileKind};
 use crate::origins::Claims;
 use crate::record::{self, Record};
@@ -23,8 +24,7 @@ use crate::replica::Replica;
 use crate::retired::{Entry, Retired};
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX, WARM_KEYS};
 use crate::time::{Mono, Now};
-use crate::version::{Hlc, OriginId};
-use crate::wire::lists::Decision;
+use crate::version::OriginId;
 use crate::wire::peer::{self, Frame, emit};
 
 /// What is read at once.
@@ -127,25 +127,6 @@ pub(super) struct State {
     pub(super) has_folds: bool,
     pub(super) ended: bool,
     pub(super) is_restored: bool,
-}
-
-/// What the newest mark said.
-#[derive(Clone, Debug)]
-pub(super) struct Stood {
-    pub(super) number: u64,
-    pub(super) incarnation: u64,
-    pub(super) ceiling: Hlc,
-    pub(super) standing: Stand,
-    pub(super) roster: u64,
-    pub(super) hidden: Vec<OriginId>,
-    pub(super) whole: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Stand {
-    Unshown,
-    Returning(Option<(Decision, String)>, bool),
-    Shown(Hlc),
 }
 
 impl Recovery {
@@ -602,30 +583,7 @@ impl Recovery {
             if roster.is_some() {
                 self.state.roster = roster;
             }
-            // What a run could not read it cannot have shown to anybody.
-            let mut hidden: Vec<_> = mark.hidden.iter().map(|(origin, _)| origin).collect();
-            if matches!(mark.standing, Standing::Unshown)
-                && let Some(Stood { standing: Stand::Unshown, hidden: before, .. }) = self.state.mark.take()
-            {
-                hidden.extend(before);
-                hidden.sort_unstable();
-                hidden.dedup();
-            }
-            self.state.mark = Some(Stood {
-                number: mark.number,
-                incarnation: mark.incarnation,
-                ceiling: mark.ceiling,
-                standing: match mark.standing {
-                    Standing::Unshown => Stand::Unshown,
-                    Standing::Returning { told, restored } => {
-                        Stand::Returning(told.map(|(decision, by)| (decision, by.to_owned())), restored)
-                    }
-                    Standing::Shown { established } => Stand::Shown(established),
-                },
-                roster: mark.roster,
-                hidden,
-                whole: mark.whole,
-            });
+            self.state.mark = Some(Stood::of(mark, self.state.mark.take()));
             replica.reaped.retired = mark.reaped_retired;
             mark.reaped.read_into(&mut replica.reaped.claims);
         }

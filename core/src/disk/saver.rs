@@ -129,8 +129,10 @@ impl Saver {
         }
         let is_asked = std::mem::take(&mut self.is_asked);
         let (number, salt) = (header.number, header.salt);
-        // One that a run has left which ended could not be removed at the start, maybe.
-        self.queue(DiskOp::Remove { file: FileId::part(number) }, Flight::Other);
+        // One that was left, and could not be removed before, is not written to.
+        if self.useless.extract_if(.., |file| *file == FileId::part(number)).count() > 0 {
+            self.remove(FileId::part(number));
+        }
         let from = self.work.data.len();
         begin_file(header, &mut self.work.data);
         let bytes = (self.work.data.len() - from) as u64;

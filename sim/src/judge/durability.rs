@@ -242,7 +242,7 @@ impl Judge {
         platter.is_damaged = true;
         // Who is reading may have it, and has not been looked at yet: what the runs before it had.
         let runs = self.runs.iter().filter(|run| run.node == node);
-        platter.is_losing |= runs.clone().last().is_some_and(|run| run.logged.is_loading);
+        platter.is_losing |= runs.clone().next_back().is_some_and(|run| run.logged.is_loading);
         for run in runs {
             let held = run.entries.iter().map(|entry| entry.map(|entry| entry.version));
             platter.lost.iter_mut().zip(held).for_each(|(lost, held)| *lost = held.max(*lost));
