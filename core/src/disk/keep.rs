@@ -46,6 +46,8 @@ pub(crate) struct Keeper {
     rising: Option<u64>,
     marks: u64,
     ceiling: Hlc,
+    /// What was read of it.
+    resumed: Hlc,
     wall: WallMs,
     salts: Rand,
     /// What could not be read at the start, until this node has from others what it lost.
@@ -102,6 +104,7 @@ impl Keeper {
             rising: None,
             marks: 0,
             ceiling: Hlc::ZERO,
+            resumed: Hlc::ZERO,
             wall: WallMs(0),
             // Salts are drawn apart: what a node does otherwise does not depend on having a disk.
             salts: Rand::new(seed.map(|word| !word)),
@@ -406,7 +409,10 @@ impl Keeper {
     /// How far a ceiling lies above the clock.
     fn lead_ms(&self, config: &Config, replica: &Replica) -> u64 {
         let lead_ms = config.timers.clock_ahead_ms_max / CEILING_SHARE;
-        if replica.clock().ms() > self.wall.0 { lead_ms.div_ceil(AHEAD_SHARE) } else { lead_ms }
+        // Ahead by its own last ceiling, and not by what peers have stamped since.
+        let clock_ms = replica.clock().ms();
+        let is_ahead = clock_ms > self.wall.0 && clock_ms < self.resumed.ms() + lead_ms;
+        if is_ahead { lead_ms.div_ceil(AHEAD_SHARE) } else { lead_ms }
     }
 
     /// Says in the log where the node stands, by what the segment was not told yet.
@@ -473,6 +479,7 @@ impl Keeper {
         self.wall = wall;
         self.marks = self.marks.max(number);
         self.ceiling = self.ceiling.max(ceiling);
+        self.resumed = ceiling;
     }
 }
 

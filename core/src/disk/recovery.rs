@@ -205,6 +205,8 @@ impl Recovery {
     fn skip_to_blocks(&mut self) {
         if self.stage == Stage::Headers && self.at == self.files.len() {
             (self.stage, self.at) = (Stage::Blocks, 0);
+            // Then the one before it is the last.
+            while self.files.pop_if(|source| source.is_nothing()).is_some() {}
         }
     }
 
@@ -638,8 +640,11 @@ impl Recovery {
         }
         let (records, damaged, torn) = (state.records, state.damage.places, state.torn_bytes);
         tracing::info!(records, damaged, torn_bytes = torn, "the data directory was read");
+        // The next one takes the place of a segment that never began.
+        let used_log = files.iter().filter(|source| source.file.kind == FileKind::Log);
+        let last = used_log.map(|source| source.file.number).max().or(last);
         let number = last.map_or(1, |number| number + 1).max(keeper.saver.whole.map_or(1, |(number, _)| number));
-        keeper.saver.old.retain(|file| *file != FileId::part(number));
+        keeper.saver.old.retain(|file| *file != FileId::part(number) && *file != FileId::log(number));
         keeper.saver.remove_parts();
         let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, copy, is_damaged: state.is_damaged };
         keeper.open(resumed, config, replica, repl);
@@ -651,6 +656,12 @@ fn tell_torn(file: FileId, at: u64, bytes: u64) {
 }
 
 impl Source {
+    /// A segment that has not even a beginning: the disk was full, or the process ended, when it was to begin.
+    fn is_nothing(&self) -> bool {
+        let is_cut = !self.is_unread && !self.is_begun && self.bytes <= BEGINNING_BYTES_MAX as u64;
+        self.file.kind == FileKind::Log && self.begin.is_none() && (self.bytes == 0 || self.is_headless || is_cut)
+    }
+
     fn new((file, bytes): (FileId, u64)) -> Self {
         Self {
             file,

@@ -313,6 +313,10 @@ impl Saver {
         if let Some(part) = self.under_way.take() {
             self.is_asked |= part.is_asked;
             self.useless.push(FileId::part(part.number));
+            if part.stage == Stage::Ending {
+                // It may have its name already; the next one makes it superfluous.
+                self.old.push(FileId::snapshot(part.number));
+            }
         }
         let Some(Flight::Remove(file)) = failed else {
             // What there is of it takes room that others may need.

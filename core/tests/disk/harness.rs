@@ -41,6 +41,10 @@ pub(crate) struct Machine {
     pub(crate) holds_lane: Option<Lane>,
     /// How often something failed.
     pub(crate) failures: u32,
+    /// How often a segment was synced.
+    pub(crate) syncs: u32,
+    /// Names do not get to the disk, of what the lane of snapshots does.
+    pub(crate) fails_names: bool,
 }
 
 impl Machine {
@@ -73,6 +77,8 @@ impl Machine {
             holds: false,
             holds_lane: None,
             failures: 0,
+            syncs: 0,
+            fails_names: false,
         };
         machine.load();
         if machine.turn.node().load_failure().is_none() {
@@ -181,6 +187,8 @@ impl Machine {
                 continue;
             }
             let removes = matches!(op, DiskOp::Remove { .. }) && self.fails_removing;
+            let removes = removes || (op == DiskOp::SyncDir && self.fails_names);
+            self.syncs += u32::from(lane == Lane::Log && matches!(op, DiskOp::Sync { .. }));
             let fails = match lane {
                 Lane::Log => self.fails,
                 Lane::Snapshot => self.fails_snapshot.or(removes.then_some(DiskError::Write)),
@@ -252,6 +260,8 @@ pub(crate) struct Peer {
     /// It can be dialed, too, and has been.
     pub(crate) is_found: bool,
     back: Option<()>,
+    /// Its wall clock is so many milliseconds ahead.
+    pub(crate) ahead_ms: u64,
 }
 
 /// The other end of the link, at either.
@@ -263,7 +273,7 @@ impl Peer {
         let config = Config { seed: [9, 2, 3, 4], peers: vec!["a:1".to_owned()], disk: None, ..config("b") };
         let mut turn = Turn::new(config, at(other.ms));
         turn.event(Event::Opened { conn: CLIENT });
-        Self { turn, ms: other.ms, link: None, is_found: false, back: None }
+        Self { turn, ms: other.ms, link: None, is_found: false, back: None, ahead_ms: 0 }
     }
 
     /// Lets time pass at both, which hear each other.
@@ -271,7 +281,7 @@ impl Peer {
         for _ in 0..ms.div_ceil(10) {
             other.wait(10);
             self.ms = other.ms;
-            self.turn.begin(at(self.ms));
+            self.turn.begin(self.now());
             self.turn.settle();
             while let Some(addr) = self.turn.take_dial() {
                 assert_eq!(self.link.replace(()), None, "one link is enough");
@@ -294,8 +304,13 @@ impl Peer {
         }
     }
 
+    fn now(&self) -> Now {
+        let now = at(self.ms);
+        Now { wall: WallMs(now.wall.0 + self.ahead_ms), ..now }
+    }
+
     pub(crate) fn ask(&mut self, text: &str) -> String {
-        self.turn.begin(at(self.ms));
+        self.turn.begin(self.now());
         self.turn.input(CLIENT, text.as_bytes());
         let out = self.turn.output(CLIENT).to_vec();
         self.turn.sent(CLIENT, out.len());

@@ -407,3 +407,85 @@ fn what_an_earlier_run_could_not_sync_is_written_anew_before_it_counts() {
     let asked: String = (0..11).map(|key| format!("GET k{key}\n")).collect();
     assert_eq!(later.ask(&asked), format!("{}\n", "v".repeat(100)).repeat(11));
 }
+
+#[test]
+fn beside_a_peer_whose_clock_is_ahead_the_disk_is_synced_once_a_second() {
+    let syncs = |ahead_ms: u64| {
+        let mut node = Machine::new(Fsync::EverySec);
+        let mut peer = Peer::new(&node);
+        (peer.is_found, peer.ahead_ms) = (true, ahead_ms);
+        peer.meet(&mut node, 10_000);
+        let (before, segment) = (node.syncs, node.files.0.keys().next_back().copied());
+        for key in 0..300 {
+            assert_eq!(peer.ask(&format!("SET k{} 1\n", key % 3)), "OK\n");
+            peer.meet(&mut node, 10);
+        }
+        let ended = node.files.0.keys().next_back().copied().zip(segment).map(|(now, then)| now.number - then.number);
+        node.syncs - before - ended.expect("there are segments")
+    };
+    let even = syncs(0);
+    assert!(syncs(500) <= even + 3, "{even}, and {}", syncs(500));
+}
+
+#[test]
+fn a_snapshot_whose_name_could_not_be_synced_is_removed_by_the_next() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    node.wait(1_100);
+    node.fails_names = true;
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    node.wait(100);
+    node.fails_names = false;
+    node.wait(60_000);
+    assert_eq!(node.ask("SAVE\n"), "OK\n");
+    node.wait(10_000);
+    assert!(node.ask("STATS\n").contains(r#""state":"whole""#));
+    let files: Vec<_> = node.files.0.keys().collect();
+    assert_eq!(node.files.count(FileKind::Snapshot), 1, "{files:?}");
+}
+
+#[test]
+fn what_was_not_synced_before_an_empty_segment_is_on_the_disk_soon() {
+    for empty in [false, true] {
+        let mut node = Machine::new(Fsync::EverySec);
+        node.wait(3_000);
+        assert_eq!(node.ask("SET z 1\n"), "OK\n");
+        assert_eq!(node.ask("SET a 1\n"), "OK\n");
+        let mut files = node.files.clone();
+        let last = *files.0.keys().next_back().expect("there is a segment");
+        let content = &files.0[&last];
+        assert!(content.synced < content.bytes.len());
+        if empty {
+            // What a retry leaves that could create the next segment and write nothing to it: the disk is full.
+            files.0.insert(FileId::log(last.number + 1), Default::default());
+        }
+        let mut node = Machine::start(Fsync::EverySec, files, 7, node.ms + 100);
+        assert_eq!(node.ask("GET a\n"), "1\n");
+        assert_eq!(node.ask("SET b 1\n"), "OK\n");
+        node.wait(60_000);
+        node = node.crashed();
+        assert_eq!(node.ask("GET b\nGET a\n"), "1\n1\n", "empty: {empty}");
+    }
+}
+
+#[test]
+fn an_end_that_a_full_disk_cut_is_no_damage_before_an_empty_segment() {
+    for empty in [false, true] {
+        let mut node = Machine::new(Fsync::EverySec);
+        node.wait(3_000);
+        assert_eq!(node.ask("SET z 1\n"), "OK\n");
+        assert_eq!(node.ask("SET a 1\n"), "OK\n");
+        let mut files = node.files.clone();
+        let last = *files.0.keys().next_back().expect("there is a segment");
+        let content = files.0.get_mut(&last).expect("it is there");
+        assert!(content.synced < content.bytes.len());
+        // What was written of it before the disk was full.
+        let cut = content.bytes.len() - 3;
+        content.bytes.truncate(cut);
+        if empty {
+            files.0.insert(FileId::log(last.number + 1), Default::default());
+        }
+        let mut node = Machine::start(Fsync::EverySec, files, 7, node.ms + 100);
+        assert!(node.ask("STATS\n").contains(r#""damaged_places":0"#), "empty: {empty}");
+    }
+}
