@@ -221,10 +221,10 @@ impl Origins {
         }
     }
 
-    /// Has this ledger, which covers what it says.
-    pub(crate) fn restore_ledger(&mut self, retired: Retired) {
+    /// Has this ledger, which covers what it says if nothing `is_lost`.
+    pub(crate) fn restore_ledger(&mut self, retired: Retired, is_lost: bool) {
         self.retired = retired;
-        for account in &mut self.accounts {
+        for account in self.accounts.iter_mut().filter(|_| !is_lost) {
             account.frontier = account.frontier.max(self.retired.last_of(account.id));
             account.held = account.held.max(account.frontier);
         }

@@ -37,7 +37,12 @@ pub(crate) fn draw_durable(setting: &mut Setting, rng: &mut Rng, items: &mut Vec
         }
     }
     if rng.chance(1, 3) {
-        setting.queue_bytes_max = rng.log_range(1 << 10, 32 << 10);
+        // Enough for some of the plan's values, or no sweep would ever get past one.
+        let pads = items.iter().filter_map(|(_, item)| match item {
+            Item::Ask { ask: Ask::Set { pad, .. }, .. } => Some(*pad),
+            _ => None,
+        });
+        setting.queue_bytes_max = 4 * pads.max().unwrap_or(0) + rng.log_range(1 << 10, 32 << 10);
     }
 }
 

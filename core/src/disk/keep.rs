@@ -235,7 +235,8 @@ impl Node {
                 let (synced, is_whole) = (log.positions().1, log.health() == Health::Whole);
                 keeper.opening.take_if(|upto| *upto <= synced);
                 keeper.rising.take_if(|upto| *upto <= synced);
-                if keeper.shown.take_if(|upto| *upto <= synced).is_some() {
+                // What was written anew in place of what nobody may see has to be there, too.
+                if is_whole && keeper.shown.take_if(|upto| *upto <= synced).is_some() {
                     self.repl.show(now, &mut self.replica);
                 }
                 if grew && is_whole {

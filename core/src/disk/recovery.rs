@@ -577,10 +577,10 @@ impl Recovery {
             if let Some((from, entries)) = entries {
                 let ledger = replica.origins.retired().extended(from, &entries);
                 if ledger.mark() == mark.ledger {
-                    replica.origins.restore_ledger(ledger);
+                    replica.origins.restore_ledger(ledger, self.state.is_damaged);
                 }
             } else if mark.ledger.len == 0 && replica.origins.retired().len() > 0 {
-                replica.origins.restore_ledger(Retired::default());
+                replica.origins.restore_ledger(Retired::default(), self.state.is_damaged);
             }
             if roster.is_some() {
                 self.state.roster = roster;

@@ -120,6 +120,9 @@ impl Replica {
             }
             Stand::Returning(told, restored) => {
                 recovered.roster = Roster::default();
+                if state.is_damaged {
+                    self.doubt_ledger(now.mono);
+                }
                 recovered.told.clone_from(told);
                 self.is_restored = *restored;
                 self.is_whole = false;

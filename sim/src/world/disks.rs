@@ -176,6 +176,7 @@ impl World {
         if let Some(disk) = &mut self.disks[size(node)] {
             disk.put_back(what);
         }
+        self.machines[size(node)].is_restored |= matches!(what, Copied::Backup);
         self.judge.put_back(node, what);
         self.trace.note(self.now_us, &[54, node, what as u64], || {
             let text = match what {

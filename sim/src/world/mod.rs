@@ -94,6 +94,8 @@ struct Machine {
     is_up: bool,
     /// Its newest run named no peers though the plan's setting has some.
     is_alone: bool,
+    /// Its directory was made of a backup: alone it would begin a cluster of its own.
+    is_restored: bool,
     offset_ms: i64,
     drift_ppm: i64,
     /// When the drift began.
@@ -235,6 +237,7 @@ impl World {
             process: None,
             is_up: true,
             is_alone: false,
+            is_restored: false,
             offset_ms: plan.skew_ms(node, 0),
             drift_ppm: 0,
             since_us: 0,

@@ -63,7 +63,7 @@ impl World {
     /// no one names another: no protocol brings those together; and of a node that was restored, which would begin a
     /// cluster of its own.
     pub(super) fn boot(&mut self, node: u64, alone: bool) {
-        let alone = alone && !self.judge.is_restoring(node);
+        let alone = alone && !self.machines[size(node)].is_restored;
         self.machines[size(node)].is_alone = alone;
         let alone = alone && self.judge.plan().setting.survivors_meet(self.alone());
         self.machines[size(node)].is_alone = alone;
