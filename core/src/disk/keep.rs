@@ -329,7 +329,9 @@ impl Keeper {
             self.mark(config, replica, repl);
         }
         let Some(log) = &mut replica.log else { return };
-        let syncs = log.plan_sync(now.mono, self.shown.is_some() || self.rising.is_some());
+        let synced = log.positions().1;
+        let is_wanted = [self.shown, self.rising].into_iter().flatten().any(|upto| upto > synced);
+        let syncs = log.plan_sync(now.mono, is_wanted);
         let (upto, is_behind) = (log.positions().0, log.is_behind());
         // Who comes back claims something else in a moment.
         if self.captured.is_some() || log.health() != Health::Whole || replica.is_returning() {
@@ -359,7 +361,9 @@ impl Keeper {
         let ratio = u64::from(disk.snapshot_ratio_percent);
         let outgrown =
             log.since_snapshot > (last_bytes / 100).saturating_mul(ratio).max(SEGMENTS_MIN * disk.segment_bytes);
-        !self.saver.is_under_way() && (self.saver.is_asked || log.health() == Health::Gap || outgrown)
+        // None is begun before the log is written to again.
+        let is_taken = matches!(log.health(), Health::Whole | Health::Gap);
+        is_taken && !self.saver.is_under_way() && (self.saver.is_asked || log.health() == Health::Gap || outgrown)
     }
 
     fn begin_snapshot(&mut self, config: &Config, replica: &mut Replica, repl: &Replication) {
