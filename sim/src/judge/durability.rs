@@ -426,7 +426,7 @@ impl Judge {
         let node = size(self.run(run).node);
         for _ in 0..lines {
             let Some((reply, told)) = self.sessions[size(session.0)].unsent.pop_front() else { return };
-            if self.plan.setting.fsync() == Some(Fsync::Always) {
+            if self.plan.setting.fsync() == Some(Fsync::Always) && !self.platters[node].is_headless {
                 self.keep_added(reply);
             }
             let Some((key, version)) = told else { continue };
