@@ -302,7 +302,7 @@ const TABLE: [Row; 84] = {
         (
             M::RestoredDropped,
             "restored-dropped",
-            Common,
+            Rare,
             "one had in its backup what was deleted since and forgotten, and dropped it",
         ),
         (

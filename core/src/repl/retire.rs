@@ -111,7 +111,7 @@ impl Replication {
         let (mut agreed, mut orphaned): (Vec<_>, Vec<_>) =
             agreed.into_iter().partition(|(origin, held)| *held == cx.replica.origins.frontier(*origin));
         // Of a run that was forgotten and comes back with all of it, what lies between would be taken for deleted.
-        orphaned.retain(|(origin, _)| self.is_over(*origin) || self.is_succeeded(*origin));
+        orphaned.retain(|(origin, _)| !self.may_return(*origin));
         agreed.extend(self.close_orphaned(&orphaned, cx));
         for (origin, last) in &agreed {
             let (origin, last, (parted, after)) = (*origin, *last, self.folding(*origin));
@@ -155,11 +155,10 @@ impl Replication {
         self.members.has_ended(origin) || peers.any(|peer| peer.replaced.get(origin).is_some())
     }
 
-    /// Whether the member that wrote as `origin` is linked, and established as another run.
-    fn is_succeeded(&self, origin: OriginId) -> bool {
-        let Some(name) = self.writers.name(origin) else { return false };
-        let mut peers = self.links.values().filter_map(|link| link.peer.as_ref());
-        name == self.own_name || peers.any(|peer| peer.name == name && peer.established && peer.origin != origin)
+    /// Whether the member that wrote as `origin` was forgotten, and no other run of it has been found.
+    fn may_return(&self, origin: OriginId) -> bool {
+        let is_lost = self.writers.name(origin).is_some_and(|name| self.roster.has_lost(name));
+        is_lost && !self.is_over(origin)
     }
 
     /// Gives up waiting for a ledger that nobody has any more.
