@@ -67,11 +67,12 @@ impl Default for Limits {
 pub struct DiskConfig {
     /// When a write counts as taken.
     pub fsync: Fsync,
-    /// Length at which a segment of the log is followed by the next. A snapshot begins with a segment, and none is
-    /// begun for less than one of them.
+    /// Length at which a segment of the log is followed by the next.
     pub segment_bytes: u64,
-    /// How much log there may be for a snapshot, in percent of the last one's length.
+    /// How much log there may be for a snapshot, in percent of the last one's length, ...
     pub snapshot_ratio_percent: u32,
+    /// ... and for how much of it none is begun unasked, however little was in the last one.
+    pub snapshot_bytes_min: u64,
     /// What may wait for the disk: past it, client writes are refused and nothing is taken from peers, until it has
     /// come down to half of that.
     pub queue_bytes_max: u64,
@@ -87,6 +88,8 @@ impl Default for DiskConfig {
             segment_bytes: 64 << 20,
             // The number Redis users know: a start reads at most about twice what there is.
             snapshot_ratio_percent: 100,
+            // A second or two of a start. A busy node with little data would write a snapshot every second otherwise.
+            snapshot_bytes_min: 256 << 20,
             // A second or two of a disk at its full speed, and what a disk that hangs costs of the memory.
             queue_bytes_max: 256 << 20,
             strict: false,

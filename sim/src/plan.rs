@@ -89,7 +89,7 @@ pub struct Setting {
     pub linger: u64,
     /// Whether nodes have disks: 0 no, else when they are synced, see [`Setting::fsync`].
     pub durable: u64,
-    /// [`DiskConfig::segment_bytes`].
+    /// [`DiskConfig::segment_bytes`] and [`DiskConfig::snapshot_bytes_min`].
     pub segment_bytes: u64,
     /// [`DiskConfig::queue_bytes_max`].
     pub queue_bytes_max: u64,
@@ -398,6 +398,7 @@ impl Plan {
             disk: setting.fsync().map(|fsync| DiskConfig {
                 fsync,
                 segment_bytes: setting.segment_bytes,
+                snapshot_bytes_min: setting.segment_bytes,
                 snapshot_ratio_percent: u32::try_from(setting.snapshot_ratio_percent).unwrap_or(u32::MAX),
                 queue_bytes_max: setting.queue_bytes_max,
                 strict: false,

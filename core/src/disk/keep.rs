@@ -23,9 +23,6 @@ const CEILING_SHARE: u64 = 16;
 /// takes to start, and does not run away from its peers.
 const AHEAD_SHARE: u64 = 16;
 
-/// Log since the last snapshot below which none is begun unasked, as a multiple of a segment.
-const SEGMENTS_MIN: u64 = 1;
-
 /// What a node with a disk keeps besides its log.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -359,8 +356,7 @@ impl Keeper {
         let (Some(log), Some(disk)) = (&replica.log, &config.disk) else { return false };
         let last_bytes = self.saver.whole.map_or(0, |(_, bytes)| bytes);
         let ratio = u64::from(disk.snapshot_ratio_percent);
-        let outgrown =
-            log.since_snapshot > (last_bytes / 100).saturating_mul(ratio).max(SEGMENTS_MIN * disk.segment_bytes);
+        let outgrown = log.since_snapshot > (last_bytes / 100).saturating_mul(ratio).max(disk.snapshot_bytes_min);
         // None is begun before the log is written to again.
         let is_taken = matches!(log.health(), Health::Whole | Health::Gap);
         is_taken && !self.saver.is_under_way() && (self.saver.is_asked || log.health() == Health::Gap || outgrown)

@@ -57,6 +57,7 @@ impl Machine {
         let disk = DiskConfig {
             fsync,
             segment_bytes: 2_000,
+            snapshot_bytes_min: 2_000,
             queue_bytes_max: QUEUE_BYTES_MAX as u64,
             ..DiskConfig::default()
         };
