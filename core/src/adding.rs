@@ -23,6 +23,10 @@ impl Replica {
     /// Adds `amount` to the integer of `key`, an absent one being 0; the sum as this node knows it.
     pub(crate) fn add(&mut self, now: Now, key: &[u8], amount: i64) -> Result<i64, NotAdded> {
         self.may_write().map_err(NotAdded::Refused)?;
+        if self.is_reissuing() {
+            // So a part of this run says that nothing stands beside it that is yet to be written anew.
+            self.reissue(now, key);
+        }
         let counter = self.store.get(key).as_ref().map(Counter::of).unwrap_or_default();
         let count = match counter.count_at(now.wall) {
             Count::Absent => 0,
@@ -165,12 +169,17 @@ impl Replica {
 
     /// Puts `counter` in the place of what stands, which a merge would only add to.
     fn replace_counter(&mut self, key: &[u8], counter: &Counter<'_>) {
+        self.put_counter(key, counter);
+        self.log_replaced(key);
+    }
+
+    /// As [`replace_counter`](Self::replace_counter), unlogged.
+    pub(crate) fn put_counter(&mut self, key: &[u8], counter: &Counter<'_>) {
         self.store.take_out(key);
         if let Some(rest) = counter.record(key, &mut Vec::new()) {
             let merged = self.store.merge(&rest);
             debug_assert!(merged.is_ok(), "its origins were those of an entry");
         }
-        self.log_replaced(key);
     }
 
     /// Adds `amount` to this run's part of a counter.

@@ -467,7 +467,9 @@ impl Replica {
         }
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(merged);
-        self.log_unstreamed(record);
+        if matches!(merged, Merged::Won { .. }) {
+            self.log_unstreamed(record);
+        }
         if self.is_returning() {
             self.note_home(record.version, claims);
         }

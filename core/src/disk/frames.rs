@@ -81,8 +81,8 @@ pub(crate) enum Standing<'a> {
     Unshown,
     /// Its cluster forgot it, or it was `restored`, and it was on its way back; by which decision, and who told it.
     Returning { told: Option<(Decision, &'a str)>, restored: bool },
-    /// Everybody may, since its clock read that.
-    Shown { established: Hlc },
+    /// Everybody may, since its clock read that; and under which origin it was writing anew what is hidden, if it was.
+    Shown { established: Hlc, anew: Option<OriginId> },
 }
 
 /// A frame of a file.
@@ -157,9 +157,10 @@ pub(crate) fn emit_mark(
                     put_text(out, by);
                 }
             }
-            Standing::Shown { established } => {
-                out.push(2);
+            Standing::Shown { established, anew } => {
+                out.push(if anew.is_some() { 3 } else { 2 });
                 put_u64(out, established.0);
+                anew.inspect(|origin| put_u64(out, origin.0));
             }
         }
         put_claims(out, hidden.iter().map(|origin| (*origin, Hlc::ZERO)));
@@ -260,7 +261,8 @@ fn standing<'a>(bytes: &mut Bytes<'a>) -> Option<Standing<'a>> {
                 false => None,
             },
         },
-        2 => Standing::Shown { established: Hlc(bytes.u64()?) },
+        2 => Standing::Shown { established: Hlc(bytes.u64()?), anew: None },
+        3 => Standing::Shown { established: Hlc(bytes.u64()?), anew: Some(OriginId(bytes.u64()?)) },
         _ => return None,
     })
 }

@@ -506,7 +506,10 @@ fn emit_all(
     let standing = match replica.exposure {
         Exposure::Alone | Exposure::Hidden => Standing::Unshown,
         Exposure::Returning(_) => Standing::Returning { told: repl.told_to_return(), restored: replica.is_restored },
-        Exposure::Exposed => Standing::Shown { established: repl.established() },
+        Exposure::Exposed => {
+            let anew = (!replica.reissued.is_empty()).then(|| replica.own());
+            Standing::Shown { established: repl.established(), anew }
+        }
     };
     let mark = MarkOf {
         number,

@@ -3,14 +3,15 @@
 
 use crate::collected::Collected;
 use crate::config::Config;
-use crate::counter::Counter;
+use crate::counter::{Counter, Part};
 use crate::disk::Durable;
 use crate::disk::recovery::State;
-use crate::disk::stood::Stand;
+use crate::disk::stood::{Stand, Stood};
 use crate::origins::Origin;
 use crate::record::{Framed, Record};
 use crate::repl::{Recovered, Replication, Roster};
 use crate::replica::{Exposure, Replica, Return, Strays};
+use crate::store::SLOTS;
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 
@@ -54,6 +55,37 @@ impl Replica {
         }
     }
 
+    /// What hidden runs had added is in what was written anew: that it took the place of theirs may be what was lost,
+    /// and it would count twice. Of those of which not all was yet, a part of who wrote it anew tells that it was.
+    /// (`sim/regressions/rot-hit-the-frame-that-took-a-hidden-part-out-and-it-counted-twice`)
+    fn drop_rewritten(&mut self, stood: &Stood) {
+        let is_left = |part: &Part, counter: &Counter<'_>| {
+            let is_anew = |other: &Part| other.since > part.hlc && stood.anew.contains(&other.origin);
+            stood.rewritten.contains(&part.origin)
+                || (stood.hidden.contains(&part.origin) && counter.parts.iter().any(is_anew))
+        };
+        let mut keys = Vec::new();
+        for slot in 0..SLOTS {
+            self.store.visit(slot, |record| {
+                if !record.is_counter {
+                    return;
+                }
+                let counter = Counter::of(record);
+                if counter.parts.iter().any(|part| is_left(part, &counter)) {
+                    keys.push(record.key.to_vec());
+                }
+            });
+        }
+        for key in keys {
+            let Some(stands) = self.store.get(&key) else { continue };
+            let cell = stands.value.map(<[u8]>::to_vec);
+            let counter = Counter::of(&Record { key: &key, value: cell.as_deref(), ..stands });
+            let mut rest = counter.clone();
+            rest.parts.retain(|part| !is_left(part, &counter));
+            self.put_counter(&key, &rest);
+        }
+    }
+
     /// Who holds something of others is not alone, whatever the rest of a damaged directory says.
     fn look_alone(&mut self) {
         let is_of_others = |origin: &Origin| !self.is_own(origin.id) && origin.held > Hlc::ZERO;
@@ -89,6 +121,9 @@ impl Replica {
         self.collected.note_elsewhere(newest.unwrap_or(Hlc::ZERO));
         if state.has_folds {
             self.strays = Some(Strays { since: now.mono, unforetold: true });
+        }
+        if state.is_damaged && matches!(stood.standing, Stand::Shown(_)) {
+            self.drop_rewritten(stood);
         }
         self.is_whole = stood.whole;
         let mut recovered = Recovered {
@@ -155,7 +190,6 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counter::Part;
     use crate::retired::Entry;
     use crate::time::WallMs;
 

@@ -14,6 +14,10 @@ pub(super) struct Stood {
     pub(super) roster: u64,
     /// Of which runs nobody has seen anything.
     pub(super) hidden: Vec<OriginId>,
+    /// Of which of them all was written anew since.
+    pub(super) rewritten: Vec<OriginId>,
+    /// As which runs it was.
+    pub(super) anew: Vec<OriginId>,
     pub(super) whole: bool,
 }
 
@@ -30,13 +34,24 @@ impl Stood {
     /// What `mark` says, which follows the one that said `before`.
     pub(super) fn of(mark: &Mark<'_>, before: Option<Self>) -> Self {
         let mut hidden: Vec<_> = mark.hidden.iter().map(|(origin, _)| origin).collect();
-        // What a run could not read it cannot have shown to anybody.
-        if let (Standing::Unshown, Some(Self { standing: Stand::Unshown, hidden: earlier, .. })) =
-            (mark.standing, before)
-        {
-            hidden.extend(earlier);
-            hidden.sort_unstable();
-            hidden.dedup();
+        let (mut rewritten, mut anew) = (Vec::new(), Vec::new());
+        if let Some(before) = before {
+            (rewritten, anew) = (before.rewritten, before.anew);
+            match (mark.standing, before.standing) {
+                // What a run could not read it cannot have shown to anybody.
+                (Standing::Unshown, Stand::Unshown) => {
+                    hidden.extend(before.hidden);
+                    hidden.sort_unstable();
+                    hidden.dedup();
+                }
+                (Standing::Shown { .. }, Stand::Shown(_)) => {
+                    rewritten.extend(before.hidden.iter().filter(|origin| !hidden.contains(origin)));
+                }
+                _ => {}
+            }
+        }
+        if let Standing::Shown { anew: Some(origin), .. } = mark.standing {
+            anew.push(origin);
         }
         Self {
             number: mark.number,
@@ -47,10 +62,12 @@ impl Stood {
                 Standing::Returning { told, restored } => {
                     Stand::Returning(told.map(|(decision, by)| (decision, by.to_owned())), restored)
                 }
-                Standing::Shown { established } => Stand::Shown(established),
+                Standing::Shown { established, .. } => Stand::Shown(established),
             },
             roster: mark.roster,
             hidden,
+            rewritten,
+            anew,
             whole: mark.whole,
         }
     }

@@ -95,6 +95,14 @@ impl Intake {
         matches!(self.sweep, SweepIn::Idle | SweepIn::Cut(_))
     }
 
+    /// Whose sweep was cut, if one was.
+    fn cut_run(&self) -> Option<OriginId> {
+        match &self.sweep {
+            SweepIn::Cut(sweep) => Some(sweep.run),
+            SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) => None,
+        }
+    }
+
     /// Whether a sweep over `conn` is asked for or under way.
     pub(crate) fn is_swept_by(&self, conn: ConnId) -> bool {
         matches!(&self.sweep, SweepIn::Asked(sweep) | SweepIn::Running(sweep) if sweep.conn == conn)
@@ -272,7 +280,8 @@ impl Intake {
         }
         self.plan_relays(links, replica, timers, now);
         if self.is_idle()
-            && let Some(conn) = choose_sender(links, replica).or_else(|| choose_home(links, replica, self.home))
+            && let Some(conn) =
+                choose_sender(links, replica, self.cut_run()).or_else(|| choose_home(links, replica, self.home))
         {
             self.ask_sweep(conn, links, replica, now);
         }
@@ -471,20 +480,29 @@ pub(crate) fn lacks_sweep(link: &Link, replica: &Replica) -> bool {
     if !matches!(&link.role, Role::Pull(pull) if pull.gap) {
         return false;
     }
-    link.source().is_some_and(|(_, peer)| {
-        let has_more = || peer.frontier.iter().any(|(origin, hlc)| *hlc > replica.known(*origin));
-        has_more() || peer.has_retired_more(&replica.origins)
-    })
+    link.source().is_some_and(|(_, peer)| has_more(peer, replica))
+}
+
+fn has_more(peer: &Peer, replica: &Replica) -> bool {
+    let is_more = |(origin, hlc): &(OriginId, Hlc)| *hlc > replica.known(*origin);
+    peer.frontier.iter().any(is_more) || peer.has_retired_more(&replica.origins)
 }
 
 /// Whom to ask for a sweep, if one is needed: of those who stream, the one whose frontier is the greatest in most
 /// origins, so that one sweep closes most gaps. Who is not established yet hides what it wrote, and could not go on
 /// with a sweep before it is. Nobody needs the sweep of such a one to be established, so no two wait for each other.
-fn choose_sender(links: &Links, replica: &Replica) -> Option<ConnId> {
+///
+/// A sweep that was `cut` is gone on with first: two who take turns would begin anew each time.
+/// (`sim/regressions/two-sweeps-took-turns-in-being-cut`)
+fn choose_sender(links: &Links, replica: &Replica, cut: Option<OriginId>) -> Option<ConnId> {
     let sources = || links.values().filter_map(|link| link.source().map(|source| (link, source)));
     let sources = || sources().filter(|(_, (_, peer))| peer.established);
     if replica.is_returning() || !sources().any(|(link, _)| lacks_sweep(link, replica)) {
         return None;
+    }
+    let goes_on = |(_, (_, peer)): &(&Link, (&Pull, &Peer))| Some(peer.run) == cut && has_more(peer, replica);
+    if let Some((link, _)) = sources().find(goes_on) {
+        return Some(link.conn);
     }
     let greatest = |origin: OriginId| sources().map(|(_, (_, peer))| peer.frontier.of(origin)).max();
     let score = |pull: &Pull, peer: &Peer| {

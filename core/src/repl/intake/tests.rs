@@ -368,15 +368,16 @@ fn what_a_drained_stream_has_not_brought_takes_a_sweep() {
 
 #[test]
 fn a_sweep_is_asked_of_whoever_closes_most_gaps() {
-    let choose = |one: &[(u64, u64)], other: &[(u64, u64)], gaps: [bool; 2]| {
+    let choose_after = |cut: Option<u64>, one: &[(u64, u64)], other: &[(u64, u64)], gaps: [bool; 2]| {
         let mut replica = replica();
         replica.origins.claim(OriginId(50), Hlc(30), NOW);
         replica.origins.claim(OriginId(70), Hlc(5), NOW);
         replica.origins.claim(OriginId(71), Hlc(5), NOW);
         let (mut one, mut other) = (link(2, one), link(3, other));
         (pull_of(&mut one).gap, pull_of(&mut other).gap) = (gaps[0], gaps[1]);
-        choose_sender(&links(vec![one, other]), &replica).map(|conn| conn.0)
+        choose_sender(&links(vec![one, other]), &replica, cut.map(OriginId)).map(|conn| conn.0)
     };
+    let choose = |one: &[(u64, u64)], other: &[(u64, u64)], gaps| choose_after(None, one, other, gaps);
     assert_eq!(choose(&[(50, 40)], &[(50, 30)], [false, false]), None);
     assert_eq!(choose(&[(50, 30)], &[(50, 30)], [true, true]), None);
     assert_eq!(choose(&[(50, 40)], &[(50, 50)], [true, false]), Some(3));
@@ -386,6 +387,11 @@ fn a_sweep_is_asked_of_whoever_closes_most_gaps() {
     // What this node covers says nothing for a peer.
     assert_eq!(choose(&[(50, 40)], &[(50, 30), (70, 5), (71, 5)], [true, true]), Some(2));
     assert_eq!(choose(&[(50, 40)], &[(50, 20), (51, 0)], [true, true]), Some(2));
+    // Whose sweep was cut goes on, also if its stream has been asked for again, as long as it has something.
+    assert_eq!(choose_after(Some(2), &[(50, 40)], &[(50, 50)], [false, true]), Some(2));
+    assert_eq!(choose_after(Some(2), &[(50, 30)], &[(50, 50)], [true, true]), Some(3));
+    assert_eq!(choose_after(Some(2), &[(50, 40)], &[(50, 30)], [false, false]), None);
+    assert_eq!(choose_after(Some(9), &[(50, 40)], &[(50, 50)], [true, true]), Some(3));
 }
 
 #[test]
