@@ -309,7 +309,8 @@ impl Setting {
     }
 
     /// Whether every survivor is reached from every other over who names whom on its command line, when the nodes in
-    /// `alone` name nobody. If not, no protocol brings them together.
+    /// `alone` name nobody. If not, no protocol brings them together. Of those that leave, see
+    /// [`Plan::survivors_meet`].
     #[must_use]
     pub fn survivors_meet(&self, alone: u64) -> bool {
         let is_in = |set: u64, node: u64| (set >> node) & 1 == 1;
@@ -406,6 +407,29 @@ impl Plan {
         }
     }
 
+    /// Whether the survivors find each other when the nodes in `alone` name nobody, as
+    /// [`Setting::survivors_meet`] says: whichever of those that are asked to leave do so, for nobody finds the others
+    /// through who has left.
+    #[must_use]
+    pub fn survivors_meet(&self, alone: u64) -> bool {
+        let leavers = self.items.iter().filter_map(|(_, item)| match *item {
+            Item::Ask { client, ask: Ask::Leave } => Some(1 << self.setting.home(client)),
+            _ => None,
+        });
+        let leavers = leavers.fold(0, |set, node: u64| set | node);
+        let mut gone = leavers;
+        loop {
+            let stay = Setting { survivors: self.setting.survivors & !gone, ..self.setting };
+            if !stay.survivors_meet(alone) {
+                return false;
+            }
+            if gone == 0 {
+                return true;
+            }
+            gone = (gone - 1) & leavers;
+        }
+    }
+
     /// What a clock is off by when nothing is wrong with it; `when` tells the start from the heal.
     #[must_use]
     pub fn skew_ms(&self, node: u64, when: u64) -> i64 {
@@ -492,6 +516,25 @@ pub(crate) fn size(number: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each node names the one after it, or all the first.
+    #[test]
+    fn who_leaves_leads_nobody_to_the_others() {
+        let plan: Plan = "nodes 3\nclients 3\ntopology 3\nsurvivors 7\n9 leave client=1".parse().expect("a plan");
+        assert!(plan.survivors_meet(0), "n2 names n0");
+        assert!(plan.survivors_meet(1 << 0) && plan.survivors_meet(1 << 1), "it still does");
+        assert!(plan.setting.survivors_meet(1 << 2) && !plan.survivors_meet(1 << 2), "only n1 is named by n0");
+        let chain: Plan = "nodes 3\nclients 3\ntopology 1\nsurvivors 7\n9 leave client=0".parse().expect("a plan");
+        assert!(!chain.survivors_meet(0), "all name who leaves");
+    }
+
+    #[test]
+    fn none_of_those_that_are_asked_to_leave_need_do_so() {
+        let text = "nodes 3\nclients 3\ntopology 0\nsurvivors 7\n9 leave client=1\n9 leave client=2";
+        let plan: Plan = text.parse().expect("a plan");
+        assert!(plan.survivors_meet(0b001) && plan.survivors_meet(0b010));
+        assert!(!plan.survivors_meet(0b011), "n2 may leave, and n1 stay");
+    }
 
     #[test]
     fn a_value_is_told_from_all_others() {

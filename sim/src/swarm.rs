@@ -394,6 +394,14 @@ mod tests {
         }
     }
 
+    /// Whoever leaves: nobody is found through who has.
+    #[test]
+    fn survivors_find_each_other() {
+        for seed in 0..4_000 {
+            assert!(draw(seed).survivors_meet(0), "seed {seed}");
+        }
+    }
+
     #[test]
     fn a_wrong_line_is_named() {
         let error = "seed 1\n5 set client=0 key=x".parse::<Plan>().expect_err("x is no number");

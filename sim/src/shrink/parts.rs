@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{Ask, Fault, Item, Plan, Setting};
+use crate::plan::{Ask, Fault, Item, Plan};
 
 /// A number in an item.
 #[derive(Debug)]
@@ -87,14 +87,7 @@ fn fault_parts(fault: &mut Fault) -> Vec<Part<'_>> {
 /// Whether a plan may be expected to pass: a sound one may become unsound by what is left out of its setting, and
 /// would then fail for that reason.
 pub(super) fn is_sound(plan: &Plan) -> bool {
-    let setting = &plan.setting;
-    // Nobody finds the others through who has left.
-    let leavers = plan.items.iter().filter_map(|(_, item)| match *item {
-        Item::Ask { client, ask: Ask::Leave } => Some(1 << setting.home(client)),
-        _ => None,
-    });
-    let stay = Setting { survivors: setting.survivors & !leavers.fold(0, |set, node: u64| set | node), ..*setting };
-    setting.survivors != 0 && setting.survivors_meet(0) && stay.survivors_meet(0)
+    plan.setting.survivors != 0 && plan.survivors_meet(0)
 }
 
 /// The plan without `node` and all that names it; the nodes after it move up.

@@ -95,7 +95,7 @@ impl Shared {
         self.machines[size(node)].is_alone = alone;
         let all_alone =
             self.machines.iter().enumerate().map(|(node, machine)| u64::from(machine.is_alone) << node).sum();
-        let alone = alone && self.judge.plan().setting.survivors_meet(all_alone);
+        let alone = alone && self.judge.plan().survivors_meet(all_alone);
         let machine = &mut self.machines[size(node)];
         machine.is_alone = alone;
         let now = Now { mono: Mono(MONO_START_US), wall: machine.clock.wall(now_us) };

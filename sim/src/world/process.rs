@@ -59,13 +59,13 @@ pub(super) enum Cause<'a> {
 }
 
 impl World {
-    /// Starts a run of `node`. That it is to be `alone` is ignored if it would leave the survivors in groups of which
-    /// no one names another: no protocol brings those together; and of a node that was restored, which would begin a
-    /// cluster of its own.
+    /// Starts a run of `node`. That it is to be `alone` is ignored if it would leave the survivors, or those of them
+    /// that do not leave, in groups of which no one names another: no protocol brings those together; and of a node
+    /// that was restored, which would begin a cluster of its own.
     pub(super) fn boot(&mut self, node: u64, alone: bool) {
         let alone = alone && !self.machines[size(node)].is_restored;
         self.machines[size(node)].is_alone = alone;
-        let alone = alone && self.judge.plan().setting.survivors_meet(self.alone());
+        let alone = alone && self.judge.plan().survivors_meet(self.alone());
         self.machines[size(node)].is_alone = alone;
         self.look_at_boot(node);
         let index = self.processes.len();
