@@ -69,6 +69,11 @@ struct Queue {
     failed: Option<DiskError>,
     /// Begun since the machine was built.
     count: u64,
+    /// Ended since then.
+    ended: u64,
+    /// Each time that the run which is up asked for something: when it did, the number of the last operation, and when
+    /// that one ended.
+    asked: Vec<(u64, u64, Option<u64>)>,
 }
 
 /// Until when what goes wrong.
@@ -130,8 +135,8 @@ impl Disk {
         self.run
     }
 
-    /// Puts work behind what the lane has to do.
-    pub fn push(&mut self, lane: Lane, work: &DiskWork) {
+    /// Puts work, of one operation at least, behind what the lane has to do.
+    pub fn push(&mut self, lane: Lane, work: &DiskWork, now_us: u64) {
         let mut data = work.data.as_slice();
         for op in &work.ops {
             let bytes = if let DiskOp::Append { bytes, .. } = op { *bytes as usize } else { 0 };
@@ -145,6 +150,16 @@ impl Disk {
         if !data.is_empty() {
             self.misuse = Some(format!("{} bytes come with no operation", data.len()));
         }
+        let queue = &mut self.lanes[lane as usize];
+        queue.asked.push((now_us, queue.ended + queue.ops.len() as u64, None));
+    }
+
+    /// When a lane had done all that it had been asked for by `at_us`; `None`: it has yet to.
+    #[must_use]
+    pub fn caught_up_us(&self, lane: Lane, at_us: u64) -> Option<u64> {
+        let asked = &self.lanes[lane as usize].asked;
+        let later = asked.partition_point(|(asked_us, ..)| *asked_us <= at_us);
+        asked[..later].last().map_or(Some(0), |(.., done_us)| *done_us)
     }
 
     /// Begins the next operation of a lane, unless one is under way; returns when it ends.
@@ -179,6 +194,11 @@ impl Disk {
             return false;
         }
         let Some((op, data)) = queue.ops.pop_front() else { return false };
+        queue.ended += 1;
+        let waiting = queue.asked.partition_point(|(.., done_us)| done_us.is_some());
+        for (.., done_us) in queue.asked[waiting..].iter_mut().take_while(|(_, last, _)| *last <= queue.ended) {
+            *done_us = Some(now_us);
+        }
         let (count, more) = (queue.count, !queue.ops.is_empty());
         queue.is_stopped &= op != DiskOp::Resume;
         if queue.is_stopped {
@@ -292,7 +312,7 @@ impl Disk {
         self.run += 1;
         for lane in [Lane::Log, Lane::Snapshot] {
             let queue = std::mem::take(&mut self.lanes[lane as usize]);
-            self.lanes[lane as usize].count = queue.count;
+            (self.lanes[lane as usize].count, self.lanes[lane as usize].ended) = (queue.count, queue.ended);
             if let Some((DiskOp::Append { file, .. }, data)) = queue.ops.front()
                 && queue.is_busy
                 && !queue.is_stopped

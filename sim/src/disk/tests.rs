@@ -11,7 +11,7 @@ struct Heard {
 
 /// Has a disk carry out `ops`, all from one moment on.
 fn run(disk: &mut Disk, lane: Lane, ops: &[DiskOp], data: &[u8], now_us: u64) -> Heard {
-    disk.push(lane, &DiskWork { ops: ops.to_vec(), data: data.to_vec() });
+    disk.push(lane, &DiskWork { ops: ops.to_vec(), data: data.to_vec() }, 0);
     let (mut now_us, mut told) = (now_us, Heard::default());
     while let Some(end_us) = disk.begin(lane, now_us) {
         now_us = end_us;
@@ -47,6 +47,27 @@ fn what_is_carried_out_is_told_and_there() {
 }
 
 #[test]
+fn what_was_asked_for_by_a_time_is_done_once_its_last_operation_is() {
+    let mut disk = Disk::new(1, 0, 500);
+    let sync = DiskWork { ops: vec![DiskOp::SyncDir, DiskOp::SyncDir], data: Vec::new() };
+    let caught_up = |disk: &Disk| [9, 10, 19, 20].map(|at_us| disk.caught_up_us(Lane::Log, at_us));
+    disk.push(Lane::Log, &sync, 10);
+    let first_us = disk.begin(Lane::Log, 10).expect("it has work");
+    disk.push(Lane::Log, &sync, 20);
+    disk.end(Lane::Log, first_us);
+    assert_eq!(caught_up(&disk), [Some(0), None, None, None], "one of four is done");
+    let mut ends_us = Vec::new();
+    while let Some(end_us) = disk.begin(Lane::Log, ends_us.last().copied().unwrap_or(first_us)) {
+        disk.end(Lane::Log, end_us);
+        ends_us.push(end_us);
+    }
+    assert_eq!(caught_up(&disk), [Some(0), Some(ends_us[0]), Some(ends_us[0]), Some(ends_us[2])]);
+    disk.push(Lane::Log, &sync, 5_000_000);
+    disk.stop(false);
+    assert_eq!(disk.caught_up_us(Lane::Log, 5_000_000), Some(0), "what an earlier run asked for is nobody's");
+}
+
+#[test]
 fn a_killed_process_leaves_what_was_written_and_a_crashed_machine_what_was_synced() {
     for seed in 0..50 {
         let mut disk = Disk::new(seed, 0, 500);
@@ -64,7 +85,7 @@ fn of_what_was_being_written_a_part_is_there_and_of_what_waited_nothing() {
     let mut lengths: Vec<_> = (0..100)
         .map(|seed| {
             let mut disk = Disk::new(seed, 0, 500);
-            disk.push(Lane::Log, &DiskWork { ops: vec![append(LOG, 3), append(LOG, 3)], data: b"abcdef".to_vec() });
+            disk.push(Lane::Log, &DiskWork { ops: vec![append(LOG, 3), append(LOG, 3)], data: b"abcdef".to_vec() }, 0);
             let run = disk.run();
             assert!(disk.begin(Lane::Log, 0).is_some());
             disk.stop(false);
@@ -132,7 +153,7 @@ fn a_slow_disk_syncs_late() {
     run(&mut disk, Lane::Log, &[append(LOG, 1)], b"a", 0);
     disk.slow(3_000_000, 10);
     let sync = DiskWork { ops: vec![DiskOp::Sync { file: LOG }; 2], data: Vec::new() };
-    disk.push(Lane::Log, &sync);
+    disk.push(Lane::Log, &sync, 0);
     let end_us = disk.begin(Lane::Log, 0).expect("there is something to do");
     assert!(end_us >= 3_000_000);
     assert_eq!(disk.begin(Lane::Log, 0), None, "one after the other");

@@ -147,7 +147,10 @@ impl World {
         let session = seat.session;
         let may_wait =
             session.is_some_and(|session| self.judge.may_wait_for_ever(session)) || self.judge.is_troubled(home);
-        if !may_wait && waits_us.min(running_us).min(hears_us) > PATIENCE_US {
+        let since_us = self.now_us - waits_us.min(running_us).min(hears_us);
+        let caught_up_us = self.caught_up_us(home, since_us);
+        let is_late = caught_up_us.is_some_and(|caught_up_us| self.now_us - since_us.max(caught_up_us) > PATIENCE_US);
+        if !may_wait && is_late {
             self.judge.fail(Oracle::Availability, || format!("client {client} waits for {waits_us} us, {session:?}"));
         }
         if waits_us > 2 * PATIENCE_US {

@@ -23,7 +23,7 @@ impl World {
         for lane in LANES {
             let Some(disk) = &mut self.disks[size(node)] else { return };
             if self.processes[index].host.take_disk(&mut self.judge, lane, &mut work) {
-                disk.push(lane, &work);
+                disk.push(lane, &work, self.now_us);
                 self.trace.note(self.now_us, &[50, index as u64, lane as u64, work.ops.len() as u64], || {
                     timeline::What::Turn { run: index as u64, why: format!("asks of its disk: {:?}", work.ops) }
                         .on(node)
@@ -199,6 +199,13 @@ impl World {
         if crash && bytes > 0 {
             self.judge.marks.saw(Mark::UnsyncedLost);
         }
+    }
+
+    /// When the disk of `node` had done all that its log was asked for by `at_us`; `None`: it has yet to. Where syncs
+    /// are slow and segments short much may stand before what a client asks, for each segment that ends takes a sync.
+    /// (`sim/regressions/a-client-waited-behind-many-segments-on-a-slow-disk`)
+    pub(super) fn caught_up_us(&self, node: u64, at_us: u64) -> Option<u64> {
+        self.disks[size(node)].as_ref().map_or(Some(0), |disk| disk.caught_up_us(Lane::Log, at_us))
     }
 
     /// Whether replies of a process may wait for its disk.
