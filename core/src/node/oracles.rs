@@ -69,6 +69,12 @@ impl Node {
         self.repl.seat(name)
     }
 
+    /// A name of the roster, the seal among it: another one whenever a seat is given or lost.
+    #[must_use]
+    pub fn roster(&self) -> u64 {
+        self.repl.roster_hash()
+    }
+
     /// Whether the member with this name has greeted, and the link with it stands.
     #[must_use]
     pub fn is_linked_with(&self, name: &str) -> bool {

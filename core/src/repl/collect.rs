@@ -274,6 +274,11 @@ impl Replication {
         self.roster.parted().0
     }
 
+    /// A name of the roster, equal for equal ones.
+    pub(crate) const fn roster_hash(&self) -> u64 {
+        self.roster.hash()
+    }
+
     /// The last change of the seat of `name`, and whether that took it away.
     pub(crate) fn seat(&self, name: &str) -> Option<(Version, bool)> {
         let seat = self.roster.iter().find(|seat| seat.name == name)?;

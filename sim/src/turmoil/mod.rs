@@ -45,7 +45,7 @@ use tokio::task::JoinError;
 use crate::judge::{EPOCH_MS, RunId};
 use crate::outcome::{Oracle, Outcome};
 use crate::plan::{Plan, Setting, size};
-use crate::quiet::{self, Quiet};
+use crate::quiet::{self, Counts, Quiet};
 use crate::rng::keyed;
 use crate::trace::Watch;
 use net::{CROWD, Net, name};
@@ -275,11 +275,11 @@ impl<'a> Engine<'a> {
             let walls: Vec<_> = current.clone().map(|(machine, _)| machine.clock.wall(self.now_us)).collect();
             let difference = shared.judge.disagreement(&nodes, &walls);
             let streams = current.map(|(_, process)| process.open).sum();
+            let counts = Counts { sends: shared.sends, streams, rosters: quiet::rosters(&nodes) };
             // Streams that stand still after a cut are noticed once more; a message takes a step at least.
             let bound_us = quiet::bound_us(&shared.judge)
                 + 1_000 * (self.plan.setting.silence_ms + 200 * tick_ms(&self.plan.setting));
-            self.over =
-                self.quiet.sample(&mut shared.judge, self.now_us, (shared.sends, streams), bound_us, difference);
+            self.over = self.quiet.sample(&mut shared.judge, self.now_us, counts, bound_us, difference);
             if self.over {
                 shared.judge.check_walks(&nodes);
             }

@@ -25,7 +25,7 @@ use crate::disk::Disk;
 use crate::judge::{EPOCH_MS, Judge, SessionId};
 use crate::outcome::{Oracle, Outcome};
 use crate::plan::{Plan, size};
-use crate::quiet::{self, Quiet};
+use crate::quiet::{self, Counts, Quiet};
 use crate::trace::{Trace, Watch};
 use clients::Seat;
 use net::{Net, Side, StreamId};
@@ -375,7 +375,8 @@ impl World {
             if let Some(story) = self.trace.story() {
                 story.sampled(self.now_us, difference.as_deref());
             }
-            let counts = (self.sends, self.net.streams.iter().flatten().count() as u64);
+            let streams = self.net.streams.iter().flatten().count() as u64;
+            let counts = Counts { sends: self.sends, streams, rosters: quiet::rosters(&nodes) };
             let bound_us = quiet::bound_us(&self.judge);
             self.over = self.quiet.sample(&mut self.judge, self.now_us, counts, bound_us, difference);
             if self.over {
