@@ -185,7 +185,7 @@ pub(crate) static MANUAL: [Manual; 21] = [
                  \x20 collected       deletions and expired keys that were taken out since the start\n\
                  \x20 folded          what ended runs had added to a counter and is now part of one number, since the \
                  start\n\
-                 \x20 gc_blocked_by   who keeps deletions from being forgotten, and which command ends that\n\
+                 \x20 gc_blocked_by   who keeps deletions from being forgotten, and what ends that\n\
                  \x20 origins         runs of nodes that every heartbeat names\n\
                  \x20 retired         runs that ended and are known everywhere; no more than retired_max\n\
                  \x20 memory_bytes    memory that the data takes\n\

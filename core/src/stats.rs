@@ -148,6 +148,14 @@ fn emit_blockers(config: &Config, replica: &Replica, repl: &Replication, json: &
         }
         json.close('}');
     }
+    for name in repl.may_return_with_more(replica).filter(|_| replica.store.graves() > 0) {
+        json.item();
+        json.open('{');
+        json.string("node", name);
+        json.string("why", "was forgotten, and only a part of what it wrote is here");
+        json.string("release", "start a node of that name");
+        json.close('}');
+    }
     json.close(']');
 }
 

@@ -63,6 +63,12 @@ impl Node {
         }
     }
 
+    /// Whether deletes may stay because a member was forgotten of which only a part is here.
+    #[must_use]
+    pub fn holds_a_part(&self) -> bool {
+        self.repl.may_return_with_more(&self.replica).next().is_some()
+    }
+
     /// The last change of the seat of the member with this name, and whether that took it away.
     #[must_use]
     pub fn seat(&self, name: &str) -> Option<(Version, bool)> {

@@ -161,6 +161,14 @@ impl Replication {
         is_lost && !self.is_over(origin)
     }
 
+    /// Members that were forgotten while more of what they wrote was held than what it all stands on: what was deleted
+    /// of that stays until another run of them is found, or they come back.
+    pub(crate) fn may_return_with_more<'a>(&'a self, replica: &'a Replica) -> impl Iterator<Item = &'a str> {
+        let accounts = replica.origins.iter().filter(|account| account.held > account.frontier);
+        let partial = accounts.filter(|account| !replica.is_own(account.id) && self.may_return(account.id));
+        partial.filter_map(|account| self.writers.name(account.id))
+    }
+
     /// Gives up waiting for a ledger that nobody has any more.
     fn look_for_bound(&mut self, now: Now, cx: &mut Context<'_>) {
         let bound = cx.replica.bound_for;

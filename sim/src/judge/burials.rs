@@ -130,8 +130,11 @@ impl Judge {
             if let Some(name) = waits_for.iter().find(|name| self.is_forgotten_by(*run, name)) {
                 return Some(format!("run {}: collection waits for {name}, which it has forgotten", run.0));
             }
-            // Who is alone and names others has yet to find those who may still hold what it deletes.
-            if waits_for.is_empty() && node.graves() > 0 && node.is_established() && self.overdue(node) > 0 {
+            // Who is alone and names others has yet to find those who may still hold what it deletes. What is held in
+            // part of a member that was forgotten waits for that.
+            // (`sim/regressions/a-delete-was-all-that-came-of-who-was-forgotten`)
+            let waits_for_none = waits_for.is_empty() && !node.holds_a_part();
+            if waits_for_none && node.graves() > 0 && node.is_established() && self.overdue(node) > 0 {
                 return Some(format!(
                     "run {}: {} deletes are not collected, and nobody is waited for",
                     run.0,
