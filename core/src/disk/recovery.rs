@@ -116,6 +116,9 @@ pub(super) struct State {
     pub(super) damage: Damage,
     /// From here on marks add nothing to the frontier.
     pub(super) is_damaged: bool,
+    /// A disk had failed: what was written anew from then on may be missing, and nobody has seen it, for it is shown
+    /// once the next snapshot has it. (`sim/regressions/what-was-hidden-was-written-anew-on-a-full-disk-and-was-lost`)
+    has_gap: bool,
     pub(super) torn_bytes: u64,
     pub(super) records: u64,
     pub(super) mark: Option<Stood>,
@@ -303,6 +306,7 @@ impl Recovery {
             // What is before the first segment is in a snapshot.
             None => source.file.kind == FileKind::Snapshot || source.file.number == 1,
         };
+        self.state.has_gap |= source.has_gap;
         if !follows || source.has_gap {
             // What is missing may have been anything.
             self.lose();
@@ -523,8 +527,10 @@ impl Recovery {
         match frames::parse(body) {
             Some(FileFrame::Mark(mark)) => {
                 // Once a node has said on it where it stands, it is that node's: a log that was begun says nothing yet.
+                // What was hidden in a backup it has not written anew.
+                let begins_anew = self.state.is_restored && file.kind == FileKind::Log;
                 self.state.is_restored &= file.kind != FileKind::Log;
-                return self.take_mark(&mark, replica);
+                return self.take_mark(&mark, begins_anew, replica);
             }
             Some(FileFrame::Replaced { key, stands }) => {
                 if !stands.as_ref().is_none_or(is_sane_record) {
@@ -565,7 +571,7 @@ impl Recovery {
         }
     }
 
-    fn take_mark(&mut self, mark: &Mark<'_>, replica: &mut Replica) -> Option<()> {
+    fn take_mark(&mut self, mark: &Mark<'_>, begins_anew: bool, replica: &mut Replica) -> Option<()> {
         let mut claims = mark.reaped.iter().chain(mark.frontier.iter().flat_map(|frontier| frontier.iter()));
         if !is_sane(mark.ceiling) || !claims.all(|(_, hlc)| is_sane(hlc)) {
             return None;
@@ -585,7 +591,8 @@ impl Recovery {
             if roster.is_some() {
                 self.state.roster = roster;
             }
-            self.state.mark = Some(Stood::of(mark, self.state.mark.take()));
+            let was_unseen = begins_anew || self.state.has_gap;
+            self.state.mark = Some(Stood::of(mark, self.state.mark.take(), was_unseen));
             replica.reaped.retired = mark.reaped_retired;
             mark.reaped.read_into(&mut replica.reaped.claims);
         }
