@@ -1,6 +1,6 @@
 //! Adding to counters.
 
-use crate::counter::{Count, Counter, Fold, Part};
+use crate::counter::{Base, Count, Counter, Fold, Part};
 use crate::origins::Known;
 use crate::record::Record;
 use crate::replica::{Refused, Replica};
@@ -35,7 +35,7 @@ impl Replica {
         };
         let sum = count.checked_add(i128::from(amount)).and_then(|sum| i64::try_from(sum).ok());
         let sum = sum.ok_or(NotAdded::Overflow)?;
-        self.put_part(now, key, i128::from(amount));
+        self.put_part(now, key, i128::from(amount), false);
         Ok(sum)
     }
 
@@ -57,13 +57,18 @@ impl Replica {
         counter.parts.retain(|part| !self.is_to_rewrite(part.version()));
         counter.folds.retain(|fold| !self.is_to_unfold(fold));
         let base = counter.base.take_if(|base| self.is_to_rewrite(base.version));
-        self.replace_counter(key, &counter);
-        if base.is_some() {
-            let anew = Counter { base, ..Counter::default() };
-            anew.record(key, &mut Vec::new()).inspect(|record| self.stamp_and_take(now, record));
+        if let (Some(base), Some(_)) = (base, amount) {
+            // Newer than all that stands, which it resets.
+            counter = Counter { base: Some(Base { version: self.stamp(now), ..base }), ..Counter::default() };
         }
-        if let Some(amount) = amount {
-            self.put_part(now, key, amount);
+        self.put_counter(key, &counter);
+        match (amount, base) {
+            (Some(amount), _) => self.put_part(now, key, amount, true),
+            (None, Some(_)) => {
+                let anew = Counter { base, ..Counter::default() };
+                anew.record(key, &mut Vec::new()).inspect(|record| self.stamp_and_take(now, record));
+            }
+            (None, None) => self.log_replaced(key),
         }
     }
 
@@ -109,9 +114,10 @@ impl Replica {
         }
         // All that is left here is this run's own.
         counter.join(theirs, |_| None);
-        self.replace_counter(key, &counter);
-        if let Some(surplus) = surplus {
-            self.put_part(now, key, surplus);
+        self.put_counter(key, &counter);
+        match surplus {
+            Some(surplus) => self.put_part(now, key, surplus, true),
+            None => self.log_replaced(key),
         }
         Ok(())
     }
@@ -182,8 +188,10 @@ impl Replica {
         }
     }
 
-    /// Adds `amount` to this run's part of a counter.
-    fn put_part(&mut self, now: Now, key: &[u8], amount: i128) {
+    /// Adds `amount` to this run's part of a counter. If it is `in_place` of what was taken out unlogged, the log is told
+    /// both by one frame: a crash leaves the one or the other.
+    /// (`sim/regressions/a-write-was-cut-between-what-was-hidden-and-what-took-its-place`)
+    fn put_part(&mut self, now: Now, key: &[u8], amount: i128, in_place: bool) {
         let Version { hlc, origin } = self.stamp(now);
         let counter = self.store.get(key).as_ref().map(Counter::of).unwrap_or_default();
         let (since, total) = counter.part_at(now.wall, origin).map_or((hlc, 0), |part| (part.since, part.total));
@@ -193,14 +201,14 @@ impl Replica {
         let written = Counter { base: counter.base, parts: vec![part], ..Counter::default() };
         let deadline = written.base.and_then(|base| base.deadline);
         written.put_cell(&mut cell);
-        self.take_stamped(now, &Record { key, value: Some(&cell), is_counter: true, deadline, version });
+        self.take_stamped(now, &Record { key, value: Some(&cell), is_counter: true, deadline, version }, in_place);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counter::{Base, BaseValue};
+    use crate::counter::BaseValue;
     use crate::record::{decode, next_frame};
     use crate::replica::{Exposure, Return};
     use crate::retired::Entry;

@@ -259,15 +259,18 @@ impl Replica {
     /// Writes `record` under a new version of this run.
     pub(crate) fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
         let version = self.stamp(now);
-        self.take_stamped(now, &Record { version, ..*record });
+        self.take_stamped(now, &Record { version, ..*record }, false);
     }
 
-    /// Writes `record`, whose version is a new stamp of this run.
-    pub(crate) fn take_stamped(&mut self, now: Now, record: &Record<'_>) {
+    /// Writes `record`, whose version is a new stamp of this run; `in_place` of what the log still says of the key.
+    pub(crate) fn take_stamped(&mut self, now: Now, record: &Record<'_>, in_place: bool) {
         let (record, stamp) = (*record, record.version);
         let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
+        if in_place {
+            self.log_replaced(record.key);
+        }
         if self.tail_on || self.log.is_some() {
             let seen = over.map_or(Hlc::ZERO, |over| over.hlc);
             self.scratch.clear();

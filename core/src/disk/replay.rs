@@ -56,8 +56,8 @@ impl Replica {
     }
 
     /// What hidden runs had added is in what was written anew: that it took the place of theirs may be what was lost,
-    /// and it would count twice. Of those of which not all was yet, or may be missing, a part of who wrote it anew tells
-    /// that it was. (`sim/regressions/rot-hit-the-frame-that-took-a-hidden-part-out-and-it-counted-twice`)
+    /// and it would count twice. Where not all was yet, or may be missing, a part of who wrote it anew says that it was.
+    /// (`sim/regressions/rot-hit-the-frame-that-took-a-hidden-part-out-and-it-counted-twice`)
     fn drop_rewritten(&mut self, stood: &Stood) {
         if stood.rewritten.is_empty() && stood.anew.is_empty() {
             return;
@@ -124,7 +124,7 @@ impl Replica {
         if state.has_folds {
             self.strays = Some(Strays { since: now.mono, unforetold: true });
         }
-        if state.is_damaged && matches!(stood.standing, Stand::Shown(_)) {
+        if state.is_damaged {
             self.drop_rewritten(stood);
         }
         self.is_whole = stood.whole;

@@ -33,8 +33,8 @@ pub(super) enum Stand {
 }
 
 impl Stood {
-    /// What `mark` says, which follows the one that said `before`. If something may be missing that `was_unseen`, so may
-    /// what was written anew: it took the place of nothing that is here.
+    /// What `mark` says, which follows the one that said `before`. What was written anew between the two may be missing
+    /// if it `was_unseen`: it took the place of nothing that is here.
     pub(super) fn of(mark: &Mark<'_>, before: Option<Self>, was_unseen: bool) -> Self {
         let mut hidden: Vec<_> = mark.hidden.iter().map(|(origin, _)| origin).collect();
         let (mut rewritten, mut anew) = (Vec::new(), BTreeSet::new());
