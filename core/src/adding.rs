@@ -188,8 +188,8 @@ impl Replica {
         }
     }
 
-    /// Adds `amount` to this run's part of a counter. If it is `in_place` of what was taken out unlogged, the log is told
-    /// both by one frame: a crash leaves the one or the other.
+    /// Adds `amount` to this run's part of a counter. If it is `in_place` of what was taken out unlogged, one frame
+    /// tells the log of both: a crash leaves the one or the other.
     /// (`sim/regressions/a-write-was-cut-between-what-was-hidden-and-what-took-its-place`)
     fn put_part(&mut self, now: Now, key: &[u8], amount: i128, in_place: bool) {
         let Version { hlc, origin } = self.stamp(now);

@@ -1,5 +1,6 @@
 //! The texts of `STATS` and `PEERS`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::config::Config;
@@ -148,7 +149,8 @@ fn emit_blockers(config: &Config, replica: &Replica, repl: &Replication, json: &
         }
         json.close('}');
     }
-    for name in repl.may_return_with_more(replica).filter(|_| replica.store.graves() > 0) {
+    let partial = repl.may_return_with_more(replica).filter(|_| replica.store.graves() > 0);
+    for name in partial.map(|(_, name)| name).collect::<BTreeSet<_>>() {
         json.item();
         json.open('{');
         json.string("node", name);

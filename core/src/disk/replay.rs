@@ -56,7 +56,7 @@ impl Replica {
     }
 
     /// What hidden runs had added is in what was written anew: that it took the place of theirs may be what was lost,
-    /// and it would count twice. Where not all was yet, or may be missing, a part of who wrote it anew says that it was.
+    /// and it would count twice. Where not all was yet, or may be missing, a part of who wrote it anew says so.
     /// (`sim/regressions/rot-hit-the-frame-that-took-a-hidden-part-out-and-it-counted-twice`)
     fn drop_rewritten(&mut self, stood: &Stood) {
         if stood.rewritten.is_empty() && stood.anew.is_empty() {

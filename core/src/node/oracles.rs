@@ -63,10 +63,10 @@ impl Node {
         }
     }
 
-    /// Whether deletes may stay because a member was forgotten of which only a part is here.
+    /// Runs whose deletes may stay because their member was forgotten and only a part of what they wrote is here.
     #[must_use]
-    pub fn holds_a_part(&self) -> bool {
-        self.repl.may_return_with_more(&self.replica).next().is_some()
+    pub fn partial_runs(&self) -> Vec<OriginId> {
+        self.repl.may_return_with_more(&self.replica).map(|(origin, _)| origin).collect()
     }
 
     /// The last change of the seat of the member with this name, and whether that took it away.

@@ -163,10 +163,13 @@ impl Replication {
 
     /// Members that were forgotten while more of what they wrote was held than what it all stands on: what was deleted
     /// of that stays until another run of them is found, or they come back.
-    pub(crate) fn may_return_with_more<'a>(&'a self, replica: &'a Replica) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn may_return_with_more<'a>(
+        &'a self,
+        replica: &'a Replica,
+    ) -> impl Iterator<Item = (OriginId, &'a str)> {
         let accounts = replica.origins.iter().filter(|account| account.held > account.frontier);
         let partial = accounts.filter(|account| !replica.is_own(account.id) && self.may_return(account.id));
-        partial.filter_map(|account| self.writers.name(account.id))
+        partial.filter_map(|account| Some((account.id, self.writers.name(account.id)?)))
     }
 
     /// Gives up waiting for a ledger that nobody has any more.
