@@ -299,14 +299,22 @@ impl Judge {
         }
     }
 
-    /// What of counters two nodes' digests at `cut` compare.
+    /// What of counters two nodes' digests at `cut` compare. What nobody added to is told by its name, as any value, and
+    /// counts until the cut gets to its deadline though it was freed by then.
+    /// (`sim/regressions/a-counter-was-freed-that-nobody-had-added-to`)
     pub(super) fn counters_at<'a>(
         &'a self,
         node: &'a Node,
         cut: WallMs,
     ) -> impl Iterator<Item = Option<(Option<Version>, Option<WallMs>, i128, bool)>> + 'a {
         self.counters.texts.iter().map(move |name| {
-            let state = node.peek(name.as_bytes()).as_ref().map(Counter::of)?;
+            let record = node.peek(name.as_bytes())?;
+            if !record.is_counter {
+                let is_tombstone = record.value.is_none() && record.deadline.is_none();
+                let is_live = !is_tombstone && record.deadline.is_none_or(|deadline| deadline > cut);
+                return is_live.then_some((Some(record.version), record.deadline, 0, false));
+            }
+            let state = Counter::of(&record);
             let Count::Number(count) = state.count_at(cut) else { return None };
             Some((state.base_at(cut), state.deadline_at(cut), count, state.is_added_to_at(cut)))
         })
