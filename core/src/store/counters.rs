@@ -135,6 +135,9 @@ mod tests {
     /// Some 300 seconds, so that cuts and the freeing of what has ended come in between.
     const WALL_MS_MAX: u64 = 300_000;
 
+    /// In a slot that a walk is through with after its first step, and not after its last.
+    const KEY: &[u8] = b"count";
+
     /// What a record says is a matter of its version alone, as in a cluster.
     fn base(hlc: u64) -> Base<'static> {
         let (version, deadline) = (Version { hlc: at(hlc), origin: OriginId(1 + hlc % 3) }, hlc % 4);
@@ -172,7 +175,7 @@ mod tests {
                 counter.parts.extend(seen.then_some(part));
             }
             let mut text = Vec::new();
-            if let Some(record) = counter.record(b"key", &mut text) {
+            if let Some(record) = counter.record(KEY, &mut text) {
                 let mut bytes = Vec::new();
                 let framed = crate::Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record };
                 crate::encode(&framed, &mut bytes);
@@ -192,7 +195,7 @@ mod tests {
     }
 
     fn count(store: &Store, wall: u64) -> Count {
-        store.get(b"key").as_ref().map(Counter::of).unwrap_or_default().count_at(WallMs(wall))
+        store.get(KEY).as_ref().map(Counter::of).unwrap_or_default().count_at(WallMs(wall))
     }
 
     /// What the ledger says: the runs 2 and 1 were retired in one era, and 3 in another.
@@ -204,12 +207,12 @@ mod tests {
     /// Folds all parts of runs with numbers up to `number`, which is right once no older base can come any more.
     fn fold(store: &mut Store, number: u32) -> Folding {
         let foldable = |part: &Part| entry(part.origin).filter(|entry| entry.number <= number);
-        store.fold(slot_of(b"key"), foldable)
+        store.fold(slot_of(KEY), foldable)
     }
 
     /// Merges what `from` has into `to`, as a sweep does.
     fn sweep(from: &Store, to: &mut Store) {
-        if let Some(record) = from.get(b"key") {
+        if let Some(record) = from.get(KEY) {
             to.merge_counter(&record, Counter::of(&record), entry).unwrap();
         }
     }
@@ -262,6 +265,25 @@ mod tests {
                 prop_assert_eq!([&plain, &folded, &met].map(|store| count(store, wall)), [count(&whole, wall); 3]);
                 prop_assert_eq!(digests([&folded, &fresh, &met]), [(whole.digest(), whole.keys()); 3]);
             }
+        }
+
+        #[test]
+        fn the_sums_at_the_last_cut_are_exact_until_the_walk_is_over(
+            (steps, later) in (steps(), steps()),
+            ahead in 10_000..WALL_MS_MAX,
+        ) {
+            let (mut moving, mut still) = (Store::new([1, 2]), Store::new([3, 4]));
+            for store in [&mut moving, &mut still] {
+                steps.iter().for_each(|step| step.merge_into(store));
+            }
+            // Its clock jumps ahead, and comes back when the walk has passed the key and not all slots.
+            prop_assert!(moving.expire(WallMs(ahead)) && moving.census.cut(slot_of(KEY)) > moving.digest().1);
+            let totals = |store: &Store| (store.digest(), store.keys());
+            for step in &later {
+                prop_assert_eq!(totals(&moving), totals(&still));
+                [&mut moving, &mut still].into_iter().for_each(|store| step.merge_into(store));
+            }
+            prop_assert_eq!(totals(&moving), totals(&still));
         }
 
         #[test]
