@@ -746,6 +746,9 @@ mod tests {
         let ahead = version(9, Hlc::at(NOW.wall.plus_ms(5)).0);
         replica.observe(ahead);
         assert!(replica.stamp(NOW) > ahead);
+        let retired = Hlc(ahead.hlc.0 + 5);
+        assert!(replica.retire(Entry { origin: OriginId(9), last: retired, parted: 0, after: Hlc::ZERO }));
+        assert!(replica.stamp(NOW).hlc > retired);
     }
 
     #[test]

@@ -86,6 +86,10 @@ impl Replica {
     }
 
     /// Takes `entry`, which is held, into the ledger. False if it was there, if there is no room, or if it cannot be.
+    ///
+    /// That is a claim, and so what is written next is newer (PROTOCOL.md rule 6): of a run with orphans it may be up
+    /// to a record that only another member has ever held, and that has lost since to what was deleted and forgotten.
+    /// (`sim/regressions/retired-up-to-what-only-another-member-had-held`)
     pub(crate) fn retire(&mut self, entry: Entry) -> bool {
         let keeps = self.is_own(entry.origin);
         if keeps && entry.parted != 0 {
@@ -94,6 +98,7 @@ impl Replica {
         }
         let is_news = self.origins.retire(entry, keeps);
         if is_news {
+            self.clock.observe(entry.last);
             self.reaped.retire(entry.origin, self.origins.retired());
         }
         is_news

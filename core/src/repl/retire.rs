@@ -13,6 +13,7 @@ use crate::boundary::{Close, ConnId};
 use crate::counter::Counter;
 use crate::origins::{Claims, Origin};
 use crate::record::Record;
+use crate::repl::clocks::is_credible;
 use crate::repl::collect::pulled_from;
 use crate::repl::frames::Stop;
 use crate::repl::leave::Leave;
@@ -214,15 +215,17 @@ impl Replication {
         replaced.extend(settled.iter().filter(|origin| self.members.has_ended(**origin)));
     }
 
-    /// The newest record of an origin that any member holds, if all have said of it what this node says.
+    /// The newest record of an origin that any member holds, if all have said of it what this node says; and nothing
+    /// that their clocks do not allow, as retiring it moves this node's.
     fn agreed(&self, origin: OriginId, cx: &Context<'_>) -> Option<Hlc> {
         let (roster, mark) = (self.roster.hash(), cx.replica.mark());
+        let bound_ms = cx.config.timers.clock_ahead_ms_max;
         let account = cx.replica.origins.find(origin)?;
         let held = |peer: &Peer| {
             let agrees = peer.roster == roster
                 && peer.retired == mark
                 && peer.holds(origin, &cx.replica.origins) == account.frontier;
-            peer.settled.get(origin).filter(|_| agrees)
+            peer.settled.get(origin).filter(|held| agrees && is_credible(peer, *held, bound_ms))
         };
         self.others(cx).try_fold(account.held, |newest, peer| Some(newest.max(held(peer?)?)))
     }
