@@ -57,7 +57,9 @@ impl Replica {
 
     /// What hidden runs had added is in what was written anew: that it took the place of theirs may be what was lost,
     /// and it would count twice. Where not all was yet, or may be missing, a part of who wrote it anew says so.
-    /// (`sim/regressions/rot-hit-the-frame-that-took-a-hidden-part-out-and-it-counted-twice`)
+    /// (`sim/regressions/rot-hit-the-frame-that-took-a-hidden-part-out-and-it-counted-twice`) A run that was killed
+    /// before it had a new snapshot may have dropped it before, and have said on the log that it is hidden.
+    /// (`sim/regressions/what-was-written-anew-counted-twice-after-a-second-start-behind-rot`)
     fn drop_rewritten(&mut self, stood: &Stood) {
         if stood.rewritten.is_empty() && stood.anew.is_empty() {
             return;
