@@ -330,8 +330,13 @@ impl Keeper {
         let is_wanted = [self.shown, self.rising].into_iter().flatten().any(|upto| upto > synced);
         let syncs = log.plan_sync(now.mono, is_wanted);
         let (upto, is_behind) = (log.positions().0, log.is_behind());
+        let is_whole = log.health() == Health::Whole;
         // Who comes back claims something else in a moment.
-        if self.captured.is_some() || log.health() != Health::Whole || replica.is_returning() {
+        if replica.is_returning() {
+            self.captured = None;
+            return;
+        }
+        if self.captured.is_some() || !is_whole {
             return;
         }
         if syncs {

@@ -194,6 +194,10 @@ impl Replication {
         self.collector.abort();
         self.orphans = Orphans::default();
         self.progress = Progress { told: Some(told), ..Progress::default() };
+        // What was synced before is said by a ledger and a frontier that are given up: once it is back, nobody could
+        // cover that, and who waits to takes nothing newer.
+        // (`sim/regressions/what-was-synced-before-it-came-back-was-stated-by-a-ledger-it-had-given-up`)
+        self.durable = None;
         cx.replica.is_whole = false;
         if cx.replica.refused == Some(Refused::Left) {
             // What it holds is nobody's but its own as yet: it has to come back before it can leave.

@@ -4,6 +4,7 @@
 
 use super::Replica;
 use crate::counter::{Counter, Fold};
+use crate::disk::Durable;
 use crate::origins::{Known, Swept};
 use crate::record::Record;
 use crate::store::Merged;
@@ -94,6 +95,7 @@ impl Replica {
         self.earlier.clear();
         self.reissued.clear();
         self.superseded = None;
+        self.durable = self.durable.take().map(|_| Durable::default());
         self.tail.clear();
         if self.own_last > Hlc::ZERO {
             self.before = Some(Version { hlc: self.own_last, origin: self.own });
