@@ -70,6 +70,8 @@ pub(crate) struct Resumed {
     pub(crate) read_bytes: u64,
     /// Segments of which nobody knows that they were synced.
     pub(crate) unsynced: Vec<u32>,
+    /// Segments that never began, which those that follow take the places of.
+    pub(crate) useless: Vec<u32>,
     /// What was read behind `prev_bytes`, whole frames: after a sync that failed the system shows what the disk does
     /// not have, and a run that has ended cannot tell.
     pub(crate) copy: Vec<u8>,
@@ -464,10 +466,10 @@ impl Keeper {
 
     /// The directory has been read: goes on in a segment of its own.
     pub(crate) fn open(&mut self, resumed: Resumed, config: &Config, replica: &mut Replica, repl: &Replication) {
-        let Resumed { number, prev_bytes, read_bytes, unsynced, copy, is_damaged } = resumed;
+        let Resumed { number, prev_bytes, read_bytes, unsynced, useless, copy, is_damaged } = resumed;
         let salt = self.salt();
         if let Some(log) = &mut replica.log {
-            log.resume(&unsynced, read_bytes, &Opening { number, salt, prev_bytes, has_gap: false });
+            log.resume((&unsynced, &useless), read_bytes, &Opening { number, salt, prev_bytes, has_gap: false });
             log.push_all(&copy);
             if is_damaged {
                 log.doubt();

@@ -183,10 +183,14 @@ impl Log {
     }
 
     /// Begins the first segment of a run. What earlier runs have written and not synced to `unsynced` may be with the
-    /// system only, but nothing says that it is lost. The segment before was `read_bytes` long.
-    pub(crate) fn resume(&mut self, unsynced: &[u32], read_bytes: u64, opening: &Opening) {
+    /// system only, but nothing says that it is lost. What is `useless` is in the way. The segment before was
+    /// `read_bytes` long.
+    pub(crate) fn resume(&mut self, (unsynced, useless): (&[u32], &[u32]), read_bytes: u64, opening: &Opening) {
         for number in unsynced {
             self.push_op(DiskOp::Sync { file: FileId::log(*number) }, Flight::Nothing);
+        }
+        for number in useless {
+            self.push_op(DiskOp::Remove { file: FileId::log(*number) }, Flight::Nothing);
         }
         // If the beginning fails, all that was read counts.
         let before = Place { segment: opening.number - 1, bytes: read_bytes };

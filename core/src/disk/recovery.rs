@@ -618,7 +618,9 @@ impl Recovery {
         let Self { found, files, state, synced_bytes, unproven, .. } = self;
         let log =
             found.iter().filter(|(file, _)| file.kind == FileKind::Log).map(|(file, bytes)| (file.number, *bytes));
-        let last = log.map(|(number, _)| number).max();
+        let used_log = files.iter().filter(|source| source.file.kind == FileKind::Log);
+        let used_last = used_log.map(|source| source.file.number).max();
+        let last = used_last.or(log.map(|(number, _)| number).max());
         let may_be_there = |source: &&Source| source.begin.is_some() || source.is_unread;
         let read_bytes = files.last().filter(|source| source.file.kind == FileKind::Log).filter(may_be_there);
         let is_read = read_bytes.is_some_and(|source| source.begin.is_some());
@@ -648,12 +650,16 @@ impl Recovery {
         let (records, damaged, torn) = (state.records, state.damage.places, state.torn_bytes);
         tracing::info!(records, damaged, torn_bytes = torn, "the data directory was read");
         // The next one takes the place of a segment that never began.
-        let used_log = files.iter().filter(|source| source.file.kind == FileKind::Log);
-        let last = used_log.map(|source| source.file.number).max().or(last);
         let number = last.map_or(1, |number| number + 1).max(keeper.saver.whole.map_or(1, |(number, _)| number));
-        keeper.saver.old.retain(|file| *file != FileId::part(number) && *file != FileId::log(number));
+        // Nor is there to be anything where the log goes on behind it.
+        // (`sim/regressions/a-segment-that-never-began-stood-where-the-next-but-one-was-to-begin`)
+        let is_in_the_way = |file: &FileId| file.kind == FileKind::Log && file.number >= number;
+        let useless = keeper.saver.old.iter().filter(|file| is_in_the_way(file) && file.number > number);
+        let useless = useless.map(|file| file.number).collect();
+        keeper.saver.old.retain(|file| *file != FileId::part(number) && !is_in_the_way(file));
         keeper.saver.remove_parts();
-        let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, copy, is_damaged: state.is_damaged };
+        let is_damaged = state.is_damaged;
+        let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, useless, copy, is_damaged };
         keeper.open(resumed, config, replica, repl);
     }
 }
