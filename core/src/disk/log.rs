@@ -87,6 +87,8 @@ pub(crate) struct Log {
     cluster: String,
     name: String,
     segment: u32,
+    /// The greatest number of a segment that may stand in the way.
+    useless_to: u32,
     /// The segment has yet to get its name.
     is_part: bool,
     salt: u64,
@@ -151,6 +153,7 @@ impl Log {
             cluster: config.cluster.clone(),
             name: config.name.clone(),
             segment: 0,
+            useless_to: 0,
             is_part: false,
             salt: 0,
             bytes: 0,
@@ -192,6 +195,9 @@ impl Log {
         for number in useless {
             self.push_op(DiskOp::Remove { file: FileId::log(*number) }, Flight::Nothing);
         }
+        // That may fail, too.
+        // (`sim/regressions/a-segment-that-never-began-could-not-be-removed-at-first`)
+        self.useless_to = useless.iter().copied().max().unwrap_or(0);
         // If the beginning fails, all that was read counts.
         let before = Place { segment: opening.number - 1, bytes: read_bytes };
         (self.written_to, self.synced_to) = (before, before);
@@ -467,7 +473,7 @@ impl Log {
         self.push_op(DiskOp::Resume, Flight::Nothing);
         self.is_part = false;
         self.push_op(DiskOp::Remove { file: FileId::part(number) }, Flight::Nothing);
-        for useless in number..=self.segment.max(number) {
+        for useless in number..=self.segment.max(number).max(self.useless_to) {
             self.push_op(DiskOp::Remove { file: FileId::log(useless) }, Flight::Nothing);
         }
         self.open(&Opening { number, salt: salt(), prev_bytes: before.bytes, has_gap: true });
