@@ -2,7 +2,7 @@
 
 use kv_core::{Node, Scrubbed, Version};
 
-use super::{Judge, RunId};
+use super::{Judge, Run, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::size;
@@ -16,7 +16,13 @@ impl Judge {
         *newest = lost.version.max(*newest);
         self.owe_nothing_of(run, key);
         self.stats.rotted += 1;
-        self.findable += self.versions.range(..=lost.version).filter(|(_, written)| written.key == key).count() as u64;
+        let behind = |run: &&Run| {
+            let held = run.entries[size(key)].map(|entry| entry.version);
+            run.standing == Standing::Current && held < Some(lost.version)
+        };
+        let losers = self.runs.iter().filter(behind).count().max(1) as u64;
+        let written = self.versions.range(..=lost.version).filter(|(_, written)| written.key == key).count() as u64;
+        self.findable += written * losers;
         self.recount();
     }
 
@@ -34,9 +40,11 @@ impl Judge {
     /// Looks at what scrubbing has found. Where nothing rots there is nothing to be found. What is lost is found with
     /// who holds anything of the key, and that one may still be on its way to what was lost, by a slow link: so
     /// whatever was written of the key up to that may be found in its turn.
-    /// (`sim/regressions/rot-of-what-was-still-on-its-way-to-who-repairs-it`) What a member held that was forgotten
-    /// while it was up, of a run that was retired by who never had that, is covered by the ledger when the member
-    /// comes back, and is found, too.
+    /// (`sim/regressions/rot-of-what-was-still-on-its-way-to-who-repairs-it`) And who had not got there yet may get
+    /// there by a sweep from the one that lost it: then two lack it, and what is older is found with each of them.
+    /// (`sim/regressions/swept-by-who-had-lost-a-delete-and-what-it-had-deleted-was-found-again`) What a member held
+    /// that was forgotten while it was up, of a run that was retired by who never had that, is covered by the ledger
+    /// when the member comes back, and is found, too.
     /// (`sim/regressions/forgotten-while-it-was-up-by-one-that-had-part-of-what-it-wrote`)
     pub fn scrubbed(&mut self, run: RunId, scrubbed: Scrubbed) {
         let (before, findable) = (self.run(run).scrubbed, self.findable + self.strays.len() as u64);
