@@ -196,6 +196,14 @@ impl Origins {
         }
     }
 
+    /// Of these nothing newer than this is held.
+    pub(crate) fn hold_only(&mut self, newest: &Claims) {
+        for account in &mut self.accounts {
+            let held = newest.get(account.id).unwrap_or(account.held);
+            account.held = account.frontier.max(held);
+        }
+    }
+
     /// What was read and is not claimed may be with nobody else: once its run has ended it is announced, as what a
     /// sweep has brought that was cut.
     pub(crate) fn sweep_unclaimed(&mut self) {

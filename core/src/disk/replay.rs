@@ -7,7 +7,7 @@ use crate::counter::{Counter, Part};
 use crate::disk::Durable;
 use crate::disk::recovery::State;
 use crate::disk::stood::{Stand, Stood};
-use crate::origins::Origin;
+use crate::origins::{Claims, Origin};
 use crate::record::{Framed, Record};
 use crate::repl::{Recovered, Replication, Roster};
 use crate::replica::{Exposure, Replica, Return, Strays};
@@ -88,6 +88,31 @@ impl Replica {
             rest.parts.retain(|part| !is_left(part, &counter));
             self.put_counter(&key, &rest);
         }
+    }
+
+    /// What was read of records that it let go of when it came back is held by it no more: stated, it would have runs
+    /// retired once more, up to what nobody has, and what was folded of them by their first entry is folded no more by
+    /// those who come later.
+    /// (`sim/regressions/what-was-let-go-of-when-it-came-back-was-read-and-stated-as-held`)
+    fn hold_what_stands(&mut self) {
+        let unclaimed = self.origins.iter().filter(|account| account.held > account.frontier);
+        let mut newest = Claims::default();
+        newest.raise_all(unclaimed.map(|account| (account.id, account.frontier)));
+        if newest.iter().next().is_none() {
+            return;
+        }
+        let mut note = |version: Version| {
+            if newest.get(version.origin).is_some() {
+                newest.raise(version.origin, version.hlc);
+            }
+        };
+        for slot in 0..SLOTS {
+            self.store.visit(slot, |record| match record.is_counter {
+                true => Counter::of(record).versions().for_each(&mut note),
+                false => note(record.version),
+            });
+        }
+        self.origins.hold_only(&newest);
     }
 
     /// Who holds something of others is not alone, whatever the rest of a damaged directory says.
@@ -185,6 +210,9 @@ impl Replica {
                     self.doubt_ledger(now.mono);
                 }
             }
+        }
+        if stood.came_back {
+            self.hold_what_stands();
         }
         self.origins.sweep_unclaimed();
         repl.recover(now, recovered, self);

@@ -20,6 +20,8 @@ pub(super) struct Stood {
     pub(super) rewritten: Vec<OriginId>,
     /// As which runs any of it was, each with which of them.
     pub(super) anew: BTreeSet<(OriginId, OriginId)>,
+    /// Whether it was forgotten before, and came back.
+    pub(super) came_back: bool,
     pub(super) whole: bool,
 }
 
@@ -37,9 +39,9 @@ impl Stood {
     /// if it `was_unseen`: it took the place of nothing that is here.
     pub(super) fn of(mark: &Mark<'_>, before: Option<Self>, was_unseen: bool) -> Self {
         let mut hidden: Vec<_> = mark.hidden.iter().map(|(origin, _)| origin).collect();
-        let (mut rewritten, mut anew) = (Vec::new(), BTreeSet::new());
+        let (mut rewritten, mut anew, mut came_back) = (Vec::new(), BTreeSet::new(), false);
         if let Some(before) = before {
-            (rewritten, anew) = (before.rewritten, before.anew);
+            (rewritten, anew, came_back) = (before.rewritten, before.anew, before.came_back);
             match (mark.standing, before.standing) {
                 // What a run could not read it cannot have shown to anybody.
                 (Standing::Unshown, Stand::Unshown) => {
@@ -50,6 +52,7 @@ impl Stood {
                 (Standing::Shown { .. }, Stand::Shown(_)) if !was_unseen => {
                     rewritten.extend(before.hidden.iter().filter(|origin| !hidden.contains(origin)));
                 }
+                (Standing::Shown { .. }, Stand::Returning(..)) => came_back = true,
                 _ => {}
             }
         }
@@ -71,6 +74,7 @@ impl Stood {
             hidden,
             rewritten,
             anew,
+            came_back,
             whole: mark.whole,
         }
     }
