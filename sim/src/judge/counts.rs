@@ -299,8 +299,8 @@ impl Judge {
         }
     }
 
-    /// What of counters two nodes' digests at `cut` compare. What nobody added to is told by its name, as any value, and
-    /// counts until the cut gets to its deadline though it was freed by then.
+    /// What of counters two nodes' digests at `cut` compare. What nobody added to is told by its name, as any value,
+    /// and counts until the cut gets to its deadline though it was freed by then.
     /// (`sim/regressions/a-counter-was-freed-that-nobody-had-added-to`)
     pub(super) fn counters_at<'a>(
         &'a self,

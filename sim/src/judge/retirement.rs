@@ -125,8 +125,8 @@ impl Judge {
     /// Whether a run, as long as it is up, has a say in what `by` retires, which is in this `state`.
     ///
     /// A member that was told to be forgotten, or gave up its seat, has none until it has a seat again.
-    /// (`sim/regressions/retired-by-those-who-forgot-the-one-that-had-more-of-it`) A seat that `by` was given word of, or
-    /// gave, and that its disk had not synced when the machine crashed, it does not know of.
+    /// (`sim/regressions/retired-by-those-who-forgot-the-one-that-had-more-of-it`) A seat that `by` was given word of,
+    /// or gave, and that its disk had not synced when the machine crashed, it does not know of.
     /// (`sim/regressions/retired-by-who-lost-the-seat-of-one-that-had-left-and-come-again`)
     /// Of two processes of a member that are up at once, the one has that was met first, for as long as the link with
     /// it stands. (`sim/regressions/retired-though-up-by-those-who-know-another-process-of-its-member`)
