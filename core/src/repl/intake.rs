@@ -80,10 +80,12 @@ impl Intake {
         matches!(self.sweep, SweepIn::Asked(_))
     }
 
-    /// Who was asked for a sweep and has not begun for so long that nobody should wait any more.
-    pub(crate) fn unanswered(&self, timers: &Timers, now: Mono) -> Option<ConnId> {
-        match &self.sweep {
+    /// Who was asked for a sweep and has not begun for so long that nobody should wait any more. If it was to go on with
+    /// one, that is given up too: whoever never begins is not asked first again.
+    pub(crate) fn give_up_unanswered(&mut self, timers: &Timers, now: Mono) -> Option<ConnId> {
+        match &mut self.sweep {
             SweepIn::Asked(sweep) if now.ms_since(sweep.asked) >= SWEEP_BEGIN_SILENCES * timers.silence_ms => {
+                (sweep.place, sweep.obsolete) = (SWEEP_START, Obsolete::default());
                 Some(sweep.conn)
             }
             SweepIn::Idle | SweepIn::Asked(_) | SweepIn::Running(_) | SweepIn::Cut(_) => None,

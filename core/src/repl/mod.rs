@@ -333,9 +333,10 @@ impl Replication {
 
     fn close_silent(&mut self, now: Now, cx: &mut Context<'_>) {
         let timers = &cx.config.timers;
+        let unanswered = self.intake.give_up_unanswered(timers, now.mono);
         let silent = |link: &&Link| link.expires(timers) <= now.mono;
         let silent = self.links.values().filter(silent).map(|link| link.conn);
-        let conns: Vec<ConnId> = silent.chain(self.intake.unanswered(timers, now.mono)).collect();
+        let conns: Vec<ConnId> = silent.chain(unanswered).collect();
         for conn in conns {
             self.close(now, conn, Close::Silent, cx);
         }

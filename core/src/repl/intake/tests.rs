@@ -191,10 +191,15 @@ fn a_sweep_whose_link_breaks_is_cut_and_no_other() {
 #[test]
 fn nobody_waits_for_long_for_a_sweep_to_begin() {
     let timers = Timers { silence_ms: 100, ..Timers::default() };
-    let intake = with(SweepIn::Asked(sweep()));
-    assert_eq!(intake.unanswered(&timers, NOW.plus_ms(999)), None);
-    assert_eq!(intake.unanswered(&timers, NOW.plus_ms(1_000)), Some(ConnId(1)));
-    assert_eq!(with(SweepIn::Running(sweep())).unanswered(&timers, NOW.plus_ms(1_000)), None);
+    let mut intake = with(SweepIn::Asked(sweep()));
+    assert_eq!(intake.give_up_unanswered(&timers, NOW.plus_ms(999)), None);
+    assert_eq!(intake.give_up_unanswered(&timers, NOW.plus_ms(1_000)), Some(ConnId(1)));
+    assert_eq!(with(SweepIn::Running(sweep())).give_up_unanswered(&timers, NOW.plus_ms(1_000)), None);
+    // Nor is it asked first again to go on with what was cut.
+    let mut intake = with(SweepIn::Asked(Sweep { place: PLACE, ..sweep() }));
+    assert_eq!(intake.give_up_unanswered(&timers, NOW.plus_ms(1_000)), Some(ConnId(1)));
+    intake.closed(ConnId(1), &mut replica());
+    assert_eq!((stage(&intake).0, intake.cut_run()), ("idle", None));
 }
 
 #[test]
