@@ -1,8 +1,9 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
 use crate::adding::NotAdded;
-use crate::help::Verb;
+use crate::commands::Verb;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
+use crate::time::WallMs;
 use crate::wire::peer::MEMBERS_MAX;
 use crate::wire::token::Token;
 use crate::wire::words::{Words, WordsError};
@@ -13,11 +14,46 @@ pub(crate) enum Command<'a> {
     Get {
         key: &'a [u8],
     },
-    /// `expires_in_ms` is 1 to [`EXPIRES_IN_MS_MAX`]; none: the key never expires.
-    Set {
+    Set(Write<'a>),
+    /// As `Set`; answers whether it was written.
+    SetNx(Write<'a>),
+    GetDel {
+        key: &'a [u8],
+    },
+    GetEx {
+        key: &'a [u8],
+        expires: Expires,
+    },
+    /// At least one key.
+    MGet {
+        keys: Words<'a>,
+    },
+    /// Keys and values in turn, at least one of each.
+    MSet {
+        pairs: Words<'a>,
+        /// Only if none of the keys is there; then it is answered whether they were written.
+        if_absent: bool,
+    },
+    Append {
         key: &'a [u8],
         value: &'a [u8],
-        expires_in_ms: Option<u64>,
+        /// What it may come to.
+        bytes_max: usize,
+    },
+    StrLen {
+        key: &'a [u8],
+    },
+    /// Both places are in it, and count from the end if they are negative.
+    GetRange {
+        key: &'a [u8],
+        start: i64,
+        end: i64,
+    },
+    /// The end of it is within the limit of values.
+    SetRange {
+        key: &'a [u8],
+        offset: usize,
+        value: &'a [u8],
     },
     /// At least one key.
     Del {
@@ -25,7 +61,39 @@ pub(crate) enum Command<'a> {
     },
     Ttl {
         key: &'a [u8],
+        told: TimeLeft,
     },
+    Expire {
+        key: &'a [u8],
+        expires: Expires,
+        on: OnExpiry,
+    },
+    Persist {
+        key: &'a [u8],
+    },
+    /// At least one key.
+    Exists {
+        keys: Words<'a>,
+    },
+    Type {
+        key: &'a [u8],
+    },
+    Rename {
+        key: &'a [u8],
+        name: &'a [u8],
+        if_absent: bool,
+    },
+    Copy {
+        key: &'a [u8],
+        name: &'a [u8],
+        replaces: bool,
+    },
+    RandomKey,
+    Keys {
+        pattern: &'a [u8],
+    },
+    Scan(Scan<'a>),
+    DbSize,
     /// `amount` is negative to take away.
     Add {
         key: &'a [u8],
@@ -43,6 +111,27 @@ pub(crate) enum Command<'a> {
         ms: u64,
     },
     Ping,
+    Echo {
+        message: &'a [u8],
+    },
+    /// Chooses the only database.
+    Select,
+    Time,
+    /// Chooses version 3 of the Redis protocol, or 2.
+    Hello {
+        version: Option<bool>,
+        name: Option<&'a [u8]>,
+    },
+    Reset,
+    Client(AboutClient<'a>),
+    Commands(AboutCommands<'a>),
+    ConfigGet {
+        patterns: Words<'a>,
+    },
+    ResetStat,
+    Info {
+        sections: Words<'a>,
+    },
     Stats,
     Peers,
     /// Begins a snapshot.
@@ -67,6 +156,89 @@ pub(crate) enum Command<'a> {
     Quit,
 }
 
+/// A value that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Write<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) expires: Expires,
+    pub(crate) condition: Option<Condition>,
+    /// What stood there is answered.
+    pub(crate) answers_old: bool,
+}
+
+/// When what is written expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expires {
+    Never,
+    /// As it does.
+    Kept,
+    /// At most [`EXPIRES_IN_MS_MAX`].
+    In {
+        ms: u64,
+    },
+    At(WallMs),
+}
+
+/// What a write depends on, as this node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Absent,
+    Present,
+}
+
+/// On what a new expiry depends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OnExpiry {
+    pub(crate) if_none: bool,
+    pub(crate) if_some: bool,
+    /// None is later than all others.
+    pub(crate) if_later: bool,
+    pub(crate) if_earlier: bool,
+}
+
+/// How it is told when a key expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeLeft {
+    Seconds,
+    Millis,
+    /// Since 1970.
+    AtSeconds,
+    AtMillis,
+}
+
+/// A step of listing keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scan<'a> {
+    /// 0, or as the step before answered it; anything else leads anywhere.
+    pub(crate) cursor: u64,
+    pub(crate) pattern: Option<&'a [u8]>,
+    /// Keys to look at.
+    pub(crate) count: u64,
+    pub(crate) kind: Option<&'a [u8]>,
+}
+
+/// What is asked of the own connection, or said of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AboutClient<'a> {
+    Id,
+    GetName,
+    SetName(&'a [u8]),
+    /// What makes no difference here.
+    Noted,
+}
+
+/// What is asked of the commands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AboutCommands<'a> {
+    All,
+    Count,
+    List,
+    Info(Words<'a>),
+    AllDocs,
+    Docs(Words<'a>),
+}
+
 /// Longest time to live: 4,459 years. Versions hold 48 bits of milliseconds, so a sane wall clock stays far below half
 /// of them, and this half on top of it still fits.
 pub(crate) const EXPIRES_IN_MS_MAX: u64 = 1 << 47;
@@ -78,18 +250,31 @@ pub(crate) const WAIT_COPIES_MAX: u64 = MEMBERS_MAX as u64;
 pub(crate) const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
 /// What a client is told. After every one from [`Usage`](Self::Usage) on, nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply<'a> {
     Ok,
     Value(&'a [u8]),
     NotFound,
-    /// None: the key has no deadline.
-    Ttl {
-        left_ms: Option<u64>,
-    },
-    /// So many other nodes.
+    /// One word that is no data.
+    Status(&'static str),
+    /// What is left until a key expires, or when it does; none: it never does.
+    Ttl(Option<u64>),
+    /// There is no such key.
+    NoTtl,
+    /// So many keys.
+    Deleted(u64),
     Count(u64),
     Number(i128),
+    /// The value of a counter.
+    Sum(i128),
+    /// No list.
+    NoArray,
+    /// So many answers follow, ...
+    Array(usize),
+    /// ... in pairs, ...
+    Map(usize),
+    /// ... in no order.
+    Set(usize),
     Token(Token),
     Pong,
     Help {
@@ -100,12 +285,34 @@ pub(crate) enum Reply<'a> {
         verb: Verb,
         hint: bool,
     },
-    UnknownCommand(&'a [u8]),
+    /// Its options are not.
+    Syntax(Verb),
+    UnsupportedOption {
+        verb: Verb,
+        option: &'a [u8],
+    },
+    UnknownCommand {
+        name: &'a [u8],
+        rest: Words<'a>,
+    },
+    UnknownSubcommand {
+        verb: Verb,
+        sub: &'a [u8],
+    },
+    /// Said so by Redis too.
+    Error(&'static str),
+    NoProtocol,
     TooLong {
         what: Bounded,
         bytes_max: usize,
     },
-    BadExpiry(ExpiryUnit),
+    /// Out of range, or no time at all.
+    BadExpiry {
+        verb: Verb,
+        option: &'static str,
+        unit_ms: u64,
+        is_integer: bool,
+    },
     /// No number of copies, or no time, that can be waited for.
     BadCopies,
     BadWait(Verb),
@@ -128,8 +335,8 @@ pub(crate) enum Reply<'a> {
     Loading {
         percent: u64,
     },
-    /// Not an amount that can be added.
-    BadAmount(Verb),
+    /// Not an integer of 64 bits.
+    NotInteger(Verb),
     NotAdded(NotAdded),
     NotLeft(NotLeft),
     /// All data is in memory.
@@ -146,20 +353,4 @@ pub(crate) enum Bounded {
     Key,
     Value,
     Line,
-}
-
-/// How a time to live was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ExpiryUnit {
-    Seconds,
-    Millis,
-}
-
-impl ExpiryUnit {
-    pub(crate) const fn ms(self) -> u64 {
-        match self {
-            Self::Seconds => 1_000,
-            Self::Millis => 1,
-        }
-    }
 }

@@ -34,6 +34,8 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Longest command line, its end included.
     pub line_bytes_max: usize,
+    /// Longest request of a Redis client, all of its arguments together.
+    pub request_bytes_max: usize,
     /// Unsent replies past which a client is not read further.
     pub output_bytes_max: usize,
     /// Client connections at once.
@@ -53,6 +55,8 @@ impl Default for Limits {
             value_bytes_max: 64 << 20,
             // What a person or a script sends as one line; a bigger value wants a dialect with lengths.
             line_bytes_max: 1 << 20,
+            // A value of the greatest length and its like: what one client can have the node hold for it.
+            request_bytes_max: 128 << 20,
             // Enough to keep a fast link busy, small enough that 10,000 clients who do not read cannot fill the memory.
             output_bytes_max: 1 << 20,
             // The number Redis users know; the rest of the usual 65,536 descriptors is for peers and files.

@@ -12,14 +12,14 @@ use crate::execute::{Flow, execute};
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
+use crate::server::Server;
 use crate::session::{self, ClientSession};
-use crate::stats::{self, Counters};
+use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
 use crate::version::{OriginId, Version};
-use crate::waiters::{Asker, Filled, Waiters, Wanted};
-use crate::why;
-use crate::wire::line;
+use crate::waiters::{Asker, Filled, Waiters};
+use crate::wire::Answer;
 use crate::wire::peer::PREAMBLE;
 use crate::wire::token::cluster_tag;
 
@@ -54,7 +54,7 @@ enum Conn {
     Unknown {
         crowded: Option<Mono>,
     },
-    Client(ClientSession),
+    Client(Box<ClientSession>),
     Link,
 }
 
@@ -159,50 +159,39 @@ impl Node {
                 effects.actions.push(Action::Close { conn, why: Close::Crowded });
                 return bytes.len();
             } else {
-                *state = Conn::Client(ClientSession::default());
+                *state = Conn::Client(Box::default());
             }
         }
         let used = match state {
             Conn::Client(session) => {
-                let mut wrote = session.wrote;
-                let used = session.receive(&config.limits, bytes, reply, &mut |command, out| {
+                let used = session.receive(&config.limits, bytes, reply, &mut |command, client, out| {
                     counters.commands += 1;
+                    let mut answer = Answer { dialect: client.dialect, out };
                     if let Some(percent) = loading
                         && !matches!(command, Command::Quit | Command::Help { .. })
                     {
-                        line::emit(&Reply::Loading { percent }, out);
+                        answer.say(&Reply::Loading { percent });
                         return Flow::Continue;
                     }
                     let records = replica.own_records();
                     replica.look_at_disk();
-                    let flow = execute(command, replica, now, out);
+                    let flow = execute(command, replica, now, &mut answer);
                     if replica.own_records() != records {
-                        wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
+                        client.wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
                     }
                     match flow {
-                        Flow::Stats => stats::emit_stats(now, config, replica, repl, counters, disk.as_deref(), out),
-                        Flow::Save => save(disk.as_deref_mut(), out),
-                        Flow::Peers => stats::emit_peers(now, config, replica, repl, out),
-                        Flow::Forget => {
-                            forget(now, command, repl, &mut Context { config, replica, effects }, out);
-                        }
-                        Flow::Leave => {
-                            let Err(why) = repl.leave(now, &mut Context { config, replica, effects }) else {
-                                waiters.wait(now, conn, Wanted::Leave, 0, replica);
-                                return Flow::Blocked;
-                            };
-                            line::emit(&Reply::NotLeft(why), out);
+                        Flow::Node => {
+                            let disk = disk.as_deref_mut();
+                            let node = Server { now, conn, config, replica, repl, counters, waiters, disk, effects };
+                            node.run(command, client, answer.out)
                         }
                         Flow::Wait(waiting) => {
-                            let asker = Asker { now, conn, wrote, cluster_tag: *cluster_tag };
-                            return asker.run(waiting, replica, repl, waiters, out);
+                            let asker = Asker { now, conn, wrote: client.wrote, cluster_tag: *cluster_tag };
+                            asker.run(waiting, replica, repl, waiters, &mut answer)
                         }
-                        Flow::Why | Flow::Conflicts => why::emit(now, command, replica, repl, out),
-                        flow @ (Flow::Continue | Flow::Blocked | Flow::Quit) => return flow,
+                        Flow::Continue | Flow::Blocked | Flow::Quit => flow,
                     }
-                    Flow::Continue
                 });
-                session.wrote = wrote;
                 if session.has_left() {
                     self.forget(conn);
                     effects.actions.push(Action::Close { conn, why: Close::Quit });
@@ -369,26 +358,4 @@ impl Node {
         let Self { config, replica, repl, .. } = self;
         repl.wake_fed(&mut Context { config, replica, effects });
     }
-}
-
-/// Carries out `SAVE`.
-fn save(keeper: Option<&mut Keeper>, out: &mut Vec<u8>) {
-    let reply = match keeper {
-        Some(keeper) => {
-            keeper.saver.is_asked = true;
-            Reply::Ok
-        }
-        None => Reply::NoDisk,
-    };
-    line::emit(&reply, out);
-}
-
-/// Carries out `FORGET`.
-fn forget(now: Now, command: &Command<'_>, repl: &mut Replication, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-    let Command::Forget { member } = *command else { return };
-    let reply = match repl.forget_member(now, member, cx) {
-        Ok(()) => Reply::Ok,
-        Err(why) => Reply::NotForgotten { member, why },
-    };
-    line::emit(&reply, out);
 }

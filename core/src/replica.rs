@@ -218,6 +218,14 @@ impl Replica {
         record.value.map(|value| Live { value: Shown::Bytes(value), deadline: record.deadline })
     }
 
+    /// Whether a reader sees `record`, which stands.
+    pub(crate) fn is_live(&self, now: Now, record: &Record<'_>) -> bool {
+        if record.is_counter {
+            return live_counter(now, &Counter::of(record)).is_some();
+        }
+        record.value.is_some() && record.deadline.is_none_or(|deadline| deadline > now.wall)
+    }
+
     /// Sets `key`. `deadline` is absolute; none means it never expires.
     pub(crate) fn set(&mut self, now: Now, key: &[u8], value: &[u8], deadline: Option<WallMs>) -> Result<(), Refused> {
         self.write(now, key, Some(value), deadline)

@@ -1,4 +1,6 @@
-//! A client's connection: from bytes as they arrive to commands, one line each.
+//! A client's connection: from bytes as they arrive to commands.
+//!
+//! It talks in lines of text until the first that begins with `*`, and in the Redis protocol from there on.
 //!
 //! A line ends with LF, CR LF or CR NUL. Telnet's own bytes may stand anywhere, also inside a line, and are not part
 //! of it. Replies depend on the bytes only, never on how they were split into reads.
@@ -6,12 +8,17 @@
 use memchr::{memchr, memchr2, memchr3};
 
 use crate::command::{Bounded, Command, Reply};
+use crate::commands;
 use crate::config::Limits;
 use crate::execute::Flow;
 use crate::version::Version;
-use crate::wire::line;
+use crate::wire::resp::{self, Broken, Incoming, Next};
 use crate::wire::telnet::{IAC, Taken, Telnet};
-use crate::wire::words::{Unquoted, trim};
+use crate::wire::words::{Unquoted, Words, trim};
+use crate::wire::{Dialect, line};
+
+/// What a request of the Redis protocol begins with.
+const REQUEST: u8 = b'*';
 
 /// What Ctrl-D sends.
 const END_OF_TRANSMISSION: u8 = 0x04;
@@ -20,7 +27,7 @@ const END_OF_TRANSMISSION: u8 = 0x04;
 /// comes again because it is incomplete is not to be searched in vain again and again.
 const PEEK_BYTES: usize = 16 << 10;
 
-/// The state of one client that speaks the line dialect.
+/// The state of one client.
 #[derive(Debug, Default)]
 pub(crate) struct ClientSession {
     phase: Phase,
@@ -28,10 +35,21 @@ pub(crate) struct ClientSession {
     /// The data of an unfinished line that telnet bytes stood in; empty in every other phase than `Copied`.
     copied: Vec<u8>,
     unquoted: Unquoted,
+    /// The request that comes in, once it speaks the Redis protocol.
+    incoming: Option<Box<Incoming>>,
     /// A command's reply is still to come; no other command is run before.
     waits: bool,
+    pub(crate) client: Client,
+}
+
+/// What commands know of the client that gives them.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    pub(crate) dialect: Dialect,
     /// The newest write of this connection that was taken.
     pub(crate) wrote: Option<Version>,
+    /// What it calls itself, if anything.
+    pub(crate) name: Box<[u8]>,
 }
 
 /// Where the line stands that the next data byte belongs to.
@@ -58,7 +76,7 @@ impl Phase {
 }
 
 /// Carries out a command and appends the whole reply, `STATS` and `PEERS` included.
-pub(crate) type Run<'r> = dyn FnMut(&Command<'_>, &mut Vec<u8>) -> Flow + 'r;
+pub(crate) type Run<'r> = dyn FnMut(&Command<'_>, &mut Client, &mut Vec<u8>) -> Flow + 'r;
 
 impl ClientSession {
     /// Runs every complete line in `bytes`, appends the replies to `out` and returns the bytes used. It stops early at
@@ -94,6 +112,9 @@ impl ClientSession {
         if self.phase == Phase::Left {
             return bytes.len();
         }
+        if self.incoming.is_some() {
+            return self.step_request(limits, bytes, out, run);
+        }
         if self.telnet.is_inside() {
             match self.telnet.take(*first, out) {
                 Taken::Nothing => return 1,
@@ -125,9 +146,18 @@ impl ClientSession {
         run: &mut Run<'_>,
     ) -> usize {
         debug_assert!(scanned <= bytes.len(), "the caller hands in again what was not used");
-        if bytes[0] == END_OF_TRANSMISSION {
-            self.phase = Phase::Left;
-            return 1;
+        match bytes[0] {
+            END_OF_TRANSMISSION => {
+                self.phase = Phase::Left;
+                return 1;
+            }
+            REQUEST => {
+                self.incoming = Some(Box::default());
+                self.client.dialect = Dialect::Resp { is_3: false };
+                self.phase = Phase::LINE_START;
+                return self.step_request(limits, bytes, out, run);
+            }
+            _ => {}
         }
         let window = &bytes[..bytes.len().min(limits.line_bytes_max)];
         match next_mark(window, scanned, false) {
@@ -155,6 +185,45 @@ impl ClientSession {
                 0
             }
         }
+    }
+
+    /// Takes a request of the Redis protocol.
+    fn step_request(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
+        let Some(mut incoming) = self.incoming.take() else { return 0 };
+        let used = match incoming.next(limits, bytes) {
+            Next::Incomplete => 0,
+            Next::Nothing(used) => used,
+            Next::Request(used) => {
+                self.run_words(limits, incoming.words(&bytes[..used]), out, run);
+                incoming.trim();
+                used
+            }
+            Next::Line(line, _) if line::is_http(line) => {
+                self.phase = Phase::Left;
+                bytes.len()
+            }
+            Next::Line(line, used) => {
+                let mut unquoted = std::mem::take(&mut self.unquoted);
+                match unquoted.words(line) {
+                    Ok(words) => self.run_words(limits, words, out, run),
+                    Err(_) => self.end_broken(Broken::Quotes, out),
+                }
+                unquoted.trim();
+                self.unquoted = unquoted;
+                used
+            }
+            Next::Broken(broken) => {
+                self.end_broken(broken, out);
+                bytes.len()
+            }
+        };
+        self.incoming = Some(incoming);
+        used
+    }
+
+    fn end_broken(&mut self, broken: Broken, out: &mut Vec<u8>) {
+        resp::emit_broken(broken, out);
+        self.phase = Phase::Left;
     }
 
     fn step_copied(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
@@ -226,28 +295,26 @@ impl ClientSession {
             self.phase = Phase::Left;
             return;
         }
-        let parsed = match self.unquoted.words(line) {
-            Ok(words) => line::parse(words, limits),
-            Err(error) => Some(Err(Reply::BadWords(error))),
-        };
-        match parsed {
+        let mut unquoted = std::mem::take(&mut self.unquoted);
+        match unquoted.words(line) {
+            Ok(words) => self.run_words(limits, words, out, run),
+            Err(error) => line::emit(&Reply::BadWords(error), out),
+        }
+        unquoted.trim();
+        self.unquoted = unquoted;
+    }
+
+    /// Runs the command that `words` spell.
+    fn run_words(&mut self, limits: &Limits, words: Words<'_>, out: &mut Vec<u8>, run: &mut Run<'_>) {
+        match commands::parse(words, limits) {
             None => {}
-            Some(Ok(command)) => match run(&command, out) {
-                Flow::Continue
-                | Flow::Stats
-                | Flow::Peers
-                | Flow::Forget
-                | Flow::Leave
-                | Flow::Save
-                | Flow::Why
-                | Flow::Conflicts
-                | Flow::Wait(_) => {}
+            Some(Ok(command)) => match run(&command, &mut self.client, out) {
+                Flow::Continue | Flow::Node | Flow::Wait(_) => {}
                 Flow::Blocked => self.waits = true,
                 Flow::Quit => self.phase = Phase::Left,
             },
-            Some(Err(reply)) => line::emit(&reply, out),
+            Some(Err(reply)) => self.client.dialect.emit(&reply, out),
         }
-        self.unquoted.trim();
     }
 
     fn drop_copied_if_full(&mut self, limits: &Limits, out: &mut Vec<u8>) {
@@ -298,6 +365,12 @@ fn next_mark(bytes: &[u8], from: usize, after_cr: bool) -> Option<Mark> {
 /// The second words of the first lines, which mostly are keys: good for nothing but to get ready for them. How many
 /// there are, and how many bytes these lines have: all, where no whole line comes first.
 pub(crate) fn peek<'a>(bytes: &'a [u8], keys: &mut [&'a [u8]]) -> (usize, usize) {
+    if bytes.first() == Some(&REQUEST) {
+        return match resp::peek(bytes, keys) {
+            (_, 0) => (0, bytes.len()),
+            found => found,
+        };
+    }
     let window = &bytes[..bytes.len().min(PEEK_BYTES)];
     let (mut count, mut used) = (0, 0);
     for key in keys {

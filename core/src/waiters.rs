@@ -15,8 +15,8 @@ use crate::repl::{NotLeft, Replication};
 use crate::replica::{Exposure, Replica, Unshown};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
-use crate::wire::line;
 use crate::wire::token::Token;
+use crate::wire::{Answer, Dialect};
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct Waiters {
 struct Waiter {
     /// None: until it is there.
     deadline: Option<Mono>,
+    /// Of the client.
+    dialect: Dialect,
     state: State,
 }
 
@@ -99,7 +101,14 @@ impl Waiters {
     }
 
     /// Lets `conn`, which is not waiting, wait for `wanted`, at most `ms` milliseconds; 0: without limit.
-    pub(crate) fn wait(&mut self, now: Now, conn: ConnId, wanted: Wanted, ms: u64, replica: &Replica) {
+    pub(crate) fn wait(
+        &mut self,
+        now: Now,
+        (conn, dialect): (ConnId, Dialect),
+        wanted: Wanted,
+        ms: u64,
+        replica: &Replica,
+    ) {
         let deadline = (ms > 0).then(|| now.mono.plus_ms(ms));
         let state = match wanted {
             Wanted::Copies { count, wrote } => {
@@ -117,7 +126,7 @@ impl Waiters {
             }
         };
         self.deadlines.extend(deadline.map(|deadline| (deadline, conn)));
-        let before = self.waiting.insert(conn, Waiter { deadline, state });
+        let before = self.waiting.insert(conn, Waiter { deadline, dialect, state });
         debug_assert!(before.is_none(), "a connection waits for one thing at a time");
         self.stirred = true;
     }
@@ -261,7 +270,7 @@ impl Waiters {
             State::Served(reply) => return drop(self.waiting.insert(conn, served(reply))),
         };
         let mut text = Vec::new();
-        line::emit(&reply, &mut text);
+        waiter.dialect.emit(&reply, &mut text);
         self.waiting.insert(conn, served(text));
         effects.actions.push(Action::Wake { conn });
     }
@@ -319,14 +328,14 @@ impl Asker {
         replica: &Replica,
         repl: &Replication,
         waiters: &mut Waiters,
-        out: &mut Vec<u8>,
+        answer: &mut Answer<'_>,
     ) -> Flow {
         let reply = match waiting {
             Waiting::Copies { count: wanted, ms } => {
                 let count = count_held(&repl.copies(replica), target(self.wrote, replica));
                 if count < wanted {
                     let wanted = Wanted::Copies { count: wanted, wrote: self.wrote };
-                    waiters.wait(self.now, self.conn, wanted, ms, replica);
+                    waiters.wait(self.now, (self.conn, answer.dialect), wanted, ms, replica);
                     return Flow::Blocked;
                 }
                 Reply::Count(count)
@@ -334,12 +343,12 @@ impl Asker {
             Waiting::Token => self.token(replica),
             Waiting::Here { token, .. } if token.cluster != self.cluster_tag => Reply::ForeignToken,
             Waiting::Here { token, ms } if !is_here(token.version, replica) => {
-                waiters.wait(self.now, self.conn, Wanted::Here(token.version), ms, replica);
+                waiters.wait(self.now, (self.conn, answer.dialect), Wanted::Here(token.version), ms, replica);
                 return Flow::Blocked;
             }
             Waiting::Here { .. } => Reply::Ok,
         };
-        line::emit(&reply, out);
+        answer.say(&reply);
         Flow::Continue
     }
 
@@ -368,7 +377,7 @@ impl Asker {
 const LAST: ConnId = ConnId(u32::MAX);
 
 fn served(reply: Vec<u8>) -> Waiter {
-    Waiter { deadline: None, state: State::Served(reply) }
+    Waiter { deadline: None, dialect: Dialect::default(), state: State::Served(reply) }
 }
 
 /// How far others have to hold this run's stream to hold what was written as `wrote`; zero where nothing was. None

@@ -8,14 +8,14 @@ use crate::repl::{Replication, Writers};
 use crate::replica::Replica;
 use crate::time::{Now, WallMs};
 use crate::version::Version;
-use crate::wire::line;
+use crate::wire::Answer;
 
 /// Appends the answer to a `WHY` or a `CONFLICTS`, one line; to another command nothing.
-pub(crate) fn emit(now: Now, command: &Command<'_>, replica: &Replica, repl: &Replication, out: &mut Vec<u8>) {
+pub(crate) fn say(now: Now, command: &Command<'_>, replica: &Replica, repl: &Replication, answer: &mut Answer<'_>) {
     let mut text = String::new();
     let mut json = Json::new(&mut text);
     match *command {
-        Command::Why { key } if replica.store.get(key).is_none() => return line::emit(&Reply::NotFound, out),
+        Command::Why { key } if replica.store.get(key).is_none() => return answer.say(&Reply::NotFound),
         Command::Why { key } => write_why(now, key, replica, repl, &mut json),
         Command::Conflicts { count } => {
             json.open('[');
@@ -28,7 +28,7 @@ pub(crate) fn emit(now: Now, command: &Command<'_>, replica: &Replica, repl: &Re
         _ => return,
     }
     text.push('\n');
-    out.extend_from_slice(text.as_bytes());
+    answer.text(|out| out.extend_from_slice(text.as_bytes()));
 }
 
 fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: &mut Json<'_>) {

@@ -8,6 +8,7 @@ pub const LIMITS: Limits = Limits {
     key_bytes_max: 64,
     value_bytes_max: 256,
     line_bytes_max: 512,
+    request_bytes_max: 1 << 10,
     output_bytes_max: 1 << 10,
     clients_max: 4,
     collect_slots_max: 2,

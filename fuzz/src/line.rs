@@ -4,8 +4,8 @@ use kv_core::{ConnId, Event, Turn};
 
 use crate::driver::{LIMITS, PREAMBLE, Replies, START, config, settle};
 
-/// The longest reply (`HELP`, `STATS`), with room to spare.
-const REPLY_BYTES_MAX: usize = 4 << 10;
+/// The longest reply (`HELP`, `COMMAND`), with room to spare.
+const REPLY_BYTES_MAX: usize = 16 << 10;
 
 const CLIENT: ConnId = ConnId(0);
 
@@ -51,7 +51,7 @@ fn replies(mut bytes: &[u8], sizes: &[u8]) -> Replies {
         assert!(turn.held(CLIENT).1 <= LIMITS.output_bytes_max + REPLY_BYTES_MAX, "output is bounded");
         settle(&mut turn, START, &mut replies);
         let waits = turn.node().is_waiting(CLIENT);
-        assert!(waits || turn.held(CLIENT).0 <= LIMITS.line_bytes_max, "no more than a line is held back");
+        assert!(waits || turn.held(CLIENT).0 <= LIMITS.request_bytes_max, "no more than a request is held back");
     }
     replies
 }

@@ -137,6 +137,18 @@ pub enum Fsync {
     No,
 }
 
+impl Fsync {
+    /// As it is asked for.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::EverySec => "everysec",
+            Self::No => "no",
+        }
+    }
+}
+
 impl FileId {
     /// A segment of the log.
     #[must_use]

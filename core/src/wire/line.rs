@@ -3,12 +3,10 @@
 //! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
 
 use crate::adding::NotAdded;
-use crate::command::{Bounded, Command, EXPIRES_IN_MS_MAX, ExpiryUnit, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
-use crate::config::Limits;
+use crate::command::{Bounded, EXPIRES_IN_MS_MAX, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
+use crate::commands::{Verb, manuals, nearest};
 use crate::conflicts::CONFLICTS_MAX;
-use crate::counter;
 use crate::disk::DiskError;
-use crate::help::{MANUAL, Verb, nearest};
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
 use crate::wire::token;
@@ -35,25 +33,24 @@ pub(crate) fn is_http(line: &[u8]) -> bool {
     !is_ours && words.nth(1).is_some() && words.next().is_none()
 }
 
-/// The command that `words` spell, or the reply to a line that spells none. None: no words, no reply.
-pub(crate) fn parse<'a>(mut words: Words<'a>, limits: &Limits) -> Option<Result<Command<'a>, Reply<'a>>> {
-    let name = words.next()?;
-    Some(match Verb::named(name) {
-        Some(verb) => parse_arguments(verb, words, limits),
-        None => Err(Reply::UnknownCommand(name)),
-    })
-}
-
 /// Appends `reply` to `out`.
 pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
     match *reply {
         Reply::Ok => out.extend_from_slice(b"OK"),
         Reply::Value(value) => out.extend_from_slice(value),
         Reply::NotFound => out.extend_from_slice(b"Key not found"),
-        Reply::Ttl { left_ms: None } => out.extend_from_slice(b"-1"),
-        Reply::Ttl { left_ms: Some(left_ms) } => push_number(out, left_ms.saturating_add(500) / 1_000),
+        Reply::NoTtl => out.extend_from_slice(b"Key not found"),
+        Reply::Ttl(None) => out.extend_from_slice(b"-1"),
+        Reply::Ttl(Some(left)) => push_number(out, left),
+        Reply::Status(text) => push_all(out, &[text]),
+        Reply::Deleted(_) => out.extend_from_slice(b"OK"),
         Reply::Count(count) => push_number(out, count),
-        Reply::Number(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        Reply::NoArray | Reply::Array(0) | Reply::Map(0) | Reply::Set(0) => out.extend_from_slice(b"(none)"),
+        // Each answer of it is on a line of its own.
+        Reply::Array(_) | Reply::Map(_) | Reply::Set(_) => return,
+        Reply::Number(number) | Reply::Sum(number) => {
+            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes())
+        }
         Reply::Token(token) => token::emit(&token, out),
         Reply::Pong => out.extend_from_slice(b"PONG"),
         Reply::Help { topic } => emit_help(topic, out),
@@ -63,21 +60,38 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
                 out.extend_from_slice(b"   (a value with spaces needs quotes: SET key \"a b\")");
             }
         }
-        Reply::UnknownCommand(name) => emit_unknown(name, out),
+        Reply::Syntax(verb) => {
+            push_all(out, &["Usage: ", verb.manual().usage, "   (a value with spaces needs quotes: SET key \"a b\")"])
+        }
+        Reply::UnknownCommand { name, .. } => emit_unknown(name, out),
+        Reply::UnsupportedOption { verb, option: word } | Reply::UnknownSubcommand { verb, sub: word } => {
+            push_all(out, &["Error: ", verb.manual().name, " has nothing that is called "]);
+            push_shown(word, out);
+            push_all(out, &["; nothing was changed; HELP ", verb.manual().name, " tells what it has"]);
+        }
+        Reply::Error(text) => push_all(out, &["Error: ", text, "; nothing was changed"]),
+        Reply::NoProtocol => {
+            out.extend_from_slice(b"Error: the Redis protocol has the versions 2 and 3 here; nothing was changed");
+        }
         Reply::TooLong { what, bytes_max } => {
             push_all(out, &["Error: the ", bounded_name(what), " is longer than "]);
             push_number(out, bytes_max as u64);
             out.extend_from_slice(b" bytes; nothing was changed");
         }
-        Reply::BadExpiry(unit) => {
-            let (option, unit_name) = match unit {
-                ExpiryUnit::Seconds => ("EX", "seconds"),
-                ExpiryUnit::Millis => ("PX", "milliseconds"),
-            };
-            push_all(out, &["Error: ", option, " takes a whole number of ", unit_name, " from 1 to "]);
-            push_number(out, EXPIRES_IN_MS_MAX / unit.ms());
+        Reply::BadExpiry { option, unit_ms, .. } => {
+            let unit = if unit_ms == 1 { "milliseconds" } else { "seconds" };
+            push_all(out, &["Error: ", option, " takes a whole number of ", unit, " from 1 to "]);
+            push_number(out, EXPIRES_IN_MS_MAX / unit_ms);
             out.extend_from_slice(b"; nothing was changed");
         }
+        _ => emit_error(reply, out),
+    }
+    out.push(b'\n');
+}
+
+/// What is told of what was not done.
+fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match *reply {
         Reply::BadCopies | Reply::BadWait(_) | Reply::BadToken => emit_bad_wait(reply, out),
         Reply::ForeignToken => out.extend_from_slice(
             b"Error: that token is of another cluster; nothing was changed; ask a node of this one for a TOKEN",
@@ -116,10 +130,10 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             push_number(out, percent);
             out.extend_from_slice(b" % so far; nothing was changed; try again in a moment");
         }
-        Reply::BadAmount(verb) => {
+        Reply::NotInteger(verb) => {
             push_all(out, &["Error: ", verb.manual().name, " takes a whole number of 64 bits; nothing was changed"])
         }
-        Reply::NotAdded(NotAdded::Refused(refused)) => return emit(&Reply::Refused(refused), out),
+        Reply::NotAdded(NotAdded::Refused(refused)) => emit_refused(refused, out),
         Reply::NotAdded(NotAdded::NoNumber) => out.extend_from_slice(
             b"Error: the value is no whole number of 64 bits; nothing was changed; SET it to one, or DEL it, to count",
         ),
@@ -131,8 +145,8 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         ),
         Reply::NotLeft(why) => push_all(out, &["Error: ", not_left(why)]),
         Reply::NotForgotten { member, why } => emit_not_forgotten(member, why, out),
+        _ => {}
     }
-    out.push(b'\n');
 }
 
 /// Why a write was not taken, and what is to be done about it.
@@ -169,149 +183,6 @@ fn emit_refused(refused: Refused, out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-fn parse_arguments<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
-    match verb {
-        Verb::Get => Ok(Command::Get { key: parse_only_key(verb, words, limits)? }),
-        Verb::Set => parse_set(words, limits),
-        Verb::Del => {
-            let keys = words;
-            if words.next().is_none() {
-                return Err(Reply::Usage { verb, hint: false });
-            }
-            // All of them before the first is deleted.
-            keys.into_iter().try_for_each(|key| check_key(key, limits))?;
-            Ok(Command::Del { keys })
-        }
-        Verb::Ttl => Ok(Command::Ttl { key: parse_only_key(verb, words, limits)? }),
-        Verb::Incr => Ok(Command::Add { key: parse_only_key(verb, words, limits)?, amount: 1 }),
-        Verb::Decr => Ok(Command::Add { key: parse_only_key(verb, words, limits)?, amount: -1 }),
-        Verb::IncrBy | Verb::DecrBy => parse_add(verb, words, limits),
-        Verb::Wait => parse_wait(words),
-        Verb::Token => parse_nothing(verb, words).map(|()| Command::Token),
-        Verb::WaitFor => parse_wait_for(words),
-        Verb::Ping => parse_nothing(verb, words).map(|()| Command::Ping),
-        Verb::Stats => parse_nothing(verb, words).map(|()| Command::Stats),
-        Verb::Peers => parse_nothing(verb, words).map(|()| Command::Peers),
-        Verb::Save => parse_nothing(verb, words).map(|()| Command::Save),
-        Verb::Leave => parse_nothing(verb, words).map(|()| Command::Leave),
-        Verb::Forget => {
-            let usage = Reply::Usage { verb, hint: false };
-            let (Some(member), None) = (words.next(), words.next()) else { return Err(usage) };
-            // Members' names are text; what is none names nobody.
-            str::from_utf8(member).map(|member| Command::Forget { member }).map_err(|_| usage)
-        }
-        Verb::Why => Ok(Command::Why { key: parse_only_key(verb, words, limits)? }),
-        Verb::Conflicts => {
-            let number = words.next();
-            parse_nothing(verb, words)?;
-            Ok(Command::Conflicts { count: number.map_or(Ok(CONFLICTS_DEFAULT), parse_conflicts)? })
-        }
-        Verb::Help => {
-            let Some(name) = words.next() else { return Ok(Command::Help { topic: None }) };
-            parse_nothing(verb, words)?;
-            let topic = Verb::named(name).ok_or(Reply::UnknownCommand(name))?;
-            Ok(Command::Help { topic: Some(topic) })
-        }
-        Verb::Quit => parse_nothing(verb, words).map(|()| Command::Quit),
-    }
-}
-
-fn parse_add<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
-    let (Some(key), Some(amount), None) = (words.next(), words.next(), words.next()) else {
-        return Err(Reply::Usage { verb, hint: false });
-    };
-    check_key(key, limits)?;
-    let amount = counter::integer(amount);
-    let amount = if verb == Verb::DecrBy { amount.and_then(i64::checked_neg) } else { amount };
-    Ok(Command::Add { key, amount: amount.ok_or(Reply::BadAmount(verb))? })
-}
-
-fn parse_set<'a>(mut words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
-    let (Some(key), Some(value)) = (words.next(), words.next()) else {
-        return Err(Reply::Usage { verb: Verb::Set, hint: false });
-    };
-    let expires_in_ms = match words.next() {
-        None => None,
-        Some(option) => Some(parse_expiry(option, words)?),
-    };
-    check_key(key, limits)?;
-    check_length(Bounded::Value, value, limits.value_bytes_max)?;
-    Ok(Command::Set { key, value, expires_in_ms })
-}
-
-fn parse_expiry<'a>(option: &[u8], mut words: Words<'a>) -> Result<u64, Reply<'a>> {
-    // What is no option may be the rest of a value with spaces.
-    let usage = Reply::Usage { verb: Verb::Set, hint: true };
-    let unit = if option.eq_ignore_ascii_case(b"EX") {
-        ExpiryUnit::Seconds
-    } else if option.eq_ignore_ascii_case(b"PX") {
-        ExpiryUnit::Millis
-    } else {
-        return Err(usage);
-    };
-    let (Some(number), None) = (words.next(), words.next()) else { return Err(usage) };
-    parse_number(number)
-        .and_then(|number| number.checked_mul(unit.ms()))
-        .filter(|ms| (1..=EXPIRES_IN_MS_MAX).contains(ms))
-        .ok_or(Reply::BadExpiry(unit))
-}
-
-fn parse_wait<'a>(mut words: Words<'a>) -> Result<Command<'a>, Reply<'a>> {
-    let (Some(copies), Some(ms), None) = (words.next(), words.next(), words.next()) else {
-        return Err(Reply::Usage { verb: Verb::Wait, hint: false });
-    };
-    let copies = parse_number(copies).filter(|copies| *copies <= WAIT_COPIES_MAX).ok_or(Reply::BadCopies)?;
-    Ok(Command::Wait { copies, ms: parse_wait_ms(Verb::Wait, ms)? })
-}
-
-fn parse_wait_for<'a>(mut words: Words<'a>) -> Result<Command<'a>, Reply<'a>> {
-    let (Some(word), Some(ms), None) = (words.next(), words.next(), words.next()) else {
-        return Err(Reply::Usage { verb: Verb::WaitFor, hint: false });
-    };
-    let token = token::parse(word).ok_or(Reply::BadToken)?;
-    Ok(Command::WaitFor { token, ms: parse_wait_ms(Verb::WaitFor, ms)? })
-}
-
-fn parse_wait_ms<'a>(verb: Verb, digits: &[u8]) -> Result<u64, Reply<'a>> {
-    parse_number(digits).filter(|ms| *ms <= WAIT_MS_MAX).ok_or(Reply::BadWait(verb))
-}
-
-fn parse_only_key<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<&'a [u8], Reply<'a>> {
-    let (Some(key), None) = (words.next(), words.next()) else { return Err(Reply::Usage { verb, hint: false }) };
-    check_key(key, limits)?;
-    Ok(key)
-}
-
-/// Conflicts that are shown when no number is given: what fits a screen.
-const CONFLICTS_DEFAULT: usize = 10;
-
-fn parse_conflicts<'a>(number: &[u8]) -> Result<usize, Reply<'a>> {
-    let count = parse_number(number).and_then(|number| usize::try_from(number).ok());
-    count.filter(|count| (1..=CONFLICTS_MAX).contains(count)).ok_or(Reply::BadConflicts)
-}
-
-fn parse_nothing<'a>(verb: Verb, mut words: Words<'a>) -> Result<(), Reply<'a>> {
-    if words.next().is_some() { Err(Reply::Usage { verb, hint: false }) } else { Ok(()) }
-}
-
-fn parse_number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, digit| match digit {
-        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    })
-}
-
-fn check_key<'a>(key: &[u8], limits: &Limits) -> Result<(), Reply<'a>> {
-    check_length(Bounded::Key, key, limits.key_bytes_max)
-}
-
-fn check_length<'a>(what: Bounded, bytes: &[u8], bytes_max: usize) -> Result<(), Reply<'a>> {
-    if bytes.len() > bytes_max { Err(Reply::TooLong { what, bytes_max }) } else { Ok(()) }
-}
-
 fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
     if let Some(verb) = topic {
         let manual = verb.manual();
@@ -319,10 +190,10 @@ fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
         push_all(out, &["\nExample: ", manual.example]);
         return;
     }
-    for manual in &MANUAL {
+    for manual in manuals() {
         out.extend_from_slice(manual.name.as_bytes());
-        // The longest name has nine letters.
-        out.extend_from_slice(&b"           "[manual.name.len()..]);
+        // The longest name has eleven letters.
+        out.extend_from_slice(&b"             "[manual.name.len()..]);
         push_all(out, &[manual.summary, "\n"]);
     }
     out.extend_from_slice(b"HELP and the name of a command tells more.");
@@ -342,8 +213,7 @@ const fn not_left(why: NotLeft) -> &'static str {
 
 fn emit_not_forgotten(member: &str, why: NotForgotten, out: &mut Vec<u8>) {
     push_all(out, &["Error: "]);
-    let shown = &member.as_bytes()[..member.len().min(ECHO_BYTES_MAX)];
-    out.extend(shown.iter().flat_map(|byte| byte.escape_ascii()));
+    push_shown(member.as_bytes(), out);
     let text = match why {
         NotForgotten::Unknown => " is no member's name; nothing was changed; STATS and PEERS name the members",
         NotForgotten::Own => " is this node itself; nothing was changed; LEAVE takes it out of its cluster",
@@ -404,6 +274,11 @@ fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
     for text in texts {
         out.extend_from_slice(text.as_bytes());
     }
+}
+
+/// The beginning of what a client said, as a terminal can show it.
+fn push_shown(word: &[u8], out: &mut Vec<u8>) {
+    out.extend(word.iter().take(ECHO_BYTES_MAX).flat_map(|byte| byte.escape_ascii()));
 }
 
 fn push_number(out: &mut Vec<u8>, number: u64) {

@@ -4,9 +4,55 @@ pub(crate) mod line;
 pub(crate) mod lists;
 pub(crate) mod num;
 pub(crate) mod peer;
+pub(crate) mod resp;
 pub(crate) mod retired;
 pub(crate) mod scrub;
 pub(crate) mod telnet;
 pub(crate) mod token;
 pub(crate) mod told;
 pub(crate) mod words;
+
+use crate::command::Reply;
+
+/// How a client talks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Lines of text.
+    #[default]
+    Line,
+    /// The Redis protocol, version 3 or 2.
+    Resp { is_3: bool },
+}
+
+/// Where the replies to one client go.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) dialect: Dialect,
+    pub(crate) out: &'a mut Vec<u8>,
+}
+
+impl Answer<'_> {
+    /// Appends a reply.
+    pub(crate) fn say(&mut self, reply: &Reply<'_>) {
+        self.dialect.emit(reply, self.out);
+    }
+
+    /// Appends one reply that is the text which `put` appends, a line or some.
+    pub(crate) fn text(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.out.len();
+        put(self.out);
+        if self.dialect != Dialect::Line {
+            resp::wrap_text(from, self.out);
+        }
+    }
+}
+
+impl Dialect {
+    /// Appends `reply`.
+    pub(crate) fn emit(self, reply: &Reply<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Line => line::emit(reply, out),
+            Self::Resp { is_3 } => resp::emit(reply, is_3, out),
+        }
+    }
+}

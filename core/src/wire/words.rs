@@ -29,6 +29,16 @@ pub(crate) enum Words<'a> {
     InPlace(&'a [u8]),
     /// Words side by side, and the length of each.
     Unquoted { text: &'a [u8], lengths: &'a [usize] },
+    /// Words somewhere in these bytes.
+    Spans { bytes: &'a [u8], spans: &'a [Span] },
+}
+
+/// Where a word stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: usize,
+    /// Where it ends.
+    pub(crate) to: usize,
 }
 
 impl<'a> Iterator for Words<'a> {
@@ -47,6 +57,11 @@ impl<'a> Iterator for Words<'a> {
                 let (word, after) = text.split_at(*length);
                 (*text, *lengths) = (after, rest);
                 Some(word)
+            }
+            Self::Spans { bytes, spans } => {
+                let (span, rest) = spans.split_first()?;
+                *spans = rest;
+                Some(&bytes[span.from..span.to])
             }
         }
     }

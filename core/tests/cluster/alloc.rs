@@ -90,6 +90,22 @@ fn sixteen_overwrites_at_a_time_allocate_nothing() {
     check_node(Node::new(config("a", &["b:1"]), START), &set, &set, b"OK\n");
 }
 
+/// A request of the Redis protocol.
+fn request(words: &str) -> String {
+    let args: String = words.split(' ').map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{args}", words.split(' ').count())
+}
+
+#[test]
+fn sixteen_requests_of_the_redis_protocol_at_a_time_allocate_nothing() {
+    let set = pipeline(|at| request(&format!("SET key{at:02} value{at:02}")));
+    let get = pipeline(|at| request(&format!("GET key{at:02}")));
+    check_node(Node::new(config("a", &[]), START), &set, &set, b"+OK\r\n");
+    check_node(Node::new(config("a", &["b:1"]), START), &set, &set, b"+OK\r\n");
+    let same = pipeline(|at| request(&format!("SET key{at:02} a-value")));
+    check_node(Node::new(config("a", &[]), START), &same, &get, b"$7\r\na-value\r\n");
+}
+
 #[test]
 fn replication_to_two_peers_allocates_nothing() {
     let mut cluster = Cluster::of_three();

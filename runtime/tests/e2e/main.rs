@@ -7,6 +7,7 @@ mod hostile;
 mod log;
 mod members;
 mod original;
+mod redis_client;
 mod scale;
 mod startup;
 mod stopping;

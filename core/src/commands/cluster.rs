@@ -1,131 +1,22 @@
-//! The commands by name, what `HELP` says of them, and the nearest name to a mistyped one.
+//! The node and its cluster.
 
-/// A command without its arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    Get,
-    Set,
-    Del,
-    Ttl,
-    Incr,
-    Decr,
-    IncrBy,
-    DecrBy,
-    Wait,
-    Token,
-    WaitFor,
-    Ping,
-    Stats,
-    Peers,
-    Forget,
-    Leave,
-    Save,
-    Why,
-    Conflicts,
-    Help,
-    Quit,
-}
+use super::arguments::{exactly, nothing, number, only_key};
+use super::{ADMIN, FIRST, LOADING, Manual, NO_KEYS, NONE, READ, Verb};
+use crate::command::{Command, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
+use crate::config::Limits;
+use crate::conflicts::CONFLICTS_MAX;
+use crate::wire::token;
+use crate::wire::words::Words;
 
-/// What is known of one command. Texts of several lines end without a newline.
-#[derive(Debug)]
-pub(crate) struct Manual {
-    verb: Verb,
-    pub(crate) name: &'static str,
-    aliases: &'static [&'static str],
-    pub(crate) usage: &'static str,
-    /// One line, for the list.
-    pub(crate) summary: &'static str,
-    pub(crate) detail: &'static str,
-    pub(crate) example: &'static str,
-}
-
-/// In the order of [`Verb`], which is the order of the list.
-pub(crate) static MANUAL: [Manual; 21] = [
-    Manual {
-        verb: Verb::Get,
-        name: "GET",
-        aliases: &[],
-        usage: "GET key",
-        summary: "Read the value of a key",
-        detail: "Answers the value, or `Key not found` if the key is absent, deleted or expired.",
-        example: "GET name",
-    },
-    Manual {
-        verb: Verb::Set,
-        name: "SET",
-        aliases: &[],
-        usage: "SET key value [EX seconds | PX milliseconds]",
-        summary: "Write the value of a key, with an expiry if wanted",
-        detail: "Answers `OK`. Without EX or PX the key never expires, whatever it had before.\n\
-                 A key or value with spaces is put in quotes. Within double quotes \\n \\r \\t \\b \\a \
-                 \\\" \\\\ and \\xHH\n\
-                 (two hex digits) stand for the bytes they name; within single quotes \\' and \\\\ do.",
-        example: "SET greeting \"hello world\" EX 60",
-    },
-    Manual {
-        verb: Verb::Del,
-        name: "DEL",
-        aliases: &["DELETE"],
-        usage: "DEL key [key ...]",
-        summary: "Delete keys",
-        detail: "Answers `OK`, also for keys that do not exist. DELETE is the same.",
-        example: "DEL name age",
-    },
-    Manual {
-        verb: Verb::Ttl,
-        name: "TTL",
-        aliases: &[],
-        usage: "TTL key",
-        summary: "Tell the seconds until a key expires",
-        detail: "Answers the seconds left, rounded; `-1` if the key never expires; `Key not found` if there is none.",
-        example: "TTL greeting",
-    },
-    Manual {
-        verb: Verb::Incr,
-        name: "INCR",
-        aliases: &[],
-        usage: "INCR key",
-        summary: "Add 1 to the number of a key",
-        detail: "Answers the sum, as this node knows it; an absent key counts from 0. What several nodes add at the \
-                 same\n\
-                 time adds up. SET and DEL reset the number; an expiry stays what it was. An error, and no change, \
-                 if\n\
-                 the value is no whole number or the sum would not fit 64 bits.",
-        example: "INCR visits",
-    },
-    Manual {
-        verb: Verb::Decr,
-        name: "DECR",
-        aliases: &[],
-        usage: "DECR key",
-        summary: "Take 1 from the number of a key",
-        detail: "Answers what is left, as this node knows it. As INCR, the other way.",
-        example: "DECR seats",
-    },
-    Manual {
-        verb: Verb::IncrBy,
-        name: "INCRBY",
-        aliases: &[],
-        usage: "INCRBY key amount",
-        summary: "Add an amount to the number of a key",
-        detail: "Answers the sum, as this node knows it. The amount is a whole number of 64 bits, negative to take \
-                 away.\n\
-                 HELP INCR tells the rest.",
-        example: "INCRBY visits 10",
-    },
-    Manual {
-        verb: Verb::DecrBy,
-        name: "DECRBY",
-        aliases: &[],
-        usage: "DECRBY key amount",
-        summary: "Take an amount from the number of a key",
-        detail: "Answers what is left, as this node knows it. As INCRBY, the other way.",
-        example: "DECRBY seats 4",
-    },
+pub(super) static MANUALS: [Manual; 10] = [
     Manual {
         verb: Verb::Wait,
         name: "WAIT",
         aliases: &[],
+        arity: 3,
+        flags: NONE,
+        keys: NO_KEYS,
+        parse: parse_wait,
         usage: "WAIT nodes milliseconds",
         summary: "Wait until other nodes hold what this connection wrote",
         detail: "Answers how many other nodes hold the last write of this connection and all before it: as soon as \
@@ -139,6 +30,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Token,
         name: "TOKEN",
         aliases: &[],
+        arity: 1,
+        flags: NONE,
+        keys: NO_KEYS,
+        parse: parse_word,
         usage: "TOKEN",
         summary: "Name what this connection wrote, for WAITFOR on another node",
         detail: "Answers one word that names the last write of this connection; if it wrote nothing, the newest one \
@@ -150,6 +45,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::WaitFor,
         name: "WAITFOR",
         aliases: &[],
+        arity: 3,
+        flags: NONE,
+        keys: NO_KEYS,
+        parse: parse_wait_for,
         usage: "WAITFOR token milliseconds",
         summary: "Wait until this node holds what a token names",
         detail: "Answers `OK` as soon as this node holds the write that TOKEN named, on whatever node, and all that \
@@ -160,18 +59,13 @@ pub(crate) static MANUAL: [Manual; 21] = [
         example: "WAITFOR 1a2b3c4d-0123456789abcdef-018bcfe568000000 500",
     },
     Manual {
-        verb: Verb::Ping,
-        name: "PING",
-        aliases: &[],
-        usage: "PING",
-        summary: "Ask whether the node answers",
-        detail: "Answers `PONG`.",
-        example: "PING",
-    },
-    Manual {
         verb: Verb::Stats,
         name: "STATS",
         aliases: &[],
+        arity: 1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_word,
         usage: "STATS",
         summary: "Show the state of this node as one line of JSON",
         detail: "  node            the name of this member\n\
@@ -225,6 +119,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Peers,
         name: "PEERS",
         aliases: &[],
+        arity: 1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_word,
         usage: "PEERS",
         summary: "Show the other nodes and how far they are behind",
         detail: "One line for each peer.",
@@ -234,6 +132,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Forget,
         name: "FORGET",
         aliases: &[],
+        arity: 2,
+        flags: ADMIN,
+        keys: NO_KEYS,
+        parse: parse_forget,
         usage: "FORGET node",
         summary: "Stop waiting for a node that is gone",
         detail: "Deletes are remembered until every member has seen them; `gc_blocked_by` in `STATS` names those who \
@@ -247,6 +149,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Leave,
         name: "LEAVE",
         aliases: &[],
+        arity: 1,
+        flags: ADMIN,
+        keys: NO_KEYS,
+        parse: parse_word,
         usage: "LEAVE",
         summary: "Take this node out of its cluster before it is stopped for good",
         detail: "It takes no more writes, waits until all nodes that it is linked with hold everything it holds, and\n\
@@ -259,6 +165,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Save,
         name: "SAVE",
         aliases: &[],
+        arity: 1,
+        flags: ADMIN,
+        keys: NO_KEYS,
+        parse: parse_word,
         usage: "SAVE",
         summary: "Write a snapshot of all data to the disk now",
         detail: "Answers once it has begun; STATS shows when it is whole. A node does this by itself, too,\n\
@@ -269,6 +179,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Why,
         name: "WHY",
         aliases: &[],
+        arity: 2,
+        flags: READ,
+        keys: FIRST,
+        parse: parse_why,
         usage: "WHY key",
         summary: "Show who wrote a key, and when, and which nodes hold it, as one line of JSON",
         detail: "Also of a key that was deleted or has expired; `Key not found` if this node knows nothing of it.\n\
@@ -288,6 +202,10 @@ pub(crate) static MANUAL: [Manual; 21] = [
         verb: Verb::Conflicts,
         name: "CONFLICTS",
         aliases: &[],
+        arity: -1,
+        flags: READ,
+        keys: NO_KEYS,
+        parse: parse_conflicts,
         usage: "CONFLICTS [count]",
         summary: "Show what lost to a concurrent write, as one line of JSON",
         detail: "An array, newest first, of 10 or of as many as are asked for, up to 1024. Each tells the key, what\n\
@@ -298,130 +216,56 @@ pub(crate) static MANUAL: [Manual; 21] = [
                  write it again, put it between them.",
         example: "CONFLICTS 100",
     },
-    Manual {
-        verb: Verb::Help,
-        name: "HELP",
-        aliases: &[],
-        usage: "HELP [command]",
-        summary: "Show the commands, or more about one",
-        detail: "Without a command: all of them, one a line.",
-        example: "HELP SET",
-    },
-    Manual {
-        verb: Verb::Quit,
-        name: "QUIT",
-        aliases: &["EXIT", "BYE"],
-        usage: "QUIT",
-        summary: "Close the connection",
-        detail: "Answers `OK` and closes the connection. EXIT, BYE and Ctrl-D at the start of a line close it too.",
-        example: "QUIT",
-    },
 ];
 
-impl Verb {
-    /// The command of that name, in any case.
-    pub(crate) fn named(word: &[u8]) -> Option<Self> {
-        MANUAL
-            .iter()
-            .find(|manual| manual.names().any(|name| word.eq_ignore_ascii_case(name.as_bytes())))
-            .map(|m| m.verb)
-    }
+/// Conflicts that are shown when no number is given: what fits a screen.
+const CONFLICTS_DEFAULT: usize = 10;
 
-    pub(crate) fn manual(self) -> &'static Manual {
-        &MANUAL[self as usize]
-    }
+type Parsed<'a> = Result<Command<'a>, Reply<'a>>;
+
+/// A command that takes nothing.
+fn parse_word<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words)?;
+    Ok(match verb {
+        Verb::Token => Command::Token,
+        Verb::Peers => Command::Peers,
+        Verb::Leave => Command::Leave,
+        Verb::Save => Command::Save,
+        _ => Command::Stats,
+    })
 }
 
-impl Manual {
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.name).chain(self.aliases.iter().copied())
-    }
+fn parse_wait<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let [copies, ms] = exactly(verb, words)?;
+    let copies = number(copies).filter(|copies| *copies <= WAIT_COPIES_MAX).ok_or(Reply::BadCopies)?;
+    Ok(Command::Wait { copies, ms: parse_wait_ms(verb, ms)? })
 }
 
-/// The command that was likely meant by `word`, which names none.
-pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
-    // Every three letters are two edits from some name, and aliases would draw in the commands of other stores
-    // (EXISTS, TYPE): one edit for those.
-    let name_edits_max = if word.len() > 3 { 2 } else { 1 };
-    MANUAL
-        .iter()
-        .flat_map(|manual| {
-            let aliases = manual.aliases.iter().map(|alias| (*alias, 1));
-            std::iter::once((manual.name, name_edits_max)).chain(aliases)
-        })
-        .filter_map(|(name, edits_max)| {
-            let edits = edit_distance(word, name.as_bytes())?;
-            (edits <= edits_max).then_some((edits, name))
-        })
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, name)| name)
+fn parse_wait_for<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let [word, ms] = exactly(verb, words)?;
+    let token = token::parse(word).ok_or(Reply::BadToken)?;
+    Ok(Command::WaitFor { token, ms: parse_wait_ms(verb, ms)? })
 }
 
-/// Longest name plus two: what is longer is further away than anything that is suggested.
-const WORD_BYTES_MAX: usize = 11;
-
-/// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
-/// (optimal string alignment). None if `word` is too long to be near any name.
-fn edit_distance(word: &[u8], name: &[u8]) -> Option<usize> {
-    if word.len() > WORD_BYTES_MAX || name.len() > WORD_BYTES_MAX {
-        return None;
-    }
-    let mut rows = [[0; WORD_BYTES_MAX + 1]; WORD_BYTES_MAX + 1];
-    for (column, cell) in rows[0].iter_mut().enumerate() {
-        *cell = column;
-    }
-    for row in 1..=word.len() {
-        rows[row][0] = row;
-        for column in 1..=name.len() {
-            let same = |back_row: usize, back_column: usize| {
-                word[row - back_row].eq_ignore_ascii_case(&name[column - back_column])
-            };
-            let kept_or_substituted = rows[row - 1][column - 1] + usize::from(!same(1, 1));
-            let mut edits = kept_or_substituted.min(rows[row - 1][column] + 1).min(rows[row][column - 1] + 1);
-            if row > 1 && column > 1 && same(1, 2) && same(2, 1) {
-                edits = edits.min(rows[row - 2][column - 2] + 1);
-            }
-            rows[row][column] = edits;
-        }
-    }
-    Some(rows[word.len()][name.len()])
+fn parse_wait_ms<'a>(verb: Verb, digits: &[u8]) -> Result<u64, Reply<'a>> {
+    number(digits).filter(|ms| *ms <= WAIT_MS_MAX).ok_or(Reply::BadWait(verb))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn parse_forget<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let [member] = exactly(verb, words)?;
+    // Members' names are text; what is none names nobody.
+    let member = str::from_utf8(member).map_err(|_| Reply::Usage { verb, hint: false })?;
+    Ok(Command::Forget { member })
+}
 
-    #[test]
-    fn the_manual_is_in_the_order_of_the_verbs() {
-        for (index, manual) in MANUAL.iter().enumerate() {
-            assert_eq!(manual.verb as usize, index);
-            assert_eq!(Verb::named(manual.name.to_lowercase().as_bytes()), Some(manual.verb));
-            assert!(manual.usage.starts_with(manual.name) && manual.example.starts_with(manual.name));
-            assert!(manual.names().all(|name| name.len() + 2 <= WORD_BYTES_MAX));
-        }
-    }
+fn parse_why<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    Ok(Command::Why { key: only_key(verb, words, limits)? })
+}
 
-    #[test]
-    fn a_mistyped_name_finds_the_command_and_another_word_none() {
-        for (word, name) in [
-            ("GTE", "GET"),
-            ("get1", "GET"),
-            ("STE", "SET"),
-            ("SETT", "SET"),
-            ("DLETE", "DELETE"),
-            ("DELT", "DEL"),
-            ("PNIG", "PING"),
-            ("HLPE", "HELP"),
-            ("STATUS", "STATS"),
-            ("EXTI", "EXIT"),
-            ("PEER", "PEERS"),
-            ("HWY", "WHY"),
-            ("CONFLICT", "CONFLICTS"),
-        ] {
-            assert_eq!(nearest(word.as_bytes()), Some(name), "{word}");
-        }
-        for word in ["", "X", "FOO", "EXISTS", "TYPE", "KEYS", "HGETALL", "\u{1f980}", "GETGETGETGET"] {
-            assert_eq!(nearest(word.as_bytes()), None, "{word}");
-        }
-    }
+fn parse_conflicts<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let Some(word) = words.next() else { return Ok(Command::Conflicts { count: CONFLICTS_DEFAULT }) };
+    nothing(verb, words)?;
+    let count = number(word).and_then(|number| usize::try_from(number).ok());
+    let count = count.filter(|count| (1..=CONFLICTS_MAX).contains(count));
+    Ok(Command::Conflicts { count: count.ok_or(Reply::BadConflicts)? })
 }

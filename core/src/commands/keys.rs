@@ -1,0 +1,414 @@
+//! Keys, and when they expire.
+
+use super::arguments::{check_key, exactly, integer, keys, nothing, number, only_key};
+use super::{ALL, BOTH, FIRST, Manual, NO_KEYS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
+use crate::command::{Command, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, Scan, TimeLeft};
+use crate::config::Limits;
+use crate::time::WallMs;
+use crate::wire::words::Words;
+
+pub(super) static MANUALS: [Manual; 20] = [
+    Manual {
+        verb: Verb::Del,
+        name: "DEL",
+        aliases: &["DELETE", "UNLINK"],
+        arity: -2,
+        flags: WRITE,
+        keys: ALL,
+        parse: parse_del,
+        usage: "DEL key [key ...]",
+        summary: "Delete keys",
+        detail: "Answers `OK`, also for keys that do not exist. DELETE and UNLINK are the same.",
+        example: "DEL name age",
+    },
+    Manual {
+        verb: Verb::Ttl,
+        name: "TTL",
+        aliases: &[],
+        arity: 2,
+        flags: READ_FAST,
+        keys: FIRST,
+        parse: parse_ttl,
+        usage: "TTL key",
+        summary: "Tell the seconds until a key expires",
+        detail: "Answers the seconds left, rounded; `-1` if the key never expires; `Key not found` if there is none.",
+        example: "TTL greeting",
+    },
+    Manual {
+        verb: Verb::PTtl,
+        name: "PTTL",
+        aliases: &[],
+        arity: 2,
+        flags: READ_FAST,
+        keys: FIRST,
+        parse: parse_ttl,
+        usage: "PTTL key",
+        summary: "Tell the milliseconds until a key expires",
+        detail: "As TTL, in milliseconds.",
+        example: "PTTL greeting",
+    },
+    Manual {
+        verb: Verb::ExpireTime,
+        name: "EXPIRETIME",
+        aliases: &[],
+        arity: 2,
+        flags: READ_FAST,
+        keys: FIRST,
+        parse: parse_ttl,
+        usage: "EXPIRETIME key",
+        summary: "Tell the time at which a key expires, in seconds since 1970",
+        detail: "As TTL.",
+        example: "EXPIRETIME greeting",
+    },
+    Manual {
+        verb: Verb::PExpireTime,
+        name: "PEXPIRETIME",
+        aliases: &[],
+        arity: 2,
+        flags: READ_FAST,
+        keys: FIRST,
+        parse: parse_ttl,
+        usage: "PEXPIRETIME key",
+        summary: "Tell the time at which a key expires, in milliseconds since 1970",
+        detail: "As TTL.",
+        example: "PEXPIRETIME greeting",
+    },
+    Manual {
+        verb: Verb::Expire,
+        name: "EXPIRE",
+        aliases: &[],
+        arity: -3,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_expire,
+        usage: "EXPIRE key seconds [NX | XX | GT | LT]",
+        summary: "Have a key expire after some seconds",
+        detail: "Answers 1 if it does now, 0 if there is no such key or the option forbids it: NX wants\n\
+                 that it never expired, XX that it did, GT that it expires later than before,\n\
+                 LT earlier. A time that has passed deletes the key. It writes the value\n\
+                 anew, so of a SET at the same time on another node one wins; what other nodes add to a number at\n\
+                 the same time may\n\
+                 be lost.",
+        example: "EXPIRE session 600",
+    },
+    Manual {
+        verb: Verb::PExpire,
+        name: "PEXPIRE",
+        aliases: &[],
+        arity: -3,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_expire,
+        usage: "PEXPIRE key milliseconds [NX | XX | GT | LT]",
+        summary: "Have a key expire after some milliseconds",
+        detail: "As EXPIRE.",
+        example: "PEXPIRE session 600000",
+    },
+    Manual {
+        verb: Verb::ExpireAt,
+        name: "EXPIREAT",
+        aliases: &[],
+        arity: -3,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_expire,
+        usage: "EXPIREAT key time [NX | XX | GT | LT]",
+        summary: "Have a key expire at a time, in seconds since 1970",
+        detail: "As EXPIRE.",
+        example: "EXPIREAT session 1893456000",
+    },
+    Manual {
+        verb: Verb::PExpireAt,
+        name: "PEXPIREAT",
+        aliases: &[],
+        arity: -3,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_expire,
+        usage: "PEXPIREAT key time [NX | XX | GT | LT]",
+        summary: "Have a key expire at a time, in milliseconds since 1970",
+        detail: "As EXPIRE.",
+        example: "PEXPIREAT session 1893456000000",
+    },
+    Manual {
+        verb: Verb::Persist,
+        name: "PERSIST",
+        aliases: &[],
+        arity: 2,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_persist,
+        usage: "PERSIST key",
+        summary: "Have a key never expire",
+        detail: "Answers 1 if it did before, else 0. It writes the value anew, as EXPIRE does.",
+        example: "PERSIST session",
+    },
+    Manual {
+        verb: Verb::Exists,
+        name: "EXISTS",
+        aliases: &[],
+        arity: -2,
+        flags: READ_FAST,
+        keys: ALL,
+        parse: parse_exists,
+        usage: "EXISTS key [key ...]",
+        summary: "Count how many of some keys there are",
+        detail: "One that is named twice counts twice.",
+        example: "EXISTS name age",
+    },
+    Manual {
+        verb: Verb::Touch,
+        name: "TOUCH",
+        aliases: &[],
+        arity: -2,
+        flags: READ_FAST,
+        keys: ALL,
+        parse: parse_exists,
+        usage: "TOUCH key [key ...]",
+        summary: "Count how many of some keys there are",
+        detail: "As EXISTS: nothing is evicted by when it was used last.",
+        example: "TOUCH name",
+    },
+    Manual {
+        verb: Verb::Type,
+        name: "TYPE",
+        aliases: &[],
+        arity: 2,
+        flags: READ_FAST,
+        keys: FIRST,
+        parse: parse_type,
+        usage: "TYPE key",
+        summary: "Tell the type of a value",
+        detail: "Answers `string`, or `none` if there is no such key.",
+        example: "TYPE name",
+    },
+    Manual {
+        verb: Verb::Rename,
+        name: "RENAME",
+        aliases: &[],
+        arity: 3,
+        flags: WRITE,
+        keys: BOTH,
+        parse: parse_rename,
+        usage: "RENAME key name",
+        summary: "Give a value another key",
+        detail: "Answers `OK`. What stood there is replaced. It is a write and a delete: other nodes see them one\n\
+                 after the other.",
+        example: "RENAME draft final",
+    },
+    Manual {
+        verb: Verb::RenameNx,
+        name: "RENAMENX",
+        aliases: &[],
+        arity: 3,
+        flags: WRITE_FAST,
+        keys: BOTH,
+        parse: parse_rename,
+        usage: "RENAMENX key name",
+        summary: "Give a value another key if that is absent",
+        detail: "Answers 1 if it did, 0 if the other key is there. As RENAME.",
+        example: "RENAMENX draft final",
+    },
+    Manual {
+        verb: Verb::Copy,
+        name: "COPY",
+        aliases: &[],
+        arity: -3,
+        flags: WRITE,
+        keys: BOTH,
+        parse: parse_copy,
+        usage: "COPY key name [REPLACE]",
+        summary: "Copy a value to another key",
+        detail: "Answers 1 if it was copied, 0 if not: there is nothing to copy or, without REPLACE, something in\n\
+                 its place.",
+        example: "COPY name backup",
+    },
+    Manual {
+        verb: Verb::RandomKey,
+        name: "RANDOMKEY",
+        aliases: &[],
+        arity: 1,
+        flags: READ,
+        keys: NO_KEYS,
+        parse: parse_random_key,
+        usage: "RANDOMKEY",
+        summary: "Name some key",
+        detail: "Not each is as likely as any other.",
+        example: "RANDOMKEY",
+    },
+    Manual {
+        verb: Verb::Keys,
+        name: "KEYS",
+        aliases: &[],
+        arity: 2,
+        flags: READ,
+        keys: NO_KEYS,
+        parse: parse_keys,
+        usage: "KEYS pattern",
+        summary: "List the keys that match a pattern",
+        detail: "`*` matches anything, `?` one byte, `[a-c]` one of some, `[^a]` one that is not,\n\
+                 a backslash takes the next as it is.\n\
+                 It looks at all keys at once, and everybody waits: SCAN does not.",
+        example: "KEYS user:*",
+    },
+    Manual {
+        verb: Verb::Scan,
+        name: "SCAN",
+        aliases: &[],
+        arity: -2,
+        flags: READ,
+        keys: NO_KEYS,
+        parse: parse_scan,
+        usage: "SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        summary: "List keys, some at a time",
+        detail: "Answers the next cursor and some keys. Begin with cursor 0, and go on until it is\n\
+                 0 again. What is there all the while is listed, once or more often.",
+        example: "SCAN 0 MATCH user:* COUNT 100",
+    },
+    Manual {
+        verb: Verb::DbSize,
+        name: "DBSIZE",
+        aliases: &[],
+        arity: 1,
+        flags: READ_FAST,
+        keys: NO_KEYS,
+        parse: parse_db_size,
+        usage: "DBSIZE",
+        summary: "Count the keys",
+        detail: "`keys` of STATS.",
+        example: "DBSIZE",
+    },
+];
+
+/// Keys that a step of `SCAN` looks at if nobody says how many, and at the most.
+const SCAN_COUNT: (u64, u64) = (10, 10_000);
+
+type Parsed<'a> = Result<Command<'a>, Reply<'a>>;
+
+fn parse_del<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    Ok(Command::Del { keys: keys(verb, words, limits)? })
+}
+
+fn parse_ttl<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let key = only_key(verb, words, limits)?;
+    let told = match verb {
+        Verb::Ttl => TimeLeft::Seconds,
+        Verb::PTtl => TimeLeft::Millis,
+        Verb::ExpireTime => TimeLeft::AtSeconds,
+        _ => TimeLeft::AtMillis,
+    };
+    Ok(Command::Ttl { key, told })
+}
+
+fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let usage = Reply::Usage { verb, hint: false };
+    let (Some(key), Some(time)) = (words.next(), words.next()) else { return Err(usage) };
+    check_key(key, limits)?;
+    let number = integer(verb, time)?;
+    let mut on = OnExpiry::default();
+    for option in words {
+        match option {
+            _ if option.eq_ignore_ascii_case(b"NX") => on.if_none = true,
+            _ if option.eq_ignore_ascii_case(b"XX") => on.if_some = true,
+            _ if option.eq_ignore_ascii_case(b"GT") => on.if_later = true,
+            _ if option.eq_ignore_ascii_case(b"LT") => on.if_earlier = true,
+            _ => return Err(Reply::UnsupportedOption { verb, option }),
+        }
+    }
+    if on.if_none && (on.if_some || on.if_later || on.if_earlier) {
+        return Err(Reply::Error("NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    if on.if_later && on.if_earlier {
+        return Err(Reply::Error("GT and LT options at the same time are not compatible"));
+    }
+    let (unit_ms, is_point) = match verb {
+        Verb::Expire => (1_000, false),
+        Verb::PExpire => (1, false),
+        Verb::ExpireAt => (1_000, true),
+        _ => (1, true),
+    };
+    let bound_ms = i64::try_from(EXPIRES_IN_MS_MAX).unwrap_or(i64::MAX);
+    let ms = number.checked_mul(unit_ms).filter(|ms| (-bound_ms..=bound_ms).contains(ms));
+    let ms = ms.ok_or(Reply::BadExpiry {
+        verb,
+        option: verb.manual().name,
+        unit_ms: unit_ms.unsigned_abs(),
+        is_integer: true,
+    })?;
+    // What has passed deletes.
+    let past = u64::try_from(ms).unwrap_or(0);
+    let expires = if is_point { Expires::At(WallMs(past)) } else { Expires::In { ms: past } };
+    Ok(Command::Expire { key, expires, on })
+}
+
+fn parse_persist<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    Ok(Command::Persist { key: only_key(verb, words, limits)? })
+}
+
+fn parse_exists<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    Ok(Command::Exists { keys: keys(verb, words, limits)? })
+}
+
+fn parse_type<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    Ok(Command::Type { key: only_key(verb, words, limits)? })
+}
+
+fn parse_rename<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let [key, name] = exactly(verb, words)?;
+    check_key(key, limits)?;
+    check_key(name, limits)?;
+    Ok(Command::Rename { key, name, if_absent: verb == Verb::RenameNx })
+}
+
+fn parse_copy<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let (Some(key), Some(name)) = (words.next(), words.next()) else { return Err(Reply::Usage { verb, hint: false }) };
+    check_key(key, limits)?;
+    check_key(name, limits)?;
+    let mut replaces = false;
+    while let Some(option) = words.next() {
+        if option.eq_ignore_ascii_case(b"REPLACE") {
+            replaces = true;
+        } else if option.eq_ignore_ascii_case(b"DB") {
+            let database = words.next().ok_or(Reply::Syntax(verb))?;
+            if integer(verb, database)? != 0 {
+                return Err(Reply::Error("DB index is out of range"));
+            }
+        } else {
+            return Err(Reply::Syntax(verb));
+        }
+    }
+    Ok(Command::Copy { key, name, replaces })
+}
+
+fn parse_random_key<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words).map(|()| Command::RandomKey)
+}
+
+fn parse_keys<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let [pattern] = exactly(verb, words)?;
+    Ok(Command::Keys { pattern })
+}
+
+fn parse_scan<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let cursor = words.next().ok_or(Reply::Usage { verb, hint: false })?;
+    let cursor = number(cursor).ok_or(Reply::Error("invalid cursor"))?;
+    let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT.0, kind: None };
+    while let Some(option) = words.next() {
+        let value = words.next().ok_or(Reply::Syntax(verb))?;
+        if option.eq_ignore_ascii_case(b"MATCH") {
+            scan.pattern = Some(value);
+        } else if option.eq_ignore_ascii_case(b"COUNT") {
+            let count = u64::try_from(integer(verb, value)?).ok().filter(|count| *count > 0);
+            scan.count = count.ok_or(Reply::Syntax(verb))?.min(SCAN_COUNT.1);
+        } else if option.eq_ignore_ascii_case(b"TYPE") {
+            scan.kind = Some(value);
+        } else {
+            return Err(Reply::Syntax(verb));
+        }
+    }
+    Ok(Command::Scan(scan))
+}
+
+fn parse_db_size<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words).map(|()| Command::DbSize)
+}

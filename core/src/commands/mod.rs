@@ -1,0 +1,267 @@
+//! The commands: one table that feeds the parsers, `HELP`, `COMMAND`, the usage lines and the nearest name to a
+//! mistyped one, in every dialect.
+
+mod arguments;
+mod cluster;
+mod counters;
+mod keys;
+mod server;
+mod strings;
+
+use crate::command::{Command, Reply};
+use crate::config::Limits;
+use crate::wire::words::Words;
+
+/// A command without its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Set,
+    SetNx,
+    SetEx,
+    PSetEx,
+    GetSet,
+    GetDel,
+    GetEx,
+    MGet,
+    MSet,
+    MSetNx,
+    Append,
+    StrLen,
+    GetRange,
+    SetRange,
+    Del,
+    Ttl,
+    PTtl,
+    ExpireTime,
+    PExpireTime,
+    Expire,
+    PExpire,
+    ExpireAt,
+    PExpireAt,
+    Persist,
+    Exists,
+    Touch,
+    Type,
+    Rename,
+    RenameNx,
+    Copy,
+    RandomKey,
+    Keys,
+    Scan,
+    DbSize,
+    Incr,
+    Decr,
+    IncrBy,
+    DecrBy,
+    Wait,
+    Token,
+    WaitFor,
+    Stats,
+    Peers,
+    Forget,
+    Leave,
+    Save,
+    Why,
+    Conflicts,
+    Ping,
+    Help,
+    Quit,
+    Echo,
+    Select,
+    Time,
+    Hello,
+    Reset,
+    Client,
+    Command,
+    Config,
+    Info,
+}
+
+/// What is known of one command. Texts of several lines end without a newline.
+#[derive(Debug)]
+pub(crate) struct Manual {
+    pub(crate) verb: Verb,
+    pub(crate) name: &'static str,
+    aliases: &'static [&'static str],
+    /// How many words it takes, its name among them; negative: at least so many.
+    pub(crate) arity: i8,
+    /// As `COMMAND` names them.
+    pub(crate) flags: &'static [&'static str],
+    pub(crate) keys: KeyWords,
+    parse: for<'a> fn(Verb, Words<'a>, &Limits) -> Result<Command<'a>, Reply<'a>>,
+    pub(crate) usage: &'static str,
+    /// One line, for the list.
+    pub(crate) summary: &'static str,
+    pub(crate) detail: &'static str,
+    pub(crate) example: &'static str,
+}
+
+/// Which words of a command are keys: the first, the last (negative: counted from the end), and the step between two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyWords {
+    pub(crate) first: i8,
+    pub(crate) last: i8,
+    pub(crate) step: i8,
+}
+
+const NO_KEYS: KeyWords = KeyWords { first: 0, last: 0, step: 0 };
+const FIRST: KeyWords = KeyWords { first: 1, last: 1, step: 1 };
+const BOTH: KeyWords = KeyWords { first: 1, last: 2, step: 1 };
+const PAIRS: KeyWords = KeyWords { first: 1, last: -1, step: 2 };
+const ALL: KeyWords = KeyWords { first: 1, last: -1, step: 1 };
+
+const NONE: &[&str] = &[];
+const FAST: &[&str] = &["fast"];
+const READ: &[&str] = &["readonly"];
+const READ_FAST: &[&str] = &["readonly", "fast"];
+const WRITE: &[&str] = &["write", "denyoom"];
+const WRITE_FAST: &[&str] = &["write", "denyoom", "fast"];
+const ADMIN: &[&str] = &["admin"];
+/// Answered also while data is loaded.
+const LOADING: &[&str] = &["loading", "stale"];
+
+/// All commands, in the order of the list.
+pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
+    let groups: [&[Manual]; 5] =
+        [&strings::MANUALS, &keys::MANUALS, &counters::MANUALS, &cluster::MANUALS, &server::MANUALS];
+    groups.into_iter().flatten()
+}
+
+/// The command that `words` spell, or the reply to words that spell none. None: no words, no reply.
+pub(crate) fn parse<'a>(mut words: Words<'a>, limits: &Limits) -> Option<Result<Command<'a>, Reply<'a>>> {
+    let name = words.next()?;
+    let Some(manual) = Manual::named(name) else { return Some(Err(Reply::UnknownCommand { name, rest: words })) };
+    Some((manual.parse)(manual.verb, words, limits))
+}
+
+impl Verb {
+    pub(crate) fn manual(self) -> &'static Manual {
+        manuals().find(|manual| manual.verb == self).unwrap_or(&strings::MANUALS[0])
+    }
+}
+
+impl Manual {
+    /// The command of that name, in any case.
+    pub(crate) fn named(word: &[u8]) -> Option<&'static Self> {
+        manuals().find(|manual| manual.names().any(|name| word.eq_ignore_ascii_case(name.as_bytes())))
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+/// The command that was likely meant by `word`, which names none.
+pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
+    // Every three letters are two edits from some name, and aliases would draw in the commands of other stores
+    // (EXISTS, TYPE): one edit for those.
+    let name_edits_max = if word.len() > 3 { 2 } else { 1 };
+    manuals()
+        .flat_map(|manual| {
+            let aliases = manual.aliases.iter().map(|alias| (*alias, 1));
+            std::iter::once((manual.name, name_edits_max)).chain(aliases)
+        })
+        .filter_map(|(name, edits_max)| {
+            let edits = edit_distance(word, name.as_bytes())?;
+            (edits <= edits_max).then_some((edits, name))
+        })
+        .min_by_key(|(edits, name)| {
+            // Who mistypes begins right, mostly.
+            let begins_alike = word.first().is_some_and(|first| first.eq_ignore_ascii_case(&name.as_bytes()[0]));
+            (*edits, !begins_alike)
+        })
+        .map(|(_, name)| name)
+}
+
+/// Longest name plus two: what is longer is further away than anything that is suggested.
+const WORD_BYTES_MAX: usize = 13;
+
+/// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
+/// (optimal string alignment). None if `word` is too long to be near any name.
+fn edit_distance(word: &[u8], name: &[u8]) -> Option<usize> {
+    if word.len() > WORD_BYTES_MAX || name.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let mut rows = [[0; WORD_BYTES_MAX + 1]; WORD_BYTES_MAX + 1];
+    for (column, cell) in rows[0].iter_mut().enumerate() {
+        *cell = column;
+    }
+    for row in 1..=word.len() {
+        rows[row][0] = row;
+        for column in 1..=name.len() {
+            let same = |back_row: usize, back_column: usize| {
+                word[row - back_row].eq_ignore_ascii_case(&name[column - back_column])
+            };
+            let kept_or_substituted = rows[row - 1][column - 1] + usize::from(!same(1, 1));
+            let mut edits = kept_or_substituted.min(rows[row - 1][column] + 1).min(rows[row][column - 1] + 1);
+            if row > 1 && column > 1 && same(1, 2) && same(2, 1) {
+                edits = edits.min(rows[row - 2][column - 2] + 1);
+            }
+            rows[row][column] = edits;
+        }
+    }
+    Some(rows[word.len()][name.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_is_found_by_its_names_and_shows_itself() {
+        let mut names = std::collections::BTreeSet::new();
+        for manual in manuals() {
+            assert!(manual.usage.starts_with(manual.name) && manual.example.starts_with(manual.name), "{manual:?}");
+            assert_eq!(manual.verb.manual().name, manual.name);
+            for name in manual.names() {
+                assert!(names.insert(name), "{name} is there twice");
+                assert_eq!(Manual::named(name.to_lowercase().as_bytes()).map(|found| found.name), Some(manual.name));
+                assert!(name.len() + 2 <= WORD_BYTES_MAX, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_command_takes_as_many_words_as_its_table_says() {
+        for manual in manuals() {
+            let few = "x ".repeat(usize::from(manual.arity.unsigned_abs()) - 1);
+            let is_usage = |text: &str| {
+                let parsed = parse(Words::InPlace(text.as_bytes()), &Limits::default());
+                matches!(parsed, Some(Err(Reply::Usage { .. })))
+            };
+            assert!(!is_usage(&format!("{} {few}", manual.name)), "{}", manual.name);
+            if manual.arity.abs() > 1 {
+                assert!(is_usage(&format!("{} {}", manual.name, &few[2..])), "{} with fewer words", manual.name);
+            }
+            if manual.arity > 0 {
+                assert!(is_usage(&format!("{} {few} x", manual.name)), "{} with more words", manual.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistyped_name_finds_the_command_and_another_word_none() {
+        for (word, name) in [
+            ("GTE", "GET"),
+            ("get1", "GET"),
+            ("STE", "SET"),
+            ("SETT", "SET"),
+            ("DLETE", "DELETE"),
+            ("DELT", "DEL"),
+            ("PNIG", "PING"),
+            ("HLPE", "HELP"),
+            ("STATUS", "STATS"),
+            ("EXTI", "EXIT"),
+            ("EXIST", "EXISTS"),
+            ("PEER", "PEERS"),
+            ("HWY", "WHY"),
+            ("CONFLICT", "CONFLICTS"),
+        ] {
+            assert_eq!(nearest(word.as_bytes()), Some(name), "{word}");
+        }
+        for word in ["", "X", "FOO", "HGETALL", "\u{1f980}", "GETGETGETGET"] {
+            assert_eq!(nearest(word.as_bytes()), None, "{word}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The connection and the server.
+
+use super::arguments::{exactly, integer, nothing};
+use super::{ADMIN, FAST, LOADING, Manual, NO_KEYS, Verb};
+use crate::command::{AboutClient, AboutCommands, Command, Reply};
+use crate::config::Limits;
+use crate::wire::words::Words;
+
+pub(super) static MANUALS: [Manual; 12] = [
+    Manual {
+        verb: Verb::Ping,
+        name: "PING",
+        aliases: &[],
+        arity: -1,
+        flags: FAST,
+        keys: NO_KEYS,
+        parse: parse_ping,
+        usage: "PING [message]",
+        summary: "Ask whether the node answers",
+        detail: "Answers `PONG`, or the message.",
+        example: "PING",
+    },
+    Manual {
+        verb: Verb::Help,
+        name: "HELP",
+        aliases: &[],
+        arity: -1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_help,
+        usage: "HELP [command]",
+        summary: "Show the commands, or more about one",
+        detail: "Without a command: all of them, one a line.",
+        example: "HELP SET",
+    },
+    Manual {
+        verb: Verb::Quit,
+        name: "QUIT",
+        aliases: &["EXIT", "BYE"],
+        arity: 1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_quit,
+        usage: "QUIT",
+        summary: "Close the connection",
+        detail: "Answers `OK` and closes the connection. EXIT, BYE and Ctrl-D at the start of a line close it too.",
+        example: "QUIT",
+    },
+    Manual {
+        verb: Verb::Echo,
+        name: "ECHO",
+        aliases: &[],
+        arity: 2,
+        flags: FAST,
+        keys: NO_KEYS,
+        parse: parse_echo,
+        usage: "ECHO message",
+        summary: "Answer a message",
+        detail: "Answers what it was given.",
+        example: "ECHO hello",
+    },
+    Manual {
+        verb: Verb::Select,
+        name: "SELECT",
+        aliases: &[],
+        arity: 2,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_select,
+        usage: "SELECT number",
+        summary: "Choose a database",
+        detail: "There is one, number 0.",
+        example: "SELECT 0",
+    },
+    Manual {
+        verb: Verb::Time,
+        name: "TIME",
+        aliases: &[],
+        arity: 1,
+        flags: FAST,
+        keys: NO_KEYS,
+        parse: parse_time,
+        usage: "TIME",
+        summary: "Tell the time of this node",
+        detail: "Answers the seconds since 1970, and the microseconds of the running one.",
+        example: "TIME",
+    },
+    Manual {
+        verb: Verb::Hello,
+        name: "HELLO",
+        aliases: &[],
+        arity: -1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_hello,
+        usage: "HELLO [protocol [SETNAME name]]",
+        summary: "Choose the version of the Redis protocol and describe the server",
+        detail: "The protocol is 2 or 3; on a line of text it stays what it is.",
+        example: "HELLO 3",
+    },
+    Manual {
+        verb: Verb::Reset,
+        name: "RESET",
+        aliases: &[],
+        arity: 1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_reset,
+        usage: "RESET",
+        summary: "Make the connection as new",
+        detail: "Answers `RESET`. The protocol is version 2 again, and the connection has no name.",
+        example: "RESET",
+    },
+    Manual {
+        verb: Verb::Client,
+        name: "CLIENT",
+        aliases: &[],
+        arity: -2,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_client,
+        usage: "CLIENT GETNAME | ID | SETNAME name | SETINFO attribute value | NO-EVICT on | NO-TOUCH on",
+        summary: "Name this connection, or ask its number",
+        detail: "`CLIENT ID` answers a number that no other connection of this node has. SETINFO takes LIB-NAME\n\
+                 and LIB-VER.",
+        example: "CLIENT SETNAME worker",
+    },
+    Manual {
+        verb: Verb::Command,
+        name: "COMMAND",
+        aliases: &[],
+        arity: -1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_command,
+        usage: "COMMAND [COUNT | LIST | INFO [command ...] | DOCS [command ...]]",
+        summary: "Describe the commands, as Redis clients ask for it",
+        detail: "HELP is for people.",
+        example: "COMMAND COUNT",
+    },
+    Manual {
+        verb: Verb::Config,
+        name: "CONFIG",
+        aliases: &[],
+        arity: -2,
+        flags: ADMIN,
+        keys: NO_KEYS,
+        parse: parse_config,
+        usage: "CONFIG GET pattern [pattern ...]",
+        summary: "Show settings by the names that Redis has for them",
+        detail: "Only those that this node has.",
+        example: "CONFIG GET max*",
+    },
+    Manual {
+        verb: Verb::Info,
+        name: "INFO",
+        aliases: &[],
+        arity: -1,
+        flags: LOADING,
+        keys: NO_KEYS,
+        parse: parse_info,
+        usage: "INFO [section ...]",
+        summary: "Describe the node, as Redis clients ask for it",
+        detail: "Sections: server, clients, memory, persistence, stats, replication, keyspace. STATS tells more.",
+        example: "INFO server",
+    },
+];
+
+type Parsed<'a> = Result<Command<'a>, Reply<'a>>;
+
+fn parse_ping<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let message = words.next();
+    nothing(verb, words)?;
+    Ok(message.map_or(Command::Ping, |message| Command::Echo { message }))
+}
+
+fn parse_help<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let Some(name) = words.next() else { return Ok(Command::Help { topic: None }) };
+    nothing(verb, words)?;
+    let topic = Manual::named(name).ok_or(Reply::UnknownCommand { name, rest: Words::InPlace(&[]) })?;
+    Ok(Command::Help { topic: Some(topic.verb) })
+}
+
+fn parse_quit<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words).map(|()| Command::Quit)
+}
+
+fn parse_echo<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let [message] = exactly(verb, words)?;
+    Ok(Command::Echo { message })
+}
+
+fn parse_select<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let [number] = exactly(verb, words)?;
+    match integer(verb, number)? {
+        0 => Ok(Command::Select),
+        _ => Err(Reply::Error("DB index is out of range")),
+    }
+}
+
+fn parse_time<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words).map(|()| Command::Time)
+}
+
+fn parse_hello<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let Some(version) = words.next() else { return Ok(Command::Hello { version: None, name: None }) };
+    let version = match integer(verb, version) {
+        Ok(version @ 2..=3) => Some(version == 3),
+        Ok(_) => return Err(Reply::NoProtocol),
+        Err(_) => return Err(Reply::Error("Protocol version is not an integer or out of range")),
+    };
+    let mut name = None;
+    while let Some(option) = words.next() {
+        if !option.eq_ignore_ascii_case(b"SETNAME") {
+            return Err(Reply::UnsupportedOption { verb, option });
+        }
+        name = Some(check_name(words.next().ok_or(Reply::Syntax(verb))?)?);
+    }
+    Ok(Command::Hello { version, name })
+}
+
+fn parse_reset<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words).map(|()| Command::Reset)
+}
+
+fn parse_client<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let sub = words.next().ok_or(Reply::Usage { verb, hint: false })?;
+    let is = |name: &[u8]| sub.eq_ignore_ascii_case(name);
+    let about = if is(b"ID") {
+        nothing(verb, words).map(|()| AboutClient::Id)?
+    } else if is(b"GETNAME") {
+        nothing(verb, words).map(|()| AboutClient::GetName)?
+    } else if is(b"SETNAME") {
+        let [name] = exactly(verb, words)?;
+        AboutClient::SetName(check_name(name)?)
+    } else if is(b"SETINFO") {
+        let [attribute, value] = exactly(verb, words)?;
+        if ![&b"LIB-NAME"[..], b"LIB-VER"].iter().any(|known| attribute.eq_ignore_ascii_case(known)) {
+            return Err(Reply::UnsupportedOption { verb, option: attribute });
+        }
+        check_name(value)?;
+        AboutClient::Noted
+    } else if is(b"NO-EVICT") || is(b"NO-TOUCH") {
+        let [switch] = exactly(verb, words)?;
+        if !switch.eq_ignore_ascii_case(b"on") && !switch.eq_ignore_ascii_case(b"off") {
+            return Err(Reply::Syntax(verb));
+        }
+        AboutClient::Noted
+    } else {
+        return Err(Reply::UnknownSubcommand { verb, sub });
+    };
+    Ok(Command::Client(about))
+}
+
+/// Longest name of a connection.
+const NAME_BYTES_MAX: usize = 256;
+
+/// A name that a list of clients can show.
+fn check_name<'a>(name: &'a [u8]) -> Result<&'a [u8], Reply<'a>> {
+    let is_shown = name.len() <= NAME_BYTES_MAX && name.iter().all(u8::is_ascii_graphic);
+    let refusal = "Client names cannot contain spaces, newlines or special characters.";
+    if is_shown { Ok(name) } else { Err(Reply::Error(refusal)) }
+}
+
+fn parse_command<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let Some(sub) = words.next() else { return Ok(Command::Commands(AboutCommands::All)) };
+    let is = |name: &[u8]| sub.eq_ignore_ascii_case(name);
+    let is_last = words.into_iter().next().is_none();
+    Ok(Command::Commands(match sub {
+        _ if is(b"COUNT") => nothing(verb, words).map(|()| AboutCommands::Count)?,
+        _ if is(b"LIST") => nothing(verb, words).map(|()| AboutCommands::List)?,
+        _ if is(b"INFO") && is_last => AboutCommands::All,
+        _ if is(b"INFO") => AboutCommands::Info(words),
+        _ if is(b"DOCS") && is_last => AboutCommands::AllDocs,
+        _ if is(b"DOCS") => AboutCommands::Docs(words),
+        _ => return Err(Reply::UnknownSubcommand { verb, sub }),
+    }))
+}
+
+fn parse_config<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let sub = words.next().ok_or(Reply::Usage { verb, hint: false })?;
+    if sub.eq_ignore_ascii_case(b"RESETSTAT") {
+        return nothing(verb, words).map(|()| Command::ResetStat);
+    }
+    if !sub.eq_ignore_ascii_case(b"GET") {
+        return Err(Reply::UnknownSubcommand { verb, sub });
+    }
+    if words.into_iter().next().is_none() {
+        return Err(Reply::Usage { verb, hint: false });
+    }
+    Ok(Command::ConfigGet { patterns: words })
+}
+
+fn parse_info<'a>(_: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    Ok(Command::Info { sections: words })
+}

@@ -1,0 +1,114 @@
+//! Carries out commands on the data of a node.
+
+mod keys;
+mod pattern;
+mod strings;
+
+use crate::command::{Command, Reply};
+use crate::replica::{Live, Replica, Shown};
+use crate::time::Now;
+use crate::waiters::Waiting;
+use crate::wire::Answer;
+pub(crate) use pattern::matches;
+
+/// What is left to do after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Nothing: the reply is in `out`.
+    Continue,
+    /// What is about the node or the connection, and not about the data.
+    Node,
+    /// To be answered by who knows the other nodes, at once or later.
+    Wait(Waiting),
+    /// The reply comes later; until then the connection's next commands wait.
+    Blocked,
+    /// The reply is in `out`; the connection ends.
+    Quit,
+}
+
+/// Runs `command` and appends its reply to `answer`.
+pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, answer: &mut Answer<'_>) -> Flow {
+    match *command {
+        Command::Get { key } => answer.say(&replica.get(now, key).map_or(Reply::NotFound, value)),
+        Command::Set(write) => strings::set(now, &write, replica, answer),
+        Command::SetNx(write) => strings::set_nx(now, &write, replica, answer),
+        Command::GetDel { key } => strings::get_del(now, key, replica, answer),
+        Command::GetEx { key, expires } => strings::get_ex(now, key, expires, replica, answer),
+        Command::MGet { keys } => {
+            answer.say(&Reply::Array(keys.into_iter().count()));
+            keys.for_each(|key| answer.say(&replica.get(now, key).map_or(Reply::NotFound, value)));
+        }
+        Command::MSet { pairs, if_absent } => strings::mset(now, pairs, if_absent, replica, answer),
+        Command::Append { key, value, bytes_max } => strings::append(now, key, (value, bytes_max), replica, answer),
+        Command::StrLen { key } => {
+            let length = replica.get(now, key).map_or(0, |live| live.value.bytes());
+            answer.say(&Reply::Count(length as u64));
+        }
+        Command::GetRange { key, start, end } => strings::get_range(now, key, (start, end), replica, answer),
+        Command::SetRange { key, offset, value } => strings::set_range(now, key, (offset, value), replica, answer),
+        Command::Add { key, amount } => {
+            let added = replica.add(now, key, amount);
+            answer.say(&added.map_or_else(Reply::NotAdded, |sum| Reply::Number(sum.into())));
+        }
+        Command::Del { mut keys } => {
+            let mut deleted = 0;
+            let outcome = keys.try_for_each(|key| replica.delete(now, key).map(|there| deleted += u64::from(there)));
+            answer.say(&outcome.map_or_else(Reply::Refused, |()| Reply::Deleted(deleted)));
+        }
+        Command::Ttl { key, told } => answer.say(&keys::ttl(now, key, told, replica)),
+        Command::Expire { key, expires, on } => answer.say(&keys::expire(now, key, expires, on, replica)),
+        Command::Persist { key } => answer.say(&keys::persist(now, key, replica)),
+        Command::Exists { keys } => {
+            let there = keys.filter(|key| replica.get(now, key).is_some()).count();
+            answer.say(&Reply::Count(there as u64));
+        }
+        Command::Type { key } => {
+            answer.say(&Reply::Status(if replica.get(now, key).is_some() { "string" } else { "none" }));
+        }
+        Command::Rename { key, name, if_absent } => answer.say(&keys::rename(now, (key, name), if_absent, replica)),
+        Command::Copy { key, name, replaces } => answer.say(&keys::copy(now, (key, name), replaces, replica)),
+        Command::Keys { pattern } => keys::list(now, pattern, replica, answer),
+        Command::Scan(scan) => keys::scan(now, &scan, replica, answer),
+        Command::DbSize => answer.say(&Reply::Count(replica.store.keys())),
+        Command::Ping => answer.say(&Reply::Pong),
+        Command::Echo { message } => answer.say(&Reply::Value(message)),
+        Command::Select | Command::ResetStat => answer.say(&Reply::Ok),
+        Command::Time => {
+            answer.say(&Reply::Array(2));
+            let mut digits = itoa::Buffer::new();
+            answer.say(&Reply::Value(digits.format(now.wall.0 / 1_000).as_bytes()));
+            answer.say(&Reply::Value(digits.format(now.wall.0 % 1_000 * 1_000).as_bytes()));
+        }
+        Command::Help { topic } => answer.say(&Reply::Help { topic }),
+        Command::Wait { copies, ms } => return Flow::Wait(Waiting::Copies { count: copies, ms }),
+        Command::Token => return Flow::Wait(Waiting::Token),
+        Command::WaitFor { token, ms } => return Flow::Wait(Waiting::Here { token, ms }),
+        Command::RandomKey
+        | Command::Hello { .. }
+        | Command::Reset
+        | Command::Client(_)
+        | Command::Commands(_)
+        | Command::ConfigGet { .. }
+        | Command::Info { .. }
+        | Command::Stats
+        | Command::Peers
+        | Command::Save
+        | Command::Leave
+        | Command::Forget { .. }
+        | Command::Why { .. }
+        | Command::Conflicts { .. } => return Flow::Node,
+        Command::Quit => {
+            answer.say(&Reply::Ok);
+            return Flow::Quit;
+        }
+    }
+    Flow::Continue
+}
+
+/// What `GET` answers of what is there.
+fn value(live: Live<'_>) -> Reply<'_> {
+    match live.value {
+        Shown::Bytes(value) => Reply::Value(value),
+        Shown::Number(number) => Reply::Sum(number),
+    }
+}

@@ -1,0 +1,342 @@
+//! Requests of the Redis protocol to a whole node, and the bytes that it answers.
+
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+
+const CLIENT: ConnId = ConnId(1);
+
+struct Session {
+    turn: Turn,
+    ms: u64,
+}
+
+impl Session {
+    fn new() -> Self {
+        let now = at(0);
+        let config = Config {
+            seed: [1, 2, 3, 4],
+            name: "a".to_owned(),
+            cluster: "default".to_owned(),
+            advertise: "a:1".to_owned(),
+            peers: Vec::new(),
+            limits: Limits::default(),
+            timers: Timers::default(),
+            disk: None,
+        };
+        let mut turn = Turn::new(config, now);
+        turn.begin(now);
+        turn.event(Event::Opened { conn: CLIENT });
+        Self { turn, ms: 0 }
+    }
+
+    /// What is answered to bytes, as text.
+    fn send(&mut self, bytes: &[u8]) -> String {
+        self.ms += 1;
+        self.turn.begin(at(self.ms));
+        self.turn.input(CLIENT, bytes);
+        self.turn.settle();
+        let mut answer = Vec::new();
+        loop {
+            let output = self.turn.output(CLIENT).to_vec();
+            if output.is_empty() {
+                return String::from_utf8_lossy(&answer).into_owned();
+            }
+            answer.extend_from_slice(&output);
+            self.turn.sent(CLIENT, output.len());
+        }
+    }
+
+    /// What is answered to a request of these words.
+    fn ask(&mut self, words: &str) -> String {
+        let words: Vec<&str> = words.split(' ').collect();
+        self.send(&request(&words))
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now { mono: Mono(ms), wall: WallMs(1_700_000_000_000 + ms) }
+}
+
+fn request(words: &[&str]) -> Vec<u8> {
+    let args: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{args}", words.len()).into_bytes()
+}
+
+fn check(session: &mut Session, cases: &[(&str, &str)]) {
+    for (words, expected) in cases {
+        assert_eq!(session.ask(words), expected.replace('|', "\r\n"), "{words}");
+    }
+}
+
+#[test]
+fn strings_are_as_in_redis() {
+    check(
+        &mut Session::new(),
+        &[
+            ("GET k", "$-1|"),
+            ("SET k v", "+OK|"),
+            ("get k", "$1|v|"),
+            ("SET k w NX", "$-1|"),
+            ("SET n w XX", "$-1|"),
+            ("SET k w XX GET", "$1|v|"),
+            ("SET k w NX GET", "$1|w|"),
+            ("SET new w GET", "$-1|"),
+            ("SET k v EX 10 KEEPTTL", "-ERR syntax error|"),
+            ("SET k v NX XX", "-ERR syntax error|"),
+            ("SET k v EX", "-ERR syntax error|"),
+            ("SET k v EX x", "-ERR value is not an integer or out of range|"),
+            ("SET k v EX 0", "-ERR invalid expire time in 'set' command|"),
+            ("SET k v PX 9223372036854775807", "-ERR invalid expire time in 'set' command|"),
+            ("SET k", "-ERR wrong number of arguments for 'set' command|"),
+            ("SET k v EX 100", "+OK|"),
+            ("SET k w KEEPTTL", "+OK|"),
+            ("TTL k", ":100|"),
+            ("SET k w", "+OK|"),
+            ("TTL k", ":-1|"),
+            ("SETNX k v", ":0|"),
+            ("SETNX other v", ":1|"),
+            ("SETEX k 10 v", "+OK|"),
+            ("SETEX k 0 v", "-ERR invalid expire time in 'setex' command|"),
+            ("PSETEX k 10000 v", "+OK|"),
+            ("TTL k", ":10|"),
+            ("GETSET k w", "$1|v|"),
+            ("TTL k", ":-1|"),
+            ("GETDEL k", "$1|w|"),
+            ("GETDEL k", "$-1|"),
+            ("MSET a 1 b 2", "+OK|"),
+            ("MSET a", "-ERR wrong number of arguments for 'mset' command|"),
+            ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command|"),
+            ("MGET a none b", "*3|$1|1|$-1|$1|2|"),
+            ("MSETNX a 5 c 5", ":0|"),
+            ("MSETNX c 5 d 5", ":1|"),
+            ("GETEX c EX 100", "$1|5|"),
+            ("TTL c", ":100|"),
+            ("GETEX c PERSIST", "$1|5|"),
+            ("TTL c", ":-1|"),
+            ("GETEX c EX", "-ERR syntax error|"),
+            ("APPEND log one", ":3|"),
+            ("APPEND log two", ":6|"),
+            ("STRLEN log", ":6|"),
+            ("STRLEN none", ":0|"),
+            ("GETRANGE log 0 2", "$3|one|"),
+            ("GETRANGE log -3 -1", "$3|two|"),
+            ("GETRANGE log 4 100", "$2|wo|"),
+            ("GETRANGE log 5 3", "$0||"),
+            ("SUBSTR log -100 0", "$1|o|"),
+            ("GETRANGE log -1 -100", "$0||"),
+            ("SETRANGE log 1 NE", ":6|"),
+            ("GET log", "$6|oNEtwo|"),
+            ("SETRANGE gap 2 x", ":3|"),
+            ("GET gap", "$3|\0\0x|"),
+            ("SETRANGE gap -1 x", "-ERR offset is out of range|"),
+            ("SETRANGE none 5 ", ":0|"),
+        ],
+    );
+}
+
+#[test]
+fn numbers_are_as_in_redis() {
+    check(
+        &mut Session::new(),
+        &[
+            ("INCR n", ":1|"),
+            ("INCRBY n 41", ":42|"),
+            ("GET n", "$2|42|"),
+            ("DECR n", ":41|"),
+            ("DECRBY n 1", ":40|"),
+            ("STRLEN n", ":2|"),
+            ("APPEND n 0", ":3|"),
+            ("INCR n", ":401|"),
+            ("EXPIRE n 100", ":1|"),
+            ("INCR n", ":402|"),
+            ("TTL n", ":100|"),
+            ("SET s text", "+OK|"),
+            ("INCR s", "-ERR value is not an integer or out of range|"),
+            ("INCRBY n x", "-ERR value is not an integer or out of range|"),
+            ("SET big 9223372036854775807", "+OK|"),
+            ("INCR big", "-ERR increment or decrement would overflow|"),
+            ("TYPE n", "+string|"),
+        ],
+    );
+}
+
+#[test]
+fn keys_are_as_in_redis() {
+    check(
+        &mut Session::new(),
+        &[
+            ("MSET a 1 b 2", "+OK|"),
+            ("EXISTS a b a none", ":3|"),
+            ("TOUCH a none", ":1|"),
+            ("TYPE none", "+none|"),
+            ("DBSIZE", ":2|"),
+            ("TTL none", ":-2|"),
+            ("EXPIRE none 10", ":0|"),
+            ("EXPIRE a 10 XX", ":0|"),
+            ("EXPIRE a 10 NX", ":1|"),
+            ("EXPIRE a 5 GT", ":0|"),
+            ("EXPIRE a 20 GT", ":1|"),
+            ("EXPIRE a 5 LT", ":1|"),
+            ("EXPIRE b 5 GT", ":0|"),
+            ("EXPIRE b 5 LT", ":1|"),
+            ("EXPIRE a 5 NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible|"),
+            ("EXPIRE a 5 GT LT", "-ERR GT and LT options at the same time are not compatible|"),
+            ("EXPIRE a 5 AB", "-ERR Unsupported option AB|"),
+            ("EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command|"),
+            ("PERSIST a", ":1|"),
+            ("PERSIST a", ":0|"),
+            ("PEXPIREAT a 1800000000000", ":1|"),
+            ("PEXPIRETIME a", ":1800000000000|"),
+            ("EXPIRETIME a", ":1800000000|"),
+            ("EXPIREAT a 1", ":1|"),
+            ("GET a", "$-1|"),
+            ("EXPIRE b -1", ":1|"),
+            ("EXISTS b", ":0|"),
+            ("RENAME none x", "-ERR no such key|"),
+            ("SET x 1 EX 100", "+OK|"),
+            ("RENAME x y", "+OK|"),
+            ("TTL y", ":100|"),
+            ("SET z 3", "+OK|"),
+            ("RENAMENX y z", ":0|"),
+            ("RENAMENX y y2", ":1|"),
+            ("COPY y2 z", ":0|"),
+            ("COPY y2 z REPLACE", ":1|"),
+            ("COPY y2 y2", "-ERR source and destination objects are the same|"),
+            ("GET z", "$1|1|"),
+            ("KEYS z*", "*1|$1|z|"),
+            ("KEYS none", "*0|"),
+            ("DEL y2 none", ":1|"),
+            ("UNLINK z", ":1|"),
+            ("RANDOMKEY", "$-1|"),
+            ("SET k v", "+OK|"),
+            ("RANDOMKEY", "$1|k|"),
+        ],
+    );
+}
+
+#[test]
+fn a_scan_finds_every_key_that_is_there_all_the_while() {
+    let mut session = Session::new();
+    for key in 0..1_000 {
+        session.ask(&format!("SET key:{key} v"));
+    }
+    let (mut found, mut cursor, mut steps) = (std::collections::BTreeSet::new(), "0".to_owned(), 0);
+    loop {
+        let answer = session.ask(&format!("SCAN {cursor} COUNT 7 MATCH key:*"));
+        let mut lines = answer.split("\r\n").filter(|line| !line.starts_with(['*', '$']));
+        cursor = lines.next().expect("a cursor").to_owned();
+        found.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
+        steps += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 1_000);
+    assert!(steps > 100, "{steps} steps");
+    check(
+        &mut session,
+        &[
+            ("SCAN x", "-ERR invalid cursor|"),
+            ("SCAN 0 COUNT 0", "-ERR syntax error|"),
+            ("SCAN 0 COUNT", "-ERR syntax error|"),
+            ("SCAN 18446744073709551615", "*2|$1|0|*0|"),
+        ],
+    );
+}
+
+#[test]
+fn a_connection_chooses_its_protocol() {
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("PING", "+PONG|"),
+            ("PING hi", "$2|hi|"),
+            ("ECHO hi", "$2|hi|"),
+            ("SELECT 0", "+OK|"),
+            ("SELECT 1", "-ERR DB index is out of range|"),
+            ("HELLO 4", "-NOPROTO unsupported protocol version|"),
+            ("GET none", "$-1|"),
+            ("CLIENT GETNAME", "$-1|"),
+            ("CLIENT SETNAME me", "+OK|"),
+            ("CLIENT GETNAME", "$2|me|"),
+            ("CLIENT SETNAME a\tb", "-ERR Client names cannot contain spaces, newlines or special characters.|"),
+            ("CLIENT SETINFO LIB-NAME x", "+OK|"),
+            ("CLIENT ID", ":2|"),
+            ("CLIENT NOTHING", "-ERR unknown subcommand 'NOTHING'. Try HELP CLIENT.|"),
+            ("CONFIG GET save", "*2|$4|save|$0||"),
+            ("NOTHING a", "-ERR unknown command 'NOTHING', with args beginning with: 'a' |"),
+        ],
+    );
+    let hello = session.ask("HELLO 3");
+    assert!(hello.starts_with("%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n"), "{hello}");
+    assert!(hello.contains("$5\r\nproto\r\n:3\r\n"), "{hello}");
+    check(&mut session, &[("GET none", "_|"), ("CONFIG GET none", "%0|"), ("RESET", "+RESET|"), ("GET none", "$-1|")]);
+    assert!(session.ask("INFO server").contains("redis_version:7."));
+    assert!(!session.ask("INFO server").contains("# Memory"));
+    assert!(session.ask("COMMAND COUNT").starts_with(':'));
+    assert!(session.ask("COMMAND INFO get none").starts_with("*2\r\n*10\r\n$3\r\nget\r\n:2\r\n"));
+    assert!(session.ask("COMMAND DOCS get").contains("summary"));
+    assert!(session.ask("STATS").starts_with('$'));
+    assert!(session.ask("HELP GET").contains("Usage: GET key"));
+}
+
+#[test]
+fn requests_come_in_any_pieces() {
+    let bytes: Vec<u8> = ["SET k v", "GET k", "DEL k", "MGET k k", "PING"]
+        .iter()
+        .flat_map(|words| request(&words.split(' ').collect::<Vec<_>>()))
+        .collect();
+    let whole = Session::new().send(&bytes);
+    assert_eq!(whole, "+OK\r\n$1\r\nv\r\n:1\r\n*2\r\n$-1\r\n$-1\r\n+PONG\r\n");
+    for cut in 1..bytes.len() {
+        let mut session = Session::new();
+        assert_eq!(session.send(&bytes[..cut]) + &session.send(&bytes[cut..]), whole, "cut at {cut}");
+    }
+    let mut session = Session::new();
+    let answer: String = bytes.chunks(1).map(|byte| session.send(byte)).collect();
+    assert_eq!(answer, whole);
+}
+
+#[test]
+fn a_line_is_a_request_too_once_the_protocol_is_spoken() {
+    let mut session = Session::new();
+    assert_eq!(session.send(b"PING\r\n"), "PONG\n", "lines come first: it is telnet");
+    assert_eq!(session.ask("PING"), "+PONG\r\n");
+    assert_eq!(session.send(b"PING\r\n\r\nset k 'a b'\r\nGET k\n"), "+PONG\r\n+OK\r\n$3\r\na b\r\n");
+    assert_eq!(session.send(b"*0\r\n*-1\r\n*1\r\n$4\r\nPING\r\n"), "+PONG\r\n");
+    assert_eq!(session.send(b"GET \"k\r\n"), "-ERR Protocol error: unbalanced quotes in request\r\n");
+}
+
+#[test]
+fn what_breaks_the_protocol_ends_the_connection() {
+    for (bytes, error) in [
+        ("*x\r\n", "invalid multibulk length"),
+        ("*1048577\r\n", "invalid multibulk length"),
+        ("*1\r\nPING\r\n", "expected '$', got 'P'"),
+        ("*1\r\n$-1\r\n", "invalid bulk length"),
+        ("*1\r\n$x\r\n", "invalid bulk length"),
+        ("*1\r\n$67108865\r\n", "invalid bulk length"),
+        ("*1\r\n$4\r\nPINGxx", "a bulk string does not end with CR LF"),
+        ("*1\r\n$99999999999999999999999999999999999", "invalid bulk length"),
+    ] {
+        let mut session = Session::new();
+        let after = "*1\r\n$4\r\nPING\r\n";
+        let answer = session.send(format!("{bytes}{after}").as_bytes());
+        assert_eq!(answer, format!("-ERR Protocol error: {error}\r\n"), "{bytes}");
+        assert_eq!(session.send(after.as_bytes()), "", "{bytes}");
+    }
+    // A web page can have a browser send this; it is not even answered.
+    assert_eq!(Session::new().send(b"*1\r\n$4\r\nPING\r\nPOST / HTTP/1.1\r\n*1\r\n$4\r\nPING\r\n"), "+PONG\r\n");
+}
+
+#[test]
+fn lengths_are_not_believed() {
+    let mut session = Session::new();
+    assert_eq!(session.send(b"*1048576\r\n$3\r\nDEL\r\n$67108864\r\nx"), "");
+    let mut session = Session::new();
+    let value = "v".repeat(10 << 20);
+    let bytes = request(&["SET", "k", &value]);
+    let answer: String = bytes.chunks(64 << 10).map(|piece| session.send(piece)).collect();
+    assert_eq!(answer, "+OK\r\n");
+    assert_eq!(session.ask("STRLEN k"), format!(":{}\r\n", value.len()));
+}
