@@ -124,6 +124,16 @@ pub(crate) enum Command<'a> {
     },
     Reset,
     Client(AboutClient<'a>),
+    /// What follows is run at once later.
+    Multi,
+    /// Runs what was put off, unless something that is watched has changed.
+    Exec,
+    Discard,
+    /// At least one key.
+    Watch {
+        keys: Words<'a>,
+    },
+    Unwatch,
     Commands(AboutCommands<'a>),
     ConfigGet {
         patterns: Words<'a>,
@@ -299,6 +309,8 @@ pub(crate) enum Reply<'a> {
         verb: Verb,
         sub: &'a [u8],
     },
+    /// What was put off is not run, because of what is wrong with some of it.
+    Aborted,
     /// Said so by Redis too.
     Error(&'static str),
     NoProtocol,

@@ -189,7 +189,7 @@ impl Node {
                             let asker = Asker { now, conn, wrote: client.wrote, cluster_tag: *cluster_tag };
                             asker.run(waiting, replica, repl, waiters, &mut answer)
                         }
-                        Flow::Continue | Flow::Blocked | Flow::Quit => flow,
+                        Flow::Continue | Flow::Transaction | Flow::Blocked | Flow::Quit => flow,
                     }
                 });
                 if session.has_left() {

@@ -10,12 +10,14 @@ use crate::disk::Keeper;
 use crate::execute::{Flow, matches};
 use crate::repl::{Context, Replication};
 use crate::replica::Replica;
-use crate::session::Client;
+use crate::session::{Client, Watched};
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::Now;
+use crate::version::Version;
 use crate::waiters::{Waiters, Wanted};
 use crate::why;
+use crate::wire::words::Words;
 use crate::wire::{Answer, Dialect};
 
 /// The Redis version whose commands these are: clients choose by it what they use.
@@ -57,8 +59,13 @@ impl Server<'_, '_> {
                 }
                 self.hello(answer);
             }
+            Command::Multi | Command::Exec | Command::Discard | Command::Unwatch => {
+                return self.transaction(command, client, answer);
+            }
+            Command::Watch { keys } => self.watch(keys, client, answer),
             Command::Reset => {
-                client.name = Box::default();
+                (client.name, client.transaction) = (Box::default(), None);
+                client.watched = Vec::new();
                 answer.say(&Reply::Status("RESET"));
             }
             Command::Commands(about) => tell_commands(about, answer),
@@ -100,6 +107,55 @@ impl Server<'_, '_> {
         };
         answer.say(&Reply::NotLeft(why));
         Flow::Continue
+    }
+
+    fn transaction(&self, command: &Command<'_>, client: &mut Client, answer: &mut Answer<'_>) -> Flow {
+        let reply = match (command, &client.transaction) {
+            (Command::Multi, Some(_)) => Reply::Error("MULTI calls can not be nested"),
+            (Command::Multi, None) => {
+                client.transaction = Some(Box::default());
+                Reply::Ok
+            }
+            (Command::Exec, None) => Reply::Error("EXEC without MULTI"),
+            (Command::Discard, None) => Reply::Error("DISCARD without MULTI"),
+            (Command::Exec, Some(transaction)) => {
+                let watched = std::mem::take(&mut client.watched);
+                let has_changed = watched.iter().any(|watched| self.stands(&watched.key) != watched.stood);
+                if !transaction.is_broken() && !has_changed {
+                    return Flow::Transaction;
+                }
+                let reply = if transaction.is_broken() { Reply::Aborted } else { Reply::NoArray };
+                client.transaction = None;
+                reply
+            }
+            _ => {
+                if matches!(command, Command::Discard) {
+                    client.transaction = None;
+                }
+                client.watched = Vec::new();
+                Reply::Ok
+            }
+        };
+        answer.say(&reply);
+        Flow::Continue
+    }
+
+    fn watch(&self, keys: Words<'_>, client: &mut Client, answer: &mut Answer<'_>) {
+        if client.transaction.is_some() {
+            return answer.say(&Reply::Error("WATCH inside MULTI is not allowed"));
+        }
+        for key in keys {
+            if client.watched.iter().all(|watched| *watched.key != *key) {
+                client.watched.push(Watched { key: key.into(), stood: self.stands(key) });
+            }
+        }
+        answer.say(&Reply::Ok);
+    }
+
+    /// The version of what stands, and whether a reader sees it.
+    fn stands(&self, key: &[u8]) -> Option<(Version, bool)> {
+        let record = self.replica.store.get(key)?;
+        Some((record.version, self.replica.is_live(self.now, &record)))
     }
 
     fn about_client(&self, about: AboutClient<'_>, client: &mut Client, answer: &mut Answer<'_>) {

@@ -5,6 +5,8 @@
 //! A line ends with LF, CR LF or CR NUL. Telnet's own bytes may stand anywhere, also inside a line, and are not part
 //! of it. Replies depend on the bytes only, never on how they were split into reads.
 
+mod transaction;
+
 use memchr::{memchr, memchr2, memchr3};
 
 use crate::command::{Bounded, Command, Reply};
@@ -16,6 +18,8 @@ use crate::wire::resp::{self, Broken, Incoming, Next};
 use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, Words, trim};
 use crate::wire::{Dialect, line};
+pub(crate) use transaction::Watched;
+use transaction::{Transaction, is_run_at_once};
 
 /// What a request of the Redis protocol begins with.
 const REQUEST: u8 = b'*';
@@ -50,6 +54,9 @@ pub(crate) struct Client {
     pub(crate) wrote: Option<Version>,
     /// What it calls itself, if anything.
     pub(crate) name: Box<[u8]>,
+    /// What it has put off since `MULTI`.
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) watched: Vec<Watched>,
 }
 
 /// Where the line stands that the next data byte belongs to.
@@ -304,17 +311,37 @@ impl ClientSession {
         self.unquoted = unquoted;
     }
 
-    /// Runs the command that `words` spell.
+    /// Runs the command that `words` spell, or puts it off.
     fn run_words(&mut self, limits: &Limits, words: Words<'_>, out: &mut Vec<u8>, run: &mut Run<'_>) {
-        match commands::parse(words, limits) {
-            None => {}
-            Some(Ok(command)) => match run(&command, &mut self.client, out) {
+        let Some(parsed) = commands::parse(words, limits) else { return };
+        if let Some(transaction) = &mut self.client.transaction
+            && !parsed.as_ref().is_ok_and(is_run_at_once)
+        {
+            let put_off = match parsed {
+                Ok(command) => transaction.put_off(&command, words, limits),
+                Err(reply) => {
+                    transaction.spoil();
+                    Err(reply)
+                }
+            };
+            return self.client.dialect.emit(&put_off.map_or_else(|reply| reply, |()| Reply::Status("QUEUED")), out);
+        }
+        match parsed {
+            Ok(command) => match run(&command, &mut self.client, out) {
                 Flow::Continue | Flow::Node | Flow::Wait(_) => {}
+                Flow::Transaction => self.run_transaction(limits, out, run),
                 Flow::Blocked => self.waits = true,
                 Flow::Quit => self.phase = Phase::Left,
             },
-            Some(Err(reply)) => self.client.dialect.emit(&reply, out),
+            Err(reply) => self.client.dialect.emit(&reply, out),
         }
+    }
+
+    /// Runs what was put off. Nothing of another connection is run in between.
+    fn run_transaction(&mut self, limits: &Limits, out: &mut Vec<u8>, run: &mut Run<'_>) {
+        let Some(transaction) = self.client.transaction.take() else { return };
+        self.client.dialect.emit(&Reply::Array(transaction.len()), out);
+        transaction.for_each(limits, |words| self.run_words(limits, words, out, run));
     }
 
     fn drop_copied_if_full(&mut self, limits: &Limits, out: &mut Vec<u8>) {

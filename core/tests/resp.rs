@@ -244,6 +244,62 @@ fn a_scan_finds_every_key_that_is_there_all_the_while() {
 }
 
 #[test]
+fn a_transaction_is_run_at_once_or_not_at_all() {
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("MULTI", "+OK|"),
+            ("MULTI", "-ERR MULTI calls can not be nested|"),
+            ("SET k v", "+QUEUED|"),
+            ("INCR k", "+QUEUED|"),
+            ("GET k", "+QUEUED|"),
+            ("WATCH k", "-ERR WATCH inside MULTI is not allowed|"),
+            ("EXEC", "*3|+OK|-ERR value is not an integer or out of range|$1|v|"),
+            ("EXEC", "-ERR EXEC without MULTI|"),
+            ("DISCARD", "-ERR DISCARD without MULTI|"),
+            ("MULTI", "+OK|"),
+            ("SET k w", "+QUEUED|"),
+            ("DISCARD", "+OK|"),
+            ("GET k", "$1|v|"),
+            ("MULTI", "+OK|"),
+            ("SET k w", "+QUEUED|"),
+            ("SET k", "-ERR wrong number of arguments for 'set' command|"),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors.|"),
+            ("GET k", "$1|v|"),
+            ("MULTI", "+OK|"),
+            ("WAIT 1 0", "-ERR Command not allowed inside a transaction|"),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors.|"),
+            ("MULTI", "+OK|"),
+            ("EXEC", "*0|"),
+            ("WATCH k other", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("GET k", "+QUEUED|"),
+            ("EXEC", "*1|$1|v|"),
+            ("WATCH other", "+OK|"),
+            ("SET other 1", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("SET k w", "+QUEUED|"),
+            ("EXEC", "*-1|"),
+            ("GET k", "$1|v|"),
+            ("WATCH other", "+OK|"),
+            ("SET other 2", "+OK|"),
+            ("UNWATCH", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("SET k w", "+QUEUED|"),
+            ("EXEC", "*1|+OK|"),
+            ("SET short v PX 20", "+OK|"),
+            ("WATCH short", "+OK|"),
+        ],
+    );
+    session.ms += 100;
+    check(&mut session, &[("MULTI", "+OK|"), ("GET short", "+QUEUED|"), ("EXEC", "*-1|"), ("RESET", "+RESET|")]);
+    check(&mut session, &[("MULTI", "+OK|"), ("RESET", "+RESET|"), ("EXEC", "-ERR EXEC without MULTI|")]);
+    let mut lines = Session::new();
+    assert_eq!(lines.send(b"MULTI\nSET k 'a b'\nGET k\nEXEC\n"), "OK\nQUEUED\nQUEUED\nOK\na b\n");
+}
+
+#[test]
 fn a_connection_chooses_its_protocol() {
     let mut session = Session::new();
     check(

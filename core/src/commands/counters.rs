@@ -77,5 +77,5 @@ fn parse_add<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Result<Comman
     check_key(key, limits)?;
     let amount = integer(verb, amount)?;
     let amount = if verb == Verb::DecrBy { amount.checked_neg() } else { Some(amount) };
-    Ok(Command::Add { key, amount: amount.ok_or(Reply::NotInteger(verb))? })
+    Ok(Command::Add { key, amount: amount.ok_or(Reply::Error("decrement would overflow"))? })
 }

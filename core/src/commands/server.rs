@@ -1,12 +1,12 @@
 //! The connection and the server.
 
-use super::arguments::{exactly, integer, nothing};
-use super::{ADMIN, FAST, LOADING, Manual, NO_KEYS, Verb};
+use super::arguments::{exactly, integer, keys, nothing};
+use super::{ADMIN, ALL, FAST, LOADING, Manual, NO_KEYS, NONE, Verb};
 use crate::command::{AboutClient, AboutCommands, Command, Reply};
 use crate::config::Limits;
 use crate::wire::words::Words;
 
-pub(super) static MANUALS: [Manual; 12] = [
+pub(super) static MANUALS: [Manual; 17] = [
     Manual {
         verb: Verb::Ping,
         name: "PING",
@@ -164,6 +164,73 @@ pub(super) static MANUALS: [Manual; 12] = [
         detail: "Sections: server, clients, memory, persistence, stats, replication, keyspace. STATS tells more.",
         example: "INFO server",
     },
+    Manual {
+        verb: Verb::Multi,
+        name: "MULTI",
+        aliases: &[],
+        arity: 1,
+        flags: FAST,
+        keys: NO_KEYS,
+        parse: parse_transaction,
+        usage: "MULTI",
+        summary: "Put off the commands that follow, to run them all at once",
+        detail: "Each of them answers `QUEUED`; EXEC runs them, DISCARD does not. Nobody else is served between two\n\
+                 of them on this node; other nodes take their writes one after the other.",
+        example: "MULTI",
+    },
+    Manual {
+        verb: Verb::Exec,
+        name: "EXEC",
+        aliases: &[],
+        arity: 1,
+        flags: NONE,
+        keys: NO_KEYS,
+        parse: parse_transaction,
+        usage: "EXEC",
+        summary: "Run what was put off since MULTI",
+        detail: "Answers what each of the commands answers. Nothing is run if one of them was wrong, or if a key that\n\
+                 is watched has changed: then the answer is `(none)`.",
+        example: "EXEC",
+    },
+    Manual {
+        verb: Verb::Discard,
+        name: "DISCARD",
+        aliases: &[],
+        arity: 1,
+        flags: FAST,
+        keys: NO_KEYS,
+        parse: parse_transaction,
+        usage: "DISCARD",
+        summary: "Forget what was put off since MULTI",
+        detail: "Answers `OK`. Nothing is watched any more.",
+        example: "DISCARD",
+    },
+    Manual {
+        verb: Verb::Watch,
+        name: "WATCH",
+        aliases: &[],
+        arity: -2,
+        flags: FAST,
+        keys: ALL,
+        parse: parse_watch,
+        usage: "WATCH key [key ...]",
+        summary: "Have the next EXEC run nothing if a key has changed by then",
+        detail: "Whoever changed it, on whatever node, as this node knows it.",
+        example: "WATCH balance",
+    },
+    Manual {
+        verb: Verb::Unwatch,
+        name: "UNWATCH",
+        aliases: &[],
+        arity: 1,
+        flags: FAST,
+        keys: NO_KEYS,
+        parse: parse_transaction,
+        usage: "UNWATCH",
+        summary: "Watch nothing any more",
+        detail: "Answers `OK`.",
+        example: "UNWATCH",
+    },
 ];
 
 type Parsed<'a> = Result<Command<'a>, Reply<'a>>;
@@ -260,6 +327,20 @@ fn check_name<'a>(name: &'a [u8]) -> Result<&'a [u8], Reply<'a>> {
     let is_shown = name.len() <= NAME_BYTES_MAX && name.iter().all(u8::is_ascii_graphic);
     let refusal = "Client names cannot contain spaces, newlines or special characters.";
     if is_shown { Ok(name) } else { Err(Reply::Error(refusal)) }
+}
+
+fn parse_transaction<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    nothing(verb, words)?;
+    Ok(match verb {
+        Verb::Multi => Command::Multi,
+        Verb::Exec => Command::Exec,
+        Verb::Discard => Command::Discard,
+        _ => Command::Unwatch,
+    })
+}
+
+fn parse_watch<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    Ok(Command::Watch { keys: keys(verb, words, limits)? })
 }
 
 fn parse_command<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {

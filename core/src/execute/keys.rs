@@ -85,9 +85,6 @@ pub(super) fn list(now: Now, pattern: &[u8], replica: &Replica, answer: &mut Ans
     }
 }
 
-/// Slots that a step of `SCAN` passes at the most: an almost empty store is not looked at all at once.
-const SCAN_SLOTS: u16 = 1_024;
-
 /// Where a walk over all keys stands: a slot, and behind which place in it. 0 is the start, and the end.
 fn cursor_of(slot: u16, after: Option<u32>) -> u64 {
     u64::from(slot) << 33 | after.map_or(0, |after| u64::from(after) + 1)
@@ -97,8 +94,9 @@ pub(super) fn scan(now: Now, scan: &Scan<'_>, replica: &Replica, answer: &mut An
     let mut slot = u16::try_from(scan.cursor >> 33).unwrap_or(SLOTS).min(SLOTS);
     let mut after = u32::try_from((scan.cursor & ((1 << 33) - 1)).wrapping_sub(1)).ok();
     let kind_fits = scan.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(b"string"));
-    let (mut found, mut looked_at, first) = (Vec::new(), 0, slot);
-    while slot < SLOTS && looked_at < scan.count && slot - first < SCAN_SLOTS {
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    // To pass all slots of a store with little in it takes less than a millisecond.
+    while slot < SLOTS && looked_at < scan.count {
         let at_once = usize::try_from(scan.count - looked_at).unwrap_or(usize::MAX);
         after = replica.store.walk(slot, after, at_once, &mut |record| {
             looked_at += 1;

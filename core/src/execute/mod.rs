@@ -18,6 +18,8 @@ pub(crate) enum Flow {
     Continue,
     /// What is about the node or the connection, and not about the data.
     Node,
+    /// What was put off is to be run now.
+    Transaction,
     /// To be answered by who knows the other nodes, at once or later.
     Wait(Waiting),
     /// The reply comes later; until then the connection's next commands wait.
@@ -87,6 +89,11 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         | Command::Hello { .. }
         | Command::Reset
         | Command::Client(_)
+        | Command::Multi
+        | Command::Exec
+        | Command::Discard
+        | Command::Watch { .. }
+        | Command::Unwatch
         | Command::Commands(_)
         | Command::ConfigGet { .. }
         | Command::Info { .. }

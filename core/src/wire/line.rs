@@ -69,6 +69,9 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             push_shown(word, out);
             push_all(out, &["; nothing was changed; HELP ", verb.manual().name, " tells what it has"]);
         }
+        Reply::Aborted => {
+            out.extend_from_slice(b"Error: some of the commands since MULTI were wrong; nothing was changed");
+        }
         Reply::Error(text) => push_all(out, &["Error: ", text, "; nothing was changed"]),
         Reply::NoProtocol => {
             out.extend_from_slice(b"Error: the Redis protocol has the versions 2 and 3 here; nothing was changed");

@@ -182,6 +182,12 @@ fn head(bytes: &[u8]) -> Result<Option<(i64, usize)>, ()> {
     Ok(Some((number, length + 2)))
 }
 
+/// Appends the request that has these words.
+pub(crate) fn push_request(words: Words<'_>, out: &mut Vec<u8>) {
+    push_number(b'*', words.into_iter().count() as u64, out);
+    words.for_each(|word| push_bulk(word, out));
+}
+
 /// The second arguments of the first requests in `bytes`, which mostly are keys: good for nothing but to get ready for
 /// them. How many there are, and how many bytes those requests have; `(0, 0)` if no whole one comes first.
 pub(crate) fn peek<'a>(bytes: &'a [u8], keys: &mut [&'a [u8]]) -> (usize, usize) {
@@ -270,6 +276,7 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
     let code: &[u8] = match reply {
         Reply::Loading { .. } => b"LOADING ",
         Reply::NoProtocol => b"NOPROTO ",
+        Reply::Aborted => b"EXECABORT ",
         Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))
         | Reply::Refused(Refused::DiskBehind)
         | Reply::NotAdded(NotAdded::Refused(Refused::Disk(_) | Refused::DiskBehind)) => b"MISCONF ",
@@ -296,6 +303,7 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(verb.manual().name.as_bytes());
             out.push(b'.');
         }
+        Reply::Aborted => out.extend_from_slice(b"Transaction discarded because of previous errors."),
         Reply::NoProtocol => out.extend_from_slice(b"unsupported protocol version"),
         Reply::Syntax(_) => out.extend_from_slice(b"syntax error"),
         Reply::NotInteger(_) | Reply::BadExpiry { is_integer: false, .. } | Reply::NotAdded(NotAdded::NoNumber) => {

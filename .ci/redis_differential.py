@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Gives the same random commands to a real node and to redis-server, and compares what they answer.
+
+Usage: .ci/redis_differential.py [BINARY [ROUNDS [SEED]]]      default: target/debug/simple-kv 20000, any seed
+
+Exit code 0: all answers were equal; 1: one was not, which is told with what led to it; 77: there is no redis-server.
+What is different on purpose is not asked: see the README.
+"""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+PATIENCE_S = 20
+KEYS = [b"a", b"b", b"c", b"d", b"key with spaces", b"\x00\xff\r\n"]
+VALUES = [b"", b"0", b"1", b"-7", b"12", b" 1", b"1.5", b"9223372036854775807", b"-9223372036854775808", b"text",
+          b"\r\n$5\r\n", b"x" * 100]
+NUMBERS = [b"0", b"1", b"-1", b"5", b"-5", b"100", b"-100", b"x", b"", b"1.0", b"9223372036854775807",
+           b"-9223372036854775808", b"99999999999999999999"]
+# Of times only what is far from now: two clocks are read.
+SPANS = [b"1000", b"100000", b"0", b"-1", b"x", b"9223372036854775807"]
+TIMES = [b"4000000000", b"5000000000", b"1", b"0", b"-1", b"x", b"9223372036854775807"]
+EXPIRIES = [[b"EX", SPANS], [b"PX", [b"1000000", b"100000000", b"0", b"-1", b"x"]], [b"EXAT", TIMES], [b"PXAT", TIMES]]
+PATTERNS = [b"*", b"a", b"?", b"[a-c]", b"[^a]", b"k*s", b"\\a", b"none", b"[", b"*b*"]
+
+
+class Server:
+    """A process and one connection to it."""
+
+    def __init__(self, command, port):
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        self.input = self.socket.makefile("rb")
+
+    def ask(self, words):
+        parts = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+        self.socket.sendall(b"*%d\r\n%s" % (len(words), parts))
+        return self.read()
+
+    def read(self):
+        line = self.input.readline()
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"$" and rest != b"-1":
+            body = self.input.read(int(rest) + 2)
+            return kind, body[:-2]
+        if kind in (b"*", b"~") and rest != b"-1":
+            return kind, [self.read() for _ in range(int(rest))]
+        if kind == b"%":
+            return kind, [self.read() for _ in range(2 * int(rest))]
+        return kind, rest
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def command(draw):
+    """Random words, mostly of a command as it should be."""
+    key, value, number = (lambda: draw.choice(KEYS)), (lambda: draw.choice(VALUES)), (lambda: draw.choice(NUMBERS))
+    some = lambda make: [make() for _ in range(draw.randint(1, 3))]
+
+    def expiry():
+        name, times = draw.choice(EXPIRIES)
+        return [name, draw.choice(times)]
+
+    def set_options():
+        options = []
+        for choice in ([b"NX"], [b"XX"], [b"GET"], [b"KEEPTTL"], expiry()):
+            if draw.random() < 0.2:
+                options += choice
+        draw.shuffle(options) if draw.random() < 0.1 else None
+        return options
+
+    on = lambda: draw.choice([[], [], [], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"NX", b"GT"], [b"XX", b"LT"], [b"no"]])
+    makers = [
+        lambda: [b"GET", key()],
+        lambda: [b"SET", key(), value()],
+        lambda: [b"SET", key(), value(), *set_options()],
+        lambda: [b"SETNX", key(), value()],
+        lambda: [b"SETEX", key(), draw.choice(SPANS), value()],
+        lambda: [b"PSETEX", key(), draw.choice([b"1000000", b"0", b"x"]), value()],
+        lambda: [b"GETSET", key(), value()],
+        lambda: [b"GETDEL", key()],
+        lambda: [b"GETEX", key(), *draw.choice([[], [b"PERSIST"], expiry(), [b"no"]])],
+        lambda: [b"MGET", *some(key)],
+        lambda: [b"MSET", *[word for at in some(key) for word in (at, value())]],
+        lambda: [b"MSETNX", *[word for at in some(key) for word in (at, value())]],
+        lambda: [b"APPEND", key(), value()],
+        lambda: [b"STRLEN", key()],
+        lambda: [draw.choice([b"GETRANGE", b"SUBSTR"]), key(), number(), number()],
+        lambda: [b"SETRANGE", key(), draw.choice([b"0", b"3", b"50", b"-1", b"x"]), value()],
+        lambda: [draw.choice([b"INCR", b"DECR"]), key()],
+        lambda: [draw.choice([b"INCRBY", b"DECRBY"]), key(), number()],
+        lambda: [draw.choice([b"DEL", b"UNLINK", b"EXISTS", b"TOUCH"]), *some(key)],
+        lambda: [b"TYPE", key()],
+        lambda: [draw.choice([b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"]), key()],
+        lambda: [b"EXPIRE", key(), draw.choice(SPANS), *on()],
+        lambda: [b"PEXPIRE", key(), draw.choice([b"1000000", b"100000000", b"-1", b"x"]), *on()],
+        lambda: [b"EXPIREAT", key(), draw.choice(TIMES), *on()],
+        lambda: [b"PEXPIREAT", key(), draw.choice(TIMES[:-1]), *on()],
+        lambda: [b"PERSIST", key()],
+        lambda: [draw.choice([b"RENAME", b"RENAMENX"]), key(), key()],
+        lambda: [b"COPY", key(), key(), *draw.choice([[], [b"REPLACE"], [b"no"]])],
+        lambda: [b"KEYS", draw.choice(PATTERNS)],
+        lambda: [b"SCAN", b"0", b"COUNT", b"1000", b"MATCH", draw.choice(PATTERNS)],
+        lambda: [b"DBSIZE"],
+        lambda: [draw.choice([b"PING", b"ECHO"]), value()],
+    ]
+    words = draw.choice(makers)()
+    if draw.random() < 0.03:
+        words = words[: draw.randint(1, len(words))]
+    return words
+
+
+def compared(words, reply):
+    """A reply as far as it has to be equal."""
+    kind, body = reply
+    name = words[0]
+    if kind == b"*" and name == b"KEYS":
+        return kind, sorted(body)
+    if kind == b"*" and name == b"SCAN" and len(body) == 2:
+        return kind, [body[0], (body[1][0], sorted(body[1][1]))]
+    # Two clocks: they are read within a few seconds of each other.
+    if kind == b":" and name in (b"TTL", b"EXPIRETIME") and int(body) > 0:
+        return kind, int(body) // 20
+    if kind == b":" and name in (b"PTTL", b"PEXPIRETIME") and int(body) > 0:
+        return kind, int(body) // 20_000
+    return reply
+
+
+def near(words, one, other):
+    """Whether two replies are equal, but for the time between them."""
+    first, second = compared(words, one), compared(words, other)
+    if first == second:
+        return True
+    timed = words[0] in (b"TTL", b"EXPIRETIME", b"PTTL", b"PEXPIRETIME")
+    return timed and first[0] == second[0] == b":" and abs(first[1] - second[1]) <= 1
+
+
+def main():
+    binary = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "target/debug/simple-kv")
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
+    if not shutil.which("redis-server"):
+        print("skipped: there is no redis-server")
+        sys.exit(77)
+    draw = random.Random(seed)
+    ports = [free_port(), free_port()]
+    with tempfile.TemporaryDirectory() as directory:
+        redis = ["redis-server", "--port", str(ports[1]), "--save", "", "--appendonly", "no", "--dir", directory]
+        servers = [Server([binary, str(ports[0])], ports[0]), Server(redis, ports[1])]
+        past = []
+        try:
+            for number in range(rounds):
+                words = command(draw)
+                past = past[-12:] + [words]
+                ours, theirs = (server.ask(words) for server in servers)
+                if not near(words, ours, theirs):
+                    print(f"seed {seed}, command {number}: FAILED")
+                    for words in past:
+                        print("   ", *words)
+                    print("  ours:  ", ours, "\n  theirs:", theirs)
+                    sys.exit(1)
+        finally:
+            for server in servers:
+                server.stop()
+    print(f"ok: {rounds} commands of seed {seed} were answered alike")
+
+
+main()
