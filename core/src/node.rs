@@ -104,9 +104,13 @@ impl Node {
     ) -> usize {
         let mut used = 0;
         loop {
-            let ahead = self.warm_for(conn, &bytes[used..]);
+            let (ahead, all) = (self.warm_for(conn, &bytes[used..]), bytes.len() - used);
             let taken = self.receive_some(now, conn, &bytes[used..used + ahead], reply, effects);
             used += taken;
+            if taken < ahead && ahead < all {
+                // What seemed to be lines may be one request.
+                return used + self.receive_some(now, conn, &bytes[used..], reply, effects);
+            }
             if taken < ahead || used == bytes.len() {
                 return used;
             }

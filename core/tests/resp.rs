@@ -356,9 +356,12 @@ fn requests_come_in_any_pieces() {
 #[test]
 fn a_line_is_a_request_too_once_the_protocol_is_spoken() {
     let mut session = Session::new();
+    assert_eq!(session.send(b"PING\nPING\n*1\r\n$4\r\nPING\r\n"), "PONG\nPONG\n+PONG\r\n");
+    let mut session = Session::new();
     assert_eq!(session.send(b"PING\r\n"), "PONG\n", "lines come first: it is telnet");
     assert_eq!(session.ask("PING"), "+PONG\r\n");
     assert_eq!(session.send(b"PING\r\n\r\nset k 'a b'\r\nGET k\n"), "+PONG\r\n+OK\r\n$3\r\na b\r\n");
+    assert_eq!(session.send(b"PING\r\n*1\r\n$4\r\nPING\r\nPING\r\n"), "+PONG\r\n".repeat(3), "one behind the other");
     assert_eq!(session.send(b"*0\r\n*-1\r\n*1\r\n$4\r\nPING\r\n"), "+PONG\r\n");
     assert_eq!(session.send(b"GET \"k\r\n"), "-ERR Protocol error: unbalanced quotes in request\r\n");
 }

@@ -304,7 +304,6 @@ fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
     let usage = Reply::Usage { verb, hint: false };
     let (Some(key), Some(time)) = (words.next(), words.next()) else { return Err(usage) };
     check_key(key, limits)?;
-    let number = integer(verb, time)?;
     let mut on = OnExpiry::default();
     for option in words {
         match option {
@@ -321,6 +320,7 @@ fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
     if on.if_later && on.if_earlier {
         return Err(Reply::Error("GT and LT options at the same time are not compatible"));
     }
+    let number = integer(verb, time)?;
     let (unit_ms, is_point) = match verb {
         Verb::Expire => (1_000, false),
         Verb::PExpire => (1, false),

@@ -80,8 +80,8 @@ impl Intake {
         matches!(self.sweep, SweepIn::Asked(_))
     }
 
-    /// Who was asked for a sweep and has not begun for so long that nobody should wait any more. If it was to go on with
-    /// one, that is given up too: whoever never begins is not asked first again.
+    /// Who was asked for a sweep and has not begun for so long that nobody should wait any more. If it was to go on
+    /// with one, that is given up too: whoever never begins is not asked first again.
     pub(crate) fn give_up_unanswered(&mut self, timers: &Timers, now: Mono) -> Option<ConnId> {
         match &mut self.sweep {
             SweepIn::Asked(sweep) if now.ms_since(sweep.asked) >= SWEEP_BEGIN_SILENCES * timers.silence_ms => {
