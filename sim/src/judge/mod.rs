@@ -171,6 +171,9 @@ struct Run {
     is_second: bool,
     /// It has given up its seat.
     is_unseated: bool,
+    /// A name of its roster, and who has a seat by it, by node.
+    roster: u64,
+    seats: Vec<bool>,
     /// As much waits for its disk as may.
     is_disk_behind: bool,
     origin: OriginId,
@@ -320,6 +323,8 @@ impl Judge {
             standing: Standing::Current,
             is_second,
             is_unseated: false,
+            roster: 0,
+            seats: vec![false; size(self.plan.setting.nodes)],
             is_disk_behind: false,
             origin: OriginId(0),
             looked: None,
@@ -424,6 +429,7 @@ impl Judge {
         }
         self.look_at_relays(run, node);
         self.look_at_seats(run, node);
+        self.note_roster(run, node);
         if is_news {
             self.look_at_counts(run, node, now, since, &replies);
         }

@@ -127,7 +127,8 @@ impl Judge {
     /// A member that was told to be forgotten, or gave up its seat, has none until it has a seat again.
     /// (`sim/regressions/retired-by-those-who-forgot-the-one-that-had-more-of-it`) A seat that `by` was given word of,
     /// or gave, and that its disk had not synced when the machine crashed, it does not know of.
-    /// (`sim/regressions/retired-by-who-lost-the-seat-of-one-that-had-left-and-come-again`)
+    /// (`sim/regressions/retired-by-who-lost-the-seat-of-one-that-had-left-and-come-again`) So it is with a seat of
+    /// which nobody is left that knew. (`sim/regressions/retired-by-those-who-were-never-told-of-a-seat`)
     /// Of two processes of a member that are up at once, the one has that was met first, for as long as the link with
     /// it stands. (`sim/regressions/retired-though-up-by-those-who-know-another-process-of-its-member`)
     fn is_asked(&self, by: RunId, state: &Node, run: RunId) -> bool {
@@ -141,7 +142,7 @@ impl Judge {
         };
         let is_displaced = is_second && taken.is_some_and(|taken| taken != run);
         let had_no_seat = self.forgotten[size(node)] || self.runs.iter().any(|of| of.node == node && of.is_unseated);
-        (is_seated || !had_no_seat) && !is_displaced
+        (is_seated || !(had_no_seat || self.is_seat_lost(node))) && !is_displaced
     }
 
     /// A run has retired `origin` up to `last`, which is the newest that it and all others with a seat hold. If its

@@ -2,7 +2,7 @@
 
 use kv_core::{Node, Version};
 
-use super::{Judge, RunId};
+use super::{Judge, RunId, Standing};
 use crate::plan::size;
 
 /// A run has said that a member is forgotten.
@@ -41,6 +41,22 @@ impl Judge {
                 forgot.retain(|forgot| forgot.by != run || !forgot.at.is_some_and(was_unheard));
             }
         }
+    }
+
+    /// Notes who has a seat by what a run knows.
+    pub(super) fn note_roster(&mut self, run: RunId, node: &Node) {
+        let of = self.run_mut(run);
+        if std::mem::replace(&mut of.roster, node.roster()) != node.roster() {
+            let is_seated = |member: u64| node.seat(&format!("n{member}")).is_some_and(|(_, is_lost)| !is_lost);
+            (0..).zip(&mut of.seats).for_each(|(member, seated)| *seated = is_seated(member));
+        }
+    }
+
+    /// Whether all who knew that `node` has a seat have ended, but for itself: who gave it was killed before it had told
+    /// the others.
+    pub(super) fn is_seat_lost(&self, node: u64) -> bool {
+        let mut knew = self.runs.iter().filter(|of| of.node != node && of.seats[size(node)]).peekable();
+        knew.peek().is_some() && knew.all(|of| of.standing != Standing::Current)
     }
 
     /// Whether a run has said that the member with this name is forgotten, which was gone and never came again. Who
