@@ -27,6 +27,8 @@ pub(crate) enum Command<'a> {
     /// At least one key.
     MGet {
         keys: Words<'a>,
+        /// What the reply may come to.
+        bytes_max: usize,
     },
     /// Keys and values in turn, at least one of each.
     MSet {
@@ -164,6 +166,23 @@ pub(crate) enum Command<'a> {
         topic: Option<Verb>,
     },
     Quit,
+}
+
+impl Command<'_> {
+    /// Whether it is run also while data is loaded: it is about the connection, or tells of what is going on.
+    pub(crate) const fn is_run_while_loading(&self) -> bool {
+        matches!(
+            self,
+            Self::Quit
+                | Self::Help { .. }
+                | Self::Select
+                | Self::Hello { .. }
+                | Self::Reset
+                | Self::Client(_)
+                | Self::Commands(_)
+                | Self::Info { .. }
+        )
+    }
 }
 
 /// A value that is to be written.
@@ -365,4 +384,5 @@ pub(crate) enum Bounded {
     Key,
     Value,
     Line,
+    Reply,
 }

@@ -5,7 +5,7 @@ mod oracles;
 use std::collections::BTreeSet;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
-use crate::command::{Command, Reply};
+use crate::command::Reply;
 use crate::config::Config;
 use crate::disk::{Keeper, Log};
 use crate::execute::{Flow, execute};
@@ -172,13 +172,15 @@ impl Node {
                     counters.commands += 1;
                     let mut answer = Answer { dialect: client.dialect, out };
                     if let Some(percent) = loading
-                        && !matches!(command, Command::Quit | Command::Help { .. })
+                        && !command.is_run_while_loading()
                     {
                         answer.say(&Reply::Loading { percent });
                         return Flow::Continue;
                     }
                     let records = replica.own_records();
-                    replica.look_at_disk();
+                    if !client.is_inside {
+                        replica.look_at_disk();
+                    }
                     let flow = execute(command, replica, now, &mut answer);
                     if replica.own_records() != records {
                         client.wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });

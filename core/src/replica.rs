@@ -207,10 +207,14 @@ impl Replica {
 
     /// The value of `key`, unless it is absent, deleted or expired.
     pub(crate) fn get(&self, now: Now, key: &[u8]) -> Option<Live<'_>> {
-        let record = self.store.get(key)?;
-        self.note_unsynced_read(&record);
+        self.store.get(key).and_then(|record| self.read(now, &record))
+    }
+
+    /// What a reader sees of `record`, which stands.
+    pub(crate) fn read<'a>(&self, now: Now, record: &Record<'a>) -> Option<Live<'a>> {
+        self.note_unsynced_read(record);
         if record.is_counter {
-            return live_counter(now, &Counter::of(&record));
+            return live_counter(now, &Counter::of(record));
         }
         if record.deadline.is_some_and(|deadline| deadline <= now.wall) {
             return None;
@@ -220,10 +224,7 @@ impl Replica {
 
     /// Whether a reader sees `record`, which stands.
     pub(crate) fn is_live(&self, now: Now, record: &Record<'_>) -> bool {
-        if record.is_counter {
-            return live_counter(now, &Counter::of(record)).is_some();
-        }
-        record.value.is_some() && record.deadline.is_none_or(|deadline| deadline > now.wall)
+        self.read(now, record).is_some()
     }
 
     /// Sets `key`. `deadline` is absolute; none means it never expires.

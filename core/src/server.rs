@@ -9,12 +9,11 @@ use crate::config::Config;
 use crate::disk::Keeper;
 use crate::execute::{Flow, matches};
 use crate::repl::{Context, Replication};
-use crate::replica::Replica;
-use crate::session::{Client, Watched};
+use crate::replica::{Replica, Shown};
+use crate::session::{Client, Standing, Watched};
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::Now;
-use crate::version::Version;
 use crate::waiters::{Waiters, Wanted};
 use crate::why;
 use crate::wire::words::Words;
@@ -65,7 +64,7 @@ impl Server<'_, '_> {
             Command::Watch { keys } => self.watch(keys, client, answer),
             Command::Reset => {
                 (client.name, client.transaction) = (Box::default(), None);
-                client.watched = Vec::new();
+                client.watched = Watched::default();
                 answer.say(&Reply::Status("RESET"));
             }
             Command::Commands(about) => tell_commands(about, answer),
@@ -120,7 +119,7 @@ impl Server<'_, '_> {
             (Command::Discard, None) => Reply::Error("DISCARD without MULTI"),
             (Command::Exec, Some(transaction)) => {
                 let watched = std::mem::take(&mut client.watched);
-                let has_changed = watched.iter().any(|watched| self.stands(&watched.key) != watched.stood);
+                let has_changed = watched.has_changed(|key| self.stands(key));
                 if !transaction.is_broken() && !has_changed {
                     return Flow::Transaction;
                 }
@@ -132,7 +131,7 @@ impl Server<'_, '_> {
                 if matches!(command, Command::Discard) {
                     client.transaction = None;
                 }
-                client.watched = Vec::new();
+                client.watched = Watched::default();
                 Reply::Ok
             }
         };
@@ -144,18 +143,20 @@ impl Server<'_, '_> {
         if client.transaction.is_some() {
             return answer.say(&Reply::Error("WATCH inside MULTI is not allowed"));
         }
+        let bytes_max = self.config.limits.request_bytes_max;
         for key in keys {
-            if client.watched.iter().all(|watched| *watched.key != *key) {
-                client.watched.push(Watched { key: key.into(), stood: self.stands(key) });
+            if !client.watched.watch(key, bytes_max, || self.stands(key)) {
+                return answer.say(&Reply::Error("too much is watched"));
             }
         }
         answer.say(&Reply::Ok);
     }
 
-    /// The version of what stands, and whether a reader sees it.
-    fn stands(&self, key: &[u8]) -> Option<(Version, bool)> {
+    fn stands(&self, key: &[u8]) -> Option<Standing> {
         let record = self.replica.store.get(key)?;
-        Some((record.version, self.replica.is_live(self.now, &record)))
+        let (version, live) = (record.version, self.replica.read(self.now, &record));
+        let sum = live.and_then(|live| if let Shown::Number(sum) = live.value { Some(sum) } else { None });
+        Some(Standing { version, is_live: live.is_some(), sum })
     }
 
     fn about_client(&self, about: AboutClient<'_>, client: &mut Client, answer: &mut Answer<'_>) {
@@ -272,7 +273,7 @@ impl Server<'_, '_> {
     }
 
     /// The sections of `INFO`, each with its lines.
-    fn sections(&self) -> [(&'static str, String); 7] {
+    fn sections(&self) -> [(&'static str, String); 8] {
         let Self { config, replica, counters, disk, .. } = self;
         let (disk_on, loading) =
             (u8::from(disk.is_some()), u8::from(disk.as_ref().is_some_and(|keeper| keeper.recovery.is_some())));
@@ -285,7 +286,7 @@ impl Server<'_, '_> {
                 "Server",
                 format!(
                     "redis_version:{REDIS_VERSION}\r\nsimple_kv_version:{}\r\nredis_mode:standalone\r\narch_bits:64\r\n\
-                     process_id:0\r\nrun_id:{run:0>40}\r\nnode:{}\r\nserver_time_usec:{}\r\n",
+                     run_id:{run:0>40}\r\nnode:{}\r\nserver_time_usec:{}\r\n",
                     env!("CARGO_PKG_VERSION"),
                     config.name,
                     self.now.wall.0 * 1_000,
@@ -310,6 +311,7 @@ impl Server<'_, '_> {
             ("Stats", format!("total_commands_processed:{}\r\n", counters.commands)),
             // Every node is one, and none has replicas: see PEERS.
             ("Replication", format!("role:master\r\nconnected_slaves:0\r\nmembers:{peers}\r\n")),
+            ("Cluster", "cluster_enabled:0\r\n".to_owned()),
             ("Keyspace", if keys > 0 { format!("db0:keys={keys},expires=0,avg_ttl=0\r\n") } else { String::new() }),
         ]
     }

@@ -18,7 +18,7 @@ use crate::wire::resp::{self, Broken, Incoming, Next};
 use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, Words, trim};
 use crate::wire::{Dialect, line};
-pub(crate) use transaction::Watched;
+pub(crate) use transaction::{Standing, Watched};
 use transaction::{Transaction, is_run_at_once};
 
 /// What a request of the Redis protocol begins with.
@@ -56,7 +56,9 @@ pub(crate) struct Client {
     pub(crate) name: Box<[u8]>,
     /// What it has put off since `MULTI`.
     pub(crate) transaction: Option<Box<Transaction>>,
-    pub(crate) watched: Vec<Watched>,
+    /// What was put off is being run.
+    pub(crate) is_inside: bool,
+    pub(crate) watched: Watched,
 }
 
 /// Where the line stands that the next data byte belongs to.
@@ -338,10 +340,21 @@ impl ClientSession {
     }
 
     /// Runs what was put off. Nothing of another connection is run in between.
+    ///
+    /// Whoever wants more replies at once than a request may be long loses the connection: all has been run by then.
     fn run_transaction(&mut self, limits: &Limits, out: &mut Vec<u8>, run: &mut Run<'_>) {
         let Some(transaction) = self.client.transaction.take() else { return };
+        let bytes_max = out.len() + limits.request_bytes_max;
         self.client.dialect.emit(&Reply::Array(transaction.len()), out);
-        transaction.for_each(limits, |words| self.run_words(limits, words, out, run));
+        self.client.is_inside = true;
+        transaction.for_each(|words| {
+            self.run_words(limits, words, out, run);
+            if out.len() > bytes_max {
+                out.truncate(bytes_max);
+                self.phase = Phase::Left;
+            }
+        });
+        self.client.is_inside = false;
     }
 
     fn drop_copied_if_full(&mut self, limits: &Limits, out: &mut Vec<u8>) {

@@ -11,6 +11,10 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
         let now = at(0);
         let config = Config {
             seed: [1, 2, 3, 4],
@@ -18,7 +22,7 @@ impl Session {
             cluster: "default".to_owned(),
             advertise: "a:1".to_owned(),
             peers: Vec::new(),
-            limits: Limits::default(),
+            limits,
             timers: Timers::default(),
             disk: None,
         };
@@ -398,4 +402,69 @@ fn lengths_are_not_believed() {
     let answer: String = bytes.chunks(64 << 10).map(|piece| session.send(piece)).collect();
     assert_eq!(answer, "+OK\r\n");
     assert_eq!(session.ask("STRLEN k"), format!(":{}\r\n", value.len()));
+}
+
+#[test]
+fn a_name_given_to_itself_stays_what_it_is() {
+    check(
+        &mut Session::new(),
+        &[
+            ("RENAME k k", "-ERR no such key|"),
+            ("SET k v EX 100", "+OK|"),
+            ("WATCH k", "+OK|"),
+            ("RENAME k k", "+OK|"),
+            ("RENAMENX k k", ":0|"),
+            ("MULTI", "+OK|"),
+            ("TTL k", "+QUEUED|"),
+            ("EXEC", "*1|:100|"),
+        ],
+    );
+}
+
+/// A request may have words that are longer than a value may be.
+#[test]
+fn a_transaction_answers_each_of_its_commands_whatever_their_words_are() {
+    let mut session = Session::with(Limits { value_bytes_max: 4, ..Limits::default() });
+    assert_eq!(session.send(b"MULTI\nECHO long-words\nSET k v\nEXEC\n"), "OK\nQUEUED\nQUEUED\nlong-words\nOK\n");
+}
+
+#[test]
+fn what_one_request_is_answered_is_bounded() {
+    let mut session = Session::with(Limits { request_bytes_max: 1_000, ..Limits::default() });
+    let value = "v".repeat(500);
+    check(
+        &mut session,
+        &[
+            (&format!("SET k {value}"), "+OK|"),
+            ("MGET k k k", "-ERR the reply is longer than 1000 bytes; nothing was changed|"),
+            ("MGET k", &format!("*1|$500|{value}|")),
+            ("MULTI", "+OK|"),
+            ("GET k", "+QUEUED|"),
+            ("GET k", "+QUEUED|"),
+            ("GET k", "+QUEUED|"),
+            ("SET k short", "+QUEUED|"),
+        ],
+    );
+    let replies = session.ask("EXEC");
+    assert!(replies.len() <= 2_000, "{} bytes", replies.len());
+    assert_eq!(session.send(&request(&["PING"])), "", "the connection has ended");
+}
+
+#[test]
+fn what_one_client_watches_is_bounded() {
+    let mut session = Session::with(Limits { request_bytes_max: 1_000, ..Limits::default() });
+    let keys: Vec<String> = (0..40).map(|key| format!("key:{key:0>16}")).collect();
+    for (number, key) in keys.iter().enumerate() {
+        let answer = session.ask(&format!("WATCH {key} {key}"));
+        let expected = if number < 10 { "+OK\r\n" } else { "-ERR too much is watched\r\n" };
+        assert_eq!(answer, expected, "{number}");
+    }
+    check(&mut session, &[("UNWATCH", "+OK|"), (&format!("WATCH {}", keys[11]), "+OK|")]);
+}
+
+#[test]
+fn many_keys_are_watched_in_no_time() {
+    let mut session = Session::new();
+    let keys: Vec<String> = (0..200_000).map(|key| format!("key:{key}")).collect();
+    assert_eq!(session.ask(&format!("WATCH {}", keys.join(" "))), "+OK\r\n");
 }

@@ -91,6 +91,8 @@ fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
         limits: Limits {
             ring_bytes: options.ring_size,
             value_bytes_max: options.max_value_size,
+            // Also the longest value is not all of a request.
+            request_bytes_max: Limits::default().request_bytes_max.max(2 * options.max_value_size),
             clients_max: options.max_clients,
             ..Limits::default()
         },

@@ -1,7 +1,7 @@
 //! The node and its cluster.
 
 use super::arguments::{exactly, nothing, number, only_key};
-use super::{ADMIN, FIRST, LOADING, Manual, NO_KEYS, NONE, READ, Verb};
+use super::{ADMIN, FIRST, Manual, NO_KEYS, NONE, READ, Verb};
 use crate::command::{Command, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::config::Limits;
 use crate::conflicts::CONFLICTS_MAX;
@@ -63,7 +63,7 @@ pub(super) static MANUALS: [Manual; 10] = [
         name: "STATS",
         aliases: &[],
         arity: 1,
-        flags: LOADING,
+        flags: NONE,
         keys: NO_KEYS,
         parse: parse_word,
         usage: "STATS",
@@ -120,7 +120,7 @@ pub(super) static MANUALS: [Manual; 10] = [
         name: "PEERS",
         aliases: &[],
         arity: 1,
-        flags: LOADING,
+        flags: NONE,
         keys: NO_KEYS,
         parse: parse_word,
         usage: "PEERS",

@@ -246,6 +246,15 @@ mod tests {
     }
 
     #[test]
+    fn each_command_that_its_table_says_so_of_is_run_while_data_is_loaded() {
+        for manual in manuals() {
+            let parsed = parse(Words::InPlace(manual.example.as_bytes()), &Limits::default());
+            let is_run = matches!(parsed, Some(Ok(command)) if command.is_run_while_loading());
+            assert_eq!(is_run, manual.flags == LOADING, "{}", manual.name);
+        }
+    }
+
+    #[test]
     fn a_mistyped_name_finds_the_command_and_another_word_none() {
         for (word, name) in [
             ("GTE", "GET"),

@@ -161,7 +161,8 @@ pub(super) static MANUALS: [Manual; 17] = [
         parse: parse_info,
         usage: "INFO [section ...]",
         summary: "Describe the node, as Redis clients ask for it",
-        detail: "Sections: server, clients, memory, persistence, stats, replication, keyspace. STATS tells more.",
+        detail: "Sections: server, clients, memory, persistence, stats, replication, cluster,\n\
+                 keyspace. STATS tells more.",
         example: "INFO server",
     },
     Manual {

@@ -297,7 +297,7 @@ fn parse_get_ex<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
 }
 
 fn parse_mget<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
-    Ok(Command::MGet { keys: keys(verb, words, limits)? })
+    Ok(Command::MGet { keys: keys(verb, words, limits)?, bytes_max: limits.request_bytes_max })
 }
 
 fn parse_mset<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {

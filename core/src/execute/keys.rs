@@ -52,9 +52,11 @@ pub(super) fn rename(now: Now, (key, name): (&[u8], &[u8]), if_absent: bool, rep
     if if_absent && replica.get(now, name).is_some() {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
     }
+    if key == name {
+        return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Ok);
+    }
     let (bytes, deadline) = (text(&live), live.deadline);
-    let written = replica.set(now, name, &bytes, deadline);
-    let moved = written.and_then(|()| if key == name { Ok(true) } else { replica.delete(now, key) });
+    let moved = replica.set(now, name, &bytes, deadline).and_then(|()| replica.delete(now, key));
     moved.map_or_else(Reply::Refused, |_| if if_absent { Reply::Number(1) } else { Reply::Ok })
 }
 

@@ -36,10 +36,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::SetNx(write) => strings::set_nx(now, &write, replica, answer),
         Command::GetDel { key } => strings::get_del(now, key, replica, answer),
         Command::GetEx { key, expires } => strings::get_ex(now, key, expires, replica, answer),
-        Command::MGet { keys } => {
-            answer.say(&Reply::Array(keys.into_iter().count()));
-            keys.for_each(|key| answer.say(&replica.get(now, key).map_or(Reply::NotFound, value)));
-        }
+        Command::MGet { keys, bytes_max } => strings::mget(now, keys, bytes_max, replica, answer),
         Command::MSet { pairs, if_absent } => strings::mset(now, pairs, if_absent, replica, answer),
         Command::Append { key, value, bytes_max } => strings::append(now, key, (value, bytes_max), replica, answer),
         Command::StrLen { key } => {

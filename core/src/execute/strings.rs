@@ -100,6 +100,19 @@ pub(super) fn get_ex(now: Now, key: &[u8], expires: Expires, replica: &mut Repli
     }
 }
 
+pub(super) fn mget(now: Now, keys: Words<'_>, bytes_max: usize, replica: &Replica, answer: &mut Answer<'_>) {
+    let from = answer.out.len();
+    answer.say(&Reply::Array(keys.into_iter().count()));
+    for key in keys {
+        answer.say(&replica.get(now, key).map_or(Reply::NotFound, value));
+        // One key may be named a million times.
+        if answer.out.len() - from > bytes_max {
+            answer.out.truncate(from);
+            return answer.say(&Reply::TooLong { what: Bounded::Reply, bytes_max });
+        }
+    }
+}
+
 pub(super) fn mset(now: Now, pairs: Words<'_>, if_absent: bool, replica: &mut Replica, answer: &mut Answer<'_>) {
     let mut keys = pairs.step_by(2);
     if if_absent && keys.any(|key| replica.get(now, key).is_some()) {

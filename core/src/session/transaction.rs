@@ -1,5 +1,7 @@
 //! Commands that are put off, and then run at once: `MULTI` to `EXEC`.
 
+use std::collections::BTreeMap;
+
 use crate::command::{Command, Reply};
 use crate::config::Limits;
 use crate::version::Version;
@@ -16,11 +18,46 @@ pub(crate) struct Transaction {
     is_broken: bool,
 }
 
-/// A key, and what stood there when it was to be watched: its version, and whether it was there for a reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The keys that one client watches, and what stood there when they were to be watched.
+#[derive(Debug, Default)]
 pub(crate) struct Watched {
-    pub(crate) key: Box<[u8]>,
-    pub(crate) stood: Option<(Version, bool)>,
+    keys: BTreeMap<Box<[u8]>, Option<Standing>>,
+    /// Of all keys together.
+    bytes: usize,
+}
+
+/// What stands at a key that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) version: Version,
+    /// A reader finds it.
+    pub(crate) is_live: bool,
+    /// Of a counter: what others have added may be older than the newest that stands.
+    pub(crate) sum: Option<i128>,
+}
+
+/// Bytes that a watched key takes, besides itself.
+const WATCHED_BYTES: usize = 80;
+
+impl Watched {
+    /// Watches `key` from now on, unless all of them would come to more than `bytes_max`; whether they do not.
+    pub(crate) fn watch(&mut self, key: &[u8], bytes_max: usize, stands: impl FnOnce() -> Option<Standing>) -> bool {
+        if self.keys.contains_key(key) {
+            return true;
+        }
+        self.bytes += key.len() + WATCHED_BYTES;
+        if self.bytes > bytes_max {
+            self.bytes -= key.len() + WATCHED_BYTES;
+            return false;
+        }
+        self.keys.insert(key.into(), stands());
+        true
+    }
+
+    /// Whether anything has changed.
+    pub(crate) fn has_changed(&self, mut stands: impl FnMut(&[u8]) -> Option<Standing>) -> bool {
+        self.keys.iter().any(|(key, stood)| stands(key) != *stood)
+    }
 }
 
 impl Transaction {
@@ -61,9 +98,12 @@ impl Transaction {
     }
 
     /// Gives the words of each, in order, to `run`.
-    pub(crate) fn for_each(&self, limits: &Limits, mut run: impl FnMut(Words<'_>)) {
+    pub(crate) fn for_each(&self, mut run: impl FnMut(Words<'_>)) {
         let (mut rest, mut incoming) = (&self.requests[..], Incoming::default());
-        while let Next::Request(used) = incoming.next(limits, rest) {
+        // A word of a line may be longer than a value: all of them are read.
+        let bytes_max = self.requests.len();
+        let limits = Limits { value_bytes_max: bytes_max, request_bytes_max: bytes_max, ..Limits::default() };
+        while let Next::Request(used) = incoming.next(&limits, rest) {
             run(incoming.words(&rest[..used]));
             rest = &rest[used..];
         }

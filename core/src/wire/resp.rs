@@ -30,7 +30,7 @@ pub(crate) struct Incoming {
     args: Vec<Span>,
     /// How many there will be; none if that is not known yet.
     wanted: Option<usize>,
-    /// Up to where all was read.
+    /// Up to where all was read; of a line of words, up to where its end is not.
     at: usize,
     /// How many bytes there must be for it to be worth looking again.
     need: usize,
@@ -76,7 +76,7 @@ impl Incoming {
             return Next::Incomplete;
         }
         if self.wanted.is_none() && bytes[0] != b'*' {
-            return next_line(limits, bytes);
+            return self.next_line(limits, bytes);
         }
         let next = match self.read(limits, bytes) {
             Ok(next) => next,
@@ -148,14 +148,21 @@ impl Incoming {
         }
         Ok(Next::Request(self.at))
     }
-}
 
-fn next_line<'a>(limits: &Limits, bytes: &'a [u8]) -> Next<'a> {
-    let window = &bytes[..bytes.len().min(limits.line_bytes_max)];
-    match memchr(b'\n', window) {
-        Some(length) => Next::Line(window[..length].strip_suffix(b"\r").unwrap_or(&window[..length]), length + 1),
-        None if window.len() == limits.line_bytes_max => Next::Broken(Broken::Inline),
-        None => Next::Incomplete,
+    fn next_line<'a>(&mut self, limits: &Limits, bytes: &'a [u8]) -> Next<'a> {
+        let window = &bytes[..bytes.len().min(limits.line_bytes_max)];
+        let from = std::mem::take(&mut self.at);
+        match memchr(b'\n', &window[from..]) {
+            Some(more) => {
+                let line = &window[..from + more];
+                Next::Line(line.strip_suffix(b"\r").unwrap_or(line), line.len() + 1)
+            }
+            None if window.len() == limits.line_bytes_max => Next::Broken(Broken::Inline),
+            None => {
+                self.at = window.len();
+                Next::Incomplete
+            }
+        }
     }
 }
 

@@ -202,3 +202,17 @@ fn nobody_is_asked_while_nobody_waits() {
     ask(&mut cluster, 0, "WAIT 3 0\n");
     assert_eq!(cluster.sent_bytes, asked, "nor is what nobody can know");
 }
+
+#[test]
+fn who_watches_a_number_sees_what_was_added_elsewhere_before() {
+    let mut cluster = Cluster::of_three();
+    cluster.write(b"SET n 0\n");
+    cluster.hand_in(1, b"INCR n\n");
+    cluster.pass(50);
+    // The newest of the number is what is added here, and it stays so.
+    cluster.hand_in(0, b"INCR n\nWATCH n\n");
+    cluster.settle();
+    assert_eq!(cluster.ask(0, "GET n"), "2");
+    assert_eq!(cluster.ask(0, "MULTI\nSET n 5\nEXEC"), "OK\nQUEUED\n(none)");
+    assert_eq!(cluster.ask(0, "GET n"), "2");
+}

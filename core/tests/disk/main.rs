@@ -481,3 +481,31 @@ fn an_end_that_a_full_disk_cut_is_no_damage_before_an_empty_segment() {
         assert!(node.ask("STATS\n").contains(r#""damaged_places":0"#), "followed: {is_followed}");
     }
 }
+
+#[test]
+fn a_transaction_is_taken_whole_or_not_though_the_disk_falls_behind() {
+    let mut machine = Machine::new(Fsync::EverySec);
+    machine.holds = true;
+    let value = "v".repeat(QUEUE_BYTES_MAX / 2);
+    let sets: String = (0..4).map(|key| format!("SET key{key} {value}\n")).collect();
+    let answer = machine.ask(&format!("MULTI\n{sets}EXEC\nSET more v\n"));
+    let replies: Vec<&str> = answer.lines().skip(5).collect();
+    assert_eq!(replies[..4], ["OK"; 4], "{answer}");
+    assert!(replies[4].starts_with("Error: the disk does not keep up"), "{answer}");
+}
+
+#[test]
+fn under_always_keys_that_are_listed_are_on_the_disk() {
+    let reader = ConnId(1);
+    for command in ["KEYS *", "SCAN 0", "RANDOMKEY"] {
+        let mut node = Machine::new(Fsync::Always);
+        node.turn.event(Event::Opened { conn: reader });
+        node.holds = true;
+        assert_eq!(node.ask("SET k v\n"), "", "it waits");
+        node.turn.input(reader, format!("{command}\n").as_bytes());
+        assert_eq!(node.turn.output(reader), b"", "{command} waits, too");
+        node.holds = false;
+        node.wait(10);
+        assert!(node.turn.output(reader).ends_with(b"k\n"), "{command}");
+    }
+}
