@@ -19,7 +19,7 @@ use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, Words, trim};
 use crate::wire::{Dialect, line};
 pub(crate) use transaction::{Standing, Watched};
-use transaction::{Transaction, is_run_at_once};
+use transaction::{Transaction, is_run_at_once, may_wait};
 
 /// What a request of the Redis protocol begins with.
 const REQUEST: u8 = b'*';
@@ -320,12 +320,14 @@ impl ClientSession {
             && !parsed.as_ref().is_ok_and(is_run_at_once)
         {
             let put_off = match parsed {
-                Ok(command) => transaction.put_off(&command, words, limits),
-                Err(reply) => {
-                    transaction.spoil();
-                    Err(reply)
-                }
+                Ok(command) if may_wait(&command) => Err(Reply::Error("Command not allowed inside a transaction")),
+                Err(reply) if commands::is_misspelt(&reply, words) => Err(reply),
+                // What else is wrong with it is told in its place, as in Redis.
+                Ok(_) | Err(_) => transaction.put_off(words, limits),
             };
+            if put_off.is_err() {
+                transaction.spoil();
+            }
             return self.client.dialect.emit(&put_off.map_or_else(|reply| reply, |()| Reply::Status("QUEUED")), out);
         }
         match parsed {

@@ -140,6 +140,19 @@ pub(crate) fn parse<'a>(mut words: Words<'a>, limits: &Limits) -> Option<Result<
     Some((manual.parse)(manual.verb, words, limits))
 }
 
+/// Whether `reply` says that `words` spell no command, or too few or too many words for one.
+pub(crate) fn is_misspelt(reply: &Reply<'_>, words: Words<'_>) -> bool {
+    match reply {
+        Reply::UnknownCommand { .. } | Reply::UnknownSubcommand { .. } => true,
+        Reply::Usage { verb, .. } => {
+            let (arity, count) = (verb.manual().arity, words.count());
+            let least = usize::from(arity.unsigned_abs());
+            count < least || (arity > 0 && count > least)
+        }
+        _ => false,
+    }
+}
+
 impl Verb {
     pub(crate) fn manual(self) -> &'static Manual {
         manuals().find(|manual| manual.verb == self).unwrap_or(&strings::MANUALS[0])

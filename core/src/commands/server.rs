@@ -189,8 +189,9 @@ pub(super) static MANUALS: [Manual; 17] = [
         parse: parse_transaction,
         usage: "EXEC",
         summary: "Run what was put off since MULTI",
-        detail: "Answers what each of the commands answers. Nothing is run if one of them was wrong, or if a key that\n\
-                 is watched has changed: then the answer is `(none)`.",
+        detail: "Answers what each of the commands answers, also if that is an error. Nothing is run if one of them\n\
+                 was unknown or had too few words or too many, or if a key that is watched has changed: then the\n\
+                 answer is `(none)`.",
         example: "EXEC",
     },
     Manual {

@@ -223,6 +223,7 @@ fn parse_get<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
 fn parse_set<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
     let (Some(key), Some(value)) = (words.next(), words.next()) else { return Err(Reply::Usage { verb, hint: false }) };
     let mut write = Write { key, value, expires: Expires::Never, condition: None, answers_old: false };
+    let mut timed = None;
     while let Some(option) = words.next() {
         let condition = if option.eq_ignore_ascii_case(b"NX") {
             Some(Condition::Absent)
@@ -235,7 +236,7 @@ fn parse_set<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'a
             write.condition = condition;
         } else if option.eq_ignore_ascii_case(b"GET") {
             write.answers_old = true;
-        } else if write.expires != Expires::Never {
+        } else if write.expires != Expires::Never || timed.is_some() {
             return Err(Reply::Syntax(verb));
         } else if option.eq_ignore_ascii_case(b"KEEPTTL") {
             write.expires = Expires::Kept;
@@ -244,8 +245,12 @@ fn parse_set<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'a
             let (Some((unit, name)), Some(time)) = (Unit::named(option), words.next()) else {
                 return Err(Reply::Syntax(verb));
             };
-            write.expires = unit.expires(verb, name, time)?;
+            timed = Some((unit, name, time));
         }
+    }
+    // The options are looked at before the time, as in Redis.
+    if let Some((unit, name, time)) = timed {
+        write.expires = unit.expires(verb, name, time)?;
     }
     check_write(write, limits).map(Command::Set)
 }
@@ -285,14 +290,11 @@ fn parse_get_ex<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
     let key = words.next().ok_or(Reply::Usage { verb, hint: false })?;
     check_key(key, limits)?;
     let Some(option) = words.next() else { return Ok(Command::GetEx { key, expires: Expires::Kept }) };
-    let expires = match (Unit::named(option), words.next()) {
-        (Some((unit, name)), Some(time)) => unit.expires(verb, name, time)?,
-        (None, None) if option.eq_ignore_ascii_case(b"PERSIST") => Expires::Never,
+    let expires = match (Unit::named(option), words.next(), words.next()) {
+        (Some((unit, name)), Some(time), None) => unit.expires(verb, name, time)?,
+        (None, None, None) if option.eq_ignore_ascii_case(b"PERSIST") => Expires::Never,
         _ => return Err(Reply::Syntax(verb)),
     };
-    if words.next().is_some() {
-        return Err(Reply::Syntax(verb));
-    }
     Ok(Command::GetEx { key, expires })
 }
 

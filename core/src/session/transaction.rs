@@ -61,22 +61,12 @@ impl Watched {
 }
 
 impl Transaction {
-    /// Puts off the command that `words` spell, if it may be; the answer to that.
-    pub(crate) fn put_off(
-        &mut self,
-        command: &Command<'_>,
-        words: Words<'_>,
-        limits: &Limits,
-    ) -> Result<(), Reply<'static>> {
-        if may_wait(command) {
-            self.is_broken = true;
-            return Err(Reply::Error("Command not allowed inside a transaction"));
-        }
+    /// Puts off the command that `words` spell; the answer to that if there is no room.
+    pub(crate) fn put_off(&mut self, words: Words<'_>, limits: &Limits) -> Result<(), Reply<'static>> {
         let from = self.requests.len();
         push_request(words, &mut self.requests);
         if self.requests.len() > limits.request_bytes_max {
             self.requests.truncate(from);
-            self.is_broken = true;
             return Err(Reply::Error("the transaction is too big"));
         }
         self.count += 1;
@@ -119,6 +109,6 @@ pub(crate) const fn is_run_at_once(command: &Command<'_>) -> bool {
 }
 
 /// Whether its reply may come later.
-const fn may_wait(command: &Command<'_>) -> bool {
+pub(crate) const fn may_wait(command: &Command<'_>) -> bool {
     matches!(command, Command::Wait { .. } | Command::WaitFor { .. } | Command::Leave)
 }
