@@ -384,5 +384,6 @@ pub(crate) enum Bounded {
     Key,
     Value,
     Line,
+    Pattern,
     Reply,
 }

@@ -4,6 +4,8 @@ use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
 
 const CLIENT: ConnId = ConnId(1);
 
+const MSET_USAGE: &str = "-ERR wrong number of arguments for 'mset' command";
+
 struct Session {
     turn: Turn,
     ms: u64,
@@ -109,8 +111,8 @@ fn strings_are_as_in_redis() {
             ("GETDEL k", "$1|w|"),
             ("GETDEL k", "$-1|"),
             ("MSET a 1 b 2", "+OK|"),
-            ("MSET a", "-ERR wrong number of arguments for 'mset' command|"),
-            ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command|"),
+            ("MSET a", &format!("{MSET_USAGE}|")),
+            ("MSET a 1 b", &format!("{MSET_USAGE}|")),
             ("MGET a none b", "*3|$1|1|$-1|$1|2|"),
             ("MSETNX a 5 c 5", ":0|"),
             ("MSETNX c 5 d 5", ":1|"),
@@ -277,10 +279,7 @@ fn a_transaction_is_run_at_once_or_not_at_all() {
             ("SET k v EX x", "+QUEUED|"),
             ("MSET k v k", "+QUEUED|"),
             ("GET k", "+QUEUED|"),
-            (
-                "EXEC",
-                "*3|-ERR value is not an integer or out of range|-ERR wrong number of arguments for 'mset' command|$1|v|",
-            ),
+            ("EXEC", &format!("*3|{}|{}|$1|v|", "-ERR value is not an integer or out of range", MSET_USAGE)),
             ("MULTI", "+OK|"),
             ("HELP NONE", "-ERR unknown command 'NONE', with args beginning with: |"),
             ("EXEC", "-EXECABORT Transaction discarded because of previous errors.|"),
@@ -480,4 +479,15 @@ fn many_keys_are_watched_in_no_time() {
     let mut session = Session::new();
     let keys: Vec<String> = (0..200_000).map(|key| format!("key:{key}")).collect();
     assert_eq!(session.ask(&format!("WATCH {}", keys.join(" "))), "+OK\r\n");
+}
+
+#[test]
+fn patterns_are_short() {
+    let (fits, long) = ("*".repeat(1 << 10), "*".repeat(1_025));
+    for command in ["KEYS", "SCAN 0 MATCH", "CONFIG GET"] {
+        let mut session = Session::new();
+        assert!(session.ask(&format!("{command} {fits}")).starts_with('*'), "{command}");
+        let refused = session.ask(&format!("{command} {long}"));
+        assert_eq!(refused, "-ERR the pattern is longer than 1024 bytes; nothing was changed\r\n", "{command}");
+    }
 }

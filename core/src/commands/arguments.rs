@@ -60,6 +60,13 @@ pub(super) fn check_value<'a>(value: &[u8], limits: &Limits) -> Result<(), Reply
     check_length(Bounded::Value, value.len(), limits.value_bytes_max)
 }
 
+/// Longest pattern: what it takes to try one is the product of its length and that of a key, and everybody waits.
+const PATTERN_BYTES_MAX: usize = 1 << 10;
+
+pub(super) fn check_pattern<'a>(pattern: &[u8]) -> Result<(), Reply<'a>> {
+    check_length(Bounded::Pattern, pattern.len(), PATTERN_BYTES_MAX)
+}
+
 pub(super) fn check_length<'a>(what: Bounded, bytes: usize, bytes_max: usize) -> Result<(), Reply<'a>> {
     if bytes > bytes_max { Err(Reply::TooLong { what, bytes_max }) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! Keys, and when they expire.
 
-use super::arguments::{check_key, exactly, integer, keys, nothing, number, only_key};
+use super::arguments::{check_key, check_pattern, exactly, integer, keys, nothing, number, only_key};
 use super::{ALL, BOTH, FIRST, Manual, NO_KEYS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
 use crate::command::{Command, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, Scan, TimeLeft};
 use crate::config::Limits;
@@ -386,6 +386,7 @@ fn parse_random_key<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> 
 
 fn parse_keys<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
     let [pattern] = exactly(verb, words)?;
+    check_pattern(pattern)?;
     Ok(Command::Keys { pattern })
 }
 
@@ -396,6 +397,7 @@ fn parse_scan<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
     while let Some(option) = words.next() {
         let value = words.next().ok_or(Reply::Syntax(verb))?;
         if option.eq_ignore_ascii_case(b"MATCH") {
+            check_pattern(value)?;
             scan.pattern = Some(value);
         } else if option.eq_ignore_ascii_case(b"COUNT") {
             let count = u64::try_from(integer(verb, value)?).ok().filter(|count| *count > 0);

@@ -1,6 +1,6 @@
 //! The connection and the server.
 
-use super::arguments::{exactly, integer, keys, nothing};
+use super::arguments::{check_pattern, exactly, integer, keys, nothing};
 use super::{ADMIN, ALL, FAST, LOADING, Manual, NO_KEYS, NONE, Verb};
 use crate::command::{AboutClient, AboutCommands, Command, Reply};
 use crate::config::Limits;
@@ -371,6 +371,7 @@ fn parse_config<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> 
     if words.into_iter().next().is_none() {
         return Err(Reply::Usage { verb, hint: false });
     }
+    words.into_iter().try_for_each(check_pattern)?;
     Ok(Command::ConfigGet { patterns: words })
 }
 

@@ -270,6 +270,7 @@ const fn bounded_name(what: Bounded) -> &'static str {
         Bounded::Key => "key",
         Bounded::Value => "value",
         Bounded::Line => "line",
+        Bounded::Pattern => "pattern",
         Bounded::Reply => "reply",
     }
 }
