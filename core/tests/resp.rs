@@ -378,6 +378,13 @@ fn a_line_is_a_request_too_once_the_protocol_is_spoken() {
     assert_eq!(session.ask("PING"), "+PONG\r\n");
     assert_eq!(session.send(b"PING\r\n\r\nset k 'a b'\r\nGET k\n"), "+PONG\r\n+OK\r\n$3\r\na b\r\n");
     assert_eq!(session.send(b"PING\r\n*1\r\n$4\r\nPING\r\nPING\r\n"), "+PONG\r\n".repeat(3), "one behind the other");
+    let mixed = b"PING\nPING\r\n*1\r\n$4\r\nPING\r\nECHO 'a b'\r\n\n*1\r\n$4\r\nPING\r\n";
+    let whole = session.send(mixed);
+    assert_eq!(whole, "+PONG\r\n+PONG\r\n+PONG\r\n$3\r\na b\r\n+PONG\r\n");
+    for cut in 1..mixed.len() {
+        assert_eq!(session.send(&mixed[..cut]) + &session.send(&mixed[cut..]), whole, "cut at {cut}");
+    }
+    assert_eq!(mixed.chunks(1).map(|byte| session.send(byte)).collect::<String>(), whole);
     assert_eq!(session.send(b"*0\r\n*-1\r\n*1\r\n$4\r\nPING\r\n"), "+PONG\r\n");
     assert_eq!(session.send(b"GET \"k\r\n"), "-ERR Protocol error: unbalanced quotes in request\r\n");
 }

@@ -509,3 +509,18 @@ fn under_always_keys_that_are_listed_are_on_the_disk() {
         assert!(node.turn.output(reader).ends_with(b"k\n"), "{command}");
     }
 }
+
+#[test]
+fn under_always_a_transaction_says_what_is_on_the_disk() {
+    let (other, mut node) = (ConnId(1), Machine::new(Fsync::Always));
+    node.turn.event(Event::Opened { conn: other });
+    assert_eq!(node.ask("WATCH k\nMULTI\nGET k\n"), "OK\nOK\nQUEUED\n");
+    node.holds = true;
+    node.turn.input(other, b"MULTI\nSET k v\nEXEC\n");
+    assert_eq!(node.turn.output(other), b"");
+    assert_eq!(node.ask("EXEC\n"), "", "that it fails tells of what is not there yet");
+    node.holds = false;
+    node.wait(10);
+    assert_eq!(node.turn.output(other), b"OK\nQUEUED\nOK\n");
+    assert_eq!(node.answers(), "(none)\n");
+}
