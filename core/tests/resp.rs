@@ -445,6 +445,8 @@ fn a_name_given_to_itself_stays_what_it_is() {
 fn a_transaction_answers_each_of_its_commands_whatever_their_words_are() {
     let mut session = Session::with(Limits { value_bytes_max: 4, ..Limits::default() });
     assert_eq!(session.send(b"MULTI\nECHO long-words\nSET k v\nEXEC\n"), "OK\nQUEUED\nQUEUED\nlong-words\nOK\n");
+    let too_long = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)|";
+    check(&mut session, &[("SET k longer", too_long), ("ECHO long-words", "$10|long-words|"), ("GET k", "$1|v|")]);
 }
 
 #[test]

@@ -128,7 +128,8 @@ impl Incoming {
                 return Ok(Next::Incomplete);
             };
             let bytes_wanted = usize::try_from(bytes_wanted).map_err(|_| Broken::Length)?;
-            if bytes_wanted > limits.value_bytes_max {
+            // A value that is a little too long is told so, as on a line, and costs no connection.
+            if bytes_wanted > limits.value_bytes_max.max(limits.line_bytes_max) {
                 return Err(Broken::Length);
             }
             let from = from + length;
