@@ -163,6 +163,9 @@ def near(words, one, other, queued):
     # An expiry out of range is told of a key that is absent, too.
     if words[0] == b"GETEX" and one[0] == b"-" and other == (b"$", b"-1"):
         return True
+    # Which of two equal spans ends later is for the clock to say; EXPIREAT has points in time.
+    if words[0] in (b"EXPIRE", b"PEXPIRE") and words[-1] in (b"GT", b"LT") and one[0] == other[0] == b":":
+        return True
     # What has expired counts there until it is found.
     if words == [b"DBSIZE"] and one[0] == other[0] == b":" and int(one[1]) < int(other[1]):
         return True
