@@ -52,8 +52,8 @@ impl Judge {
         }
     }
 
-    /// Whether all who knew that `node` has a seat have ended, but for itself: who gave it was killed before it had told
-    /// the others.
+    /// Whether all who knew that `node` has a seat have ended, but for itself: who gave it was killed before it had
+    /// told the others.
     pub(super) fn is_seat_lost(&self, node: u64) -> bool {
         let mut knew = self.runs.iter().filter(|of| of.node != node && of.seats[size(node)]).peekable();
         knew.peek().is_some() && knew.all(|of| of.standing != Standing::Current)
