@@ -351,12 +351,14 @@ impl Intake {
                 let relayed = pull.relays.binary_search(origin).is_ok();
                 let covered = account.is_some_and(|account| *hlc <= account.frontier);
                 let behind = !covered && *hlc > replica.known(*origin);
-                let stuck = behind && account.is_some_and(|account| is_stuck(account, timers, now));
-                if !(relayed || stuck) || has_own_link(links, *origin, replica) {
+                let idle = account.is_some_and(|account| is_stuck(account, timers, now));
+                if !(relayed || (behind && idle)) || has_own_link(links, *origin, replica) {
                     continue;
                 }
-                // Who relays it already goes on, as long as it comes.
-                let merit = (relayed && !stuck, *hlc);
+                // Who relays it already goes on, as long as it comes: one that has no more than this node keeps nobody
+                // else from bringing it.
+                // (`sim/regressions/who-relayed-and-had-no-more-kept-others-from-bringing-it`)
+                let merit = (relayed && !idle, *hlc);
                 match wanted.iter_mut().find(|(wanted, ..)| wanted == origin) {
                     Some((_, conn, best)) if merit > *best => (*conn, *best) = (link.conn, merit),
                     Some(_) => {}

@@ -316,6 +316,9 @@ fn what_nobody_brings_is_relayed_by_whoever_has_most_of_it() {
     assert_eq!(relayed_by([40, 50], Some(2), soon), [2]);
     assert_eq!(relayed_by([50, 40], Some(3), soon), [3]);
     assert_eq!(relayed_by([40, 50], Some(2), late), [3]);
+    // One that has no more than this node keeps nobody from bringing it.
+    assert_eq!(relayed_by([30, 50], Some(2), late), [3]);
+    assert_eq!(relayed_by([30, 30], Some(2), late), [2]);
 }
 
 #[test]
