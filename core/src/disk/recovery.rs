@@ -46,6 +46,14 @@ pub struct ReadAt {
     pub bytes: u32,
 }
 
+impl ReadAt {
+    /// Whether the same place is asked for once more, in smaller pieces, if it cannot be read.
+    #[must_use]
+    pub const fn is_tried_again(&self) -> bool {
+        self.bytes > UNREADABLE_BYTES
+    }
+}
+
 /// A directory that is being read.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -361,7 +369,7 @@ impl Recovery {
         let nothing;
         let bytes = match read {
             Ok(bytes) => &bytes[..bytes.len().min(asked.bytes as usize)],
-            Err(_) if asked.bytes > UNREADABLE_BYTES => {
+            Err(_) if asked.is_tried_again() => {
                 self.careful_until = self.place + u64::from(asked.bytes);
                 return;
             }

@@ -49,7 +49,7 @@ pub struct Disk {
     /// Bits that have turned, with their files, and those of them that were read since the last start.
     flips: Vec<(usize, u64)>,
     flips_read: u64,
-    /// Reads that failed since then.
+    /// Places that were given up as unreadable since then.
     unread: u64,
     /// What it was asked for though no node may.
     misuse: Option<String>,
@@ -364,7 +364,6 @@ impl Disk {
         };
         let draw = keyed(self.seed, &[FAIL, file.kind as u64, file.number.into(), at]);
         if now_us < self.trouble.read_us && draw.is_multiple_of(2) {
-            self.unread += 1;
             return Err(DiskError::Read);
         }
         // What is read with the beginning of a file is looked at when its blocks are, if they count.
@@ -374,7 +373,12 @@ impl Disk {
         Ok(self.files[inode].read(at, count))
     }
 
-    /// How many of the bits that were read since the node started have turned, and how many reads failed.
+    /// The node could not read a place, and does not try it again.
+    pub const fn give_up(&mut self) {
+        self.unread += 1;
+    }
+
+    /// How many of the bits that were read since the node started have turned, and how many places it gave up.
     #[must_use]
     pub const fn wrong_reads(&self) -> u64 {
         self.flips_read + self.unread

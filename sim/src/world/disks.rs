@@ -97,9 +97,10 @@ impl World {
                 let why = format!("reads {} at {}: {what}", read.file, read.at);
                 timeline::What::Turn { run: index as u64, why }.on(node)
             });
-            if bytes.is_err() {
+            if bytes.is_err() && !read.is_tried_again() {
+                disk.give_up();
                 self.judge.damaged(node, false);
-            } else if read.file.kind == FileKind::Snapshot {
+            } else if bytes.is_ok() && read.file.kind == FileKind::Snapshot {
                 self.judge.marks.saw(Mark::SnapshotLoaded);
             }
             host.loaded(&mut self.judge, bytes.as_deref().map_err(|error| *error), disk.wrong_reads());
