@@ -137,7 +137,7 @@ impl Node {
         reply: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> usize {
-        let loading = self.loading();
+        let (loading, is_withheld) = (self.loading(), self.is_withheld());
         let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper: disk } = self;
         let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
         if let Conn::Unknown { crowded } = *state {
@@ -146,7 +146,7 @@ impl Node {
                 return 0;
             }
             let cx = &mut Context { config, replica, effects };
-            if peer && loading.is_some() {
+            if peer && (loading.is_some() || is_withheld) {
                 // It dials again.
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Refused });
@@ -239,8 +239,10 @@ impl Node {
                 if self.loading().is_some() {
                     return;
                 }
-                let Self { config, replica, repl, .. } = self;
-                repl.tick(now, &mut Context { config, replica, effects });
+                if !self.is_withheld() {
+                    let Self { config, replica, repl, .. } = self;
+                    repl.tick(now, &mut Context { config, replica, effects });
+                }
                 self.waiters.stir();
                 self.waiters.expire(now, &self.replica, &self.repl, effects);
             }
@@ -269,8 +271,8 @@ impl Node {
         if self.loading().is_some() {
             return None;
         }
-        let others = [self.waiters.deadline(), self.disk_deadline()].into_iter().flatten();
-        Some(others.fold(self.repl.deadline(), Mono::min))
+        let repl = (!self.is_withheld()).then(|| self.repl.deadline());
+        [repl, self.waiters.deadline(), self.disk_deadline()].into_iter().flatten().min()
     }
 
     /// Whether `conn` is a peer's.

@@ -100,6 +100,7 @@ fn emit_disk(replica: &Replica, keeper: Option<&Keeper>, json: &mut Json<'_>) {
     json.number("unsynced_bytes", appended - synced);
     json.number("waiting_bytes", log.queue().0);
     json.literal("refuses", if log.refusal().is_some() { "true" } else { "false" });
+    json.literal("withholds", if keeper.is_withheld { "true" } else { "false" });
     json.number("log_bytes", log.since_snapshot);
     json.number("segment", u64::from(log.segment()));
     json.number("snapshot_bytes", keeper.saver.whole.map_or(0, |(_, bytes)| bytes));

@@ -39,6 +39,12 @@ pub(crate) struct Keeper {
     /// Up to where the log is to be synced before this run does anything: what it stamps and says must be above what
     /// every earlier run did, also if it ends before its first second is over.
     opening: Option<u64>,
+    /// Some of what was read may be with the system only, as it was never synced, until what the log opens with is.
+    is_unproven: bool,
+    /// The disk failed before that was: a crash may take back what was read, so peers see none of it before a snapshot
+    /// has it.
+    /// (`sim/regressions/a-sync-failed-again-at-a-start-and-a-crash-took-back-what-peers-had-seen`)
+    pub(crate) is_withheld: bool,
     /// Up to where it is to be synced at once: a ceiling is near.
     rising: Option<u64>,
     marks: u64,
@@ -100,6 +106,8 @@ impl Keeper {
             stood: None,
             shown: None,
             opening: None,
+            is_unproven: false,
+            is_withheld: false,
             rising: None,
             marks: 0,
             ceiling: Hlc::ZERO,
@@ -175,6 +183,12 @@ impl Node {
         self.replica.log.as_ref().is_some_and(|log| log.health() == Health::Gap)
     }
 
+    /// Whether peers are kept away, as what was read at the start may not be on the disk, which has failed since. Clients
+    /// are served.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.is_withheld)
+    }
+
     /// Why the node must not run on that data directory, if so.
     #[must_use]
     pub fn load_failure(&self) -> Option<&LoadFailure> {
@@ -248,6 +262,9 @@ impl Node {
             Lane::Snapshot => {
                 if let Some((number, bytes)) = keeper.saver.done(ops) {
                     log.saved(number);
+                    if log.health() == Health::Whole && std::mem::take(&mut keeper.is_withheld) {
+                        tracing::info!("what was read is on the disk: peers are met again");
+                    }
                     // Nothing is counted on during a gap: where it stands is synced once more.
                     self.replica.mark_due = true;
                     tracing::info!(bytes, "a snapshot is whole");
@@ -271,6 +288,10 @@ impl Node {
                 }
                 log.failed(now.mono, error);
                 (keeper.captured, keeper.shown) = (None, None);
+                if keeper.is_unproven && keeper.opening.is_some() {
+                    tracing::error!("what was read may not be on the disk: peers are kept away until it is");
+                    keeper.is_withheld = true;
+                }
                 (keeper.opening, keeper.rising) = (None, None);
                 keeper.saver.give_up();
             }
@@ -468,6 +489,7 @@ impl Keeper {
     pub(crate) fn open(&mut self, resumed: Resumed, config: &Config, replica: &mut Replica, repl: &Replication) {
         let Resumed { number, prev_bytes, read_bytes, unsynced, useless, copy, is_damaged } = resumed;
         let salt = self.salt();
+        self.is_unproven = !copy.is_empty() || !unsynced.is_empty();
         if let Some(log) = &mut replica.log {
             log.resume((&unsynced, &useless), read_bytes, &Opening { number, salt, prev_bytes, has_gap: false });
             log.push_all(&copy);

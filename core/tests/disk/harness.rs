@@ -54,6 +54,10 @@ impl Machine {
 
     /// Starts a node on `files`.
     pub(crate) fn start(fsync: Fsync, files: Files, seed: u64, ms: u64) -> Self {
+        Self::start_failing(fsync, files, seed, ms, None)
+    }
+
+    fn start_failing(fsync: Fsync, files: Files, seed: u64, ms: u64, fails: Option<DiskError>) -> Self {
         let disk = DiskConfig {
             fsync,
             segment_bytes: 2_000,
@@ -70,7 +74,7 @@ impl Machine {
             ms,
             fsync,
             queued,
-            fails: None,
+            fails,
             fails_snapshot: None,
             fails_removing: false,
             failed: [false; 2],
@@ -106,6 +110,12 @@ impl Machine {
     pub(crate) fn restarted(mut self) -> Self {
         self.end_turn();
         Self::start(self.fsync, self.files, self.seed + 1, self.ms + 10)
+    }
+
+    /// The same node, started again on what is in its files, while the disk fails.
+    pub(crate) fn restarted_failing(mut self, error: DiskError) -> Self {
+        self.end_turn();
+        Self::start_failing(self.fsync, self.files, self.seed + 1, self.ms + 10, Some(error))
     }
 
     /// The same node, started again after the machine lost what was not synced.
@@ -300,6 +310,11 @@ impl Peer {
             for _ in 0..10 {
                 hand_over(&mut self.turn, &mut other.turn);
                 hand_over(&mut other.turn, &mut self.turn);
+            }
+            if other.turn.finished(LINK).is_some() {
+                other.turn.gone(LINK);
+                self.link = None;
+                self.turn.event(Event::Closed { conn: LINK });
             }
             other.end_turn();
         }

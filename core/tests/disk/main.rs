@@ -87,6 +87,22 @@ fn a_failed_disk_refuses_writes_and_recovers() {
 }
 
 #[test]
+fn what_may_not_be_on_a_disk_that_fails_at_the_start_is_for_clients_only() {
+    let mut node = Machine::new(Fsync::EverySec);
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    let mut node = node.restarted_failing(DiskError::Sync);
+    assert_eq!(node.ask("GET a\n"), "1\n");
+    assert!(node.ask("STATS\n").contains(r#""withholds":true"#));
+    let mut peer = Peer::new(&node);
+    peer.meet(&mut node, 5_000);
+    assert_eq!(peer.ask("GET a\n"), "Key not found\n");
+    node.fails = None;
+    peer.meet(&mut node, 40_000);
+    assert!(node.ask("STATS\n").contains(r#""withholds":false"#));
+    assert_eq!(peer.ask("GET a\n"), "1\n");
+}
+
+#[test]
 fn a_cut_log_is_read_up_to_there() {
     let mut node = Machine::new(Fsync::EverySec);
     for key in 0..20 {
