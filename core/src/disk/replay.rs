@@ -48,10 +48,16 @@ impl Replica {
 
     /// What is lost may be of runs that were retired, which the ledger says are covered: the others tell it again, with
     /// what is missing. Who has no others keeps it, and with it what was folded.
+    ///
+    /// What was collected it forgets to have been told: it may take in, of who has not heard of that, what had been
+    /// deleted, for that is not covered any more. Who has heard tells it by a sweep that reconciles.
+    /// (`sim/regressions/what-was-deleted-came-to-a-damaged-disk-from-who-had-not-heard-and-stayed`)
     fn doubt_ledger(&mut self, now: Mono) {
         let retired: Vec<OriginId> = self.origins.retired().since(0).map(|entry| entry.origin).collect();
         if self.lapse(now) {
             self.origins.disclaim(&retired);
+            let collected: Vec<OriginId> = self.reaped.claims.iter().map(|(origin, _)| *origin).collect();
+            self.origins.disclaim(&collected);
         }
     }
 
