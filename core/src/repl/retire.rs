@@ -145,9 +145,10 @@ impl Replication {
     }
 
     /// Under what name what `origin` added is folded, and what of it: nothing unless some member has found another run
-    /// in its place. Else it may still be up somewhere, and come back with more than the cluster has of it.
+    /// in its place, and that is a member now. Else it may come back with more than the cluster has of it.
     fn folding(&self, origin: OriginId) -> (u32, Hlc) {
-        self.retirement.parted.filter(|_| self.is_over(origin)).unwrap_or((0, Hlc::ZERO))
+        let is_over = self.is_over(origin) && !self.may_return(origin);
+        self.retirement.parted.filter(|_| is_over).unwrap_or((0, Hlc::ZERO))
     }
 
     /// Whether some member has found another run in the place of the one that wrote as `origin`.
@@ -156,14 +157,15 @@ impl Replication {
         self.members.has_ended(origin) || peers.any(|peer| peer.replaced.get(origin).is_some())
     }
 
-    /// Whether the member that wrote as `origin` was forgotten, and no other run of it has been found.
+    /// Whether the member that wrote as `origin` was forgotten. If another run of it was found since, that one has on
+    /// its disk what this one wrote, and may come back with it.
+    /// (`sim/regressions/a-run-was-closed-at-a-part-of-it-as-its-member-had-been-found-and-forgotten`)
     fn may_return(&self, origin: OriginId) -> bool {
-        let is_lost = self.writers.name(origin).is_some_and(|name| self.roster.has_lost(name));
-        is_lost && !self.is_over(origin)
+        self.writers.name(origin).is_some_and(|name| self.roster.has_lost(name))
     }
 
     /// Members that were forgotten while more of what they wrote was held than what it all stands on: what was deleted
-    /// of that stays until another run of them is found, or they come back.
+    /// of that stays until they come back.
     pub(crate) fn may_return_with_more<'a>(
         &'a self,
         replica: &'a Replica,
