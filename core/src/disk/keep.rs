@@ -183,8 +183,7 @@ impl Node {
         self.replica.log.as_ref().is_some_and(|log| log.health() == Health::Gap)
     }
 
-    /// Whether peers are kept away, as what was read at the start may not be on the disk, which has failed since. Clients
-    /// are served.
+    /// Whether peers are kept away, as what was read at the start may not be on the disk, which has failed since.
     pub(crate) fn is_withheld(&self) -> bool {
         self.keeper.as_ref().is_some_and(|keeper| keeper.is_withheld)
     }
