@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Fills a real file system under a real node, makes it larger again, and looks what is left of what was acknowledged.
+"""Fills a real file system under a real node, makes room again, and looks what is left of what was acknowledged.
 
 Usage: .ci/full_disk.py [BINARY]          default: target/debug/simple-kv
 
-The file system is a tmpfs of 3 MB in a mount namespace of its own. Exit code 0: passed; 1: failed; 77: skipped because
+The file system is a tmpfs of 32 MB, most of which something else takes, in a mount namespace of its own. Exit code 0: passed; 1: failed; 77: skipped because
 this system lets nobody mount one.
 """
 
@@ -75,8 +75,11 @@ def check(what, holds):
         sys.exit(1)
 
 
-def run(binary, directory):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", directory], check=True)
+def run(binary, mount):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", mount], check=True)
+    directory, other = os.path.join(mount, "data"), os.path.join(mount, "other")
+    with open(other, "wb") as file:
+        file.write(bytes(29 << 20))
     node, port = start(binary, directory)
     try:
         client = loaded(port)
@@ -94,7 +97,7 @@ def run(binary, directory):
         disk = json.loads(client.ask("STATS"))["disk"]
         check(f"STATS says so: {disk['state']}", disk["state"] == "full" and disk["refuses"])
 
-        subprocess.run(["mount", "-o", "remount,size=64m", directory], check=True)
+        os.remove(other)
         deadline = time.monotonic() + PATIENCE_S
         while client.ask("SET after 1") != "OK":
             if time.monotonic() > deadline:
