@@ -118,7 +118,7 @@ def command(draw):
         lambda: [b"EXPIRE", key(), draw.choice(SPANS), *on()],
         lambda: [b"PEXPIRE", key(), draw.choice([b"1000000", b"100000000", b"-1", b"x"]), *on()],
         lambda: [b"EXPIREAT", key(), draw.choice(TIMES), *on()],
-        lambda: [b"PEXPIREAT", key(), draw.choice(TIMES[:-1]), *on()],
+        lambda: [b"PEXPIREAT", key(), draw.choice([*TIMES[:-1], b"-9223372036854770000"]), *on()],
         lambda: [b"PERSIST", key()],
         lambda: [draw.choice([b"RENAME", b"RENAMENX"]), key(), key()],
         lambda: [b"COPY", key(), key(), *draw.choice([[], [b"REPLACE"], [b"no"]])],

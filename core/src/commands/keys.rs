@@ -328,7 +328,7 @@ fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
         _ => (1, true),
     };
     let bound_ms = i64::try_from(EXPIRES_IN_MS_MAX).unwrap_or(i64::MAX);
-    let ms = number.checked_mul(unit_ms).filter(|ms| (-bound_ms..=bound_ms).contains(ms));
+    let ms = number.checked_mul(unit_ms).filter(|ms| *ms <= bound_ms);
     let ms = ms.ok_or(Reply::BadExpiry {
         verb,
         option: verb.manual().name,
