@@ -15,6 +15,8 @@ pub struct Config {
     pub advertise: String,
     /// Addresses (`host:port`) of peers named by the operator. None: a cluster of its own until others come.
     pub peers: Vec<String>,
+    /// Names besides its own by which HTTP clients reach this node: what they call a host by another is turned away.
+    pub http_hosts: Vec<String>,
     /// Limits, with defaults that suit production; a simulation shrinks them.
     pub limits: Limits,
     /// Timers, with defaults that suit production; a simulation shortens them.

@@ -5,21 +5,19 @@ mod oracles;
 use std::collections::BTreeSet;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
-use crate::command::Reply;
 use crate::config::Config;
 use crate::disk::{Keeper, Log};
-use crate::execute::{Flow, execute};
+use crate::http::{self, HttpSession, Sniffed};
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
-use crate::server::Server;
+use crate::runner::Runner;
 use crate::session::{self, ClientSession};
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
-use crate::version::{OriginId, Version};
-use crate::waiters::{Asker, Filled, Waiters};
-use crate::wire::Answer;
+use crate::version::OriginId;
+use crate::waiters::{Filled, Waiters};
 use crate::wire::peer::PREAMBLE;
 use crate::wire::token::cluster_tag;
 
@@ -55,7 +53,27 @@ enum Conn {
         crowded: Option<Mono>,
     },
     Client(Box<ClientSession>),
+    Http(Box<HttpSession>),
     Link,
+}
+
+impl Conn {
+    /// Takes bytes of a client, as [`Node::receive`] does; how many, and whether the connection is to end.
+    fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>, runner: &mut Runner<'_>) -> (usize, bool) {
+        match self {
+            Self::Client(session) => {
+                let limits = &runner.config.limits;
+                let used =
+                    session.receive(limits, bytes, reply, &mut |command, client, out| runner.run(command, client, out));
+                (used, session.has_left())
+            }
+            Self::Http(session) => {
+                let used = session.receive(bytes, reply, runner);
+                (used, session.has_left())
+            }
+            Self::Unknown { .. } | Self::Link => (bytes.len(), false),
+        }
+    }
 }
 
 impl Node {
@@ -138,7 +156,7 @@ impl Node {
         effects: &mut Effects,
     ) -> usize {
         let (loading, is_withheld) = (self.loading(), self.is_withheld());
-        let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper: disk } = self;
+        let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper } = self;
         let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
         if let Conn::Unknown { crowded } = *state {
             let peer = bytes.starts_with(&PREAMBLE);
@@ -163,42 +181,32 @@ impl Node {
                 effects.actions.push(Action::Close { conn, why: Close::Crowded });
                 return bytes.len();
             } else {
-                *state = Conn::Client(Box::default());
+                *state = match http::sniff(&config.limits, bytes) {
+                    Sniffed::Unclear => return 0,
+                    Sniffed::Http => Conn::Http(Box::default()),
+                    Sniffed::Other => Conn::Client(Box::default()),
+                };
             }
         }
         let used = match state {
-            Conn::Client(session) => {
-                let used = session.receive(&config.limits, bytes, reply, &mut |command, client, out| {
-                    counters.commands += 1;
-                    let mut answer = Answer { dialect: client.dialect, out };
-                    if let Some(percent) = loading
-                        && !command.is_run_while_loading()
-                    {
-                        answer.say(&Reply::Loading { percent });
-                        return Flow::Continue;
-                    }
-                    let records = replica.own_records();
-                    if !client.is_inside {
-                        replica.look_at_disk();
-                    }
-                    let flow = execute(command, replica, now, &mut answer);
-                    if replica.own_records() != records {
-                        client.wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
-                    }
-                    match flow {
-                        Flow::Node => {
-                            let disk = disk.as_deref_mut();
-                            let node = Server { now, conn, config, replica, repl, counters, waiters, disk, effects };
-                            node.run(command, client, answer.out)
-                        }
-                        Flow::Wait(waiting) => {
-                            let asker = Asker { now, conn, wrote: client.wrote, cluster_tag: *cluster_tag };
-                            asker.run(waiting, replica, repl, waiters, &mut answer)
-                        }
-                        Flow::Continue | Flow::Transaction | Flow::Blocked | Flow::Quit => flow,
-                    }
-                });
-                if session.has_left() {
+            Conn::Client(_) | Conn::Http(_) => {
+                let keeper = keeper.as_deref_mut();
+                let cluster_tag = *cluster_tag;
+                let mut runner = Runner {
+                    now,
+                    conn,
+                    loading,
+                    cluster_tag,
+                    config,
+                    replica,
+                    repl,
+                    counters,
+                    waiters,
+                    keeper,
+                    effects: &mut *effects,
+                };
+                let (used, has_left) = state.receive(bytes, reply, &mut runner);
+                if has_left {
                     self.forget(conn);
                     effects.actions.push(Action::Close { conn, why: Close::Quit });
                 }

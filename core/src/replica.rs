@@ -16,6 +16,7 @@ use crate::origins::{Claims, Known, Origins};
 use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
+use crate::session::Standing;
 use crate::store::{Folding, Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
@@ -220,6 +221,14 @@ impl Replica {
             return None;
         }
         record.value.map(|value| Live { value: Shown::Bytes(value), deadline: record.deadline })
+    }
+
+    /// What stands at `key`, by which a later look tells whether it has changed.
+    pub(crate) fn stands(&self, now: Now, key: &[u8]) -> Option<Standing> {
+        let record = self.store.get(key)?;
+        let (version, live) = (record.version, self.read(now, &record));
+        let sum = live.and_then(|live| if let Shown::Number(sum) = live.value { Some(sum) } else { None });
+        Some(Standing { version, is_live: live.is_some(), sum, deadline: live.and_then(|live| live.deadline) })
     }
 
     /// Whether a reader sees `record`, which stands.

@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::disk::Keeper;
 use crate::execute::{Flow, matches};
 use crate::repl::{Context, Replication};
-use crate::replica::{Replica, Shown};
-use crate::session::{Client, Standing, Watched};
+use crate::replica::Replica;
+use crate::session::{Client, Watched};
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::Now;
@@ -119,7 +119,7 @@ impl Server<'_, '_> {
             (Command::Discard, None) => Reply::Error("DISCARD without MULTI"),
             (Command::Exec, Some(transaction)) => {
                 let watched = std::mem::take(&mut client.watched);
-                let has_changed = watched.has_changed(|key| self.stands(key));
+                let has_changed = watched.has_changed(|key| self.replica.stands(self.now, key));
                 if !transaction.is_broken() && !has_changed {
                     return Flow::Transaction;
                 }
@@ -145,18 +145,11 @@ impl Server<'_, '_> {
         }
         let bytes_max = self.config.limits.request_bytes_max;
         for key in keys {
-            if !client.watched.watch(key, bytes_max, || self.stands(key)) {
+            if !client.watched.watch(key, bytes_max, || self.replica.stands(self.now, key)) {
                 return answer.say(&Reply::Error("too much is watched"));
             }
         }
         answer.say(&Reply::Ok);
-    }
-
-    fn stands(&self, key: &[u8]) -> Option<Standing> {
-        let record = self.replica.store.get(key)?;
-        let (version, live) = (record.version, self.replica.read(self.now, &record));
-        let sum = live.and_then(|live| if let Shown::Number(sum) = live.value { Some(sum) } else { None });
-        Some(Standing { version, is_live: live.is_some(), sum })
     }
 
     fn about_client(&self, about: AboutClient<'_>, client: &mut Client, answer: &mut Answer<'_>) {

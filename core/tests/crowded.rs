@@ -19,6 +19,7 @@ fn full() -> Node {
         cluster: "default".to_owned(),
         advertise: "a:1".to_owned(),
         peers: Vec::new(),
+        http_hosts: Vec::new(),
         limits: Limits { clients_max: CLIENTS_MAX, ..Limits::default() },
         timers: Timers::default(),
         disk: None,

@@ -74,6 +74,7 @@ fn config(seed: u64, name: &str, peers: &[&str]) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        http_hosts: Vec::new(),
         limits: Limits { ring_bytes: 1 << 10, clients_max: 2, output_bytes_max: 1 << 10, ..Limits::default() },
         timers: Timers::default(),
         disk: None,

@@ -24,6 +24,7 @@ impl Session {
             cluster: "default".to_owned(),
             advertise: "a:1".to_owned(),
             peers: Vec::new(),
+            http_hosts: Vec::new(),
             limits,
             timers: Timers::default(),
             disk: None,

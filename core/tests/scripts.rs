@@ -22,6 +22,7 @@ impl Client {
             cluster: "default".to_owned(),
             advertise: "localhost:8080".to_owned(),
             peers: Vec::new(),
+            http_hosts: Vec::new(),
             limits: limits.clone(),
             timers: Timers::default(),
             disk: None,

@@ -31,6 +31,7 @@ pub fn config(name: &str, peers: &[&str]) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        http_hosts: Vec::new(),
         limits: LIMITS,
         timers: Timers::default(),
         disk: None,

@@ -58,6 +58,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST:PORT", env = "SIMPLEKV_ADVERTISE", value_parser = parse_advertise)]
     pub(crate) advertise: Option<String>,
 
+    /// Host name by which HTTP clients reach this node, besides localhost, its name, its advertised host and addresses;
+    /// may be given again, or several by commas. A request for another host is turned away: a web page may have sent it
+    #[arg(long, value_name = "NAME", env = "SIMPLEKV_HTTP_HOST", value_delimiter = ',')]
+    pub(crate) http_host: Vec<String>,
+
     /// Name of this node, the same at every start and different from all others [default: the advertised address]
     #[arg(long, env = "SIMPLEKV_NAME", value_parser = parse_name)]
     pub(crate) name: Option<String>,

@@ -88,6 +88,7 @@ fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
         cluster: options.cluster,
         advertise,
         peers,
+        http_hosts: options.http_host,
         limits: Limits {
             ring_bytes: options.ring_size,
             value_bytes_max: options.max_value_size,

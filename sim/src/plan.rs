@@ -379,6 +379,7 @@ impl Plan {
             cluster: "sim".to_owned(),
             advertise: address(node),
             peers,
+            http_hosts: Vec::new(),
             limits: Limits {
                 ring_bytes: size(setting.ring_bytes),
                 output_bytes_max: size(setting.output_bytes_max),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::command::{Command, Reply};
 use crate::config::Limits;
+use crate::time::WallMs;
 use crate::version::Version;
 use crate::wire::resp::{Incoming, Next, push_request};
 use crate::wire::words::Words;
@@ -26,7 +27,7 @@ pub(crate) struct Watched {
     bytes: usize,
 }
 
-/// What stands at a key that is watched.
+/// What stands at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) version: Version,
@@ -34,6 +35,7 @@ pub(crate) struct Standing {
     pub(crate) is_live: bool,
     /// Of a counter: what others have added may be older than the newest that stands.
     pub(crate) sum: Option<i128>,
+    pub(crate) deadline: Option<WallMs>,
 }
 
 /// Bytes that a watched key takes, besides itself.

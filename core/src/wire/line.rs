@@ -126,7 +126,9 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
             push_number(out, WORDS_MAX as u64);
             out.extend_from_slice(b" words; nothing was changed");
         }
-        Reply::Http => out.extend_from_slice(b"Error: this port does not speak HTTP; the connection is closed"),
+        Reply::Http => out.extend_from_slice(
+            b"Error: HTTP is spoken here from the first byte of a connection on; this one is closed",
+        ),
         Reply::Refused(refused) => emit_refused(refused, out),
         Reply::Loading { percent } => {
             out.extend_from_slice(b"Error: this node is loading its data, ");

@@ -3,6 +3,7 @@
 pub(crate) mod line;
 pub(crate) mod lists;
 pub(crate) mod num;
+pub(crate) mod packed;
 pub(crate) mod peer;
 pub(crate) mod resp;
 pub(crate) mod retired;
@@ -22,6 +23,8 @@ pub(crate) enum Dialect {
     Line,
     /// The Redis protocol, version 3 or 2.
     Resp { is_3: bool },
+    /// Packed, for a session that looks at replies before it answers: that of HTTP.
+    Packed,
 }
 
 /// Where the replies to one client go.
@@ -41,8 +44,10 @@ impl Answer<'_> {
     pub(crate) fn text(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let from = self.out.len();
         put(self.out);
-        if self.dialect != Dialect::Line {
-            resp::wrap_text(from, self.out);
+        match self.dialect {
+            Dialect::Line => {}
+            Dialect::Resp { .. } => resp::wrap_text(from, self.out),
+            Dialect::Packed => packed::wrap_text(from, self.out),
         }
     }
 }
@@ -53,6 +58,7 @@ impl Dialect {
         match self {
             Self::Line => line::emit(reply, out),
             Self::Resp { is_3 } => resp::emit(reply, is_3, out),
+            Self::Packed => packed::emit(reply, out),
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        http_hosts: Vec::new(),
         limits: Limits { ring_bytes: 64 << 10, ..Limits::default() },
         timers: Timers::default(),
         disk: None,

@@ -253,6 +253,7 @@ fn config(name: &str) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: Vec::new(),
+        http_hosts: Vec::new(),
         limits: Limits::default(),
         timers: Timers::default(),
         disk: None,

@@ -4,6 +4,7 @@ mod cluster;
 mod durable;
 mod harness;
 mod hostile;
+mod http;
 mod log;
 mod members;
 mod original;

@@ -1,0 +1,372 @@
+//! HTTP requests to a whole node, and the bytes that it answers.
+
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+
+const CLIENT: ConnId = ConnId(1);
+
+struct Session {
+    turn: Turn,
+    ms: u64,
+}
+
+/// What one connection was answered, and whether it was ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Answered {
+    text: String,
+    ended: bool,
+}
+
+impl Session {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let config = Config {
+            seed: [1, 2, 3, 4],
+            name: "a".to_owned(),
+            cluster: "default".to_owned(),
+            advertise: "kv-1.example:1".to_owned(),
+            peers: Vec::new(),
+            http_hosts: vec!["store.example".to_owned()],
+            limits,
+            timers: Timers::default(),
+            disk: None,
+        };
+        let mut turn = Turn::new(config, at(0));
+        turn.begin(at(0));
+        turn.settle();
+        Self { turn, ms: 0 }
+    }
+
+    /// What a new connection is answered to bytes in pieces of that size; 0: in one.
+    fn send_in(&mut self, bytes: &[u8], piece: usize) -> Answered {
+        self.turn.begin(at(self.ms));
+        self.turn.event(Event::Opened { conn: CLIENT });
+        let mut answered = Answered { text: String::new(), ended: false };
+        for part in bytes.chunks(if piece == 0 { bytes.len() } else { piece }) {
+            if answered.ended {
+                break;
+            }
+            self.turn.begin(at(self.ms));
+            self.turn.input(CLIENT, part);
+            self.turn.settle();
+            loop {
+                let output = self.turn.output(CLIENT).to_vec();
+                if output.is_empty() {
+                    break;
+                }
+                answered.text.push_str(&String::from_utf8_lossy(&output));
+                self.turn.sent(CLIENT, output.len());
+            }
+            answered.ended = self.turn.finished(CLIENT).is_some();
+        }
+        if answered.ended {
+            self.turn.gone(CLIENT);
+        } else {
+            self.turn.event(Event::Closed { conn: CLIENT });
+        }
+        answered
+    }
+
+    fn send(&mut self, text: &str) -> Answered {
+        self.send_in(text.as_bytes(), 0)
+    }
+
+    /// What is answered to a request line with these fields and a body.
+    fn ask(&mut self, line: &str, fields: &[&str], body: &str) -> String {
+        let mut text = format!("{line} HTTP/1.1\r\nHost: localhost:8080\r\n");
+        for field in fields {
+            text.push_str(&format!("{field}\r\n"));
+        }
+        if !body.is_empty() {
+            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        let answered = self.send(&format!("{text}\r\n{body}"));
+        assert!(!answered.ended, "{text}: {answered:?}");
+        answered.text
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now { mono: Mono(ms * 1_000_000), wall: WallMs(1_700_000_000_000 + ms) }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn a_value_goes_in_and_comes_out() {
+    let mut session = Session::new();
+    let put = session.ask("PUT /v1/kv/a%2Fb%00?ttl=60", &[], "Hello\r\n\0");
+    assert_eq!(status(&put), 201, "{put}");
+    let etag = field(&put, "ETag").expect("a version").to_owned();
+    session.ms += 500;
+    let got = session.ask("GET /v1/kv/a/b%00", &[], "");
+    assert_eq!(
+        got,
+        format!(
+            "HTTP/1.1 200 OK\r\nETag: {etag}\r\nCache-Control: no-cache\r\nSimple-KV-TTL-Ms: 59500\r\n\
+             Content-Type: application/octet-stream\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 8\r\n\r\n\
+             Hello\r\n\0"
+        )
+    );
+    let head = session.ask("HEAD /v1/kv/a/b%00", &[], "");
+    assert_eq!(head, got[..got.len() - 8]);
+    assert_eq!(status(&session.ask("PUT /v1/kv/a/b%00", &[], "x")), 204);
+    assert_eq!(field(&session.ask("GET /v1/kv/a/b%00", &[], ""), "Simple-KV-TTL-Ms"), None);
+    assert_eq!(session.ask("DELETE /v1/kv/a/b%00", &[], ""), "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(status(&session.ask("DELETE /v1/kv/a/b%00", &[], "")), 404);
+    assert_eq!(
+        session.ask("GET /v1/kv/a/b%00", &[], ""),
+        "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Length: 88\r\n\r\n\
+         {\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"the key is not there\"}\n"
+    );
+}
+
+#[test]
+fn a_time_to_live_ends() {
+    let mut session = Session::new();
+    for (ttl, ms) in [("2", 2_000), ("2s", 2_000), ("1500ms", 1_500)] {
+        assert_eq!(status(&session.ask(&format!("PUT /v1/kv/k?ttl={ttl}"), &[], "v")), 201, "{ttl}");
+        session.ms += ms - 1;
+        assert_eq!(status(&session.ask("GET /v1/kv/k", &[], "")), 200, "{ttl}");
+        session.ms += 1;
+        assert_eq!(status(&session.ask("GET /v1/kv/k", &[], "")), 404, "{ttl}");
+    }
+    for ttl in ["", "0", "-1", "1.5", "1h", "99999999999999999999", "140737488356"] {
+        assert_eq!(status(&session.ask(&format!("DELETE /v1/kv/k?ttl={ttl}"), &[], "")), 400, "{ttl}");
+        let put = session.send(&format!("PUT /v1/kv/k?ttl={ttl} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(status(&put.text), 400, "{ttl}");
+    }
+}
+
+#[test]
+fn conditions_are_kept() {
+    let mut session = Session::new();
+    assert_eq!(status(&session.ask("PUT /v1/kv/k", &["If-Match: *"], "v")), 412);
+    let put = session.ask("PUT /v1/kv/k", &["If-None-Match: *"], "v");
+    let first = field(&put, "ETag").expect("a version").to_owned();
+    assert_eq!(status(&put), 201);
+    assert_eq!(status(&session.ask("PUT /v1/kv/k", &["If-None-Match: *"], "w")), 412);
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &[&format!("If-None-Match: \"x\", W/{first}")], "")), 304);
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &["If-None-Match: \"x\""], "")), 200);
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &["If-Match: \"x\""], "")), 412);
+    assert_eq!(status(&session.ask("PUT /v1/kv/k", &[&format!("If-Match: {first}")], "w")), 204);
+    assert_eq!(status(&session.ask("PUT /v1/kv/k", &[&format!("If-Match: {first}")], "x")), 412);
+    assert_eq!(status(&session.ask("DELETE /v1/kv/k", &[&format!("If-Match: {first}")], "")), 412);
+    assert!(session.ask("GET /v1/kv/k", &[], "").ends_with("\r\n\r\nw"));
+    assert_eq!(status(&session.ask("DELETE /v1/kv/k", &["If-Match: *"], "")), 204);
+}
+
+#[test]
+fn it_is_the_same_data_in_every_dialect() {
+    let mut session = Session::new();
+    assert_eq!(session.send("SET n 41\nINCR n\n").text, "OK\n42\n");
+    let got = session.ask("GET /v1/kv/n", &[], "");
+    assert!(got.ends_with("\r\n\r\n42"), "{got}");
+    let before = field(&got, "ETag").map(str::to_owned);
+    assert_eq!(session.send("*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n").text, ":43\r\n");
+    assert_ne!(field(&session.ask("GET /v1/kv/n", &[], ""), "ETag").map(str::to_owned), before);
+    session.ask("PUT /v1/kv/n", &[], "text");
+    assert_eq!(session.send("GET n\n").text, "text\n");
+}
+
+/// Requests behind each other, with bodies of every kind.
+const PIPELINE: &str = "\r\nPUT /v1/kv/a HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 3\r\n\r\none\
+    PUT /v1/kv/b HTTP/1.1\r\nHost: 10.0.0.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n\
+    3;x=y\r\ntwo\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n\
+    GET /v1/kv/a HTTP/1.1\r\nHost: STORE.example.\r\nOrigin: http://store.EXAMPLE.\r\n\r\n\
+    GET http://kv-1.example:9/v1/kv/b HTTP/1.1\r\nHost: other.example\r\n\r\n\
+    GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n\
+    POST /v1/kv/a HTTP/1.1\r\nHost: a\r\n\r\n\
+    GET /v1/kv/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n\
+    GET /v1/kv/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\
+    GET /v1/kv/a HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn requests_follow_each_other_whatever_the_reads() {
+    // The first line of a connection says what it is: an empty one is a line of text.
+    let pipeline = PIPELINE.trim_start();
+    let whole = Session::new().send(pipeline);
+    assert!(whole.ended);
+    let statuses: Vec<_> = whole.text.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["201", "100", "201", "200", "200", "404", "405", "200", "200"], "{}", whole.text);
+    assert!(whole.text.contains("\r\n\r\ntwo0123456789HTTP/1.1 404"), "{}", whole.text);
+    assert!(whole.text.contains("\r\nAllow: GET, HEAD, PUT, DELETE\r\n"), "{}", whole.text);
+    assert!(whole.text.contains("\r\nConnection: keep-alive\r\n"), "{}", whole.text);
+    for piece in [1, 2, 3, 7, 64] {
+        assert_eq!(Session::new().send_in(pipeline.as_bytes(), piece), whole, "in pieces of {piece}");
+    }
+    let twice = format!("{pipeline}{PIPELINE}");
+    assert_eq!(Session::new().send(&twice), whole, "nothing is answered after the end");
+}
+
+#[test]
+fn what_is_no_request_is_refused_and_ends_the_connection() {
+    let long = "x".repeat(9_000);
+    let head = |rest: &str| format!("PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\n{rest}");
+    let many: String = (0..101).map(|at| format!("x{at}: y\r\n")).collect();
+    for (text, expected) in [
+        ("GET /v1/kv/k HTTP/1.1\nHost: a\n\n".to_owned(), 400),
+        ("GET /v1/kv/k HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (head("Host: a\r\n\r\n"), 400),
+        (head("Content-Length: 1\r\nContent-Length: 1\r\n\r\nv"), 400),
+        (head("Content-Length: 1, 1\r\n\r\nv"), 400),
+        (head("Content-Length: +1\r\n\r\nv"), 400),
+        (head("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        (head("Content-Length : 1\r\n\r\nv"), 400),
+        (head("x: y\r\n z\r\n\r\n"), 400),
+        (head("Transfer-Encoding: gzip, chunked\r\n\r\n"), 501),
+        (head("Transfer-Encoding: chunked\r\n\r\nx\r\n"), 400),
+        (head("Transfer-Encoding: chunked\r\n\r\n1\nv"), 400),
+        (head("Transfer-Encoding: chunked\r\n\r\n1\r\nvv\r\n"), 400),
+        (head("Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"), 413),
+        (head("Content-Length: 67108865\r\nExpect: 100-continue\r\n\r\n"), 413),
+        (head("Expect: a miracle\r\n\r\n"), 417),
+        (head(&format!("{many}\r\n")), 431),
+        (head(&format!("x: {}", "y".repeat(17_000))), 431),
+        (format!("GET /v1/kv/{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414),
+        (format!("PUT /v1/kv/{long}{long}"), 414),
+        ("GET /v1/kv/k HTTP/2.0\r\n\r\n".to_owned(), 505),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nSET k v\r\n\r\n".to_owned(), 404),
+    ] {
+        let answered = Session::new().send(&text);
+        assert!(answered.ended, "{text}: {answered:?}");
+        assert_eq!(status(&answered.text), expected, "{text}: {answered:?}");
+        assert_eq!(field(&answered.text, "Connection"), Some("close"));
+        assert_eq!(answered.text.matches("\nHTTP/1.1 ").count(), 0, "{text}: {answered:?}");
+        assert_eq!(Session::new().send_in(text.as_bytes(), 5), answered, "in pieces: {text}");
+    }
+    // A method that is not known makes no HTTP connection, and none is known of one that is.
+    let text = "GET /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\nBREW /pot HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(Session::new().send(text).text.contains("HTTP/1.1 501 "));
+}
+
+#[test]
+fn a_page_of_somebody_else_is_turned_away() {
+    for (fields, expected) in [
+        ("Host: evil.example", 421),
+        ("Host: localhost.evil.example", 421),
+        ("Host: 127.0.0.1.evil.example", 421),
+        ("Host: ", 421),
+        ("Host: localhost:http", 421),
+        ("Host: [::1", 421),
+        ("Host: localhost\r\nOrigin: http://evil.example", 403),
+        ("Host: localhost:8080\r\nOrigin: http://localhost:8081", 403),
+        ("Host: localhost\r\nOrigin: null", 403),
+        ("Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost", 403),
+        ("Host: localhost:8080\r\nOrigin: http://localhost:8080", 404),
+        ("Host: a\r\nOrigin: https://a", 404),
+        ("Host: [::1]:8080", 404),
+    ] {
+        let answered = Session::new().send(&format!("GET /v1/kv/k HTTP/1.1\r\n{fields}\r\n\r\n"));
+        assert_eq!(status(&answered.text), expected, "{fields}: {answered:?}");
+        assert!(!answered.text.contains("Access-Control"), "{answered:?}");
+    }
+}
+
+#[test]
+fn keys_are_listed_a_page_at_a_time() {
+    let mut session = Session::new();
+    let lines: String = (0..250).map(|at| format!("SET a*{at} v\n")).collect();
+    session.send(&format!("{lines}SET ab v\nSET \"a*\\xff\" v\nDEL a*7\n"));
+    let (mut cursor, mut found, mut pages) = ("0".to_owned(), 0, 0);
+    loop {
+        let page = session.ask(&format!("GET /v1/kv?prefix=a%2A&limit=40&cursor={cursor}"), &[], "");
+        assert_eq!(status(&page), 200, "{page}");
+        let count = page.matches("{\"key").count() - 1;
+        assert!(count <= 40 && !page.contains("\"ab\"") && !page.contains("\"a*7\""), "{page}");
+        (found, pages) = (found + count, pages + 1);
+        let (_, after) = page.split_once("\"cursor\":").expect("a cursor");
+        match after.trim_end().trim_end_matches('}') {
+            "null" => break,
+            quoted => cursor = quoted.trim_matches('"').to_owned(),
+        }
+    }
+    assert_eq!(found, 250);
+    assert!(pages >= 7, "{pages}");
+    let odd = session.ask("GET /v1/kv?prefix=a*%ff", &[], "");
+    assert!(odd.contains("\r\n\r\n{\"keys\":[{\"key_base64\":\"YSr/\"}],\"cursor\":"), "{odd}");
+    assert!(session.ask("GET /v1/kv?prefix=zz", &[], "").ends_with("{\"keys\":[],\"cursor\":null}\n"));
+    let long = "x".repeat(513);
+    for query in
+        ["limit=0", "limit=1001", "limit=x", "cursor=", "limit=1&limit=1", "other=1", &format!("prefix={long}")]
+    {
+        assert_eq!(status(&session.ask(&format!("GET /v1/kv?{query}"), &[], "")), 400, "{query}");
+    }
+}
+
+#[test]
+fn a_batch_is_carried_out_in_order_or_not_at_all() {
+    let mut session = Session::new();
+    let body = r#"{"ops":[{"op":"put","key":"a","value":"x\n"},{"op":"get","key":"a"},{"op":"delete","key":"a"},
+        {"op":"get","key":"a"},{"op":"put","key_base64":"/w==","value_base64":"AP8=","ttl_ms":5},
+        {"op":"get","key_base64":"/w=="},{"op":"delete","key":"none"}]}"#;
+    let answer = session.ask("POST /v1/batch", &[], body);
+    assert_eq!(status(&answer), 200, "{answer}");
+    let (_, told) = answer.split_once("\r\n\r\n").expect("a body");
+    let told = told.split('{').skip(2).map(|one| one.split("\"etag\"").next().unwrap_or(one));
+    let told: Vec<_> = told.collect();
+    assert!(told[0].starts_with("\"status\":204"), "{told:?}");
+    assert!(told[1].starts_with("\"value\":\"x\\u000a\""), "{told:?}");
+    assert!(told[2].starts_with("\"status\":204") && told[3].starts_with("\"status\":404"), "{told:?}");
+    assert!(told[5].starts_with("\"value_base64\":\"AP8=\"") && told[6].starts_with("\"status\":404"), "{told:?}");
+    let many =
+        format!("{{\"ops\":[{}{{\"op\":\"get\",\"key\":\"k\"}}]}}", "{\"op\":\"get\",\"key\":\"k\"},".repeat(1_000));
+    for wrong in [
+        "",
+        "{}",
+        "[]",
+        r#"{"ops":[{"op":"put","key":"w","value":"v"},{"op":"put","key":"w"}]}"#,
+        r#"{"ops":[{"op":"put","key":"w","value":"v"},{"op":"get"}]}"#,
+        r#"{"ops":[{"op":"put","key":"w","value":"v"},{"op":"get","key":"w","value":"v"}]}"#,
+        r#"{"ops":[{"op":"put","key":"w","value":"v","ttl_ms":0}]}"#,
+        r#"{"ops":[{"op":"put","key":"w","value_base64":"?"}]}"#,
+        r#"{"ops":[{"op":"put","key":"w","value":"v","more":1}]}"#,
+        &many,
+    ] {
+        assert_eq!(status(&session.ask("POST /v1/batch", &[], wrong)), 400, "{wrong}");
+    }
+    assert_eq!(status(&session.ask("GET /v1/kv/w", &[], "")), 404);
+}
+
+#[test]
+fn values_of_a_batch_are_no_longer_together_than_one_may_be() {
+    let mut session = Session::with(Limits { value_bytes_max: 100, ..Limits::default() });
+    session.ask("PUT /v1/kv/k", &[], &"v".repeat(40));
+    let get = r#"{"op":"get","key":"k"}"#;
+    let answer = session.ask("POST /v1/batch", &[], &format!("{{\"ops\":[{get},{get},{get}]}}"));
+    assert_eq!(answer.matches("\"status\":200").count(), 2, "{answer}");
+    assert_eq!(answer.matches("\"status\":413").count(), 1, "{answer}");
+}
+
+#[test]
+fn operators_are_told_how_it_is() {
+    let mut session = Session::new();
+    assert!(session.ask("GET /healthz", &[], "").ends_with("\r\n\r\n{\"status\":\"ok\"}\n"));
+    assert!(session.ask("GET /readyz", &[], "").ends_with("\r\n\r\n{\"ready\":true,\"reasons\":[]}\n"));
+    let cluster = session.ask("GET /v1/cluster", &[], "");
+    assert!(status(&cluster) == 200 && cluster.contains("\r\n\r\n{\"node\":\"a\",\"origin\":"), "{cluster}");
+    for path in ["/healthz", "/readyz", "/v1/cluster", "/v1/kv"] {
+        assert_eq!(field(&session.ask(&format!("PUT {path}"), &[], ""), "Allow"), Some("GET, HEAD"), "{path}");
+    }
+    assert_eq!(field(&session.ask("GET /v1/batch", &[], ""), "Allow"), Some("POST"));
+}
+
+#[test]
+fn no_more_is_held_than_has_come() {
+    let mut session = Session::new();
+    session.turn.event(Event::Opened { conn: CLIENT });
+    session.turn.input(CLIENT, b"PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\nabc");
+    assert_eq!(session.turn.held(CLIENT), (3, 0));
+}
