@@ -22,6 +22,9 @@ VALUES = [b"", b"0", b"1", b"-7", b"12", b" 1", b"1.5", b"9223372036854775807", 
           b"\r\n$5\r\n", b"x" * 100]
 NUMBERS = [b"0", b"1", b"-1", b"5", b"-5", b"100", b"-100", b"x", b"", b"1.0", b"9223372036854775807",
            b"-9223372036854775808", b"99999999999999999999"]
+# Fractions that both hold exactly: long doubles of some size show what they lose, and decimals lose nothing.
+FLOATS = [b"0.5", b"-0.25", b"3.0e3", b"-3e3", b"1e2", b"+.75", b"2.", b"0", b"x", b"", b"1e", b"nan", b"-inf", b" 1"]
+TENTHS = [b"0.1", b"-0.1", b"0.2", b"-0.7", b"1e-3"]
 # Of times only what is far from now: two clocks are read.
 SPANS = [b"1000", b"100000", b"0", b"-1", b"x", b"9223372036854775807"]
 TIMES = [b"4000000000", b"5000000000", b"1", b"0", b"-1", b"x", b"9223372036854775807"]
@@ -112,6 +115,11 @@ def command(draw):
         lambda: [b"SETRANGE", key(), draw.choice([b"0", b"3", b"50", b"-1", b"x"]), value()],
         lambda: [draw.choice([b"INCR", b"DECR"]), key()],
         lambda: [draw.choice([b"INCRBY", b"DECRBY"]), key(), number()],
+        lambda: [b"SET", b"float", draw.choice([b"10.5", b"-3e2", b"1", b"", b"text", b"0.125"]), *set_options()],
+        lambda: [b"INCRBYFLOAT", b"float", draw.choice(FLOATS)],
+        lambda: [b"SET", b"tenth", draw.choice([b"0.1", b"-3.14", b"7"])],
+        lambda: [b"INCRBYFLOAT", b"tenth", draw.choice(TENTHS)],
+        lambda: [draw.choice([b"INCR", b"GET", b"STRLEN", b"TTL"]), draw.choice([b"float", b"tenth"])],
         lambda: [draw.choice([b"DEL", b"UNLINK", b"EXISTS", b"TOUCH"]), *some(key)],
         lambda: [b"TYPE", key()],
         lambda: [draw.choice([b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"]), key()],

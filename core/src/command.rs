@@ -101,6 +101,13 @@ pub(crate) enum Command<'a> {
         key: &'a [u8],
         amount: i64,
     },
+    /// `amount` is a number with a fraction, or infinite.
+    AddFloat {
+        key: &'a [u8],
+        amount: &'a [u8],
+        /// What the value may come to.
+        bytes_max: usize,
+    },
     /// Until so many other nodes hold what this connection wrote last; at most `ms`, if not 0.
     Wait {
         copies: u64,
@@ -277,6 +284,9 @@ pub(crate) const WAIT_COPIES_MAX: u64 = MEMBERS_MAX as u64;
 
 /// Longest wait with an end: a day. Whoever means longer than that means for ever.
 pub(crate) const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// Said of what is to be a number with a fraction and is none.
+pub(crate) const NO_FLOAT: &str = "value is not a valid float";
 
 /// What a client is told. After every one from [`Usage`](Self::Usage) on, nothing has changed.
 #[derive(Clone, Copy, Debug)]

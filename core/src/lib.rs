@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod conflicts;
 mod counter;
+mod decimal;
 mod disk;
 mod execute;
 mod gauges;

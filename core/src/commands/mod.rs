@@ -54,6 +54,7 @@ pub(crate) enum Verb {
     Decr,
     IncrBy,
     DecrBy,
+    IncrByFloat,
     Wait,
     Token,
     WaitFor,

@@ -49,6 +49,9 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
             let added = replica.add(now, key, amount);
             answer.say(&added.map_or_else(Reply::NotAdded, |sum| Reply::Number(sum.into())));
         }
+        Command::AddFloat { key, amount, bytes_max } => {
+            strings::add_float(now, key, (amount, bytes_max), replica, answer);
+        }
         Command::Del { mut keys } => {
             let mut deleted = 0;
             let outcome = keys.try_for_each(|key| replica.delete(now, key).map(|there| deleted += u64::from(there)));
