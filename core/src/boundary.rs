@@ -100,6 +100,8 @@ pub enum Close {
     Clock,
     /// What its last replies were to say did not get to the disk.
     Disk,
+    /// Another client asked for it.
+    Killed,
 }
 
 impl Close {
@@ -121,7 +123,8 @@ impl Close {
             | Self::Replaced
             | Self::Lagged
             | Self::Clock
-            | Self::Disk => b"",
+            | Self::Disk
+            | Self::Killed => b"",
         }
     }
 }

@@ -3,6 +3,7 @@ use crate::adding::NotAdded;
 use crate::commands::Verb;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
+use crate::session::Replies;
 use crate::time::WallMs;
 use crate::wire::peer::MEMBERS_MAX;
 use crate::wire::token::Token;
@@ -131,6 +132,10 @@ pub(crate) enum Command<'a> {
         version: Option<bool>,
         name: Option<&'a [u8]>,
     },
+    /// Says who the client is, which anybody may be.
+    Auth,
+    /// What a server without replicas says of itself.
+    Role,
     Reset,
     Client(AboutClient<'a>),
     /// What follows is run at once later.
@@ -147,7 +152,24 @@ pub(crate) enum Command<'a> {
     ConfigGet {
         patterns: Words<'a>,
     },
+    /// Names and values in turn, at least one of each.
+    ConfigSet {
+        settings: Words<'a>,
+    },
     ResetStat,
+    Object {
+        key: &'a [u8],
+        told: AboutObject,
+    },
+    MemoryUsage {
+        key: &'a [u8],
+    },
+    /// Of scripts and functions, of which there are none: lets go of all.
+    NoScripts,
+    /// Whether there are these scripts.
+    ScriptsExist {
+        count: usize,
+    },
     Info {
         sections: Words<'a>,
     },
@@ -185,6 +207,10 @@ impl Command<'_> {
                 | Self::Select
                 | Self::Hello { .. }
                 | Self::Reset
+                | Self::Auth
+                | Self::Role
+                | Self::NoScripts
+                | Self::ScriptsExist { .. }
                 | Self::Client(_)
                 | Self::Commands(_)
                 | Self::Info { .. }
@@ -254,14 +280,60 @@ pub(crate) struct Scan<'a> {
     pub(crate) kind: Option<&'a [u8]>,
 }
 
-/// What is asked of the own connection, or said of it.
+/// What is asked of connections, or said of the own one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AboutClient<'a> {
     Id,
     GetName,
     SetName(&'a [u8]),
+    /// Of the library, or its version.
+    SetInfo {
+        is_version: bool,
+        value: &'a [u8],
+    },
+    Info,
+    List {
+        kind: Option<ClientKind>,
+        /// If any are given: of no others.
+        ids: Option<Words<'a>>,
+    },
+    Kill(Kill<'a>),
+    /// The one that comes from there.
+    KillOne {
+        remote: &'a [u8],
+    },
+    Replies(Replies),
+    Pause {
+        ms: u64,
+        is_of_all: bool,
+    },
+    Unpause,
+    /// To whom invalidations go: to nobody.
+    Redirect,
+    TrackingInfo,
     /// What makes no difference here.
     Noted,
+}
+
+/// Which connections are ended: those of which all is so that is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kill<'a> {
+    pub(crate) id: Option<u64>,
+    pub(crate) kind: Option<ClientKind>,
+    pub(crate) remote: Option<&'a [u8]>,
+    pub(crate) local: Option<&'a [u8]>,
+    /// Also that of who asks.
+    pub(crate) is_of_own: bool,
+}
+
+/// What a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientKind {
+    Normal,
+    /// Replicas and what they replicate are none here.
+    Replica,
+    /// It has subscribed to something.
+    PubSub,
 }
 
 /// What is asked of the commands.
@@ -273,6 +345,17 @@ pub(crate) enum AboutCommands<'a> {
     Info(Words<'a>),
     AllDocs,
     Docs(Words<'a>),
+    /// Which of these words are keys.
+    Keys(Words<'a>),
+}
+
+/// What is asked of a value, besides what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AboutObject {
+    Encoding,
+    Frequency,
+    IdleTime,
+    References,
 }
 
 /// Longest time to live: 4,459 years. Versions hold 48 bits of milliseconds, so a sane wall clock stays far below half
@@ -324,6 +407,12 @@ pub(crate) enum Reply<'a> {
         verb: Verb,
         hint: bool,
     },
+    /// The same, of these words.
+    Misused {
+        verb: Verb,
+        hint: bool,
+        words: Words<'a>,
+    },
     /// Its options are not.
     Syntax(Verb),
     UnsupportedOption {
@@ -342,7 +431,16 @@ pub(crate) enum Reply<'a> {
     Aborted,
     /// Said so by Redis too.
     Error(&'static str),
+    /// The same, with what the client said in the middle.
+    ErrorAt(&'static str, &'a [u8], &'static str),
     NoProtocol,
+    /// No password is right.
+    WrongPassword,
+    /// A setting that is there stays as it is.
+    NotSettable {
+        name: &'a [u8],
+        why: &'static str,
+    },
     TooLong {
         what: Bounded,
         bytes_max: usize,

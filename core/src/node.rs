@@ -2,24 +2,23 @@
 
 mod oracles;
 
-use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
-use crate::command::Reply;
 use crate::config::Config;
+use crate::connections::{Conn, Connections, Ends};
 use crate::disk::{Keeper, Log};
-use crate::execute::{Flow, execute};
+use crate::pause::Pause;
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
 use crate::server::Server;
-use crate::session::{self, ClientSession};
+use crate::session;
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
-use crate::version::{OriginId, Version};
-use crate::waiters::{Asker, Filled, Waiters};
-use crate::wire::Answer;
+use crate::version::OriginId;
+use crate::waiters::{Filled, Waiters};
 use crate::wire::peer::PREAMBLE;
 use crate::wire::token::cluster_tag;
 
@@ -37,25 +36,13 @@ pub struct Node {
     pub(crate) config: Config,
     pub(crate) replica: Replica,
     pub(crate) repl: Replication,
-    conns: Vec<Option<Conn>>,
-    /// Those let in above the limit for clients that have not said what they are, by when they were opened.
-    crowded: BTreeSet<(Mono, ConnId)>,
+    conns: Connections,
+    pause: Pause,
     counters: Counters,
     pub(crate) waiters: Waiters,
     cluster_tag: u32,
     /// None without a disk.
     pub(crate) keeper: Option<Box<Keeper>>,
-}
-
-/// What a connection turned out to be.
-#[derive(Debug)]
-enum Conn {
-    /// Its first bytes will say. `crowded`: there is room for a peer only; when it was opened.
-    Unknown {
-        crowded: Option<Mono>,
-    },
-    Client(Box<ClientSession>),
-    Link,
 }
 
 impl Node {
@@ -82,9 +69,9 @@ impl Node {
             config,
             replica,
             repl,
-            conns: Vec::new(),
-            crowded: BTreeSet::new(),
-            counters: Counters::default(),
+            conns: Connections::default(),
+            pause: Pause::default(),
+            counters: Counters::new(now.mono),
             waiters: Waiters::default(),
             keeper,
         }
@@ -119,7 +106,7 @@ impl Node {
 
     /// Gets ready for the commands with which the input of a client begins; how many bytes those are.
     fn warm_for(&self, conn: ConnId, bytes: &[u8]) -> usize {
-        let Some(Some(Conn::Client(_))) = self.conns.get(conn.0 as usize) else { return bytes.len() };
+        let Some(Conn::Client(_)) = self.conns.get(conn).map(|seat| &seat.state) else { return bytes.len() };
         let mut keys = [&[][..]; WARM_KEYS];
         let (count, used) = session::peek(bytes, &mut keys);
         // A single one would wait just as long.
@@ -138,80 +125,84 @@ impl Node {
         effects: &mut Effects,
     ) -> usize {
         let loading = self.loading();
-        let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper: disk } = self;
-        let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
-        if let Conn::Unknown { crowded } = *state {
+        let Self { config, replica, repl, conns, pause, counters, waiters, cluster_tag, keeper } = self;
+        let Some(seat) = conns.get_mut(conn) else { return bytes.len() };
+        seat.heard = now.mono;
+        if let Conn::Unknown { crowded } = seat.state {
             let peer = bytes.starts_with(&PREAMBLE);
             if !peer && PREAMBLE.starts_with(bytes) {
                 return 0;
             }
-            let cx = &mut Context { config, replica, effects };
             if peer && loading.is_some() {
                 // It dials again.
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Refused });
                 return bytes.len();
             }
-            if peer && repl.accepted(now, conn, cx) {
-                *state = Conn::Link;
-                counters.clients -= 1;
-                if let Some(opened) = crowded {
-                    late.remove(&(opened, conn));
-                }
+            if peer && repl.accepted(now, conn, &Context { config, replica, effects }) {
+                conns.becomes_link(conn);
             } else if peer || crowded.is_some() {
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Crowded });
                 return bytes.len();
             } else {
-                *state = Conn::Client(Box::default());
+                seat.state = Conn::Client(Some(Box::default()));
             }
         }
-        let used = match state {
-            Conn::Client(session) => {
-                let used = session.receive(&config.limits, bytes, reply, &mut |command, client, out| {
-                    counters.commands += 1;
-                    let mut answer = Answer { dialect: client.dialect, out };
-                    if let Some(percent) = loading
-                        && !command.is_run_while_loading()
-                    {
-                        answer.say(&Reply::Loading { percent });
-                        return Flow::Continue;
-                    }
-                    let records = replica.own_records();
-                    if !client.is_inside {
-                        replica.look_at_disk();
-                    }
-                    let flow = execute(command, replica, now, &mut answer);
-                    if replica.own_records() != records {
-                        client.wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
-                    }
-                    match flow {
-                        Flow::Node => {
-                            let disk = disk.as_deref_mut();
-                            let node = Server { now, conn, config, replica, repl, counters, waiters, disk, effects };
-                            node.run(command, client, answer.out)
-                        }
-                        Flow::Wait(waiting) => {
-                            let asker = Asker { now, conn, wrote: client.wrote, cluster_tag: *cluster_tag };
-                            asker.run(waiting, replica, repl, waiters, &mut answer)
-                        }
-                        Flow::Continue | Flow::Transaction | Flow::Blocked | Flow::Quit => flow,
-                    }
-                });
-                if session.has_left() {
-                    self.forget(conn);
-                    effects.actions.push(Action::Close { conn, why: Close::Quit });
-                }
-                used
+        let used = if let Some(mut session) = conns.take_session(conn) {
+            let disk = keeper.as_deref_mut();
+            let cluster_tag = *cluster_tag;
+            let mut server = Server {
+                now,
+                conn,
+                config,
+                replica,
+                repl,
+                conns,
+                pause,
+                counters,
+                waiters,
+                disk,
+                loading,
+                cluster_tag,
+                effects,
+            };
+            let used = session
+                .receive(&config.limits, bytes, reply, &mut |command, client, out| server.run(command, client, out));
+            if session.has_left() {
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Quit });
+            } else {
+                conns.put_back(conn, session);
             }
-            Conn::Link => {
-                waiters.stir();
-                repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects })
-            }
-            Conn::Unknown { .. } => 0,
+            used
+        } else if self.is_link(conn) {
+            self.receive_frames(now, (conn, bytes), reply, effects)
+        } else {
+            0
         };
         self.settle(effects);
         used
+    }
+
+    fn receive_frames(
+        &mut self,
+        now: Now,
+        (conn, bytes): (ConnId, &[u8]),
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> usize {
+        let Self { config, replica, repl, waiters, .. } = self;
+        waiters.stir();
+        repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects })
+    }
+
+    /// Tells where a connection that was [opened](Event::Opened) comes from, and where it arrived: `CLIENT LIST` shows
+    /// it. A driver that does not know says nothing.
+    pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
+        if let Some(seat) = self.conns.get_mut(conn) {
+            seat.ends = Some(Ends { remote, local });
+        }
     }
 
     /// Takes what happened.
@@ -224,7 +215,7 @@ impl Node {
             Event::Closed { conn } => self.closed(now, conn, effects),
             Event::Dialed { conn, addr } => {
                 self.closed(now, conn, effects);
-                self.insert(conn, Conn::Link);
+                self.conns.insert_link(now.mono, conn);
                 let Self { config, replica, repl, .. } = self;
                 repl.dialed(now, conn, addr, &mut Context { config, replica, effects });
             }
@@ -236,6 +227,8 @@ impl Node {
             Event::DiskFailed { lane, error } => self.disk_failed(now, lane, error),
             Event::Tick => {
                 self.close_crowded(now, effects);
+                self.pause.expire(now, effects);
+                self.counters.sample(now.mono);
                 if self.loading().is_some() {
                     return;
                 }
@@ -250,9 +243,14 @@ impl Node {
 
     /// Appends at most `limit` bytes of what waits for `conn` to `out`; true while more remains.
     pub fn fill(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, effects: &mut Effects) -> bool {
-        if let Some(Some(Conn::Client(session))) = self.conns.get_mut(conn.0 as usize) {
+        if let Some(session) = self.conns.session_mut(conn) {
+            let from = out.len();
             let filled = self.waiters.fill(conn, limit, out);
-            if filled == Filled::Wholly {
+            if session.is_muted() {
+                out.truncate(from);
+            }
+            let is_released = session.is_put_off() && !self.pause.holds(conn);
+            if filled == Filled::Wholly || is_released {
                 session.resume();
             }
             return filled == Filled::Partly;
@@ -269,13 +267,13 @@ impl Node {
         if self.loading().is_some() {
             return None;
         }
-        let others = [self.waiters.deadline(), self.disk_deadline()].into_iter().flatten();
+        let others = [self.waiters.deadline(), self.pause.deadline(), self.disk_deadline()].into_iter().flatten();
         Some(others.fold(self.repl.deadline(), Mono::min))
     }
 
     /// Whether `conn` is a peer's.
     pub(crate) fn is_link(&self, conn: ConnId) -> bool {
-        matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Link)))
+        matches!(self.conns.get(conn).map(|seat| &seat.state), Some(Conn::Link))
     }
 
     /// Whether something of this run was read that is not on the disk, where replies wait for that.
@@ -283,11 +281,11 @@ impl Node {
         self.replica.unsynced_read.take()
     }
 
-    /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, no
-    /// other command of it is run.
+    /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, or
+    /// let it go on, no other command of it is run.
     #[must_use]
     pub fn is_waiting(&self, conn: ConnId) -> bool {
-        self.waiters.is_waiting(conn)
+        self.waiters.is_waiting(conn) || self.pause.holds(conn)
     }
 
     /// Whether so many unsent bytes stop `conn` from being read. They never stop a link: what is said on it bounds
@@ -313,7 +311,7 @@ impl Node {
 
     /// Ends connections above the limit for clients that have not said in time that they are a peer's.
     fn close_crowded(&mut self, now: Now, effects: &mut Effects) {
-        while let Some((opened, conn)) = self.crowded.first().copied()
+        while let Some((opened, conn)) = self.conns.first_crowded()
             && now.mono.ms_since(opened) >= self.config.timers.silence_ms
         {
             self.forget(conn);
@@ -322,35 +320,19 @@ impl Node {
     }
 
     fn opened(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
-        let clients_max = self.config.limits.clients_max;
-        if self.counters.clients >= clients_max + PEER_CONNECTIONS_SPARE {
+        let (clients, clients_max) = (self.conns.len(), self.config.limits.clients_max);
+        if clients >= clients_max + PEER_CONNECTIONS_SPARE {
+            self.counters.rejected += 1;
             effects.actions.push(Action::Close { conn, why: Close::Crowded });
             return;
         }
-        let crowded = (self.counters.clients >= clients_max).then_some(now.mono);
-        self.crowded.extend(crowded.map(|opened| (opened, conn)));
-        self.insert(conn, Conn::Unknown { crowded });
-        self.counters.clients += 1;
-    }
-
-    fn insert(&mut self, conn: ConnId, state: Conn) {
-        let index = conn.0 as usize;
-        if self.conns.len() <= index {
-            self.conns.resize_with(index + 1, || None);
-        }
-        self.conns[index] = Some(state);
+        self.conns.accept(now.mono, conn, clients >= clients_max);
     }
 
     fn forget(&mut self, conn: ConnId) -> Option<Conn> {
-        let state = self.conns.get_mut(conn.0 as usize)?.take()?;
         self.waiters.forget(conn);
-        if let Conn::Unknown { crowded: Some(opened) } = state {
-            self.crowded.remove(&(opened, conn));
-        }
-        if !matches!(state, Conn::Link) {
-            self.counters.clients -= 1;
-        }
-        Some(state)
+        self.pause.forget(conn);
+        self.conns.forget(conn)
     }
 
     /// What every entry point ends with: links that were closed are forgotten, and those with news are woken.

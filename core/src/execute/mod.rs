@@ -22,6 +22,8 @@ pub(crate) enum Flow {
     Transaction,
     /// To be answered by who knows the other nodes, at once or later.
     Wait(Waiting),
+    /// To be run later; until then the connection's next commands wait.
+    PutOff,
     /// The reply comes later; until then the connection's next commands wait.
     Blocked,
     /// The reply is in `out`; the connection ends.
@@ -74,7 +76,23 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::DbSize => answer.say(&Reply::Count(replica.store.keys())),
         Command::Ping => answer.say(&Reply::Pong),
         Command::Echo { message } => answer.say(&Reply::Value(message)),
-        Command::Select | Command::ResetStat => answer.say(&Reply::Ok),
+        Command::Select | Command::Auth | Command::NoScripts => answer.say(&Reply::Ok),
+        Command::ScriptsExist { count } => {
+            answer.say(&Reply::Array(count));
+            (0..count).for_each(|_| answer.say(&Reply::Number(0)));
+        }
+        Command::Role => {
+            answer.say(&Reply::Array(3));
+            answer.say(&Reply::Value(b"master"));
+            answer.say(&Reply::Number(0));
+            answer.say(&Reply::Array(0));
+        }
+        Command::Object { key, told } => answer.say(&keys::object(now, key, told, replica)),
+        Command::MemoryUsage { key } => {
+            let is_there = replica.get(now, key).is_some();
+            let bytes = replica.store.bytes_of(key).filter(|_| is_there);
+            answer.say(&bytes.map_or(Reply::NotFound, |bytes| Reply::Count(bytes as u64)));
+        }
         Command::Time => {
             answer.say(&Reply::Array(2));
             let mut digits = itoa::Buffer::new();
@@ -96,6 +114,8 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         | Command::Unwatch
         | Command::Commands(_)
         | Command::ConfigGet { .. }
+        | Command::ConfigSet { .. }
+        | Command::ResetStat
         | Command::Info { .. }
         | Command::Stats
         | Command::Peers

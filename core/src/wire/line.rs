@@ -54,7 +54,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Token(token) => token::emit(&token, out),
         Reply::Pong => out.extend_from_slice(b"PONG"),
         Reply::Help { topic } => emit_help(topic, out),
-        Reply::Usage { verb, hint } => {
+        Reply::Usage { verb, hint } | Reply::Misused { verb, hint, .. } => {
             push_all(out, &["Usage: ", verb.manual().usage]);
             if hint {
                 out.extend_from_slice(b"   (a value with spaces needs quotes: SET key \"a b\")");
@@ -73,6 +73,19 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"Error: some of the commands since MULTI were wrong; nothing was changed");
         }
         Reply::Error(text) => push_all(out, &["Error: ", text, "; nothing was changed"]),
+        Reply::ErrorAt(before, word, after) => {
+            push_all(out, &["Error: ", before]);
+            push_shown(word, out);
+            push_all(out, &[after, "; nothing was changed"]);
+        }
+        Reply::WrongPassword => {
+            out.extend_from_slice(b"Error: there is no such user, but `default`; nothing was changed");
+        }
+        Reply::NotSettable { name, why } => {
+            out.extend_from_slice(b"Error: ");
+            push_shown(name, out);
+            push_all(out, &[" stays as it is: ", why, "; nothing was changed"]);
+        }
         Reply::NoProtocol => {
             out.extend_from_slice(b"Error: the Redis protocol has the versions 2 and 3 here; nothing was changed");
         }

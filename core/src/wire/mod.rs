@@ -45,6 +45,15 @@ impl Answer<'_> {
             resp::wrap_text(from, self.out);
         }
     }
+
+    /// Appends one reply that is a text of lines, each of which ends with CR LF, or with LF.
+    pub(crate) fn document(&mut self, text: &str) {
+        match self.dialect {
+            Dialect::Resp { .. } => self.say(&Reply::Value(text.as_bytes())),
+            // One reply ends with one end of a line, whatever is in it.
+            Dialect::Line => self.say(&Reply::Value(text.replace("\r\n", "\n").trim_end_matches('\n').as_bytes())),
+        }
+    }
 }
 
 impl Dialect {

@@ -285,6 +285,7 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Loading { .. } => b"LOADING ",
         Reply::NoProtocol => b"NOPROTO ",
         Reply::Aborted => b"EXECABORT ",
+        Reply::WrongPassword => b"WRONGPASS ",
         Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))
         | Reply::Refused(Refused::DiskBehind)
         | Reply::NotAdded(NotAdded::Refused(Refused::Disk(_) | Refused::DiskBehind)) => b"MISCONF ",
@@ -295,10 +296,21 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
     out.push(b'-');
     out.extend_from_slice(code);
     match reply {
-        Reply::Usage { verb, .. } => {
+        Reply::Misused { verb, words, .. } => {
+            let mut words = *words;
             out.extend_from_slice(b"wrong number of arguments for '");
-            out.extend(verb.manual().name.bytes().map(|byte| byte.to_ascii_lowercase()));
+            let name = words.next().unwrap_or_default();
+            out.extend(name.iter().map(u8::to_ascii_lowercase));
+            if let Some(sub) = words.next().filter(|_| verb.has_subcommands()) {
+                out.push(b'|');
+                push_shown(&sub.to_ascii_lowercase(), out);
+            }
             out.extend_from_slice(b"' command");
+        }
+        Reply::ErrorAt(before, word, after) => {
+            out.extend_from_slice(before.as_bytes());
+            push_shown(word, out);
+            out.extend_from_slice(after.as_bytes());
         }
         Reply::UnsupportedOption { option, .. } => {
             out.extend_from_slice(b"Unsupported option ");
@@ -307,9 +319,16 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::UnknownSubcommand { verb, sub } => {
             out.extend_from_slice(b"unknown subcommand '");
             push_shown(sub, out);
-            out.extend_from_slice(b"'. Try HELP ");
+            out.extend_from_slice(b"'. Try ");
             out.extend_from_slice(verb.manual().name.as_bytes());
-            out.push(b'.');
+            out.extend_from_slice(b" HELP.");
+        }
+        Reply::WrongPassword => out.extend_from_slice(b"invalid username-password pair or user is disabled."),
+        Reply::NotSettable { name, why } => {
+            out.extend_from_slice(b"CONFIG SET failed (possibly related to argument '");
+            push_shown(name, out);
+            out.extend_from_slice(b"') - ");
+            out.extend_from_slice(why.as_bytes());
         }
         Reply::Aborted => out.extend_from_slice(b"Transaction discarded because of previous errors."),
         Reply::NoProtocol => out.extend_from_slice(b"unsupported protocol version"),
