@@ -102,6 +102,8 @@ pub enum Close {
     Disk,
     /// Another client asked for it.
     Killed,
+    /// It does not read the messages that it has subscribed to.
+    Unread,
 }
 
 impl Close {
@@ -124,7 +126,8 @@ impl Close {
             | Self::Lagged
             | Self::Clock
             | Self::Disk
-            | Self::Killed => b"",
+            | Self::Killed
+            | Self::Unread => b"",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
 use crate::adding::NotAdded;
 use crate::commands::Verb;
+use crate::pubsub::Topic;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
 use crate::session::Replies;
@@ -173,6 +174,21 @@ pub(crate) enum Command<'a> {
     Info {
         sections: Words<'a>,
     },
+    /// At least one name.
+    Subscribe {
+        topic: Topic,
+        names: Words<'a>,
+    },
+    /// No names: all.
+    Unsubscribe {
+        topic: Topic,
+        names: Words<'a>,
+    },
+    Publish {
+        channel: &'a [u8],
+        message: &'a [u8],
+    },
+    PubSub(AboutMessages<'a>),
     Stats,
     Peers,
     /// Begins a snapshot.
@@ -349,6 +365,37 @@ pub(crate) enum AboutCommands<'a> {
     Keys(Words<'a>),
 }
 
+/// What is asked of those who are told messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AboutMessages<'a> {
+    Channels {
+        pattern: Option<&'a [u8]>,
+    },
+    /// Of each of these channels.
+    Subscribers(Words<'a>),
+    Patterns,
+}
+
+/// What a client is told of what it has subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Push<'a> {
+    /// It has, or has not any more, to `name`, and to so many channels and patterns altogether.
+    Subscribed {
+        kind: &'static str,
+        name: Option<&'a [u8]>,
+        count: u64,
+    },
+    Message {
+        pattern: Option<&'a [u8]>,
+        channel: &'a [u8],
+        message: &'a [u8],
+    },
+    /// The answer to `PING` in between.
+    Pong {
+        message: &'a [u8],
+    },
+}
+
 /// What is asked of a value, besides what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AboutObject {
@@ -397,6 +444,7 @@ pub(crate) enum Reply<'a> {
     Map(usize),
     /// ... in no order.
     Set(usize),
+    Push(Push<'a>),
     Token(Token),
     Pong,
     Help {
@@ -431,7 +479,9 @@ pub(crate) enum Reply<'a> {
     Aborted,
     /// Said so by Redis too.
     Error(&'static str),
-    /// The same, with what the client said in the middle.
+    /// Not while it has subscribed to something.
+    HearsOnly(Verb),
+    /// The same as [`Error`](Self::Error), with what the client said in the middle.
     ErrorAt(&'static str, &'a [u8], &'static str),
     NoProtocol,
     /// No password is right.

@@ -18,6 +18,7 @@ mod mending;
 mod node;
 mod origins;
 mod pause;
+mod pubsub;
 mod rand;
 mod record;
 mod repl;

@@ -9,10 +9,11 @@ use crate::config::Config;
 use crate::connections::{Conn, Connections, Ends};
 use crate::disk::{Keeper, Log};
 use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
-use crate::server::Server;
+use crate::server::{Audience, Server};
 use crate::session;
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
@@ -38,6 +39,7 @@ pub struct Node {
     pub(crate) repl: Replication,
     conns: Connections,
     pause: Pause,
+    pubsub: PubSub,
     counters: Counters,
     pub(crate) waiters: Waiters,
     cluster_tag: u32,
@@ -71,6 +73,7 @@ impl Node {
             repl,
             conns: Connections::default(),
             pause: Pause::default(),
+            pubsub: PubSub::default(),
             counters: Counters::new(now.mono),
             waiters: Waiters::default(),
             keeper,
@@ -125,7 +128,7 @@ impl Node {
         effects: &mut Effects,
     ) -> usize {
         let loading = self.loading();
-        let Self { config, replica, repl, conns, pause, counters, waiters, cluster_tag, keeper } = self;
+        let Self { config, replica, repl, conns, pause, pubsub, counters, waiters, cluster_tag, keeper } = self;
         let Some(seat) = conns.get_mut(conn) else { return bytes.len() };
         seat.heard = now.mono;
         if let Conn::Unknown { crowded } = seat.state {
@@ -160,6 +163,7 @@ impl Node {
                 repl,
                 conns,
                 pause,
+                pubsub,
                 counters,
                 waiters,
                 disk,
@@ -194,7 +198,24 @@ impl Node {
     ) -> usize {
         let Self { config, replica, repl, waiters, .. } = self;
         waiters.stir();
-        repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects })
+        let used = repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects });
+        self.tell_subscribers(effects);
+        used
+    }
+
+    /// Tells those who have subscribed what peers said, and what has become of keys by what they wrote, or by time.
+    fn tell_subscribers(&mut self, effects: &mut Effects) {
+        let (said, changes) = (self.repl.take_said(), self.replica.take_changes());
+        if said.is_empty() && changes.is_empty() {
+            return;
+        }
+        let Self { config, conns, pause, pubsub, waiters, .. } = self;
+        let output_bytes_max = config.limits.output_bytes_max;
+        let mut audience = Audience { pubsub, conns, waiters, pause, output_bytes_max, effects };
+        for (channel, message) in said {
+            audience.tell(&channel, &message, None);
+        }
+        audience.notify(&changes, None, None);
     }
 
     /// Tells where a connection that was [opened](Event::Opened) comes from, and where it arrived: `CLIENT LIST` shows
@@ -234,6 +255,7 @@ impl Node {
                 }
                 let Self { config, replica, repl, .. } = self;
                 repl.tick(now, &mut Context { config, replica, effects });
+                self.tell_subscribers(effects);
                 self.waiters.stir();
                 self.waiters.expire(now, &self.replica, &self.repl, effects);
             }
@@ -253,7 +275,12 @@ impl Node {
             if filled == Filled::Wholly || is_released {
                 session.resume();
             }
-            return filled == Filled::Partly;
+            if filled == Filled::Nothing && !session.client.pushed.is_empty() && !is_released {
+                let pushed = &mut session.client.pushed;
+                out.extend(pushed.drain(..pushed.len().min(limit)));
+                return !pushed.is_empty();
+            }
+            return filled == Filled::Partly || !session.client.pushed.is_empty();
         }
         let Self { config, replica, repl, .. } = self;
         let more = repl.fill(now, conn, limit, out, &mut Context { config, replica, effects });
@@ -332,6 +359,7 @@ impl Node {
     fn forget(&mut self, conn: ConnId) -> Option<Conn> {
         self.waiters.forget(conn);
         self.pause.forget(conn);
+        self.pubsub.forget(conn);
         self.conns.forget(conn)
     }
 

@@ -2,16 +2,18 @@
 
 mod clients;
 mod info;
+mod pubsub;
 mod settings;
 
 use crate::boundary::{ConnId, Effects};
-use crate::command::{AboutClient, AboutCommands, Command, Reply};
-use crate::commands::{Manual, manuals};
+use crate::command::{AboutClient, AboutCommands, Command, Push, Reply};
+use crate::commands::{Manual, Verb, manuals};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::disk::Keeper;
 use crate::execute::{Flow, execute};
 use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::repl::{Context, Replication};
 use crate::replica::{Replica, Shown};
 use crate::session::{Client, Replies, Standing, Watched};
@@ -23,6 +25,8 @@ use crate::waiters::{Asker, Waiters, Waiting, Wanted};
 use crate::why;
 use crate::wire::words::Words;
 use crate::wire::{Answer, Dialect};
+
+pub(crate) use pubsub::Audience;
 
 /// The Redis version whose commands these are: clients choose by it what they use.
 const REDIS_VERSION: &str = "7.0.15";
@@ -36,6 +40,7 @@ pub(crate) struct Server<'a, 'e> {
     pub(crate) repl: &'a mut Replication,
     pub(crate) conns: &'a mut Connections,
     pub(crate) pause: &'a mut Pause,
+    pub(crate) pubsub: &'a mut PubSub,
     pub(crate) counters: &'a mut Counters,
     pub(crate) waiters: &'a mut Waiters,
     pub(crate) disk: Option<&'a mut Keeper>,
@@ -62,6 +67,16 @@ impl Server<'_, '_> {
             answer.say(&Reply::Loading { percent });
             return Flow::Continue;
         }
+        if client.dialect == (Dialect::Resp { is_3: false }) && !client.is_inside && self.pubsub.is_subscriber(*conn) {
+            let verb = client.verb.unwrap_or(Verb::Ping);
+            match *command {
+                Command::Ping => answer.say(&Reply::Push(Push::Pong { message: b"" })),
+                Command::Echo { message } if verb == Verb::Ping => answer.say(&Reply::Push(Push::Pong { message })),
+                _ if !pubsub::is_heard(command) => answer.say(&Reply::HearsOnly(verb)),
+                _ => return self.run_here(command, client, answer.out),
+            }
+            return Flow::Continue;
+        }
         let records = replica.own_records();
         if !client.is_inside {
             replica.look_at_disk();
@@ -69,6 +84,7 @@ impl Server<'_, '_> {
         let flow = execute(command, replica, *now, &mut answer);
         if replica.own_records() != records {
             client.wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
+            self.notify(client);
         }
         match flow {
             Flow::Node => self.run_here(command, client, answer.out),
@@ -115,6 +131,7 @@ impl Server<'_, '_> {
             Command::Reset => {
                 (client.name, client.transaction) = (Box::default(), None);
                 (client.watched, client.replies) = (Watched::default(), Replies::All);
+                self.pubsub.forget(self.conn);
                 answer.say(&Reply::Status("RESET"));
             }
             Command::Commands(about) => tell_commands(about, answer),
@@ -126,6 +143,19 @@ impl Server<'_, '_> {
             }
             Command::Info { sections } => self.info(sections.collect(), answer),
             Command::RandomKey => self.random_key(answer),
+            Command::Role => {
+                answer.say(&Reply::Array(3));
+                answer.say(&Reply::Value(b"master"));
+                answer.say(&Reply::Number(0));
+                answer.say(&Reply::Array(0));
+            }
+            Command::ScriptsExist { count } => {
+                answer.say(&Reply::Array(count));
+                (0..count).for_each(|_| answer.say(&Reply::Number(0)));
+            }
+            Command::Subscribe { .. } | Command::Unsubscribe { .. } | Command::Publish { .. } | Command::PubSub(_) => {
+                self.messages(command, client, answer);
+            }
             _ => {}
         }
         Flow::Continue

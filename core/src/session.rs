@@ -63,6 +63,8 @@ pub(crate) struct Client {
     /// The last command.
     pub(crate) verb: Option<Verb>,
     pub(crate) replies: Replies,
+    /// What it is told unasked, until it is sent.
+    pub(crate) pushed: Vec<u8>,
     /// What it has put off since `MULTI`.
     pub(crate) transaction: Option<Box<Transaction>>,
     /// What was put off is being run.
@@ -116,6 +118,8 @@ impl ClientSession {
     /// [`resume`]: Self::resume
     pub(crate) fn receive(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
         let mut used = 0;
+        // What was said before.
+        out.append(&mut self.client.pushed);
         if let Some(put_off) = self.put_off.take_if(|_| !self.waits) {
             put_off.for_each(|words| self.take_words(limits, words, out, run));
         }
@@ -125,6 +129,7 @@ impl ClientSession {
                 taken => used += taken,
             }
         }
+        self.push_told(out);
         debug_assert_eq!(self.copied.is_empty(), self.phase != Phase::Copied, "a line stands in one place");
         used
     }
@@ -132,6 +137,13 @@ impl ClientSession {
     /// Whether the connection is to end: the client asked for it, or speaks HTTP.
     pub(crate) fn has_left(&self) -> bool {
         self.phase == Phase::Left
+    }
+
+    /// Appends what the client is told unasked by its own commands, unless that would stand before a reply.
+    fn push_told(&mut self, out: &mut Vec<u8>) {
+        if !self.waits {
+            out.append(&mut self.client.pushed);
+        }
     }
 
     /// The command that waited has been answered, or the one that was put off is to be run.
@@ -352,7 +364,7 @@ impl ClientSession {
         let from = out.len();
         self.run_words(limits, words, out, run);
         if self.client.replies == Replies::All || self.is_put_off() {
-            return;
+            return self.push_told(out);
         }
         out.truncate(from);
         self.is_muted = self.waits;

@@ -401,7 +401,7 @@ impl Turn {
                 Action::Wake { conn } => {
                     if let Some(buffers) = self.buffers(conn) {
                         buffers.more = true;
-                        if self.node.is_waiting(conn) { self.queue(conn) } else { self.queue_first(conn) }
+                        if self.node.is_link(conn) { self.queue_first(conn) } else { self.queue(conn) }
                     }
                 }
                 Action::Close { conn, why } => {

@@ -14,13 +14,17 @@ struct Clients {
 
 impl Clients {
     fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
         let config = Config {
             seed: [1, 2, 3, 4],
             name: "a".to_owned(),
             cluster: "default".to_owned(),
             advertise: "a:1".to_owned(),
             peers: Vec::new(),
-            limits: Limits::default(),
+            limits,
             timers: Timers::default(),
             disk: None,
         };
@@ -105,7 +109,7 @@ fn clients_are_listed() {
     let list = clients.ask(ANN, "CLIENT LIST");
     let lines: Vec<&str> = list.lines().skip_while(|line| !line.contains("id=")).collect();
     let ann = "id=1 addr=10.0.0.1:7001 laddr=10.0.0.9:8080 fd=0 name=ann age=5 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 \
-               multi=-1 multi-mem=0 cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=1.2";
+               omem=0 multi=-1 multi-mem=0 cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=1.2";
     assert!(lines[0].ends_with(ann), "{list}");
     assert!(lines[1].contains("id=2 ") && lines[1].contains("flags=x") && lines[1].contains(" multi=2 "), "{list}");
     assert!(lines[2].contains("id=3 ") && lines[2].contains("idle=5") && lines[2].contains("cmd=NULL"), "{list}");
@@ -250,4 +254,153 @@ fn who_leaves_during_a_pause_is_forgotten() {
     clients.wait(100);
     clients.open(BOB);
     clients.check(BOB, &[("GET k", "$-1|")]);
+}
+
+#[test]
+fn who_has_subscribed_is_told_by_either_version_of_the_protocol_and_in_lines() {
+    let mut clients = Clients::new();
+    let context = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context|";
+    clients.check(
+        ANN,
+        &[
+            ("SUBSCRIBE news sport", "*3|$9|subscribe|$4|news|:1|*3|$9|subscribe|$5|sport|:2|"),
+            ("PSUBSCRIBE n*", "*3|$10|psubscribe|$2|n*|:3|"),
+            ("GET k", &format!("-ERR Can't execute 'get': {context}")),
+            ("PUBLISH news x", &format!("-ERR Can't execute 'publish': {context}")),
+            ("MULTI", &format!("-ERR Can't execute 'multi': {context}")),
+            ("PING", "*2|$4|pong|$0||"),
+            ("PING hi", "*2|$4|pong|$2|hi|"),
+            ("NOTHING", "-ERR unknown command 'NOTHING', with args beginning with: |"),
+        ],
+    );
+    assert!(clients.ask(BOB, "HELLO 3").starts_with('%'));
+    clients.check(BOB, &[("SUBSCRIBE news", ">3|$9|subscribe|$4|news|:1|"), ("GET k", "_|"), ("PING", "+PONG|")]);
+    assert_eq!(clients.send(EVE, b"SUBSCRIBE news\nPUBLISH news 'a b'\n"), "subscribe news 1\n4\nmessage news a b\n");
+    let message = "*3|$7|message|$4|news|$3|a b|";
+    assert_eq!(clients.told(ANN), format!("{message}*4|$8|pmessage|$2|n*|$4|news|$3|a b|"));
+    assert_eq!(clients.told(BOB), message.replace('*', ">"));
+    clients.check(BOB, &[("PUBLISH sport x", ":1|"), ("PUBLISH nothing x", ":1|"), ("PUBLISH other x", ":0|")]);
+    clients.check(
+        BOB,
+        &[
+            ("PUBSUB CHANNELS", "*2|$4|news|$5|sport|"),
+            ("PUBSUB CHANNELS s*", "*1|$5|sport|"),
+            ("PUBSUB NUMSUB news none", "%2|$4|news|:3|$4|none|:0|"),
+            ("PUBSUB NUMPAT", ":1|"),
+            ("PUBSUB x", "-ERR unknown subcommand 'x'. Try PUBSUB HELP.|"),
+            ("PUBSUB NUMPAT x", "-ERR wrong number of arguments for 'pubsub|numpat' command|"),
+            ("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command|"),
+        ],
+    );
+    // What was said before comes before what ends it.
+    let told = clients.ask(ANN, "UNSUBSCRIBE");
+    let said = "*3|$7|message|$5|sport|$1|x|*4|$8|pmessage|$2|n*|$7|nothing|$1|x|";
+    assert_eq!(told, format!("{said}*3|$11|unsubscribe|$4|news|:2|*3|$11|unsubscribe|$5|sport|:1|"));
+    clients.check(
+        ANN,
+        &[
+            ("PUNSUBSCRIBE n* none", "*3|$12|punsubscribe|$2|n*|:0|*3|$12|punsubscribe|$4|none|:0|"),
+            ("PUNSUBSCRIBE", "*3|$12|punsubscribe|$-1|:0|"),
+            ("GET k", "$-1|"),
+            ("MULTI", "+OK|"),
+            ("SUBSCRIBE q", "+QUEUED|"),
+            ("GET k", "+QUEUED|"),
+            ("EXEC", "*2|*3|$9|subscribe|$1|q|:1|$-1|"),
+        ],
+    );
+    assert!(clients.ask(BOB, "CLIENT LIST TYPE pubsub").contains("id=1 "));
+    assert!(clients.ask(BOB, "CLIENT LIST").contains("flags=P db=0 sub=1 psub=0"));
+    clients.check(ANN, &[("RESET", "+RESET|"), ("GET k", "$-1|")]);
+    clients.check(BOB, &[("PUBSUB CHANNELS q", "*0|"), ("PUBLISH news y", ":2|>3|$7|message|$4|news|$1|y|")]);
+}
+
+#[test]
+fn who_has_gone_is_told_nothing() {
+    let mut clients = Clients::new();
+    clients.ask(ANN, "SUBSCRIBE news");
+    clients.ask(EVE, "PSUBSCRIBE *");
+    clients.turn.event(Event::Closed { conn: ANN });
+    clients.check(BOB, &[("CLIENT KILL TYPE pubsub", ":1|"), ("PUBLISH news x", ":0|"), ("PUBSUB NUMPAT", ":0|")]);
+    assert_eq!(clients.ended(EVE), Some(Close::Killed));
+    clients.open(ANN);
+    clients.check(BOB, &[("PUBLISH news x", ":0|")]);
+    assert_eq!(clients.told(ANN), "");
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_disconnected() {
+    let mut clients = Clients::with(Limits { output_bytes_max: 1_000, ..Limits::default() });
+    clients.ask(ANN, "SUBSCRIBE news");
+    clients.ask(EVE, "SUBSCRIBE news");
+    let message = format!("PUBLISH news {}", "x".repeat(500));
+    let mut told = 0;
+    while clients.ended(ANN).is_none() {
+        told += 1;
+        assert!(told < 100, "it is never disconnected");
+        clients.check(BOB, &[(&message, ":2|")]);
+        assert!(clients.told(EVE).contains("message"), "who reads is told");
+    }
+    assert!(told > 10, "after {told} messages");
+    clients.check(BOB, &[("PUBLISH news x", ":1|")]);
+    assert!(clients.ask(BOB, "CLIENT LIST").contains("id=3 "));
+}
+
+#[test]
+fn what_becomes_of_keys_is_told_if_that_is_wanted() {
+    let mut clients = Clients::new();
+    clients.ask(ANN, "PSUBSCRIBE __key*");
+    clients.check(BOB, &[("SET k v", "+OK|")]);
+    assert_eq!(clients.told(ANN), "");
+    let refusal = "-ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - Invalid event \
+                   class character. Use 'Ag$lshzxeKEtmdn'.|";
+    clients.check(
+        BOB,
+        &[
+            ("CONFIG SET notify-keyspace-events q", refusal),
+            ("CONFIG SET notify-keyspace-events KEA", "+OK|"),
+            ("CONFIG GET notify*", "*2|$22|notify-keyspace-events|$3|AKE|"),
+            ("SET k v", "+OK|"),
+        ],
+    );
+    let told = |channel: &str, message: &str| {
+        format!("*4|$8|pmessage|$6|__key*|${}|{channel}|${}|{message}|", channel.len(), message.len())
+    };
+    let both = |key: &str, event: &str| {
+        told(&format!("__keyspace@0__:{key}"), event) + &told(&format!("__keyevent@0__:{event}"), key)
+    };
+    assert_eq!(clients.told(ANN), both("k", "set"));
+    for (words, events) in [
+        ("SET k v EX 100", vec![("k", "set"), ("k", "expire")]),
+        ("GET k", vec![]),
+        ("SET k v NX", vec![]),
+        ("APPEND k x", vec![("k", "append")]),
+        ("SETRANGE k 0 x", vec![("k", "setrange")]),
+        ("EXPIRE k 100", vec![("k", "expire")]),
+        ("PERSIST k", vec![("k", "persist")]),
+        ("GETEX k EX 100", vec![("k", "expire")]),
+        ("GETEX k PERSIST", vec![("k", "persist")]),
+        ("INCR n", vec![("n", "incrby")]),
+        ("DECRBY n 5", vec![("n", "incrby")]),
+        ("INCRBYFLOAT n 0.5", vec![("n", "incrbyfloat")]),
+        ("MSET a 1 b 2", vec![("a", "set"), ("b", "set")]),
+        ("RENAME a c", vec![("a", "rename_from"), ("c", "rename_to")]),
+        ("COPY c d", vec![("d", "copy_to")]),
+        ("DEL c d none", vec![("c", "del"), ("d", "del")]),
+        ("GETDEL b", vec![("b", "del")]),
+        ("EXPIRE k -1", vec![("k", "del")]),
+        ("SET k v PX 100", vec![("k", "set"), ("k", "expire")]),
+    ] {
+        clients.ask(BOB, words);
+        let expected: String = events.iter().map(|(key, event)| both(key, event)).collect();
+        assert_eq!(clients.told(ANN), expected, "{words}");
+    }
+    (0..300).for_each(|_| clients.wait(100));
+    assert_eq!(clients.told(ANN), both("k", "expired"));
+    clients.check(BOB, &[("CONFIG SET notify-keyspace-events Kg", "+OK|"), ("SET k v EX 100", "+OK|")]);
+    assert_eq!(clients.told(ANN), told("__keyspace@0__:k", "expire"));
+    clients.check(BOB, &[("MULTI", "+OK|"), ("DEL k", "+QUEUED|"), ("EXEC", "*1|:1|")]);
+    assert_eq!(clients.told(ANN), told("__keyspace@0__:k", "del"));
+    assert_eq!(clients.send(BOB, b"CONFIG SET notify-keyspace-events ''\r\n"), "+OK|");
+    clients.check(BOB, &[("SET k v", "+OK|")]);
+    assert_eq!(clients.told(ANN), "");
 }

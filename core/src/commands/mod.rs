@@ -7,6 +7,7 @@ mod cluster;
 mod counters;
 mod inspection;
 mod keys;
+mod pubsub;
 mod server;
 mod strings;
 
@@ -83,6 +84,12 @@ pub(crate) enum Verb {
     Memory,
     Script,
     Function,
+    Subscribe,
+    Unsubscribe,
+    PSubscribe,
+    PUnsubscribe,
+    Publish,
+    PubSub,
     Reset,
     Client,
     Multi,
@@ -143,13 +150,14 @@ const LOADING: &[&str] = &["loading", "stale"];
 
 /// All commands, in the order of the list.
 pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
-    let groups: [&[Manual]; 6] = [
+    let groups: [&[Manual]; 7] = [
         &strings::MANUALS,
         &keys::MANUALS,
         &counters::MANUALS,
         &cluster::MANUALS,
         &server::MANUALS,
         &inspection::MANUALS,
+        &pubsub::MANUALS,
     ];
     groups.into_iter().flatten()
 }
@@ -208,6 +216,7 @@ impl Verb {
             Self::Object | Self::Wait | Self::WaitFor | Self::Token | Self::Why | Self::Conflicts => "generic",
             _ if is_in(&strings::MANUALS) || is_in(&counters::MANUALS) => "string",
             Self::DbSize => "server",
+            _ if is_in(&pubsub::MANUALS) => "pubsub",
             _ if is_in(&keys::MANUALS) => "generic",
             _ => "server",
         }
@@ -217,7 +226,14 @@ impl Verb {
     pub(crate) const fn has_subcommands(self) -> bool {
         matches!(
             self,
-            Self::Client | Self::Command | Self::Config | Self::Object | Self::Memory | Self::Script | Self::Function
+            Self::Client
+                | Self::Command
+                | Self::Config
+                | Self::Object
+                | Self::Memory
+                | Self::Script
+                | Self::Function
+                | Self::PubSub
         )
     }
 }
@@ -270,7 +286,7 @@ pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
 }
 
 /// Longest name plus two: what is longer is further away than anything that is suggested.
-const WORD_BYTES_MAX: usize = 13;
+const WORD_BYTES_MAX: usize = 14;
 
 /// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
 /// (optimal string alignment). None if `word` is too long to be near any name.

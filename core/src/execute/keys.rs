@@ -92,6 +92,12 @@ pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica)
     }
 }
 
+pub(super) fn memory_usage(now: Now, key: &[u8], replica: &Replica) -> Reply<'static> {
+    let is_there = replica.get(now, key).is_some();
+    let bytes = replica.store.bytes_of(key).filter(|_| is_there);
+    bytes.map_or(Reply::NotFound, |bytes| Reply::Count(bytes as u64))
+}
+
 /// Longest value that Redis holds beside its header.
 const EMBEDDED_BYTES_MAX: usize = 44;
 

@@ -77,22 +77,8 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::Ping => answer.say(&Reply::Pong),
         Command::Echo { message } => answer.say(&Reply::Value(message)),
         Command::Select | Command::Auth | Command::NoScripts => answer.say(&Reply::Ok),
-        Command::ScriptsExist { count } => {
-            answer.say(&Reply::Array(count));
-            (0..count).for_each(|_| answer.say(&Reply::Number(0)));
-        }
-        Command::Role => {
-            answer.say(&Reply::Array(3));
-            answer.say(&Reply::Value(b"master"));
-            answer.say(&Reply::Number(0));
-            answer.say(&Reply::Array(0));
-        }
         Command::Object { key, told } => answer.say(&keys::object(now, key, told, replica)),
-        Command::MemoryUsage { key } => {
-            let is_there = replica.get(now, key).is_some();
-            let bytes = replica.store.bytes_of(key).filter(|_| is_there);
-            answer.say(&bytes.map_or(Reply::NotFound, |bytes| Reply::Count(bytes as u64)));
-        }
+        Command::MemoryUsage { key } => answer.say(&keys::memory_usage(now, key, replica)),
         Command::Time => {
             answer.say(&Reply::Array(2));
             let mut digits = itoa::Buffer::new();
@@ -106,6 +92,8 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::RandomKey
         | Command::Hello { .. }
         | Command::Reset
+        | Command::Role
+        | Command::ScriptsExist { .. }
         | Command::Client(_)
         | Command::Multi
         | Command::Exec
@@ -117,6 +105,10 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         | Command::ConfigSet { .. }
         | Command::ResetStat
         | Command::Info { .. }
+        | Command::Subscribe { .. }
+        | Command::Unsubscribe { .. }
+        | Command::Publish { .. }
+        | Command::PubSub(_)
         | Command::Stats
         | Command::Peers
         | Command::Save

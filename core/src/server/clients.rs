@@ -39,7 +39,7 @@ impl Server<'_, '_> {
                 answer.document(&text);
             }
             AboutClient::List { kind, ids } => self.list_clients(kind, ids, client, answer),
-            AboutClient::Kill(kill) => return self.kill(&kill, client, answer),
+            AboutClient::Kill(kill) => return self.kill(&kill, answer),
             AboutClient::KillOne { remote } => return self.kill_one(remote, answer),
             AboutClient::Replies(replies) => {
                 client.replies = replies;
@@ -94,7 +94,7 @@ impl Server<'_, '_> {
                 Conn::Client(Some(session)) => (&session.client, ""),
                 _ => (&nobody, ""),
             };
-            if kind.is_none_or(|kind| kind == kind_of(client)) {
+            if kind.is_none_or(|kind| kind == self.kind_of(conn)) {
                 self.describe(conn, seat, (client, called), &mut text);
             }
         }
@@ -108,7 +108,9 @@ impl Server<'_, '_> {
             (remote.to_string(), local.to_string())
         });
         let (age, idle) = (self.now.mono.ms_since(*opened) / 1_000, self.now.mono.ms_since(*heard) / 1_000);
+        let (channels, patterns) = self.pubsub.counts_of(conn);
         let mut flags = String::new();
+        flags.extend(self.pubsub.is_subscriber(conn).then_some('P'));
         flags.extend(client.transaction.is_some().then_some('x'));
         flags.extend((self.waiters.is_waiting(conn) || self.pause.holds(conn)).then_some('b'));
         flags.extend(flags.is_empty().then_some('N'));
@@ -123,14 +125,15 @@ impl Server<'_, '_> {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "id={id} addr={remote} laddr={local} fd={} name={name} age={age} idle={idle} flags={flags} db=0 sub=0 \
-             psub=0 ssub=0 multi={multi} multi-mem={bytes} cmd={called} user=default redir=-1 resp={version} \
-             lib-name={library} lib-ver={library_version}",
-            conn.0
+            "id={id} addr={remote} laddr={local} fd={} name={name} age={age} idle={idle} flags={flags} db=0 \
+             sub={channels} psub={patterns} ssub=0 omem={} multi={multi} multi-mem={bytes} cmd={called} user=default \
+             redir=-1 resp={version} lib-name={library} lib-ver={library_version}",
+            conn.0,
+            client.pushed.len(),
         );
     }
 
-    fn kill(&mut self, kill: &Kill<'_>, own: &Client, answer: &mut Answer<'_>) -> Flow {
+    fn kill(&mut self, kill: &Kill<'_>, answer: &mut Answer<'_>) -> Flow {
         let Kill { id, kind, remote, local, is_of_own } = *kill;
         let is_at = |ends: &Option<Ends>| {
             let is = |wanted: Option<&[u8]>, at: fn(&Ends) -> std::net::SocketAddr| {
@@ -139,13 +142,7 @@ impl Server<'_, '_> {
             is(remote, |ends| ends.remote) && is(local, |ends| ends.local)
         };
         let is_meant = |conn: ConnId, seat: &Seat| {
-            let kind_fits = kind.is_none_or(|kind| {
-                kind == match &seat.state {
-                    _ if conn == self.conn => kind_of(own),
-                    Conn::Client(Some(session)) => kind_of(&session.client),
-                    _ => ClientKind::Normal,
-                }
-            });
+            let kind_fits = kind.is_none_or(|kind| kind == self.kind_of(conn));
             kind_fits && id.is_none_or(|id| id == seat.id) && is_at(&seat.ends) && (is_of_own || conn != self.conn)
         };
         let meant = self.conns.clients().filter(|(conn, seat)| is_meant(*conn, seat)).map(|(conn, _)| conn);
@@ -170,13 +167,14 @@ impl Server<'_, '_> {
         for conn in conns.iter().copied().filter(|conn| *conn != self.conn) {
             self.waiters.forget(conn);
             self.pause.forget(conn);
+            self.pubsub.forget(conn);
             self.conns.forget(conn);
             self.effects.actions.push(Action::Close { conn, why: Close::Killed });
         }
         if conns.contains(&self.conn) { Flow::Quit } else { Flow::Continue }
     }
-}
 
-fn kind_of(_: &Client) -> ClientKind {
-    ClientKind::Normal
+    fn kind_of(&self, conn: ConnId) -> ClientKind {
+        if self.pubsub.is_subscriber(conn) { ClientKind::PubSub } else { ClientKind::Normal }
+    }
 }

@@ -72,11 +72,15 @@ impl Server<'_, '_> {
                 "Stats",
                 format!(
                     "total_connections_received:{}\r\ntotal_commands_processed:{}\r\n\
-                     instantaneous_ops_per_sec:{}\r\nrejected_connections:{}\r\n",
+                     instantaneous_ops_per_sec:{}\r\nrejected_connections:{}\r\n\
+                     pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsub_dropped:{}\r\n",
                     conns.accepted() - counters.before.0,
                     counters.commands - counters.before.1,
                     counters.commands_a_second(),
                     counters.rejected - counters.before.2,
+                    self.pubsub.counts().0,
+                    self.pubsub.counts().1,
+                    self.repl.unsaid(),
                 ),
             ),
             // Every node is one, and none has replicas: see PEERS.

@@ -6,6 +6,7 @@ pub(crate) mod num;
 pub(crate) mod peer;
 pub(crate) mod resp;
 pub(crate) mod retired;
+pub(crate) mod said;
 pub(crate) mod scrub;
 pub(crate) mod telnet;
 pub(crate) mod token;

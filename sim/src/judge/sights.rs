@@ -63,7 +63,8 @@ impl Judge {
             | Close::Silent
             | Close::Lagged
             | Close::Disk
-            | Close::Killed => {}
+            | Close::Killed
+            | Close::Unread => {}
         }
     }
 
