@@ -98,6 +98,17 @@ def redis_py(node, redis, protocol):
     info = client.info()
     check(named("INFO"), info["redis_version"].startswith("7.") and info["db0"]["keys"] == client.dbsize(), info)
     check(named("CONFIG GET"), client.config_get("maxclients") == {"maxclients": "10000"})
+    listener = client.pubsub()
+    listener.subscribe("news")
+    listener.psubscribe("n*")
+    kinds = [listener.get_message(timeout=PATIENCE_S)["type"] for _ in range(2)]
+    check(named("SUBSCRIBE"), kinds == ["subscribe", "psubscribe"], kinds)
+    check(named("PUBLISH"), client.publish("news", "hello") == 2)
+    heard = [listener.get_message(timeout=PATIENCE_S) for _ in range(2)]
+    check(named("messages"), [(one["type"], one["data"]) for one in heard] ==
+          [("message", b"hello"), ("pmessage", b"hello")], heard)
+    listener.close()
+    check(named("CLIENT LIST"), any(one["addr"].startswith("127.0.0.1:") for one in client.client_list()))
     check(named("CLIENT"), client.client_setname("me") and client.client_getname() in ("me", b"me"))
     try:
         client.execute_command("NOTHING")

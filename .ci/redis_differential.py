@@ -22,6 +22,26 @@ VALUES = [b"", b"0", b"1", b"-7", b"12", b" 1", b"1.5", b"9223372036854775807", 
           b"\r\n$5\r\n", b"x" * 100]
 NUMBERS = [b"0", b"1", b"-1", b"5", b"-5", b"100", b"-100", b"x", b"", b"1.0", b"9223372036854775807",
            b"-9223372036854775808", b"99999999999999999999"]
+# Fractions that both hold exactly: long doubles of some size show what they lose, and decimals lose nothing.
+FLOATS = [b"0.5", b"-0.25", b"3.0e3", b"-3e3", b"1e2", b"+.75", b"2.", b"0", b"x", b"", b"1e", b"nan", b"-inf", b" 1"]
+TENTHS = [b"0.1", b"-0.1", b"0.2", b"-0.7", b"1e-3"]
+# What clients ask of a server.
+SERVER = [words.encode().split(b" ") for words in (
+    "AUTH x", "AUTH default x", "AUTH eve x", "AUTH", "AUTH a b c", "HELLO 2 AUTH", "HELLO 2 AUTH eve x", "HELLO 2 foo",
+    "HELLO 2 SETNAME", "HELLO x", "READONLY", "READWRITE", "ROLE", "SCRIPT FLUSH", "SCRIPT FLUSH ASYNC", "SCRIPT FLUSH x",
+    "SCRIPT EXISTS a", "FUNCTION FLUSH", "FUNCTION FLUSH x", "CONFIG SET save", "CONFIG SET no such", "CONFIG SET",
+    "CONFIG REWRITE", "CONFIG RESETSTAT", "CONFIG RESETSTAT x", "CONFIG GET", "CONFIG GET maxmemory", "CONFIG nothing",
+    "CONFIG SET maxmemory 0", "CONFIG SET databases 1", "CONFIG SET timeout 0 timeout 0", "OBJECT", "OBJECT ENCODING",
+    "MEMORY USAGE none", "MEMORY USAGE a foo 1", "MEMORY foo", "CLIENT KILL", "CLIENT KILL 1.2.3.4:5", "CLIENT LIST x",
+    "CLIENT KILL ID 99999", "CLIENT KILL ID x", "CLIENT KILL ID 1 x", "CLIENT KILL TYPE x", "CLIENT KILL USER eve",
+    "CLIENT KILL ID 99999 SKIPME x", "CLIENT LIST TYPE x", "CLIENT LIST TYPE master", "CLIENT LIST ID x", "CLIENT PAUSE x",
+    "CLIENT PAUSE -1", "CLIENT PAUSE 0", "CLIENT PAUSE 1 x", "CLIENT UNPAUSE", "CLIENT NO-EVICT x", "CLIENT NO-EVICT on",
+    "CLIENT GETREDIR", "CLIENT TRACKINGINFO", "CLIENT REPLY x", "CLIENT REPLY ON", "CLIENT SETNAME", "CLIENT GETNAME",
+    "CLIENT TRACKING OFF", "CLIENT nothing", "CLIENT", "CLIENT ID x", "WAIT 0 0", "PUBLISH a b",
+    "PUBLISH a", "PUBSUB", "PUBSUB CHANNELS", "PUBSUB NUMSUB", "PUBSUB NUMSUB a b", "PUBSUB NUMPAT", "PUBSUB NUMPAT x",
+    "PUBSUB nothing", "SUBSCRIBE", "PSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "UNSUBSCRIBE x", "PUNSUBSCRIBE x",
+    "CONFIG SET notify-keyspace-events q", "CONFIG SET notify-keyspace-events KEA",
+    "CONFIG SET notify-keyspace-events Kg$", "CONFIG GET notify-keyspace-events")]
 # Of times only what is far from now: two clocks are read.
 SPANS = [b"1000", b"100000", b"0", b"-1", b"x", b"9223372036854775807"]
 TIMES = [b"4000000000", b"5000000000", b"1", b"0", b"-1", b"x", b"9223372036854775807"]
@@ -112,6 +132,15 @@ def command(draw):
         lambda: [b"SETRANGE", key(), draw.choice([b"0", b"3", b"50", b"-1", b"x"]), value()],
         lambda: [draw.choice([b"INCR", b"DECR"]), key()],
         lambda: [draw.choice([b"INCRBY", b"DECRBY"]), key(), number()],
+        lambda: [b"SET", b"float", draw.choice([b"10.5", b"-3e2", b"1", b"", b"text", b"0.125"]), *set_options()],
+        lambda: [b"INCRBYFLOAT", b"float", draw.choice(FLOATS)],
+        lambda: [b"SET", b"tenth", draw.choice([b"0.1", b"-3.14", b"7"])],
+        lambda: [b"INCRBYFLOAT", b"tenth", draw.choice(TENTHS)],
+        lambda: [draw.choice([b"INCR", b"GET", b"STRLEN", b"TTL"]), draw.choice([b"float", b"tenth"])],
+        lambda: draw.choice(SERVER),
+        lambda: [b"OBJECT", draw.choice([b"FREQ", b"foo"]), key()],
+        lambda: [b"COMMAND", b"GETKEYS", *draw.choice([[b"GET", key()], [b"MSET", b"a", b"1", b"b", b"2"],
+                                                       [b"foo", b"a"], [b"GET", b"a", b"b"], [b"PING"], [b"ECHO", b"a"]])],
         lambda: [draw.choice([b"DEL", b"UNLINK", b"EXISTS", b"TOUCH"]), *some(key)],
         lambda: [b"TYPE", key()],
         lambda: [draw.choice([b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"]), key()],
@@ -131,8 +160,8 @@ def command(draw):
         lambda: [b"WATCH", *some(key)],
     ]
     words = draw.choice(makers)()
-    # Errors call other names of a command by the one that HELP has.
-    if draw.random() < 0.03 and words[0] not in (b"UNLINK", b"SUBSTR"):
+    # The beginnings of some have answers of their own, about the server.
+    if draw.random() < 0.03 and words[0] not in (b"COMMAND", b"CLIENT", b"HELLO", b"MEMORY", b"OBJECT"):
         words = words[: draw.randint(1, len(words))]
     return words
 

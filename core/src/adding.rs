@@ -2,6 +2,7 @@
 
 use crate::counter::{Base, Count, Counter, Fold, Part};
 use crate::origins::Known;
+use crate::pubsub::Changed;
 use crate::record::Record;
 use crate::replica::{Refused, Replica};
 use crate::retiring::entry_of;
@@ -36,6 +37,7 @@ impl Replica {
         let sum = count.checked_add(i128::from(amount)).and_then(|sum| i64::try_from(sum).ok());
         let sum = sum.ok_or(NotAdded::Overflow)?;
         self.put_part(now, key, i128::from(amount), false);
+        self.note_change(key, Changed::Added);
         Ok(sum)
     }
 

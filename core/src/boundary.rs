@@ -100,6 +100,10 @@ pub enum Close {
     Clock,
     /// What its last replies were to say did not get to the disk.
     Disk,
+    /// Another client asked for it.
+    Killed,
+    /// It does not read the messages that it has subscribed to.
+    Unread,
 }
 
 impl Close {
@@ -121,7 +125,9 @@ impl Close {
             | Self::Replaced
             | Self::Lagged
             | Self::Clock
-            | Self::Disk => b"",
+            | Self::Disk
+            | Self::Killed
+            | Self::Unread => b"",
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
 use crate::adding::NotAdded;
 use crate::commands::Verb;
+use crate::pubsub::Topic;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
+use crate::session::Replies;
 use crate::time::WallMs;
 use crate::wire::peer::MEMBERS_MAX;
 use crate::wire::token::Token;
@@ -101,6 +103,13 @@ pub(crate) enum Command<'a> {
         key: &'a [u8],
         amount: i64,
     },
+    /// `amount` is a number with a fraction, or infinite.
+    AddFloat {
+        key: &'a [u8],
+        amount: &'a [u8],
+        /// What the value may come to.
+        bytes_max: usize,
+    },
     /// Until so many other nodes hold what this connection wrote last; at most `ms`, if not 0.
     Wait {
         copies: u64,
@@ -124,6 +133,10 @@ pub(crate) enum Command<'a> {
         version: Option<bool>,
         name: Option<&'a [u8]>,
     },
+    /// Says who the client is, which anybody may be.
+    Auth,
+    /// What a server without replicas says of itself.
+    Role,
     Reset,
     Client(AboutClient<'a>),
     /// What follows is run at once later.
@@ -140,10 +153,42 @@ pub(crate) enum Command<'a> {
     ConfigGet {
         patterns: Words<'a>,
     },
+    /// Names and values in turn, at least one of each.
+    ConfigSet {
+        settings: Words<'a>,
+    },
     ResetStat,
+    Object {
+        key: &'a [u8],
+        told: AboutObject,
+    },
+    MemoryUsage {
+        key: &'a [u8],
+    },
+    /// Of scripts and functions, of which there are none: lets go of all.
+    NoScripts,
+    /// Whether there are these scripts.
+    ScriptsExist {
+        count: usize,
+    },
     Info {
         sections: Words<'a>,
     },
+    /// At least one name.
+    Subscribe {
+        topic: Topic,
+        names: Words<'a>,
+    },
+    /// No names: all.
+    Unsubscribe {
+        topic: Topic,
+        names: Words<'a>,
+    },
+    Publish {
+        channel: &'a [u8],
+        message: &'a [u8],
+    },
+    PubSub(AboutMessages<'a>),
     Stats,
     Peers,
     /// Begins a snapshot.
@@ -178,6 +223,10 @@ impl Command<'_> {
                 | Self::Select
                 | Self::Hello { .. }
                 | Self::Reset
+                | Self::Auth
+                | Self::Role
+                | Self::NoScripts
+                | Self::ScriptsExist { .. }
                 | Self::Client(_)
                 | Self::Commands(_)
                 | Self::Info { .. }
@@ -247,14 +296,60 @@ pub(crate) struct Scan<'a> {
     pub(crate) kind: Option<&'a [u8]>,
 }
 
-/// What is asked of the own connection, or said of it.
+/// What is asked of connections, or said of the own one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AboutClient<'a> {
     Id,
     GetName,
     SetName(&'a [u8]),
+    /// Of the library, or its version.
+    SetInfo {
+        is_version: bool,
+        value: &'a [u8],
+    },
+    Info,
+    List {
+        kind: Option<ClientKind>,
+        /// If any are given: of no others.
+        ids: Option<Words<'a>>,
+    },
+    Kill(Kill<'a>),
+    /// The one that comes from there.
+    KillOne {
+        remote: &'a [u8],
+    },
+    Replies(Replies),
+    Pause {
+        ms: u64,
+        is_of_all: bool,
+    },
+    Unpause,
+    /// To whom invalidations go: to nobody.
+    Redirect,
+    TrackingInfo,
     /// What makes no difference here.
     Noted,
+}
+
+/// Which connections are ended: those of which all is so that is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kill<'a> {
+    pub(crate) id: Option<u64>,
+    pub(crate) kind: Option<ClientKind>,
+    pub(crate) remote: Option<&'a [u8]>,
+    pub(crate) local: Option<&'a [u8]>,
+    /// Also that of who asks.
+    pub(crate) is_of_own: bool,
+}
+
+/// What a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientKind {
+    Normal,
+    /// Replicas and what they replicate are none here.
+    Replica,
+    /// It has subscribed to something.
+    PubSub,
 }
 
 /// What is asked of the commands.
@@ -266,6 +361,48 @@ pub(crate) enum AboutCommands<'a> {
     Info(Words<'a>),
     AllDocs,
     Docs(Words<'a>),
+    /// Which of these words are keys.
+    Keys(Words<'a>),
+}
+
+/// What is asked of those who are told messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AboutMessages<'a> {
+    Channels {
+        pattern: Option<&'a [u8]>,
+    },
+    /// Of each of these channels.
+    Subscribers(Words<'a>),
+    Patterns,
+}
+
+/// What a client is told of what it has subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Push<'a> {
+    /// It has, or has not any more, to `name`, and to so many channels and patterns altogether.
+    Subscribed {
+        kind: &'static str,
+        name: Option<&'a [u8]>,
+        count: u64,
+    },
+    Message {
+        pattern: Option<&'a [u8]>,
+        channel: &'a [u8],
+        message: &'a [u8],
+    },
+    /// The answer to `PING` in between.
+    Pong {
+        message: &'a [u8],
+    },
+}
+
+/// What is asked of a value, besides what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AboutObject {
+    Encoding,
+    Frequency,
+    IdleTime,
+    References,
 }
 
 /// Longest time to live: 4,459 years. Versions hold 48 bits of milliseconds, so a sane wall clock stays far below half
@@ -277,6 +414,9 @@ pub(crate) const WAIT_COPIES_MAX: u64 = MEMBERS_MAX as u64;
 
 /// Longest wait with an end: a day. Whoever means longer than that means for ever.
 pub(crate) const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// Said of what is to be a number with a fraction and is none.
+pub(crate) const NO_FLOAT: &str = "value is not a valid float";
 
 /// What a client is told. After every one from [`Usage`](Self::Usage) on, nothing has changed.
 #[derive(Clone, Copy, Debug)]
@@ -304,6 +444,7 @@ pub(crate) enum Reply<'a> {
     Map(usize),
     /// ... in no order.
     Set(usize),
+    Push(Push<'a>),
     Token(Token),
     Pong,
     Help {
@@ -313,6 +454,12 @@ pub(crate) enum Reply<'a> {
     Usage {
         verb: Verb,
         hint: bool,
+    },
+    /// The same, of these words.
+    Misused {
+        verb: Verb,
+        hint: bool,
+        words: Words<'a>,
     },
     /// Its options are not.
     Syntax(Verb),
@@ -332,7 +479,18 @@ pub(crate) enum Reply<'a> {
     Aborted,
     /// Said so by Redis too.
     Error(&'static str),
+    /// Not while it has subscribed to something.
+    HearsOnly(Verb),
+    /// The same as [`Error`](Self::Error), with what the client said in the middle.
+    ErrorAt(&'static str, &'a [u8], &'static str),
     NoProtocol,
+    /// No password is right.
+    WrongPassword,
+    /// A setting that is there stays as it is.
+    NotSettable {
+        name: &'a [u8],
+        why: &'static str,
+    },
     TooLong {
         what: Bounded,
         bytes_max: usize,

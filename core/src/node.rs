@@ -2,17 +2,20 @@
 
 mod oracles;
 
-use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::config::Config;
+use crate::connections::{Conn, Connections, Ends, Session};
 use crate::disk::{Keeper, Log};
-use crate::http::{self, HttpSession, Sniffed};
+use crate::http::{self, Sniffed};
+use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
-use crate::runner::Runner;
-use crate::session::{self, ClientSession};
+use crate::server::{Audience, Server};
+use crate::session;
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
@@ -35,45 +38,14 @@ pub struct Node {
     pub(crate) config: Config,
     pub(crate) replica: Replica,
     pub(crate) repl: Replication,
-    conns: Vec<Option<Conn>>,
-    /// Those let in above the limit for clients that have not said what they are, by when they were opened.
-    crowded: BTreeSet<(Mono, ConnId)>,
+    conns: Connections,
+    pause: Pause,
+    pubsub: PubSub,
     counters: Counters,
     pub(crate) waiters: Waiters,
     cluster_tag: u32,
     /// None without a disk.
     pub(crate) keeper: Option<Box<Keeper>>,
-}
-
-/// What a connection turned out to be.
-#[derive(Debug)]
-enum Conn {
-    /// Its first bytes will say. `crowded`: there is room for a peer only; when it was opened.
-    Unknown {
-        crowded: Option<Mono>,
-    },
-    Client(Box<ClientSession>),
-    Http(Box<HttpSession>),
-    Link,
-}
-
-impl Conn {
-    /// Takes bytes of a client, as [`Node::receive`] does; how many, and whether the connection is to end.
-    fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>, runner: &mut Runner<'_>) -> (usize, bool) {
-        match self {
-            Self::Client(session) => {
-                let limits = &runner.config.limits;
-                let used =
-                    session.receive(limits, bytes, reply, &mut |command, client, out| runner.run(command, client, out));
-                (used, session.has_left())
-            }
-            Self::Http(session) => {
-                let used = session.receive(bytes, reply, runner);
-                (used, session.has_left())
-            }
-            Self::Unknown { .. } | Self::Link => (bytes.len(), false),
-        }
-    }
 }
 
 impl Node {
@@ -100,9 +72,10 @@ impl Node {
             config,
             replica,
             repl,
-            conns: Vec::new(),
-            crowded: BTreeSet::new(),
-            counters: Counters::default(),
+            conns: Connections::default(),
+            pause: Pause::default(),
+            pubsub: PubSub::default(),
+            counters: Counters::new(now.mono),
             waiters: Waiters::default(),
             keeper,
         }
@@ -137,7 +110,9 @@ impl Node {
 
     /// Gets ready for the commands with which the input of a client begins; how many bytes those are.
     fn warm_for(&self, conn: ConnId, bytes: &[u8]) -> usize {
-        let Some(Some(Conn::Client(_))) = self.conns.get(conn.0 as usize) else { return bytes.len() };
+        let Some(Conn::Client(Some(Session::Text(_)))) = self.conns.get(conn).map(|seat| &seat.state) else {
+            return bytes.len();
+        };
         let mut keys = [&[][..]; WARM_KEYS];
         let (count, used) = session::peek(bytes, &mut keys);
         // A single one would wait just as long.
@@ -156,70 +131,105 @@ impl Node {
         effects: &mut Effects,
     ) -> usize {
         let (loading, is_withheld) = (self.loading(), self.is_withheld());
-        let Self { config, replica, repl, conns, crowded: late, counters, waiters, cluster_tag, keeper } = self;
-        let Some(state) = conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return bytes.len() };
-        if let Conn::Unknown { crowded } = *state {
+        let Self { config, replica, repl, conns, pause, pubsub, counters, waiters, cluster_tag, keeper } = self;
+        let Some(seat) = conns.get_mut(conn) else { return bytes.len() };
+        seat.heard = now.mono;
+        if let Conn::Unknown { crowded } = seat.state {
             let peer = bytes.starts_with(&PREAMBLE);
             if !peer && PREAMBLE.starts_with(bytes) {
                 return 0;
             }
-            let cx = &mut Context { config, replica, effects };
             if peer && (loading.is_some() || is_withheld) {
                 // It dials again.
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Refused });
                 return bytes.len();
             }
-            if peer && repl.accepted(now, conn, cx) {
-                *state = Conn::Link;
-                counters.clients -= 1;
-                if let Some(opened) = crowded {
-                    late.remove(&(opened, conn));
-                }
+            if peer && repl.accepted(now, conn, &Context { config, replica, effects }) {
+                conns.becomes_link(conn);
             } else if peer || crowded.is_some() {
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Crowded });
                 return bytes.len();
             } else {
-                *state = match http::sniff(&config.limits, bytes) {
+                seat.state = match http::sniff(&config.limits, bytes) {
                     Sniffed::Unclear => return 0,
-                    Sniffed::Http => Conn::Http(Box::default()),
-                    Sniffed::Other => Conn::Client(Box::default()),
+                    Sniffed::Http => Conn::Client(Some(Session::Http(Box::default()))),
+                    Sniffed::Other => Conn::Client(Some(Session::Text(Box::default()))),
                 };
             }
         }
-        let used = match state {
-            Conn::Client(_) | Conn::Http(_) => {
-                let keeper = keeper.as_deref_mut();
-                let cluster_tag = *cluster_tag;
-                let mut runner = Runner {
-                    now,
-                    conn,
-                    loading,
-                    cluster_tag,
-                    config,
-                    replica,
-                    repl,
-                    counters,
-                    waiters,
-                    keeper,
-                    effects: &mut *effects,
-                };
-                let (used, has_left) = state.receive(bytes, reply, &mut runner);
-                if has_left {
-                    self.forget(conn);
-                    effects.actions.push(Action::Close { conn, why: Close::Quit });
-                }
-                used
+        let used = if let Some(mut session) = conns.take_session(conn) {
+            let disk = keeper.as_deref_mut();
+            let cluster_tag = *cluster_tag;
+            let mut server = Server {
+                now,
+                conn,
+                config,
+                replica,
+                repl,
+                conns,
+                pause,
+                pubsub,
+                counters,
+                waiters,
+                disk,
+                loading,
+                cluster_tag,
+                effects: &mut *effects,
+            };
+            let (used, has_left) = session.receive(bytes, reply, &mut server);
+            if has_left {
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Quit });
+            } else {
+                conns.put_back(conn, session);
             }
-            Conn::Link => {
-                waiters.stir();
-                repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects })
-            }
-            Conn::Unknown { .. } => 0,
+            used
+        } else if self.is_link(conn) {
+            self.receive_frames(now, (conn, bytes), reply, effects)
+        } else {
+            0
         };
         self.settle(effects);
         used
+    }
+
+    fn receive_frames(
+        &mut self,
+        now: Now,
+        (conn, bytes): (ConnId, &[u8]),
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> usize {
+        let Self { config, replica, repl, waiters, .. } = self;
+        waiters.stir();
+        let used = repl.receive(now, conn, bytes, reply, &mut Context { config, replica, effects });
+        self.tell_subscribers(effects);
+        used
+    }
+
+    /// Tells those who have subscribed what peers said, and what has become of keys by what they wrote, or by time.
+    fn tell_subscribers(&mut self, effects: &mut Effects) {
+        let (said, changes) = (self.repl.take_said(), self.replica.take_changes());
+        if said.is_empty() && changes.is_empty() {
+            return;
+        }
+        let Self { config, conns, pause, pubsub, waiters, .. } = self;
+        let output_bytes_max = config.limits.output_bytes_max;
+        let mut audience = Audience { pubsub, conns, waiters, pause, output_bytes_max, effects };
+        for (channel, message) in said {
+            audience.tell(&channel, &message, None);
+        }
+        audience.notify(&changes, None, None);
+    }
+
+    /// Tells where a connection that was [opened](Event::Opened) comes from, and where it arrived: `CLIENT LIST` shows
+    /// it. A driver that does not know says nothing.
+    pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
+        if let Some(seat) = self.conns.get_mut(conn) {
+            seat.ends = Some(Ends { remote, local });
+        }
     }
 
     /// Takes what happened.
@@ -232,7 +242,7 @@ impl Node {
             Event::Closed { conn } => self.closed(now, conn, effects),
             Event::Dialed { conn, addr } => {
                 self.closed(now, conn, effects);
-                self.insert(conn, Conn::Link);
+                self.conns.insert_link(now.mono, conn);
                 let Self { config, replica, repl, .. } = self;
                 repl.dialed(now, conn, addr, &mut Context { config, replica, effects });
             }
@@ -244,6 +254,8 @@ impl Node {
             Event::DiskFailed { lane, error } => self.disk_failed(now, lane, error),
             Event::Tick => {
                 self.close_crowded(now, effects);
+                self.pause.expire(now, effects);
+                self.counters.sample(now.mono);
                 if self.loading().is_some() {
                     return;
                 }
@@ -251,6 +263,7 @@ impl Node {
                     let Self { config, replica, repl, .. } = self;
                     repl.tick(now, &mut Context { config, replica, effects });
                 }
+                self.tell_subscribers(effects);
                 self.waiters.stir();
                 self.waiters.expire(now, &self.replica, &self.repl, effects);
             }
@@ -260,12 +273,22 @@ impl Node {
 
     /// Appends at most `limit` bytes of what waits for `conn` to `out`; true while more remains.
     pub fn fill(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, effects: &mut Effects) -> bool {
-        if let Some(Some(Conn::Client(session))) = self.conns.get_mut(conn.0 as usize) {
+        if let Some(session) = self.conns.session_mut(conn) {
+            let from = out.len();
             let filled = self.waiters.fill(conn, limit, out);
-            if filled == Filled::Wholly {
+            if session.is_muted() {
+                out.truncate(from);
+            }
+            let is_released = session.is_put_off() && !self.pause.holds(conn);
+            if filled == Filled::Wholly || is_released {
                 session.resume();
             }
-            return filled == Filled::Partly;
+            if filled == Filled::Nothing && !session.client.pushed.is_empty() && !is_released {
+                let pushed = &mut session.client.pushed;
+                out.extend(pushed.drain(..pushed.len().min(limit)));
+                return !pushed.is_empty();
+            }
+            return filled == Filled::Partly || !session.client.pushed.is_empty();
         }
         let Self { config, replica, repl, .. } = self;
         let more = repl.fill(now, conn, limit, out, &mut Context { config, replica, effects });
@@ -280,12 +303,13 @@ impl Node {
             return None;
         }
         let repl = (!self.is_withheld()).then(|| self.repl.deadline());
-        [repl, self.waiters.deadline(), self.disk_deadline()].into_iter().flatten().min()
+        let others = [self.waiters.deadline(), self.pause.deadline(), self.disk_deadline()];
+        others.into_iter().chain([repl]).flatten().min()
     }
 
     /// Whether `conn` is a peer's.
     pub(crate) fn is_link(&self, conn: ConnId) -> bool {
-        matches!(self.conns.get(conn.0 as usize), Some(Some(Conn::Link)))
+        matches!(self.conns.get(conn).map(|seat| &seat.state), Some(Conn::Link))
     }
 
     /// Whether something of this run was read that is not on the disk, where replies wait for that.
@@ -293,11 +317,11 @@ impl Node {
         self.replica.unsynced_read.take()
     }
 
-    /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, no
-    /// other command of it is run.
+    /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, or
+    /// let it go on, no other command of it is run.
     #[must_use]
     pub fn is_waiting(&self, conn: ConnId) -> bool {
-        self.waiters.is_waiting(conn)
+        self.waiters.is_waiting(conn) || self.pause.holds(conn)
     }
 
     /// Whether so many unsent bytes stop `conn` from being read. They never stop a link: what is said on it bounds
@@ -323,7 +347,7 @@ impl Node {
 
     /// Ends connections above the limit for clients that have not said in time that they are a peer's.
     fn close_crowded(&mut self, now: Now, effects: &mut Effects) {
-        while let Some((opened, conn)) = self.crowded.first().copied()
+        while let Some((opened, conn)) = self.conns.first_crowded()
             && now.mono.ms_since(opened) >= self.config.timers.silence_ms
         {
             self.forget(conn);
@@ -332,35 +356,20 @@ impl Node {
     }
 
     fn opened(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
-        let clients_max = self.config.limits.clients_max;
-        if self.counters.clients >= clients_max + PEER_CONNECTIONS_SPARE {
+        let (clients, clients_max) = (self.conns.len(), self.config.limits.clients_max);
+        if clients >= clients_max + PEER_CONNECTIONS_SPARE {
+            self.counters.rejected += 1;
             effects.actions.push(Action::Close { conn, why: Close::Crowded });
             return;
         }
-        let crowded = (self.counters.clients >= clients_max).then_some(now.mono);
-        self.crowded.extend(crowded.map(|opened| (opened, conn)));
-        self.insert(conn, Conn::Unknown { crowded });
-        self.counters.clients += 1;
-    }
-
-    fn insert(&mut self, conn: ConnId, state: Conn) {
-        let index = conn.0 as usize;
-        if self.conns.len() <= index {
-            self.conns.resize_with(index + 1, || None);
-        }
-        self.conns[index] = Some(state);
+        self.conns.accept(now.mono, conn, clients >= clients_max);
     }
 
     fn forget(&mut self, conn: ConnId) -> Option<Conn> {
-        let state = self.conns.get_mut(conn.0 as usize)?.take()?;
         self.waiters.forget(conn);
-        if let Conn::Unknown { crowded: Some(opened) } = state {
-            self.crowded.remove(&(opened, conn));
-        }
-        if !matches!(state, Conn::Link) {
-            self.counters.clients -= 1;
-        }
-        Some(state)
+        self.pause.forget(conn);
+        self.pubsub.forget(conn);
+        self.conns.forget(conn)
     }
 
     /// What every entry point ends with: links that were closed are forgotten, and those with news are woken.

@@ -2,6 +2,7 @@
 //!
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
+mod changes;
 mod hidden;
 mod obsolete;
 
@@ -13,6 +14,7 @@ use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
 use crate::disk::{DiskError, Durable, Log};
 use crate::origins::{Claims, Known, Origins};
+use crate::pubsub::Change;
 use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
@@ -21,6 +23,7 @@ use crate::store::{Folding, Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
+use changes::changed;
 pub(crate) use hidden::{Exposure, HOME_MAX, Return, Unshown};
 pub(crate) use obsolete::Obsolete;
 
@@ -161,6 +164,8 @@ pub(crate) struct Replica {
     pub(crate) is_unmarked: bool,
     /// Something of this run was read that is not on the disk, where replies wait for that.
     pub(crate) unsynced_read: Cell<bool>,
+    /// What has become of keys since it was last asked, if that is told.
+    changes: Option<Vec<Change>>,
     scratch: Vec<u8>,
 }
 
@@ -202,6 +207,7 @@ impl Replica {
             mark_due: false,
             is_unmarked: false,
             unsynced_read: Cell::new(false),
+            changes: None,
             scratch: Vec::new(),
         }
     }
@@ -271,6 +277,7 @@ impl Replica {
             now,
             &Record { key, value, is_counter: false, deadline, version: Version { hlc: Hlc::ZERO, origin: self.own } },
         );
+        self.note_change(key, changed(false, value, deadline));
         Ok(())
     }
 
@@ -441,6 +448,10 @@ impl Replica {
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
             self.note_superseded(merged);
+            if matches!(merged, Merged::Won { .. }) {
+                let Record { key, value, is_counter, deadline, .. } = framed.record;
+                self.note_change(key, changed(is_counter, value, deadline));
+            }
         }
         self.clock.observe(hlc);
         if self.tail_on {

@@ -1,43 +1,111 @@
 //! What is asked of a server, of its cluster and of the client's own connection.
 
-use std::fmt::Write as _;
+mod clients;
+mod info;
+mod pubsub;
+mod settings;
 
 use crate::boundary::{ConnId, Effects};
-use crate::command::{AboutClient, AboutCommands, Command, Reply};
-use crate::commands::{Manual, manuals};
+use crate::command::{AboutClient, AboutCommands, Command, Push, Reply};
+use crate::commands::{Manual, Verb, manuals};
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::disk::Keeper;
-use crate::execute::{Flow, matches};
+use crate::execute::{Flow, execute};
+use crate::pause::Pause;
+use crate::pubsub::PubSub;
 use crate::repl::{Context, Replication};
 use crate::replica::Replica;
-use crate::session::{Client, Watched};
+use crate::session::{Client, Replies, Watched};
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::Now;
-use crate::waiters::{Waiters, Wanted};
+use crate::version::Version;
+use crate::waiters::{Asker, Waiters, Waiting, Wanted};
 use crate::why;
 use crate::wire::words::Words;
 use crate::wire::{Answer, Dialect};
 
+pub(crate) use pubsub::Audience;
+
 /// The Redis version whose commands these are: clients choose by it what they use.
 const REDIS_VERSION: &str = "7.0.15";
 
-/// A node and one of its clients, for commands that are not about the data.
+/// A node and one of its clients.
 pub(crate) struct Server<'a, 'e> {
     pub(crate) now: Now,
     pub(crate) conn: ConnId,
     pub(crate) config: &'a Config,
     pub(crate) replica: &'a mut Replica,
     pub(crate) repl: &'a mut Replication,
-    pub(crate) counters: &'a Counters,
+    pub(crate) conns: &'a mut Connections,
+    pub(crate) pause: &'a mut Pause,
+    pub(crate) pubsub: &'a mut PubSub,
+    pub(crate) counters: &'a mut Counters,
     pub(crate) waiters: &'a mut Waiters,
     pub(crate) disk: Option<&'a mut Keeper>,
+    /// How much of the data is loaded, in percent, unless all is.
+    pub(crate) loading: Option<u64>,
+    /// Of the node's own cluster.
+    pub(crate) cluster_tag: u32,
     pub(crate) effects: &'e mut Effects,
 }
 
 impl Server<'_, '_> {
-    /// Runs one of these commands; of another nothing is said.
-    pub(crate) fn run(mut self, command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>) -> Flow {
+    /// Carries out a command, unless clients are to wait.
+    pub(crate) fn run(&mut self, command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>) -> Flow {
+        let Self { now, conn, replica, .. } = self;
+        // Who speaks HTTP is told at once.
+        let may_wait = !client.is_inside && client.dialect != Dialect::Packed;
+        if may_wait && self.pause.puts_off(*now, || may_write(command, client)) && !ends_pause(command) {
+            self.pause.hold(*conn);
+            return Flow::PutOff;
+        }
+        self.counters.commands += 1;
+        let mut answer = Answer { dialect: client.dialect, out };
+        if let Some(percent) = self.loading
+            && !command.is_run_while_loading()
+        {
+            answer.say(&Reply::Loading { percent });
+            return Flow::Continue;
+        }
+        if client.dialect == (Dialect::Resp { is_3: false }) && !client.is_inside && self.pubsub.is_subscriber(*conn) {
+            let verb = client.verb.unwrap_or(Verb::Ping);
+            match *command {
+                Command::Ping => answer.say(&Reply::Push(Push::Pong { message: b"" })),
+                Command::Echo { message } if verb == Verb::Ping => answer.say(&Reply::Push(Push::Pong { message })),
+                _ if !pubsub::is_heard(command) => answer.say(&Reply::HearsOnly(verb)),
+                _ => return self.run_here(command, client, answer.out),
+            }
+            return Flow::Continue;
+        }
+        let records = replica.own_records();
+        if !client.is_inside {
+            replica.look_at_disk();
+        }
+        let flow = execute(command, replica, *now, &mut answer);
+        if replica.own_records() != records {
+            client.wrote = Some(Version { hlc: replica.own_last(), origin: replica.own() });
+            self.notify(client);
+        }
+        match flow {
+            Flow::Node => self.run_here(command, client, answer.out),
+            Flow::Wait(waiting) => {
+                let Self { now, conn, replica, repl, waiters, cluster_tag, .. } = self;
+                // In a transaction nothing waits: it is answered as things stand.
+                let waiting = match waiting {
+                    Waiting::Copies { ms, .. } if client.is_inside => Waiting::Copies { count: 0, ms },
+                    other => other,
+                };
+                let asker = Asker { now: *now, conn: *conn, wrote: client.wrote, cluster_tag: *cluster_tag };
+                asker.run(waiting, replica, repl, waiters, &mut answer)
+            }
+            Flow::Continue | Flow::Transaction | Flow::PutOff | Flow::Blocked | Flow::Quit => flow,
+        }
+    }
+
+    /// Runs what is not about the data.
+    fn run_here(&mut self, command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>) -> Flow {
         choose_protocol(command, client);
         let answer = &mut Answer { dialect: client.dialect, out };
         match *command {
@@ -51,7 +119,7 @@ impl Server<'_, '_> {
             Command::Save => self.save(answer),
             Command::Forget { member } => self.forget(member, answer),
             Command::Leave => return self.leave(answer),
-            Command::Client(about) => self.about_client(about, client, answer),
+            Command::Client(about) => return self.about_clients(about, client, answer),
             Command::Hello { name, .. } => {
                 if let Some(name) = name {
                     client.name = name.into();
@@ -64,21 +132,40 @@ impl Server<'_, '_> {
             Command::Watch { keys } => self.watch(keys, client, answer),
             Command::Reset => {
                 (client.name, client.transaction) = (Box::default(), None);
-                client.watched = Watched::default();
+                (client.watched, client.replies) = (Watched::default(), Replies::All);
+                self.pubsub.forget(self.conn);
                 answer.say(&Reply::Status("RESET"));
             }
             Command::Commands(about) => tell_commands(about, answer),
             Command::ConfigGet { patterns } => self.tell_settings(patterns.collect(), answer),
+            Command::ConfigSet { settings } => self.set_all(settings, answer),
+            Command::ResetStat => {
+                self.counters.reset(self.conns.accepted());
+                answer.say(&Reply::Ok);
+            }
             Command::Info { sections } => self.info(sections.collect(), answer),
             Command::RandomKey => self.random_key(answer),
+            Command::Role => {
+                answer.say(&Reply::Array(3));
+                answer.say(&Reply::Value(b"master"));
+                answer.say(&Reply::Number(0));
+                answer.say(&Reply::Array(0));
+            }
+            Command::ScriptsExist { count } => {
+                answer.say(&Reply::Array(count));
+                (0..count).for_each(|_| answer.say(&Reply::Number(0)));
+            }
+            Command::Subscribe { .. } | Command::Unsubscribe { .. } | Command::Publish { .. } | Command::PubSub(_) => {
+                self.messages(command, client, answer);
+            }
             _ => {}
         }
         Flow::Continue
     }
 
     fn stats(&self, out: &mut Vec<u8>) {
-        let Self { now, config, replica, repl, counters, disk, .. } = self;
-        stats::emit_stats(*now, config, replica, repl, counters, disk.as_deref(), out);
+        let Self { now, config, replica, repl, conns, counters, disk, .. } = self;
+        stats::emit_stats(*now, config, replica, repl, (conns.len(), counters), disk.as_deref(), out);
     }
 
     fn save(&mut self, answer: &mut Answer<'_>) {
@@ -152,24 +239,6 @@ impl Server<'_, '_> {
         answer.say(&Reply::Ok);
     }
 
-    fn about_client(&self, about: AboutClient<'_>, client: &mut Client, answer: &mut Answer<'_>) {
-        match about {
-            AboutClient::Id => answer.say(&Reply::Number(self.client_id().into())),
-            AboutClient::GetName if client.name.is_empty() => answer.say(&Reply::NotFound),
-            AboutClient::GetName => answer.say(&Reply::Value(&client.name)),
-            AboutClient::SetName(name) => {
-                client.name = name.into();
-                answer.say(&Reply::Ok);
-            }
-            AboutClient::Noted => answer.say(&Reply::Ok),
-        }
-    }
-
-    /// A number for the connection; a name may be used again once it has closed.
-    fn client_id(&self) -> u64 {
-        u64::from(self.conn.0) + 1
-    }
-
     fn hello(&self, answer: &mut Answer<'_>) {
         let is_3 = answer.dialect == Dialect::Resp { is_3: true };
         answer.say(&Reply::Map(7));
@@ -207,107 +276,6 @@ impl Server<'_, '_> {
         }
         answer.say(&found.as_deref().map_or(Reply::NotFound, Reply::Value));
     }
-
-    fn tell_settings(&self, patterns: Vec<&[u8]>, answer: &mut Answer<'_>) {
-        let limits = &self.config.limits;
-        let appendonly = if self.disk.is_some() { "yes" } else { "no" };
-        let appendfsync = self.config.disk.as_ref().map_or("no", |disk| disk.fsync.name());
-        let settings = [
-            ("appendfsync", appendfsync.to_owned()),
-            ("appendonly", appendonly.to_owned()),
-            ("databases", "1".to_owned()),
-            ("maxclients", limits.clients_max.to_string()),
-            ("maxmemory", "0".to_owned()),
-            ("maxmemory-policy", "noeviction".to_owned()),
-            ("proto-max-bulk-len", limits.value_bytes_max.to_string()),
-            ("save", String::new()),
-            ("timeout", "0".to_owned()),
-        ];
-        let is_asked = |name: &str| {
-            let lower = |pattern: &[u8]| pattern.to_ascii_lowercase();
-            patterns.iter().any(|pattern| matches(&lower(pattern), name.as_bytes()))
-        };
-        let asked: Vec<_> = settings.iter().filter(|(name, _)| is_asked(name)).collect();
-        answer.say(&Reply::Map(asked.len()));
-        for (name, value) in asked {
-            answer.say(&Reply::Value(name.as_bytes()));
-            answer.say(&Reply::Value(value.as_bytes()));
-        }
-    }
-
-    fn info(&self, sections: Vec<&[u8]>, answer: &mut Answer<'_>) {
-        let every = [&b"all"[..], b"everything", b"default"];
-        let is_asked = |name: &str| {
-            let named = |section: &&[u8]| {
-                section.eq_ignore_ascii_case(name.as_bytes())
-                    || every.iter().any(|every| section.eq_ignore_ascii_case(every))
-            };
-            sections.is_empty() || sections.iter().any(named)
-        };
-        let mut text = String::new();
-        for (name, lines) in self.sections() {
-            if is_asked(name) {
-                if !text.is_empty() {
-                    text.push_str("\r\n");
-                }
-                let _ = write!(text, "# {name}\r\n{lines}");
-            }
-        }
-        if answer.dialect == Dialect::Line {
-            text = text.replace("\r\n", "\n");
-        }
-        answer.text(|out| {
-            out.extend_from_slice(text.as_bytes());
-            // One reply ends with one end of a line, whatever is in it.
-            if answer_needs_end(&text) {
-                out.push(b'\n');
-            }
-        });
-    }
-
-    /// The sections of `INFO`, each with its lines.
-    fn sections(&self) -> [(&'static str, String); 8] {
-        let Self { config, replica, counters, disk, .. } = self;
-        let (disk_on, loading) =
-            (u8::from(disk.is_some()), u8::from(disk.as_ref().is_some_and(|keeper| keeper.recovery.is_some())));
-        let memory = replica.store.memory_bytes() + replica.tail.memory_bytes() as u64;
-        let run = replica.own().to_string();
-        let keys = replica.store.keys();
-        let peers = self.repl.members.len();
-        [
-            (
-                "Server",
-                format!(
-                    "redis_version:{REDIS_VERSION}\r\nsimple_kv_version:{}\r\nredis_mode:standalone\r\narch_bits:64\r\n\
-                     run_id:{run:0>40}\r\nnode:{}\r\nserver_time_usec:{}\r\n",
-                    env!("CARGO_PKG_VERSION"),
-                    config.name,
-                    self.now.wall.0 * 1_000,
-                ),
-            ),
-            (
-                "Clients",
-                format!(
-                    "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
-                    counters.clients, config.limits.clients_max
-                ),
-            ),
-            (
-                "Memory",
-                format!(
-                    "used_memory:{memory}\r\nused_memory_human:{:.2}M\r\nmaxmemory:0\r\n\
-                     maxmemory_policy:noeviction\r\n",
-                    memory as f64 / f64::from(1 << 20)
-                ),
-            ),
-            ("Persistence", format!("loading:{loading}\r\naof_enabled:{disk_on}\r\n")),
-            ("Stats", format!("total_commands_processed:{}\r\n", counters.commands)),
-            // Every node is one, and none has replicas: see PEERS.
-            ("Replication", format!("role:master\r\nconnected_slaves:0\r\nmembers:{peers}\r\n")),
-            ("Cluster", "cluster_enabled:0\r\n".to_owned()),
-            ("Keyspace", if keys > 0 { format!("db0:keys={keys},expires=0,avg_ttl=0\r\n") } else { String::new() }),
-        ]
-    }
 }
 
 /// Lets the client go on in the version of the Redis protocol that it asks for. Lines of text stay lines.
@@ -322,8 +290,15 @@ fn choose_protocol(command: &Command<'_>, client: &mut Client) {
     }
 }
 
-fn answer_needs_end(text: &str) -> bool {
-    !text.ends_with('\n') || text.ends_with("\r\n")
+/// Whether a command changes data, or may.
+fn may_write(command: &Command<'_>, client: &Client) -> bool {
+    let flags = client.verb.map_or(&[][..], |verb| verb.manual().flags);
+    matches!(command, Command::Exec) || flags.contains(&"write")
+}
+
+/// Whether a command is about the pause itself, which otherwise nobody could end.
+const fn ends_pause(command: &Command<'_>) -> bool {
+    matches!(command, Command::Client(AboutClient::Unpause))
 }
 
 fn tell_commands(about: AboutCommands<'_>, answer: &mut Answer<'_>) {
@@ -347,6 +322,7 @@ fn tell_commands(about: AboutCommands<'_>, answer: &mut Answer<'_>) {
                 }
             }
         }
+        AboutCommands::Keys(words) => tell_keys(words, answer),
         AboutCommands::AllDocs => tell_docs(names().collect(), answer),
         AboutCommands::Docs(words) => {
             let is_asked = |name: &str| words.into_iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
@@ -369,6 +345,22 @@ fn tell_command(name: &str, manual: &Manual, answer: &mut Answer<'_>) {
     (0..4).for_each(|_| answer.say(&Reply::Set(0)));
 }
 
+fn tell_keys(words: Words<'_>, answer: &mut Answer<'_>) {
+    let manual = words.into_iter().next().and_then(Manual::named);
+    let Some(manual) = manual else { return answer.say(&Reply::Error("Invalid command specified")) };
+    let count = words.into_iter().count();
+    let least = usize::from(manual.arity.unsigned_abs());
+    if count < least || (manual.arity > 0 && count > least) {
+        return answer.say(&Reply::Error("Invalid number of arguments specified for command"));
+    }
+    let keys: Vec<&[u8]> = manual.keys.of(words).into_iter().flatten().collect();
+    if keys.is_empty() {
+        return answer.say(&Reply::Error("The command has no key arguments"));
+    }
+    answer.say(&Reply::Array(keys.len()));
+    keys.iter().for_each(|key| answer.say(&Reply::Value(key)));
+}
+
 fn tell_docs(commands: Vec<(&str, &Manual)>, answer: &mut Answer<'_>) {
     answer.say(&Reply::Map(commands.len()));
     for (name, manual) in commands {
@@ -377,6 +369,6 @@ fn tell_docs(commands: Vec<(&str, &Manual)>, answer: &mut Answer<'_>) {
         answer.say(&Reply::Value(b"summary"));
         answer.say(&Reply::Value(manual.summary.as_bytes()));
         answer.say(&Reply::Value(b"group"));
-        answer.say(&Reply::Value(b"generic"));
+        answer.say(&Reply::Value(manual.verb.group().as_bytes()));
     }
 }

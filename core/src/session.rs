@@ -10,7 +10,7 @@ mod transaction;
 use memchr::{memchr, memchr2, memchr3};
 
 use crate::command::{Bounded, Command, Reply};
-use crate::commands;
+use crate::commands::{self, Verb};
 use crate::config::Limits;
 use crate::execute::Flow;
 use crate::version::Version;
@@ -41,8 +41,12 @@ pub(crate) struct ClientSession {
     unquoted: Unquoted,
     /// The request that comes in, once it speaks the Redis protocol.
     incoming: Option<Box<Incoming>>,
-    /// A command's reply is still to come; no other command is run before.
+    /// A command's reply is still to come, or it is put off; no other command is run before.
     waits: bool,
+    /// The client does not want the reply that is still to come.
+    is_muted: bool,
+    /// What is run first of all once the client goes on.
+    put_off: Option<Box<Transaction>>,
     pub(crate) client: Client,
 }
 
@@ -52,13 +56,32 @@ pub(crate) struct Client {
     pub(crate) dialect: Dialect,
     /// The newest write of this connection that was taken.
     pub(crate) wrote: Option<Version>,
-    /// What it calls itself, if anything.
+    /// What it calls itself, if anything, ...
     pub(crate) name: Box<[u8]>,
+    /// ... and its library and the version of that.
+    pub(crate) library: [Box<[u8]>; 2],
+    /// The last command.
+    pub(crate) verb: Option<Verb>,
+    pub(crate) replies: Replies,
+    /// What it is told unasked, until it is sent.
+    pub(crate) pushed: Vec<u8>,
     /// What it has put off since `MULTI`.
     pub(crate) transaction: Option<Box<Transaction>>,
     /// What was put off is being run.
     pub(crate) is_inside: bool,
     pub(crate) watched: Watched,
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Replies {
+    #[default]
+    All,
+    None,
+    /// All but that to this command and to the next.
+    SkipsNext,
+    /// All but that to this command.
+    Skips,
 }
 
 /// Where the line stands that the next data byte belongs to.
@@ -95,12 +118,18 @@ impl ClientSession {
     /// [`resume`]: Self::resume
     pub(crate) fn receive(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
         let mut used = 0;
+        // What was said before.
+        out.append(&mut self.client.pushed);
+        if let Some(put_off) = self.put_off.take_if(|_| !self.waits) {
+            put_off.for_each(|words| self.take_words(limits, words, out, run));
+        }
         while out.len() < limits.output_bytes_max && !self.waits {
             match self.step(limits, &bytes[used..], out, run) {
                 0 => break,
                 taken => used += taken,
             }
         }
+        self.push_told(out);
         debug_assert_eq!(self.copied.is_empty(), self.phase != Phase::Copied, "a line stands in one place");
         used
     }
@@ -110,9 +139,26 @@ impl ClientSession {
         self.phase == Phase::Left
     }
 
-    /// The command that waited has been answered.
+    /// Appends what the client is told unasked by its own commands, unless that would stand before a reply.
+    fn push_told(&mut self, out: &mut Vec<u8>) {
+        if !self.waits {
+            out.append(&mut self.client.pushed);
+        }
+    }
+
+    /// The command that waited has been answered, or the one that was put off is to be run.
     pub(crate) fn resume(&mut self) {
-        self.waits = false;
+        (self.waits, self.is_muted) = (false, false);
+    }
+
+    /// Whether the client does not want the late reply.
+    pub(crate) fn is_muted(&self) -> bool {
+        self.is_muted
+    }
+
+    /// Whether the next command is put off.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off.is_some()
     }
 
     /// Takes a line, a part of one, or a telnet byte; returns the bytes used. 0: more input is needed.
@@ -203,7 +249,7 @@ impl ClientSession {
             Next::Incomplete => 0,
             Next::Nothing(used) => used,
             Next::Request(used) => {
-                self.run_words(limits, incoming.words(&bytes[..used]), out, run);
+                self.take_words(limits, incoming.words(&bytes[..used]), out, run);
                 incoming.trim();
                 used
             }
@@ -214,7 +260,7 @@ impl ClientSession {
             Next::Line(line, used) => {
                 let mut unquoted = std::mem::take(&mut self.unquoted);
                 match unquoted.words(line) {
-                    Ok(words) => self.run_words(limits, words, out, run),
+                    Ok(words) => self.take_words(limits, words, out, run),
                     Err(_) => self.end_broken(Broken::Quotes, out),
                 }
                 unquoted.trim();
@@ -306,16 +352,33 @@ impl ClientSession {
         }
         let mut unquoted = std::mem::take(&mut self.unquoted);
         match unquoted.words(line) {
-            Ok(words) => self.run_words(limits, words, out, run),
+            Ok(words) => self.take_words(limits, words, out, run),
             Err(error) => line::emit(&Reply::BadWords(error), out),
         }
         unquoted.trim();
         self.unquoted = unquoted;
     }
 
+    /// Runs the command that `words` spell, and leaves out the reply if the client does not want it.
+    fn take_words(&mut self, limits: &Limits, words: Words<'_>, out: &mut Vec<u8>, run: &mut Run<'_>) {
+        let from = out.len();
+        self.run_words(limits, words, out, run);
+        if self.client.replies == Replies::All || self.is_put_off() {
+            return self.push_told(out);
+        }
+        out.truncate(from);
+        self.is_muted = self.waits;
+        self.client.replies = match self.client.replies {
+            Replies::All | Replies::Skips => Replies::All,
+            Replies::None => Replies::None,
+            Replies::SkipsNext => Replies::Skips,
+        };
+    }
+
     /// Runs the command that `words` spell, or puts it off.
     fn run_words(&mut self, limits: &Limits, words: Words<'_>, out: &mut Vec<u8>, run: &mut Run<'_>) {
-        let Some(parsed) = commands::parse(words, limits) else { return };
+        let Some((verb, parsed)) = commands::parse(words, limits) else { return };
+        self.client.verb = verb.or(self.client.verb);
         if let Some(transaction) = &mut self.client.transaction
             && !parsed.as_ref().is_ok_and(is_run_at_once)
         {
@@ -335,6 +398,10 @@ impl ClientSession {
                 Flow::Continue | Flow::Node | Flow::Wait(_) => {}
                 Flow::Transaction => self.run_transaction(limits, out, run),
                 Flow::Blocked => self.waits = true,
+                Flow::PutOff => {
+                    self.waits = true;
+                    self.put_off = Some(Box::new(Transaction::of(words)));
+                }
                 Flow::Quit => self.phase = Phase::Left,
             },
             Err(reply) => self.client.dialect.emit(&reply, out),

@@ -9,15 +9,49 @@ use crate::json::Json;
 use crate::repl::{Blocked, DialState, Replication, Role, Scrubbed};
 use crate::replica::Replica;
 use crate::retired::RETIRED_MAX;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// What a node counts besides its data.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
-    /// Client connections that stand.
-    pub(crate) clients: usize,
+    /// When this run began.
+    pub(crate) started: Mono,
     /// Commands run since the start.
     pub(crate) commands: u64,
+    /// Connections for which there was no room.
+    pub(crate) rejected: u64,
+    /// Connections, commands, and those for which there was no room, up to where `INFO` counts from.
+    pub(crate) before: (u64, u64, u64),
+    /// When commands were last counted, how many there had been, and how many a second came before.
+    sample: (Mono, u64, u64),
+}
+
+/// How long commands are counted to tell how many come in a second.
+const SAMPLE_MS: u64 = 1_000;
+
+impl Counters {
+    pub(crate) const fn new(started: Mono) -> Self {
+        Self { started, commands: 0, rejected: 0, before: (0, 0, 0), sample: (started, 0, 0) }
+    }
+
+    /// Has `INFO` count from now on.
+    pub(crate) fn reset(&mut self, accepted: u64) {
+        self.before = (accepted, self.commands, self.rejected);
+    }
+
+    /// Counts how many commands come in a second; to be called every now and then.
+    pub(crate) fn sample(&mut self, now: Mono) {
+        let (since, commands, _) = self.sample;
+        let ms = now.ms_since(since);
+        if ms >= SAMPLE_MS {
+            self.sample = (now, self.commands, (self.commands - commands) * 1_000 / ms);
+        }
+    }
+
+    /// How many commands came in the last second that was looked at.
+    pub(crate) const fn commands_a_second(&self) -> u64 {
+        self.sample.2
+    }
 }
 
 /// What is told of one peer.
@@ -37,7 +71,7 @@ pub(crate) fn emit_stats(
     config: &Config,
     replica: &Replica,
     repl: &Replication,
-    counters: &Counters,
+    (clients, counters): (usize, &Counters),
     keeper: Option<&Keeper>,
     out: &mut Vec<u8>,
 ) {
@@ -78,7 +112,7 @@ pub(crate) fn emit_stats(
     }
     json.close(']');
     json.literal("clock_ms_ahead", &repl.clock_ms_ahead.to_string());
-    json.number("connections", counters.clients as u64);
+    json.number("connections", clients as u64);
     json.number("commands", counters.commands);
     json.number("conflicts", replica.ledger.found());
     json.number("conflicts_kept", replica.ledger.len() as u64);

@@ -15,6 +15,7 @@
 //! Any other order is legal too; this is the one in which replies of a turn leave with one write a connection.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::config::Config;
@@ -171,6 +172,11 @@ impl Turn {
         if matches!(event, Event::DiskDone { lane: Lane::Log, .. }) {
             self.open_gates();
         }
+    }
+
+    /// Tells the node where a connection comes from; see [`Node::introduce`].
+    pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
+        self.node.introduce(conn, remote, local);
     }
 
     /// Tells the node which files its data directory has; see [`Node::begin_load`].
@@ -395,7 +401,7 @@ impl Turn {
                 Action::Wake { conn } => {
                     if let Some(buffers) = self.buffers(conn) {
                         buffers.more = true;
-                        if self.node.is_waiting(conn) { self.queue(conn) } else { self.queue_first(conn) }
+                        if self.node.is_link(conn) { self.queue_first(conn) } else { self.queue(conn) }
                     }
                 }
                 Action::Close { conn, why } => {

@@ -70,7 +70,9 @@ fn request(words: &[&str]) -> Vec<u8> {
 
 fn check(session: &mut Session, cases: &[(&str, &str)]) {
     for (words, expected) in cases {
-        assert_eq!(session.ask(words), expected.replace('|', "\r\n"), "{words}");
+        // What separates a command and its subcommand in errors is no end of a line.
+        let answer = session.ask(words).replace("'client|", "'client ").replace("'config|", "'config ");
+        assert_eq!(answer, expected.replace('|', "\r\n"), "{words}");
     }
 }
 
@@ -164,6 +166,20 @@ fn numbers_are_as_in_redis() {
             ("SET big 9223372036854775807", "+OK|"),
             ("INCR big", "-ERR increment or decrement would overflow|"),
             ("TYPE n", "+string|"),
+            ("INCRBYFLOAT f 10.50", "$4|10.5|"),
+            ("INCRBYFLOAT f 0.1", "$4|10.6|"),
+            ("EXPIRE f 100", ":1|"),
+            ("INCRBYFLOAT f -5.0e1", "$5|-39.4|"),
+            ("TTL f", ":100|"),
+            ("INCRBYFLOAT n 0.5", "$5|402.5|"),
+            ("INCR n", "-ERR value is not an integer or out of range|"),
+            ("INCRBYFLOAT n 0.5", "$3|403|"),
+            ("INCR n", ":404|"),
+            ("INCRBYFLOAT s 1", "-ERR value is not a valid float|"),
+            ("INCRBYFLOAT f x", "-ERR value is not a valid float|"),
+            ("INCRBYFLOAT f nan", "-ERR value is not a valid float|"),
+            ("INCRBYFLOAT f inf", "-ERR increment would produce NaN or Infinity|"),
+            ("INCRBYFLOAT f", "-ERR wrong number of arguments for 'incrbyfloat' command|"),
         ],
     );
 }
@@ -285,8 +301,14 @@ fn a_transaction_is_run_at_once_or_not_at_all() {
             ("HELP NONE", "-ERR unknown command 'NONE', with args beginning with: |"),
             ("EXEC", "-EXECABORT Transaction discarded because of previous errors.|"),
             ("MULTI", "+OK|"),
-            ("WAIT 1 0", "-ERR Command not allowed inside a transaction|"),
+            ("WAITFOR 1 0", "+QUEUED|"),
+            ("WAIT 1 0", "+QUEUED|"),
+            ("CLIENT KILL", "-ERR wrong number of arguments for 'client kill' command|"),
             ("EXEC", "-EXECABORT Transaction discarded because of previous errors.|"),
+            ("MULTI", "+OK|"),
+            ("SET k v", "+QUEUED|"),
+            ("WAIT 1 0", "+QUEUED|"),
+            ("EXEC", "*2|+OK|:0|"),
             ("MULTI", "+OK|"),
             ("EXEC", "*0|"),
             ("WATCH k other", "+OK|"),
@@ -334,12 +356,15 @@ fn a_connection_chooses_its_protocol() {
             ("CLIENT GETNAME", "$2|me|"),
             ("CLIENT SETNAME a\tb", "-ERR Client names cannot contain spaces, newlines or special characters.|"),
             ("CLIENT SETINFO LIB-NAME x", "+OK|"),
-            ("CLIENT ID", ":2|"),
-            ("CLIENT NOTHING", "-ERR unknown subcommand 'NOTHING'. Try HELP CLIENT.|"),
+            ("CLIENT ID", ":1|"),
+            ("CLIENT NOTHING", "-ERR unknown subcommand 'NOTHING'. Try CLIENT HELP.|"),
+            ("UNLINK", "-ERR wrong number of arguments for 'unlink' command|"),
+            ("Substr k", "-ERR wrong number of arguments for 'substr' command|"),
             ("CONFIG GET save", "*2|$4|save|$0||"),
             ("NOTHING a", "-ERR unknown command 'NOTHING', with args beginning with: 'a' |"),
         ],
     );
+    assert_eq!(session.ask("CLIENT KILL"), "-ERR wrong number of arguments for 'client|kill' command\r\n");
     let hello = session.ask("HELLO 3");
     assert!(hello.starts_with("%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n"), "{hello}");
     assert!(hello.contains("$5\r\nproto\r\n:3\r\n"), "{hello}");
@@ -500,4 +525,104 @@ fn patterns_are_short() {
         let refused = session.ask(&format!("{command} {long}"));
         assert_eq!(refused, "-ERR the pattern is longer than 1024 bytes; nothing was changed\r\n", "{command}");
     }
+}
+
+#[test]
+fn what_clients_ask_of_a_server_is_answered_as_in_redis() {
+    let no_frequency = "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+                        when switching between policies at runtime LRU and LFU data will take some time to adjust.|";
+    check(
+        &mut Session::new(),
+        &[
+            ("AUTH default x", "+OK|"),
+            ("AUTH eve x", "-WRONGPASS invalid username-password pair or user is disabled.|"),
+            (
+                "AUTH x",
+                "-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?|",
+            ),
+            ("AUTH a b c", "-ERR syntax error|"),
+            ("HELLO 3 AUTH", "-ERR Syntax error in HELLO option 'AUTH'|"),
+            ("HELLO 3 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'|"),
+            ("HELLO 3 AUTH eve x", "-WRONGPASS invalid username-password pair or user is disabled.|"),
+            ("HELLO 3 foo", "-ERR Syntax error in HELLO option 'foo'|"),
+            ("HELLO 3 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'|"),
+            ("GET none", "$-1|"),
+            ("READONLY", "-ERR This instance has cluster support disabled|"),
+            ("READWRITE", "-ERR This instance has cluster support disabled|"),
+            ("ROLE", "*3|$6|master|:0|*0|"),
+            ("SCRIPT FLUSH", "+OK|"),
+            ("SCRIPT FLUSH async", "+OK|"),
+            ("SCRIPT EXISTS a b", "*2|:0|:0|"),
+            ("FUNCTION FLUSH SYNC", "+OK|"),
+            ("MSET n 12 s text", "+OK|"),
+            ("INCR count", ":1|"),
+            (&format!("SET long {}", "x".repeat(45)), "+OK|"),
+            ("OBJECT ENCODING n", "$3|int|"),
+            ("OBJECT ENCODING count", "$3|int|"),
+            ("OBJECT ENCODING s", "$6|embstr|"),
+            ("OBJECT ENCODING long", "$3|raw|"),
+            ("OBJECT ENCODING none", "$-1|"),
+            ("OBJECT REFCOUNT s", ":1|"),
+            ("OBJECT IDLETIME s", ":0|"),
+            ("OBJECT FREQ s", no_frequency),
+            ("OBJECT FREQ none", "$-1|"),
+            ("OBJECT foo s", "-ERR unknown subcommand 'foo'. Try OBJECT HELP.|"),
+            ("MEMORY USAGE none", "$-1|"),
+            ("MEMORY USAGE s SAMPLES -1", "-ERR syntax error|"),
+            ("MEMORY USAGE s foo 1", "-ERR syntax error|"),
+            ("COMMAND GETKEYS GET a", "*1|$1|a|"),
+            ("COMMAND GETKEYS MSET a 1 b 2", "*2|$1|a|$1|b|"),
+            ("COMMAND GETKEYS OBJECT ENCODING a", "*1|$1|a|"),
+            ("COMMAND GETKEYS DEL a b", "*2|$1|a|$1|b|"),
+            ("COMMAND GETKEYS ECHO a", "-ERR The command has no key arguments|"),
+            ("COMMAND GETKEYS GET a b", "-ERR Invalid number of arguments specified for command|"),
+            ("COMMAND GETKEYS foo a", "-ERR Invalid command specified|"),
+            ("CONFIG SET save", "-ERR wrong number of arguments for 'config set' command|"),
+            ("CONFIG SET maxmemory 0 TIMEOUT 0", "+OK|"),
+            ("CONFIG SET foo bar", "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'|"),
+            (
+                "CONFIG SET databases 99",
+                "-ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config|",
+            ),
+            (
+                "CONFIG SET timeout 0 timeout 0",
+                "-ERR CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter|",
+            ),
+            ("CONFIG REWRITE", "-ERR The server is running without a config file|"),
+        ],
+    );
+    let mut session = Session::new();
+    assert_eq!(session.ask("SCRIPT FLUSH x"), "-ERR SCRIPT FLUSH only support SYNC|ASYNC option\r\n");
+    assert_eq!(session.ask("FUNCTION FLUSH x"), "-ERR FUNCTION FLUSH only supports SYNC|ASYNC option\r\n");
+    session.ask("SET k value");
+    let usage = session.ask("MEMORY USAGE k");
+    let bytes: usize = usage.trim_end().trim_start_matches(':').parse().expect("a number of bytes");
+    assert!((20..200).contains(&bytes), "{usage}");
+    let docs = session.ask("COMMAND DOCS get expire multi client incrbyfloat");
+    for group in ["$6\r\nstring", "$7\r\ngeneric", "$12\r\ntransactions", "$10\r\nconnection"] {
+        assert!(docs.contains(group), "{group}: {docs}");
+    }
+    assert!(session.ask("OBJECT HELP").contains("Usage: OBJECT"));
+}
+
+#[test]
+fn counts_of_info_are_true_and_begin_anew_when_told_to() {
+    let mut session = Session::new();
+    (0..50).for_each(|_| drop(session.ask("PING")));
+    session.ms += 2_000_000;
+    session.ask("PING");
+    let seen = session.ask("INFO stats");
+    assert!(
+        seen.contains("total_commands_processed:52\r\n") && seen.contains("total_connections_received:1\r\n"),
+        "{seen}"
+    );
+    let server = session.ask("INFO server");
+    assert!(server.contains("uptime_in_seconds:2\r\n"), "{server}");
+    assert_eq!(session.ask("CONFIG RESETSTAT"), "+OK\r\n");
+    let seen = session.ask("INFO stats");
+    assert!(
+        seen.contains("total_commands_processed:1\r\n") && seen.contains("total_connections_received:0\r\n"),
+        "{seen}"
+    );
 }

@@ -251,8 +251,12 @@ impl Server {
             let register = |stream: &mut TcpStream, conn| {
                 poll.registry().register(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
             };
+            let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
             if let Some(conn) = connections.add(stream, register) {
                 turn.event(Event::Opened { conn });
+                if let Ok((remote, local)) = ends {
+                    turn.introduce(conn, remote, local);
+                }
             }
         });
     }

@@ -2,11 +2,12 @@
 
 use super::arguments::{check_key, exactly, integer, only_key};
 use super::{FIRST, Manual, Verb, WRITE_FAST};
-use crate::command::{Command, Reply};
+use crate::command::{Command, NO_FLOAT, Reply};
 use crate::config::Limits;
+use crate::decimal::Decimal;
 use crate::wire::words::Words;
 
-pub(super) static MANUALS: [Manual; 4] = [
+pub(super) static MANUALS: [Manual; 5] = [
     Manual {
         verb: Verb::Incr,
         name: "INCR",
@@ -65,6 +66,22 @@ pub(super) static MANUALS: [Manual; 4] = [
         detail: "Answers what is left, as this node knows it. As INCRBY, the other way.",
         example: "DECRBY seats 4",
     },
+    Manual {
+        verb: Verb::IncrByFloat,
+        name: "INCRBYFLOAT",
+        aliases: &[],
+        arity: 3,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_add_float,
+        usage: "INCRBYFLOAT key amount",
+        summary: "Add an amount with a fraction to the number of a key",
+        detail: "Answers the sum, exact, to 17 places behind the point; an absent key counts from 0. It writes the \
+                 sum\n\
+                 as SET does, and keeps the expiry: of what two nodes add at the same time one wins. INCRBY counts\n\
+                 whole numbers, and those add up.",
+        example: "INCRBYFLOAT balance -0.25",
+    },
 ];
 
 fn parse_step<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
@@ -78,4 +95,11 @@ fn parse_add<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Result<Comman
     let amount = integer(verb, amount)?;
     let amount = if verb == Verb::DecrBy { amount.checked_neg() } else { Some(amount) };
     Ok(Command::Add { key, amount: amount.ok_or(Reply::Error("decrement would overflow"))? })
+}
+
+fn parse_add_float<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Result<Command<'a>, Reply<'a>> {
+    let [key, amount] = exactly(verb, words)?;
+    check_key(key, limits)?;
+    Decimal::parse(amount).ok_or(Reply::Error(NO_FLOAT))?;
+    Ok(Command::AddFloat { key, amount, bytes_max: limits.value_bytes_max })
 }

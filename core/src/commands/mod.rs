@@ -2,9 +2,12 @@
 //! mistyped one, in every dialect.
 
 mod arguments;
+mod clients;
 mod cluster;
 mod counters;
+mod inspection;
 mod keys;
+mod pubsub;
 mod server;
 mod strings;
 
@@ -54,6 +57,7 @@ pub(crate) enum Verb {
     Decr,
     IncrBy,
     DecrBy,
+    IncrByFloat,
     Wait,
     Token,
     WaitFor,
@@ -71,6 +75,21 @@ pub(crate) enum Verb {
     Select,
     Time,
     Hello,
+    Auth,
+    ReadOnly,
+    ReadWrite,
+    Role,
+    SwapDb,
+    Object,
+    Memory,
+    Script,
+    Function,
+    Subscribe,
+    Unsubscribe,
+    PSubscribe,
+    PUnsubscribe,
+    Publish,
+    PubSub,
     Reset,
     Client,
     Multi,
@@ -116,6 +135,9 @@ const BOTH: KeyWords = KeyWords { first: 1, last: 2, step: 1 };
 const PAIRS: KeyWords = KeyWords { first: 1, last: -1, step: 2 };
 const ALL: KeyWords = KeyWords { first: 1, last: -1, step: 1 };
 
+/// Behind the name of a subcommand.
+const FIRST_ARGUMENT: KeyWords = KeyWords { first: 2, last: 2, step: 1 };
+
 const NONE: &[&str] = &[];
 const FAST: &[&str] = &["fast"];
 const READ: &[&str] = &["readonly"];
@@ -128,26 +150,48 @@ const LOADING: &[&str] = &["loading", "stale"];
 
 /// All commands, in the order of the list.
 pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
-    let groups: [&[Manual]; 5] =
-        [&strings::MANUALS, &keys::MANUALS, &counters::MANUALS, &cluster::MANUALS, &server::MANUALS];
+    let groups: [&[Manual]; 7] = [
+        &strings::MANUALS,
+        &keys::MANUALS,
+        &counters::MANUALS,
+        &cluster::MANUALS,
+        &server::MANUALS,
+        &inspection::MANUALS,
+        &pubsub::MANUALS,
+    ];
     groups.into_iter().flatten()
 }
 
+/// What was asked for, and the command or the reply to words that spell none.
+pub(crate) type Parsed<'a> = (Option<Verb>, Result<Command<'a>, Reply<'a>>);
+
 /// The command that `words` spell, or the reply to words that spell none. None: no words, no reply.
-pub(crate) fn parse<'a>(mut words: Words<'a>, limits: &Limits) -> Option<Result<Command<'a>, Reply<'a>>> {
-    let name = words.next()?;
-    let Some(manual) = Manual::named(name) else { return Some(Err(Reply::UnknownCommand { name, rest: words })) };
-    Some((manual.parse)(manual.verb, words, limits))
+pub(crate) fn parse<'a>(words: Words<'a>, limits: &Limits) -> Option<Parsed<'a>> {
+    let mut rest = words;
+    let name = rest.next()?;
+    let Some(manual) = Manual::named(name) else { return Some((None, Err(Reply::UnknownCommand { name, rest }))) };
+    let verb = manual.verb;
+    let parsed = match (rest.into_iter().next(), rest.into_iter().nth(1)) {
+        (Some(sub), None) if verb.has_subcommands() && sub.eq_ignore_ascii_case(b"HELP") => {
+            Ok(Command::Help { topic: Some(verb) })
+        }
+        _ => (manual.parse)(verb, rest, limits),
+    };
+    let parsed = parsed.map_err(|reply| match reply {
+        Reply::Usage { verb, hint } => Reply::Misused { verb, hint, words },
+        other => other,
+    });
+    Some((Some(verb), parsed))
 }
 
 /// Whether `reply` says that `words` spell no command, or too few or too many words for one.
 pub(crate) fn is_misspelt(reply: &Reply<'_>, words: Words<'_>) -> bool {
     match reply {
         Reply::UnknownCommand { .. } | Reply::UnknownSubcommand { .. } => true,
-        Reply::Usage { verb, .. } => {
+        Reply::Misused { verb, .. } => {
             let (arity, count) = (verb.manual().arity, words.count());
             let least = usize::from(arity.unsigned_abs());
-            count < least || (arity > 0 && count > least)
+            count < least || (arity > 0 && count > least) || verb.has_subcommands()
         }
         _ => false,
     }
@@ -156,6 +200,41 @@ pub(crate) fn is_misspelt(reply: &Reply<'_>, words: Words<'_>) -> bool {
 impl Verb {
     pub(crate) fn manual(self) -> &'static Manual {
         manuals().find(|manual| manual.verb == self).unwrap_or(&strings::MANUALS[0])
+    }
+
+    /// The group in which Redis lists it.
+    pub(crate) fn group(self) -> &'static str {
+        let is_in = |manuals: &[Manual]| manuals.iter().any(|manual| manual.verb == self);
+        match self {
+            Self::Multi | Self::Exec | Self::Discard | Self::Watch | Self::Unwatch => "transactions",
+            Self::Ping | Self::Echo | Self::Select | Self::Hello | Self::Auth | Self::Reset | Self::Client => {
+                "connection"
+            }
+            Self::Quit => "connection",
+            Self::ReadOnly | Self::ReadWrite => "cluster",
+            Self::Script | Self::Function => "scripting",
+            Self::Object | Self::Wait | Self::WaitFor | Self::Token | Self::Why | Self::Conflicts => "generic",
+            _ if is_in(&strings::MANUALS) || is_in(&counters::MANUALS) => "string",
+            Self::DbSize => "server",
+            _ if is_in(&pubsub::MANUALS) => "pubsub",
+            _ if is_in(&keys::MANUALS) => "generic",
+            _ => "server",
+        }
+    }
+
+    /// Whether its first argument says what is wanted of it.
+    pub(crate) const fn has_subcommands(self) -> bool {
+        matches!(
+            self,
+            Self::Client
+                | Self::Command
+                | Self::Config
+                | Self::Object
+                | Self::Memory
+                | Self::Script
+                | Self::Function
+                | Self::PubSub
+        )
     }
 }
 
@@ -167,6 +246,20 @@ impl Manual {
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+impl KeyWords {
+    /// Those of `words`, which begin with the name of the command, that are keys. None: it takes none.
+    pub(crate) fn of<'a>(self, words: Words<'a>) -> Option<impl Iterator<Item = &'a [u8]>> {
+        let count = words.into_iter().count();
+        let first = usize::try_from(self.first).ok().filter(|first| *first > 0)?;
+        let last = match usize::try_from(self.last) {
+            Ok(last) => last,
+            Err(_) => count.saturating_sub(usize::from(self.last.unsigned_abs())),
+        };
+        let step = usize::from(self.step.unsigned_abs()).max(1);
+        Some(words.skip(first).take((last + 1).saturating_sub(first)).step_by(step))
     }
 }
 
@@ -193,7 +286,7 @@ pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
 }
 
 /// Longest name plus two: what is longer is further away than anything that is suggested.
-const WORD_BYTES_MAX: usize = 13;
+const WORD_BYTES_MAX: usize = 14;
 
 /// Insertions, deletions, substitutions and swaps of neighbours that turn `word` into `name`, ignoring case
 /// (optimal string alignment). None if `word` is too long to be near any name.
@@ -246,7 +339,7 @@ mod tests {
             let few = "x ".repeat(usize::from(manual.arity.unsigned_abs()) - 1);
             let is_usage = |text: &str| {
                 let parsed = parse(Words::InPlace(text.as_bytes()), &Limits::default());
-                matches!(parsed, Some(Err(Reply::Usage { .. })))
+                matches!(parsed, Some((_, Err(Reply::Misused { .. }))))
             };
             assert!(!is_usage(&format!("{} {few}", manual.name)), "{}", manual.name);
             if manual.arity.abs() > 1 {
@@ -262,7 +355,7 @@ mod tests {
     fn each_command_that_its_table_says_so_of_is_run_while_data_is_loaded() {
         for manual in manuals() {
             let parsed = parse(Words::InPlace(manual.example.as_bytes()), &Limits::default());
-            let is_run = matches!(parsed, Some(Ok(command)) if command.is_run_while_loading());
+            let is_run = matches!(parsed, Some((_, Ok(command))) if command.is_run_while_loading());
             assert_eq!(is_run, manual.flags == LOADING, "{}", manual.name);
         }
     }

@@ -1,8 +1,10 @@
 //! The connection and the server.
 
 use super::arguments::{check_pattern, exactly, integer, keys, nothing};
+use super::clients;
+use super::inspection::check_user;
 use super::{ADMIN, ALL, FAST, LOADING, Manual, NO_KEYS, NONE, Verb};
-use crate::command::{AboutClient, AboutCommands, Command, Reply};
+use crate::command::{AboutCommands, Command, Reply};
 use crate::config::Limits;
 use crate::wire::words::Words;
 
@@ -93,7 +95,7 @@ pub(super) static MANUALS: [Manual; 17] = [
         flags: LOADING,
         keys: NO_KEYS,
         parse: parse_hello,
-        usage: "HELLO [protocol [SETNAME name]]",
+        usage: "HELLO [protocol [AUTH username password] [SETNAME name]]",
         summary: "Choose the version of the Redis protocol and describe the server",
         detail: "The protocol is 2 or 3; on a line of text it stays what it is.",
         example: "HELLO 3",
@@ -118,11 +120,17 @@ pub(super) static MANUALS: [Manual; 17] = [
         arity: -2,
         flags: LOADING,
         keys: NO_KEYS,
-        parse: parse_client,
-        usage: "CLIENT GETNAME | ID | SETNAME name | SETINFO attribute value | NO-EVICT on | NO-TOUCH on",
-        summary: "Name this connection, or ask its number",
-        detail: "`CLIENT ID` answers a number that no other connection of this node has. SETINFO takes LIB-NAME\n\
-                 and LIB-VER.",
+        parse: clients::parse,
+        usage: "CLIENT ID | INFO | LIST | KILL ... | GETNAME | SETNAME name | PAUSE ms [WRITE | ALL] | ...",
+        summary: "Name this connection, and list or end connections",
+        detail: "`CLIENT ID` answers a number that no other connection of this node ever has. LIST [TYPE type]\n\
+                 [ID id ...] shows the clients of this node, one a line, and INFO this one. KILL ends some: \
+                 `KILL ip:port`,\n\
+                 or each of ID, ADDR, LADDR, TYPE (NORMAL, PUBSUB, MASTER, REPLICA), USER and SKIPME with what is\n\
+                 meant. PAUSE puts off what clients of this node ask for, or only what writes, until the time has\n\
+                 passed or UNPAUSE; what comes from other nodes is taken. REPLY ON, OFF and SKIP tell which replies\n\
+                 are wanted. SETINFO takes LIB-NAME and LIB-VER. NO-EVICT, NO-TOUCH, TRACKING OFF, GETREDIR and\n\
+                 TRACKINGINFO are there for libraries that use them.",
         example: "CLIENT SETNAME worker",
     },
     Manual {
@@ -133,7 +141,7 @@ pub(super) static MANUALS: [Manual; 17] = [
         flags: LOADING,
         keys: NO_KEYS,
         parse: parse_command,
-        usage: "COMMAND [COUNT | LIST | INFO [command ...] | DOCS [command ...]]",
+        usage: "COMMAND [COUNT | LIST | INFO [command ...] | DOCS [command ...] | GETKEYS command ...]",
         summary: "Describe the commands, as Redis clients ask for it",
         detail: "HELP is for people.",
         example: "COMMAND COUNT",
@@ -146,9 +154,10 @@ pub(super) static MANUALS: [Manual; 17] = [
         flags: ADMIN,
         keys: NO_KEYS,
         parse: parse_config,
-        usage: "CONFIG GET pattern [pattern ...]",
+        usage: "CONFIG GET pattern [pattern ...] | SET name value [name value ...] | RESETSTAT",
         summary: "Show settings by the names that Redis has for them",
-        detail: "Only those that this node has.",
+        detail: "Only those that this node has. SET takes for each what it is already; another value is an error, as\n\
+                 settings are given when a node is started. RESETSTAT has the counts of INFO begin anew.",
         example: "CONFIG GET max*",
     },
     Manual {
@@ -280,10 +289,15 @@ fn parse_hello<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
     };
     let mut name = None;
     while let Some(option) = words.next() {
-        if !option.eq_ignore_ascii_case(b"SETNAME") {
-            return Err(Reply::UnsupportedOption { verb, option });
+        let wrong = Reply::ErrorAt("Syntax error in HELLO option '", option, "'");
+        if option.eq_ignore_ascii_case(b"AUTH") {
+            let (user, _) = words.next().zip(words.next()).ok_or(wrong)?;
+            check_user(user)?;
+        } else if option.eq_ignore_ascii_case(b"SETNAME") {
+            name = Some(check_name(words.next().ok_or(wrong)?)?);
+        } else {
+            return Err(wrong);
         }
-        name = Some(check_name(words.next().ok_or(Reply::Syntax(verb))?)?);
     }
     Ok(Command::Hello { version, name })
 }
@@ -292,40 +306,11 @@ fn parse_reset<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
     nothing(verb, words).map(|()| Command::Reset)
 }
 
-fn parse_client<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
-    let sub = words.next().ok_or(Reply::Usage { verb, hint: false })?;
-    let is = |name: &[u8]| sub.eq_ignore_ascii_case(name);
-    let about = if is(b"ID") {
-        nothing(verb, words).map(|()| AboutClient::Id)?
-    } else if is(b"GETNAME") {
-        nothing(verb, words).map(|()| AboutClient::GetName)?
-    } else if is(b"SETNAME") {
-        let [name] = exactly(verb, words)?;
-        AboutClient::SetName(check_name(name)?)
-    } else if is(b"SETINFO") {
-        let [attribute, value] = exactly(verb, words)?;
-        if ![&b"LIB-NAME"[..], b"LIB-VER"].iter().any(|known| attribute.eq_ignore_ascii_case(known)) {
-            return Err(Reply::UnsupportedOption { verb, option: attribute });
-        }
-        check_name(value)?;
-        AboutClient::Noted
-    } else if is(b"NO-EVICT") || is(b"NO-TOUCH") {
-        let [switch] = exactly(verb, words)?;
-        if !switch.eq_ignore_ascii_case(b"on") && !switch.eq_ignore_ascii_case(b"off") {
-            return Err(Reply::Syntax(verb));
-        }
-        AboutClient::Noted
-    } else {
-        return Err(Reply::UnknownSubcommand { verb, sub });
-    };
-    Ok(Command::Client(about))
-}
-
 /// Longest name of a connection.
 const NAME_BYTES_MAX: usize = 256;
 
 /// A name that a list of clients can show.
-fn check_name<'a>(name: &'a [u8]) -> Result<&'a [u8], Reply<'a>> {
+pub(super) fn check_name<'a>(name: &'a [u8]) -> Result<&'a [u8], Reply<'a>> {
     let is_shown = name.len() <= NAME_BYTES_MAX && name.iter().all(u8::is_ascii_graphic);
     let refusal = "Client names cannot contain spaces, newlines or special characters.";
     if is_shown { Ok(name) } else { Err(Reply::Error(refusal)) }
@@ -354,6 +339,8 @@ fn parse_command<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a>
         _ if is(b"LIST") => nothing(verb, words).map(|()| AboutCommands::List)?,
         _ if is(b"INFO") && is_last => AboutCommands::All,
         _ if is(b"INFO") => AboutCommands::Info(words),
+        _ if is(b"GETKEYS") && words.into_iter().nth(1).is_none() => return Err(Reply::Usage { verb, hint: false }),
+        _ if is(b"GETKEYS") => AboutCommands::Keys(words),
         _ if is(b"DOCS") && is_last => AboutCommands::AllDocs,
         _ if is(b"DOCS") => AboutCommands::Docs(words),
         _ => return Err(Reply::UnknownSubcommand { verb, sub }),
@@ -362,10 +349,20 @@ fn parse_command<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a>
 
 fn parse_config<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
     let sub = words.next().ok_or(Reply::Usage { verb, hint: false })?;
-    if sub.eq_ignore_ascii_case(b"RESETSTAT") {
+    let is = |name: &[u8]| sub.eq_ignore_ascii_case(name);
+    if is(b"RESETSTAT") {
         return nothing(verb, words).map(|()| Command::ResetStat);
     }
-    if !sub.eq_ignore_ascii_case(b"GET") {
+    if is(b"REWRITE") {
+        nothing(verb, words)?;
+        return Err(Reply::Error("The server is running without a config file"));
+    }
+    if is(b"SET") {
+        let count = words.into_iter().count();
+        let is_pairs = count > 0 && count.is_multiple_of(2);
+        return is_pairs.then_some(Command::ConfigSet { settings: words }).ok_or(Reply::Usage { verb, hint: false });
+    }
+    if !is(b"GET") {
         return Err(Reply::UnknownSubcommand { verb, sub });
     }
     if words.into_iter().next().is_none() {

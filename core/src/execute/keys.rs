@@ -2,9 +2,10 @@
 
 use super::matches;
 use super::strings::{put, text};
-use crate::command::{Expires, OnExpiry, Reply, Scan, TimeLeft};
+use crate::command::{AboutObject, Expires, OnExpiry, Reply, Scan, TimeLeft};
+use crate::counter;
 use crate::record::Record;
-use crate::replica::Replica;
+use crate::replica::{Replica, Shown};
 use crate::store::SLOTS;
 use crate::time::{Now, WallMs};
 use crate::wire::Answer;
@@ -71,6 +72,34 @@ pub(super) fn copy(now: Now, (key, name): (&[u8], &[u8]), replaces: bool, replic
     let (bytes, deadline) = (text(&live), live.deadline);
     replica.set(now, name, &bytes, deadline).map_or_else(Reply::Refused, |()| Reply::Number(1))
 }
+
+pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica) -> Reply<'static> {
+    let live = replica.get(now, key);
+    let Some((live, record)) = live.zip(replica.store.get(key)) else { return Reply::NotFound };
+    match told {
+        AboutObject::Encoding => Reply::Value(match live.value {
+            Shown::Number(_) => b"int",
+            Shown::Bytes(bytes) if counter::integer(bytes).is_some() => b"int",
+            Shown::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX => b"embstr",
+            Shown::Bytes(_) => b"raw",
+        }),
+        AboutObject::IdleTime => Reply::Count(now.wall.0.saturating_sub(record.version.hlc.ms()) / 1_000),
+        AboutObject::References => Reply::Number(1),
+        AboutObject::Frequency => Reply::Error(
+            "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+             between policies at runtime LRU and LFU data will take some time to adjust.",
+        ),
+    }
+}
+
+pub(super) fn memory_usage(now: Now, key: &[u8], replica: &Replica) -> Reply<'static> {
+    let is_there = replica.get(now, key).is_some();
+    let bytes = replica.store.bytes_of(key).filter(|_| is_there);
+    bytes.map_or(Reply::NotFound, |bytes| Reply::Count(bytes as u64))
+}
+
+/// Longest value that Redis holds beside its header.
+const EMBEDDED_BYTES_MAX: usize = 44;
 
 pub(super) fn list(now: Now, pattern: &[u8], replica: &Replica, answer: &mut Answer<'_>) {
     // Counted first: the number stands before them.

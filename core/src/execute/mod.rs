@@ -22,6 +22,8 @@ pub(crate) enum Flow {
     Transaction,
     /// To be answered by who knows the other nodes, at once or later.
     Wait(Waiting),
+    /// To be run later; until then the connection's next commands wait.
+    PutOff,
     /// The reply comes later; until then the connection's next commands wait.
     Blocked,
     /// The reply is in `out`; the connection ends.
@@ -49,6 +51,9 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
             let added = replica.add(now, key, amount);
             answer.say(&added.map_or_else(Reply::NotAdded, |sum| Reply::Number(sum.into())));
         }
+        Command::AddFloat { key, amount, bytes_max } => {
+            strings::add_float(now, key, (amount, bytes_max), replica, answer);
+        }
         Command::Del { mut keys } => {
             let mut deleted = 0;
             let outcome = keys.try_for_each(|key| replica.delete(now, key).map(|there| deleted += u64::from(there)));
@@ -71,7 +76,9 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::DbSize => answer.say(&Reply::Count(replica.store.keys())),
         Command::Ping => answer.say(&Reply::Pong),
         Command::Echo { message } => answer.say(&Reply::Value(message)),
-        Command::Select | Command::ResetStat => answer.say(&Reply::Ok),
+        Command::Select | Command::Auth | Command::NoScripts => answer.say(&Reply::Ok),
+        Command::Object { key, told } => answer.say(&keys::object(now, key, told, replica)),
+        Command::MemoryUsage { key } => answer.say(&keys::memory_usage(now, key, replica)),
         Command::Time => {
             answer.say(&Reply::Array(2));
             let mut digits = itoa::Buffer::new();
@@ -85,6 +92,8 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::RandomKey
         | Command::Hello { .. }
         | Command::Reset
+        | Command::Role
+        | Command::ScriptsExist { .. }
         | Command::Client(_)
         | Command::Multi
         | Command::Exec
@@ -93,7 +102,13 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         | Command::Unwatch
         | Command::Commands(_)
         | Command::ConfigGet { .. }
+        | Command::ConfigSet { .. }
+        | Command::ResetStat
         | Command::Info { .. }
+        | Command::Subscribe { .. }
+        | Command::Unsubscribe { .. }
+        | Command::Publish { .. }
+        | Command::PubSub(_)
         | Command::Stats
         | Command::Peers
         | Command::Save

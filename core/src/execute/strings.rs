@@ -1,7 +1,8 @@
 //! Strings.
 
 use super::value;
-use crate::command::{Bounded, Condition, Expires, Reply, Write};
+use crate::command::{Bounded, Condition, Expires, NO_FLOAT, Reply, Write};
+use crate::decimal::Decimal;
 use crate::replica::{Live, Refused, Replica, Shown};
 use crate::time::{Now, WallMs};
 use crate::wire::Answer;
@@ -163,6 +164,30 @@ pub(super) fn set_range(
     }
     bytes[offset..end].copy_from_slice(part);
     answer.say(&write_whole(now, key, &bytes, deadline, replica));
+}
+
+pub(super) fn add_float(
+    now: Now,
+    key: &[u8],
+    (amount, bytes_max): (&[u8], usize),
+    replica: &mut Replica,
+    answer: &mut Answer<'_>,
+) {
+    let live = replica.get(now, key);
+    let deadline = live.and_then(|live| live.deadline);
+    let before = live.as_ref().map_or_else(|| b"0".to_vec(), text);
+    let (Some(before), Some(amount)) = (Decimal::parse(&before), Decimal::parse(amount)) else {
+        return answer.say(&Reply::Error(NO_FLOAT));
+    };
+    let Some(sum) = before.plus(amount) else {
+        return answer.say(&Reply::Error("increment would produce NaN or Infinity"));
+    };
+    let sum = sum.text();
+    if sum.len() > bytes_max {
+        return answer.say(&Reply::TooLong { what: Bounded::Value, bytes_max });
+    }
+    let written = replica.set(now, key, &sum, deadline);
+    answer.say(&written.map_or_else(Reply::Refused, |()| Reply::Value(&sum)));
 }
 
 fn write_whole(now: Now, key: &[u8], bytes: &[u8], deadline: Option<WallMs>, replica: &mut Replica) -> Reply<'static> {

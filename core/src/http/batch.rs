@@ -79,8 +79,8 @@ impl<'de> Visitor<'de> for Bounded {
     }
 }
 
-pub(super) fn run(body: &[u8], desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
-    match steps(body, desk.runner.config.limits.key_bytes_max) {
+pub(super) fn run(body: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
+    match steps(body, desk.server.config.limits.key_bytes_max) {
         Ok(steps) => {
             let text = carry_out(&steps, desk);
             response.send(200, &[], JSON, text.as_bytes());
@@ -124,8 +124,8 @@ impl Operation {
     }
 }
 
-fn carry_out(steps: &[Step], desk: &mut Desk<'_, '_>) -> String {
-    let bytes_max = desk.runner.config.limits.value_bytes_max;
+fn carry_out(steps: &[Step], desk: &mut Desk<'_, '_, '_>) -> String {
+    let bytes_max = desk.server.config.limits.value_bytes_max;
     let mut text = String::new();
     let mut told = 0;
     let mut json = Json::new(&mut text);
@@ -167,7 +167,7 @@ fn get(
     key: &[u8],
     bytes_max: usize,
     told: &mut usize,
-    desk: &mut Desk<'_, '_>,
+    desk: &mut Desk<'_, '_, '_>,
     json: &mut Json<'_>,
 ) -> Result<u64, Fault> {
     if !matches!(desk.ask(&Command::Get { key })?, Packed::Value(_)) {

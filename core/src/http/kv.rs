@@ -14,7 +14,7 @@ const BYTES: &str = "application/octet-stream";
 /// What tells how long a key still lives.
 const TTL_FIELD: &str = "Simple-KV-TTL-Ms";
 
-pub(super) fn read(head: &Head, key: &[u8], desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
+pub(super) fn read(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     let is_there = match desk.ask(&Command::Get { key }) {
         Ok(packed) => matches!(packed, Packed::Value(_)),
         Err(fault) => return response.fail(&fault),
@@ -24,7 +24,7 @@ pub(super) fn read(head: &Head, key: &[u8], desk: &mut Desk<'_, '_>, response: &
     if let Some(fault) = refused_by_match(head, Some(&etag)) {
         return response.fail(&fault);
     }
-    let left = ttl_ms(desk.runner.now, &standing).map(|left| left.to_string());
+    let left = ttl_ms(desk.server.now, &standing).map(|left| left.to_string());
     let mut fields = vec![("ETag", etag.as_str()), ("Cache-Control", "no-cache")];
     fields.extend(left.as_deref().map(|left| (TTL_FIELD, left)));
     if head.if_none_match.as_deref().is_some_and(|list| names(list, Some(&etag))) {
@@ -39,7 +39,7 @@ pub(super) fn write(
     head: &Head,
     key: &[u8],
     (value, expires): (&[u8], Expires),
-    desk: &mut Desk<'_, '_>,
+    desk: &mut Desk<'_, '_, '_>,
     response: &mut Response<'_>,
 ) {
     let before = match desk.condition(head, key) {
@@ -58,7 +58,7 @@ pub(super) fn write(
     }
 }
 
-pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
+pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     if let Err(fault) = desk.condition(head, key) {
         return response.fail(&fault);
     }
@@ -70,11 +70,11 @@ pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_>, response:
     }
 }
 
-impl Desk<'_, '_> {
+impl Desk<'_, '_, '_> {
     /// Has one command carried out; what it answers first.
     pub(super) fn ask(&mut self, command: &Command<'_>) -> Result<Packed<'_>, Fault> {
         self.packed.clear();
-        self.runner.run(command, self.client, self.packed);
+        self.server.run(command, self.client, self.packed);
         match parse(self.packed) {
             Some((Packed::Refused { why, text }, _)) => {
                 let status = match why {
@@ -92,13 +92,13 @@ impl Desk<'_, '_> {
 
     /// What is there for a reader.
     pub(super) fn live(&self, key: &[u8]) -> Option<Standing> {
-        self.runner.replica.stands(self.runner.now, key).filter(|standing| standing.is_live)
+        self.server.replica.stands(self.server.now, key).filter(|standing| standing.is_live)
     }
 
     /// What a write finds, if it is to be carried out as this node knows things.
     fn condition(&self, head: &Head, key: &[u8]) -> Result<Option<Standing>, Fault> {
         // What is not loaded yet meets no condition; the command says so.
-        if self.runner.loading.is_some() {
+        if self.server.loading.is_some() {
             return Ok(None);
         }
         let live = self.live(key);

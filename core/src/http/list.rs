@@ -25,7 +25,7 @@ pub(super) const PREFIX_BYTES_MAX: usize = 512;
 /// Keys that are looked at for one page before it is sent as it is: some milliseconds.
 const LOOKED_AT_MAX: u64 = 10_000;
 
-pub(super) fn list(page: &Page, desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
+pub(super) fn list(page: &Page, desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     match page.collect(desk) {
         Ok(text) => response.send(200, &[("Cache-Control", "no-cache")], JSON, text.as_bytes()),
         Err(fault) => response.fail(&fault),
@@ -33,7 +33,7 @@ pub(super) fn list(page: &Page, desk: &mut Desk<'_, '_>, response: &mut Response
 }
 
 impl Page {
-    fn collect(&self, desk: &mut Desk<'_, '_>) -> Result<String, Fault> {
+    fn collect(&self, desk: &mut Desk<'_, '_, '_>) -> Result<String, Fault> {
         let (pattern, mut cursor, mut looked_at) = (self.pattern(), self.cursor, 0);
         let mut text = String::new();
         let mut json = Json::new(&mut text);

@@ -16,7 +16,7 @@ mod text;
 use memchr::memchr;
 
 use crate::config::Limits;
-use crate::runner::Runner;
+use crate::server::Server;
 use crate::session::Client;
 use crate::wire::Dialect;
 use crate::wire::telnet::IAC;
@@ -134,10 +134,10 @@ const KEPT_BYTES: usize = 64 << 10;
 impl HttpSession {
     /// Carries out every complete request in `bytes`, appends the responses to `out` and returns the bytes used. It
     /// stops early at an incomplete one, and before the next once `out` has reached its limit.
-    pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, runner: &mut Runner<'_>) -> usize {
+    pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) -> usize {
         let mut used = 0;
-        while out.len() < runner.config.limits.output_bytes_max {
-            match self.step(&bytes[used..], out, runner) {
+        while out.len() < server.config.limits.output_bytes_max {
+            match self.step(&bytes[used..], out, server) {
                 0 => break,
                 taken => used += taken,
             }
@@ -150,8 +150,8 @@ impl HttpSession {
         matches!(self.state, State::Left)
     }
 
-    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>, runner: &mut Runner<'_>) -> usize {
-        let limits = &runner.config.limits;
+    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) -> usize {
+        let limits = &server.config.limits;
         match &mut self.state {
             State::Left => bytes.len(),
             State::Head { scanned, line } => {
@@ -162,7 +162,7 @@ impl HttpSession {
                         used
                     }
                     Ok(Scan::End(end)) => {
-                        self.take_head(&window[..end], out, runner);
+                        self.take_head(&window[..end], out, server);
                         end
                     }
                     Ok(Scan::Incomplete) if window.len() < head_bytes_max(limits) => 0,
@@ -188,7 +188,7 @@ impl HttpSession {
                     return 0;
                 }
                 if let State::Body { request, .. } = std::mem::replace(&mut self.state, State::START) {
-                    self.run(&request, &bytes[..length], out, runner);
+                    self.run(&request, &bytes[..length], out, server);
                 }
                 length
             }
@@ -201,7 +201,7 @@ impl HttpSession {
                             && let State::Chunked { request, chunked } =
                                 std::mem::replace(&mut self.state, State::START)
                         {
-                            self.run(&request, &chunked.body, out, runner);
+                            self.run(&request, &chunked.body, out, server);
                         }
                         used
                     }
@@ -214,12 +214,12 @@ impl HttpSession {
         }
     }
 
-    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, runner: &mut Runner<'_>) {
-        let mut head = match head::parse(bytes, runner.config) {
+    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) {
+        let mut head = match head::parse(bytes, server.config) {
             Ok(head) => head,
             Err(fault) => return self.end_broken(&fault, out),
         };
-        let limits = &runner.config.limits;
+        let limits = &server.config.limits;
         let is_too_large = matches!(head.framing, Framing::Length(length) if length > limits.value_bytes_max as u64);
         let route = match head.strange.take() {
             Some(fault) => Err(fault),
@@ -237,7 +237,7 @@ impl HttpSession {
                 match framing {
                     Framing::Length(0) => {
                         self.state = State::START;
-                        self.run(&request, b"", out, runner);
+                        self.run(&request, b"", out, server);
                     }
                     // No more than the limit of values, as was just seen.
                     Framing::Length(length) => self.state = State::Body { request, length: length as usize },
@@ -259,12 +259,12 @@ impl HttpSession {
         self.state = State::Left;
     }
 
-    fn run(&mut self, request: &Request, body: &[u8], out: &mut Vec<u8>, runner: &mut Runner<'_>) {
+    fn run(&mut self, request: &Request, body: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) {
         let Request { head, route } = request;
         let persistence = head.persistence;
         let response = &mut Response { out, is_head: head.method == Method::Head, persistence };
         let (client, packed) = (&mut self.client, &mut self.packed);
-        routes::answer(head, route, body, &mut Desk { runner, client, packed }, response);
+        routes::answer(head, route, body, &mut Desk { server, client, packed }, response);
         if self.packed.capacity() > KEPT_BYTES {
             self.packed = Vec::new();
         }
@@ -275,8 +275,8 @@ impl HttpSession {
 }
 
 /// Where requests are carried out.
-struct Desk<'a, 'r> {
-    runner: &'a mut Runner<'r>,
+struct Desk<'a, 's, 'e> {
+    server: &'a mut Server<'s, 'e>,
     client: &'a mut Client,
     packed: &'a mut Vec<u8>,
 }

@@ -13,7 +13,7 @@ pub(super) fn health(response: &mut Response<'_>) {
 }
 
 /// Whether clients are to be sent here, and if not, why.
-pub(super) fn ready(desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
+pub(super) fn ready(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     let reasons = reasons(desk);
     let mut text = String::new();
     let mut json = Json::new(&mut text);
@@ -27,31 +27,31 @@ pub(super) fn ready(desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
     response.send(if reasons.is_empty() { 200 } else { 503 }, &fields, JSON, text.as_bytes());
 }
 
-fn reasons(desk: &mut Desk<'_, '_>) -> Vec<String> {
-    let runner = &mut *desk.runner;
-    if let Some(percent) = runner.loading {
+fn reasons(desk: &mut Desk<'_, '_, '_>) -> Vec<String> {
+    let server = &mut *desk.server;
+    if let Some(percent) = server.loading {
         return vec![format!("it is loading its data, {percent} % of which is read")];
     }
     let mut reasons = Vec::new();
-    runner.replica.look_at_disk();
-    if let Err(refused) = runner.replica.may_write() {
+    server.replica.look_at_disk();
+    if let Err(refused) = server.replica.may_write() {
         desk.packed.clear();
         packed::emit(&Reply::Refused(refused), desk.packed);
         if let Some((Packed::Refused { text, .. }, _)) = packed::parse(desk.packed) {
             reasons.push(text.to_owned());
         }
     }
-    if runner.keeper.as_ref().is_some_and(|keeper| keeper.is_withheld) {
+    if server.disk.as_ref().is_some_and(|keeper| keeper.is_withheld) {
         reasons.push("it withholds from peers what its disk may not have".to_owned());
     }
-    if matches!(runner.replica.exposure, Exposure::Hidden | Exposure::Returning(_)) {
+    if matches!(server.replica.exposure, Exposure::Hidden | Exposure::Returning(_)) {
         reasons.push("it has not joined its cluster yet".to_owned());
     }
     reasons
 }
 
 /// What `STATS` tells.
-pub(super) fn cluster(desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
+pub(super) fn cluster(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     match desk.ask(&Command::Stats) {
         Ok(Packed::Value(text)) => response.send(200, &[("Cache-Control", "no-store")], JSON, text),
         Ok(_) => response.fail(&Fault::new(503, "there is nothing to tell")),

@@ -97,7 +97,13 @@ fn expires(ttl: &[u8]) -> Result<Expires, Fault> {
 }
 
 /// Carries out what is asked for.
-pub(super) fn answer(head: &Head, route: &Route, body: &[u8], desk: &mut Desk<'_, '_>, response: &mut Response<'_>) {
+pub(super) fn answer(
+    head: &Head,
+    route: &Route,
+    body: &[u8],
+    desk: &mut Desk<'_, '_, '_>,
+    response: &mut Response<'_>,
+) {
     match route {
         Route::Read { key } => kv::read(head, key, desk, response),
         Route::Write { key, expires } => kv::write(head, key, (body, *expires), desk, response),

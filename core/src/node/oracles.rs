@@ -236,9 +236,9 @@ impl Node {
     /// What is bounded, and by how much.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        let clients = (self.counters.clients, self.config.limits.clients_max + PEER_CONNECTIONS_SPARE);
-        let waiters = (self.waiters.len(), self.counters.clients);
-        let crowded = (self.crowded.len(), self.counters.clients);
+        let clients = (self.conns.len(), self.config.limits.clients_max + PEER_CONNECTIONS_SPARE);
+        let waiters = (self.waiters.len(), self.conns.len());
+        let crowded = (self.conns.crowded(), self.conns.len());
         Gauges { clients, crowded, waiters, ..gauges::of(&self.config, &self.replica, &self.repl) }
     }
 }

@@ -20,6 +20,7 @@ mod members;
 mod orphans;
 mod retire;
 mod roster;
+mod say;
 mod scrub;
 mod seats;
 mod staged;
@@ -111,6 +112,7 @@ pub(crate) struct Replication {
     held_at_leave: Claims,
     pub(crate) scrub: Scrubber,
     retirement: Retirement,
+    said: say::Said,
     deadline: Mono,
 }
 
@@ -145,6 +147,7 @@ impl Replication {
             held_at_leave: Claims::default(),
             scrub: Scrubber::default(),
             retirement: Retirement::new(now.mono),
+            said: say::Said::default(),
             deadline: now.mono,
         }
     }
@@ -382,7 +385,7 @@ impl Replication {
             // Who leaves is a member meanwhile, and may have to stay.
             // (`sim/regressions/who-is-leaving-went-on-counting-what-had-expired`)
             None | Some(Refused::Left | Refused::Disk(_) | Refused::DiskBehind | Refused::Restored) => {
-                cx.replica.store.expire(now.wall)
+                cx.replica.expire(now.wall)
             }
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,

@@ -138,12 +138,12 @@ fn read_simply(limits: &Limits, input: &[u8]) -> (Vec<u8>, bool) {
             return (out, true);
         }
         match unquoted.words(typed_line).map(|words| commands::parse(words, limits)) {
-            Ok(Some(Ok(command))) => {
+            Ok(Some((_, Ok(command)))) => {
                 if run(&mut data, WallMs(0), &command, &mut out) == Flow::Quit {
                     return (out, true);
                 }
             }
-            Ok(Some(Err(reply))) => line::emit(&reply, &mut out),
+            Ok(Some((_, Err(reply)))) => line::emit(&reply, &mut out),
             Ok(None) => {}
             Err(error) => line::emit(&Reply::BadWords(error), &mut out),
         }

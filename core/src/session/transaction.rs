@@ -63,6 +63,13 @@ impl Watched {
 }
 
 impl Transaction {
+    /// Nothing but the command that `words` spell.
+    pub(crate) fn of(words: Words<'_>) -> Self {
+        let mut requests = Vec::new();
+        push_request(words, &mut requests);
+        Self { requests, count: 1, is_broken: false }
+    }
+
     /// Puts off the command that `words` spell; the answer to that if there is no room.
     pub(crate) fn put_off(&mut self, words: Words<'_>, limits: &Limits) -> Result<(), Reply<'static>> {
         let from = self.requests.len();
@@ -89,12 +96,17 @@ impl Transaction {
         self.count
     }
 
+    /// Bytes that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Gives the words of each, in order, to `run`.
     pub(crate) fn for_each(&self, mut run: impl FnMut(Words<'_>)) {
         let (mut rest, mut incoming) = (&self.requests[..], Incoming::default());
         // A word of a line may be longer than a value: all of them are read.
         let bytes_max = self.requests.len();
-        let limits = Limits { value_bytes_max: bytes_max, request_bytes_max: bytes_max, ..Limits::default() };
+        let limits = Limits { value_bytes_max: bytes_max, request_bytes_max: bytes_max + 2, ..Limits::default() };
         while let Next::Request(used) = incoming.next(&limits, rest) {
             run(incoming.words(&rest[..used]));
             rest = &rest[used..];
@@ -112,5 +124,5 @@ pub(crate) const fn is_run_at_once(command: &Command<'_>) -> bool {
 
 /// Whether its reply may come later.
 pub(crate) const fn may_wait(command: &Command<'_>) -> bool {
-    matches!(command, Command::Wait { .. } | Command::WaitFor { .. } | Command::Leave)
+    matches!(command, Command::WaitFor { .. } | Command::Leave)
 }

@@ -45,6 +45,11 @@ impl Store {
     /// Moves the digest's cut towards `wall` and frees values whose deadline passed long ago, a bounded step.
     /// True while more is to be done now. Does nothing before [`Store::next_expiry`]; the cut never goes back.
     pub(crate) fn expire(&mut self, wall: WallMs) -> bool {
+        self.expire_telling(wall, &mut |_| {})
+    }
+
+    /// As [`expire`](Self::expire); `told` hears of the keys that leave the counts.
+    pub(crate) fn expire_telling(&mut self, wall: WallMs, told: &mut dyn FnMut(&[u8])) -> bool {
         let mut walk = self.census.walk_at(wall);
         let mut work = 0;
         while let Some(step) = walk
@@ -60,7 +65,7 @@ impl Store {
                     continue;
                 }
             }
-            work += 1 + self.expire_slot(step);
+            work += 1 + self.expire_slot(step, told);
             walk = self.census.advance(step, 1);
         }
         self.next_expiry() <= wall
@@ -82,7 +87,7 @@ impl Store {
     }
 
     /// Moves the slot at the walk's cursor to the walk's cut; how many entries that took a look at.
-    fn expire_slot(&mut self, walk: Walk) -> usize {
+    fn expire_slot(&mut self, walk: Walk, told: &mut dyn FnMut(&[u8])) -> usize {
         let slot = &mut self.slots[usize::from(walk.cursor)];
         if slot.due > walk.to {
             self.dues.note(walk.cursor, slot.due);
@@ -97,6 +102,7 @@ impl Store {
             let crosses = self.census.crosses(walk, &record);
             if crosses {
                 self.census.cross(walk, &mut slot.digest, &record);
+                told(record.key);
             }
             let due = next_due(&record, walk.to);
             // What was counted at the old cut has to be told until the walk is over, which may take long where a clock

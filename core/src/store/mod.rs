@@ -160,6 +160,13 @@ impl Store {
         self.get_at(self.place(key), key)
     }
 
+    /// What the entry of `key` takes, with its place in the table; the allocator's own overhead is not in it.
+    pub(crate) fn bytes_of(&self, key: &[u8]) -> Option<usize> {
+        let Place { slot, hash } = self.place(key);
+        let entry = self.slots[usize::from(slot)].table.find(hash, key)?;
+        Some(entry.allocation_bytes() + size_of::<Entry>())
+    }
+
     /// Keeps the greater version: commutative, associative and idempotent. Panics when key or value is longer than
     /// [`KEY_BYTES_MAX`] and [`VALUE_BYTES_MAX`]: a decoder checks first.
     ///

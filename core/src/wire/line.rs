@@ -3,7 +3,7 @@
 //! A reply is text that ends with a newline; a value is as it was written, whatever bytes it has.
 
 use crate::adding::NotAdded;
-use crate::command::{Bounded, EXPIRES_IN_MS_MAX, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
+use crate::command::{Bounded, EXPIRES_IN_MS_MAX, Push, Reply, WAIT_COPIES_MAX, WAIT_MS_MAX};
 use crate::commands::{Verb, manuals, nearest};
 use crate::conflicts::CONFLICTS_MAX;
 use crate::disk::DiskError;
@@ -51,10 +51,11 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Number(number) | Reply::Sum(number) => {
             out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes())
         }
+        Reply::Push(push) => emit_push(&push, out),
         Reply::Token(token) => token::emit(&token, out),
         Reply::Pong => out.extend_from_slice(b"PONG"),
         Reply::Help { topic } => emit_help(topic, out),
-        Reply::Usage { verb, hint } => {
+        Reply::Usage { verb, hint } | Reply::Misused { verb, hint, .. } => {
             push_all(out, &["Usage: ", verb.manual().usage]);
             if hint {
                 out.extend_from_slice(b"   (a value with spaces needs quotes: SET key \"a b\")");
@@ -73,6 +74,22 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"Error: some of the commands since MULTI were wrong; nothing was changed");
         }
         Reply::Error(text) => push_all(out, &["Error: ", text, "; nothing was changed"]),
+        Reply::ErrorAt(before, word, after) => {
+            push_all(out, &["Error: ", before]);
+            push_shown(word, out);
+            push_all(out, &[after, "; nothing was changed"]);
+        }
+        Reply::HearsOnly(verb) => {
+            push_all(out, &["Error: ", verb.manual().name, " has to wait until nothing is subscribed to"]);
+        }
+        Reply::WrongPassword => {
+            out.extend_from_slice(b"Error: there is no such user, but `default`; nothing was changed");
+        }
+        Reply::NotSettable { name, why } => {
+            out.extend_from_slice(b"Error: ");
+            push_shown(name, out);
+            push_all(out, &[" stays as it is: ", why, "; nothing was changed"]);
+        }
         Reply::NoProtocol => {
             out.extend_from_slice(b"Error: the Redis protocol has the versions 2 and 3 here; nothing was changed");
         }
@@ -90,6 +107,27 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         _ => emit_error(reply, out),
     }
     out.push(b'\n');
+}
+
+/// One line for what is told unasked: its kind, the names, and what was said.
+fn emit_push(push: &Push<'_>, out: &mut Vec<u8>) {
+    match *push {
+        Push::Subscribed { kind, name, count } => {
+            push_all(out, &[kind, " "]);
+            out.extend_from_slice(name.unwrap_or(b"(none)"));
+            out.push(b' ');
+            push_number(out, count);
+        }
+        Push::Message { pattern, channel, message } => {
+            let kind = if pattern.is_some() { "pmessage" } else { "message" };
+            out.extend_from_slice(kind.as_bytes());
+            for word in pattern.into_iter().chain([channel, message]) {
+                out.push(b' ');
+                out.extend_from_slice(word);
+            }
+        }
+        Push::Pong { message } => out.extend_from_slice(message),
+    }
 }
 
 /// What is told of what was not done.
@@ -197,8 +235,8 @@ fn emit_help(topic: Option<Verb>, out: &mut Vec<u8>) {
     }
     for manual in manuals() {
         out.extend_from_slice(manual.name.as_bytes());
-        // The longest name has eleven letters.
-        out.extend_from_slice(&b"             "[manual.name.len()..]);
+        // The longest name has twelve letters.
+        out.extend_from_slice(&b"              "[manual.name.len()..]);
         push_all(out, &[manual.summary, "\n"]);
     }
     out.extend_from_slice(b"HELP and the name of a command tells more.");

@@ -7,6 +7,7 @@ pub(crate) mod packed;
 pub(crate) mod peer;
 pub(crate) mod resp;
 pub(crate) mod retired;
+pub(crate) mod said;
 pub(crate) mod scrub;
 pub(crate) mod telnet;
 pub(crate) mod token;
@@ -48,6 +49,15 @@ impl Answer<'_> {
             Dialect::Line => {}
             Dialect::Resp { .. } => resp::wrap_text(from, self.out),
             Dialect::Packed => packed::wrap_text(from, self.out),
+        }
+    }
+
+    /// Appends one reply that is a text of lines, each of which ends with CR LF, or with LF.
+    pub(crate) fn document(&mut self, text: &str) {
+        match self.dialect {
+            Dialect::Resp { .. } | Dialect::Packed => self.say(&Reply::Value(text.as_bytes())),
+            // One reply ends with one end of a line, whatever is in it.
+            Dialect::Line => self.say(&Reply::Value(text.replace("\r\n", "\n").trim_end_matches('\n').as_bytes())),
         }
     }
 }

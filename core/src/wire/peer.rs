@@ -10,6 +10,7 @@ use crate::version::{Hlc, OriginId, Version};
 use crate::wire::lists::{Decision, MembersView, RosterView, WritersView};
 use crate::wire::num::{Bytes, put_varint};
 use crate::wire::retired::{EntriesView, put_entries, put_mark};
+use crate::wire::said::{self, Said};
 use crate::wire::scrub::{self, Scrub};
 
 /// First bytes of a peer's connection. No text client sends 0x93 first, a line end in it betrays a transport that
@@ -17,7 +18,10 @@ use crate::wire::scrub::{self, Scrub};
 pub(crate) const PREAMBLE: [u8; 8] = *b"\x93skv\r\n\x1a\n";
 
 /// The protocol versions this build speaks, oldest and newest.
-pub(crate) const PROTOCOL: (u16, u16) = (2, 2);
+pub(crate) const PROTOCOL: (u16, u16) = (2, 3);
+
+/// The first that has messages.
+pub(crate) const PROTOCOL_MESSAGES: u16 = 3;
 
 /// Longest member name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
@@ -56,6 +60,7 @@ const KIND_RETIRED_ASK: u8 = 20;
 const KIND_RETIRED: u8 = 21;
 const KIND_SWEEP_RETIRED: u8 = 22;
 const KIND_DURABLE: u8 = 23;
+pub(super) const KIND_SAID: u8 = 24;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +122,7 @@ pub(crate) enum Frame<'a> {
     RetiredAsk(Mark),
     /// Some of the sender's ledger: behind what was asked for, or from its beginning if it does not continue that.
     Retired(EntriesView<'a>),
+    Said(Said<'a>),
 }
 
 /// What of a sender others compare with theirs.
@@ -384,6 +390,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         KIND_WRITERS => Frame::Writers(bytes.writers()?),
         kind @ scrub::KIND_FIRST..=scrub::KIND_LAST => Frame::Scrub(scrub::parse(kind, &mut bytes)?),
         KIND_RETIRED_ASK => Frame::RetiredAsk(bytes.mark()?),
+        KIND_SAID => Frame::Said(said::parse(&mut bytes)?),
         KIND_RETIRED => Frame::Retired(bytes.entries()?),
         _ => return None,
     };

@@ -7,7 +7,7 @@
 use memchr::memchr;
 
 use crate::adding::NotAdded;
-use crate::command::{Bounded, Reply};
+use crate::command::{Bounded, Push, Reply};
 use crate::config::Limits;
 use crate::disk::DiskError;
 use crate::replica::Refused;
@@ -245,12 +245,36 @@ pub(crate) fn emit(reply: &Reply<'_>, is_3: bool, out: &mut Vec<u8>) {
         Reply::Ttl(Some(left)) => push_number(b':', left, out),
         Reply::Ttl(None) => out.extend_from_slice(b":-1\r\n"),
         Reply::NoTtl => out.extend_from_slice(b":-2\r\n"),
+        Reply::Push(push) => emit_push(&push, is_3, out),
         Reply::Token(_) | Reply::Help { .. } => {
             let from = out.len();
             line::emit(reply, out);
             wrap_text(from, out);
         }
         _ => emit_error(reply, out),
+    }
+}
+
+/// Appends what is told unasked: by version 2 an array as any other.
+fn emit_push(push: &Push<'_>, is_3: bool, out: &mut Vec<u8>) {
+    let kind = if is_3 { b'>' } else { b'*' };
+    match *push {
+        Push::Subscribed { kind: what, name, count } => {
+            push_number(kind, 3, out);
+            push_bulk(what.as_bytes(), out);
+            emit(&name.map_or(Reply::NotFound, Reply::Value), is_3, out);
+            push_number(b':', count, out);
+        }
+        Push::Message { pattern, channel, message } => {
+            push_number(kind, if pattern.is_some() { 4 } else { 3 }, out);
+            push_bulk(if pattern.is_some() { b"pmessage" } else { b"message" }, out);
+            pattern.into_iter().chain([channel, message]).for_each(|word| push_bulk(word, out));
+        }
+        Push::Pong { message } => {
+            push_number(b'*', 2, out);
+            push_bulk(b"pong", out);
+            push_bulk(message, out);
+        }
     }
 }
 
@@ -285,6 +309,7 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Loading { .. } => b"LOADING ",
         Reply::NoProtocol => b"NOPROTO ",
         Reply::Aborted => b"EXECABORT ",
+        Reply::WrongPassword => b"WRONGPASS ",
         Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))
         | Reply::Refused(Refused::DiskBehind)
         | Reply::NotAdded(NotAdded::Refused(Refused::Disk(_) | Refused::DiskBehind)) => b"MISCONF ",
@@ -295,10 +320,28 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
     out.push(b'-');
     out.extend_from_slice(code);
     match reply {
-        Reply::Usage { verb, .. } => {
+        Reply::Misused { verb, words, .. } => {
+            let mut words = *words;
             out.extend_from_slice(b"wrong number of arguments for '");
-            out.extend(verb.manual().name.bytes().map(|byte| byte.to_ascii_lowercase()));
+            let name = words.next().unwrap_or_default();
+            out.extend(name.iter().map(u8::to_ascii_lowercase));
+            if let Some(sub) = words.next().filter(|_| verb.has_subcommands()) {
+                out.push(b'|');
+                push_shown(&sub.to_ascii_lowercase(), out);
+            }
             out.extend_from_slice(b"' command");
+        }
+        Reply::HearsOnly(verb) => {
+            out.extend_from_slice(b"Can't execute '");
+            out.extend(verb.manual().name.bytes().map(|byte| byte.to_ascii_lowercase()));
+            out.extend_from_slice(
+                b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            );
+        }
+        Reply::ErrorAt(before, word, after) => {
+            out.extend_from_slice(before.as_bytes());
+            push_shown(word, out);
+            out.extend_from_slice(after.as_bytes());
         }
         Reply::UnsupportedOption { option, .. } => {
             out.extend_from_slice(b"Unsupported option ");
@@ -307,9 +350,16 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::UnknownSubcommand { verb, sub } => {
             out.extend_from_slice(b"unknown subcommand '");
             push_shown(sub, out);
-            out.extend_from_slice(b"'. Try HELP ");
+            out.extend_from_slice(b"'. Try ");
             out.extend_from_slice(verb.manual().name.as_bytes());
-            out.push(b'.');
+            out.extend_from_slice(b" HELP.");
+        }
+        Reply::WrongPassword => out.extend_from_slice(b"invalid username-password pair or user is disabled."),
+        Reply::NotSettable { name, why } => {
+            out.extend_from_slice(b"CONFIG SET failed (possibly related to argument '");
+            push_shown(name, out);
+            out.extend_from_slice(b"') - ");
+            out.extend_from_slice(why.as_bytes());
         }
         Reply::Aborted => out.extend_from_slice(b"Transaction discarded because of previous errors."),
         Reply::NoProtocol => out.extend_from_slice(b"unsupported protocol version"),

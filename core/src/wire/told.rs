@@ -66,6 +66,7 @@ pub fn tell_frame(body: &[u8]) -> Option<String> {
         Frame::Writers(writers) => format!("writers, {}", writers.iter().count()),
         Frame::Scrub(scrub) => tell_scrub(&scrub),
         Frame::RetiredAsk(_) => "retired-ask".to_owned(),
+        Frame::Said(said) => format!("said on {}, {} bytes", said.channel.escape_ascii(), said.message.len()),
         Frame::Retired(entries) => format!("retired, {} origins", entries.iter().count()),
     })
 }

@@ -8,6 +8,7 @@ mod conflicts;
 mod folding;
 mod harness;
 mod leaving;
+mod messages;
 mod relay;
 mod retire;
 mod scrub;

@@ -62,7 +62,9 @@ impl Judge {
             | Close::Malformed
             | Close::Silent
             | Close::Lagged
-            | Close::Disk => {}
+            | Close::Disk
+            | Close::Killed
+            | Close::Unread => {}
         }
     }
 
