@@ -109,7 +109,11 @@ impl Feed {
 
     /// Starts a sweep and says what it will claim: our frontier now, or that of the sweep it continues. The stream
     /// beside it goes on from here, or from wherever it continues that older claim.
-    pub(crate) fn sweep(&mut self, replica: &Replica, ask: &peer::SweepAsk<'_>, staged: &mut Staged) {
+    ///
+    /// Collection does not wait for who has no seat: what goes while this sweep is under way, before it gets there,
+    /// the peer may still hold as it was. So it is always told what there is.
+    /// (`sim/regressions/a-delete-was-collected-just-as-a-member-that-was-forgotten-was-swept`)
+    pub(crate) fn sweep(&mut self, replica: &Replica, ask: &peer::SweepAsk<'_>, has_seat: bool, staged: &mut Staged) {
         let mut known = Known::default();
         ask.known.read_into(&mut known.claims);
         let mark = replica.mark();
@@ -120,7 +124,7 @@ impl Feed {
         let mut claims = Claims::default();
         claims.raise_all(replica.exposed());
         let mut place = Place { slot: 0, after: None };
-        let reconciles = if ask.stored { name_of_reaped(replica, &known) } else { 0 };
+        let reconciles = if ask.stored { name_of_reaped(replica, &known, has_seat) } else { 0 };
         // What was said of a slot before the cut says nothing of what was collected in it since.
         let resumed = ask.resume.as_ref().filter(|resume| resume.reconciles == reconciles && continues(resume.retired));
         let covers =
@@ -342,7 +346,7 @@ fn sweep_counter(replica: &Replica, record: &Record<'_>, (known, reconciles): (&
 
 /// A name for what was collected here and may still be with a peer that holds `known`: the same as long as that is the
 /// same, and not 0 unless there is nothing.
-fn name_of_reaped(replica: &Replica, known: &Known) -> u64 {
+fn name_of_reaped(replica: &Replica, known: &Known, has_seat: bool) -> u64 {
     let mut hasher = SipHasher13::new();
     let (mut any, claims) = replica.reaped.lacking(known, replica.origins.retired());
     hasher.write(&u64::from(replica.reaped.retired).to_le_bytes());
@@ -351,7 +355,7 @@ fn name_of_reaped(replica: &Replica, known: &Known) -> u64 {
         hasher.write(&origin.0.to_le_bytes());
         hasher.write(&hlc.0.to_le_bytes());
     }
-    if any { hasher.finish() | 1 } else { 0 }
+    if any || !has_seat { hasher.finish() | 1 } else { 0 }
 }
 
 /// Stages the entries of the ledger that `mark` names, behind the first `from`.

@@ -157,7 +157,8 @@ impl Replication {
                 Ok(())
             }
             (Frame::SweepAsk(ask), Role::Feed(feed)) => {
-                feed.sweep(cx.replica, &ask, &mut link.staged);
+                let has_seat = link.peer.as_ref().is_some_and(|peer| self.roster.has(&peer.name));
+                feed.sweep(cx.replica, &ask, has_seat, &mut link.staged);
                 Ok(())
             }
             (Frame::PullBegin { id }, Role::Pull(_)) => {

@@ -105,7 +105,7 @@ fn sweep(
     let body = next_frame(&out, WHOLE).expect("a frame").expect("all of it");
     let Some(Frame::SweepAsk(ask)) = parse(body) else { panic!("a question") };
     let mut staged = Staged::default();
-    feed.sweep(replica, &ask, &mut staged);
+    feed.sweep(replica, &ask, true, &mut staged);
     drain(&mut staged)
 }
 
