@@ -10,7 +10,7 @@ use crate::repl::members::{Admission, Member};
 use crate::repl::retire::{ask_retired, tell_retired};
 use crate::repl::scrub::Suspicion;
 use crate::repl::seats::tell_roster;
-use crate::repl::{Context, Replication, clocks, emit_status, intake};
+use crate::repl::{Context, Replication, Roster, clocks, emit_status, intake};
 use crate::replica::{Refused, Streamed};
 use crate::retired::Mark;
 use crate::retiring::SweepEnd;
@@ -157,8 +157,7 @@ impl Replication {
                 Ok(())
             }
             (Frame::SweepAsk(ask), Role::Feed(feed)) => {
-                let has_seat = link.peer.as_ref().is_some_and(|peer| self.roster.has(&peer.name));
-                feed.sweep(cx.replica, &ask, has_seat, &mut link.staged);
+                feed.sweep(cx.replica, &ask, has_seat(link.peer.as_ref(), &self.roster), &mut link.staged);
                 Ok(())
             }
             (Frame::PullBegin { id }, Role::Pull(_)) => {
@@ -615,6 +614,10 @@ impl Replication {
 pub(super) fn check_lengths(record: &Record<'_>) -> Result<(), Stop> {
     let too_long = record.value.is_some_and(|value| value.len() > VALUE_BYTES_MAX);
     if record.key.len() > KEY_BYTES_MAX || too_long { Err(Stop::Close(Close::Malformed)) } else { Ok(()) }
+}
+
+fn has_seat(peer: Option<&Peer>, roster: &Roster) -> bool {
+    peer.is_some_and(|peer| roster.has(&peer.name))
 }
 
 /// Whether this node pulls from another run of the member that greets.

@@ -337,7 +337,7 @@ fn keys_are_named_of_whole_slots_only() {
 fn what_was_collected_has_a_name() {
     let mut replica = replica(1 << 12);
     let name = |replica: &Replica, known: &[(u64, u64)]| {
-        name_of_reaped(replica, &Known { claims: claims(known), ..Known::default() })
+        name_of_reaped(replica, &Known { claims: claims(known), ..Known::default() }, true)
     };
     assert_eq!(name(&replica, &[]), 0);
     let mut names = Vec::new();
