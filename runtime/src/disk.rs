@@ -22,15 +22,18 @@ use crate::disk::files::{Files, Outcome};
 
 /// Both lanes, in the order in which they are kept.
 const LANES: [Lane; 2] = [Lane::Log, Lane::Snapshot];
-/// What the turns hand over is put together up to this, so that a thread that was busy writes it in one go.
+/// Appends wait for no more of them when so much waits.
 const BATCH_BYTES: usize = 1 << 20;
+/// What the turns hand over is put together up to this, so that the thread writes it in one go; what is longer is worth
+/// a write, and not another copy.
+const CHUNK_BYTES: usize = 128 << 10;
 /// Capacity that a buffer may keep. One turn may append a value of many megabytes, and that once a year.
-const KEPT_BYTES: usize = 2 * BATCH_BYTES;
-/// Buffers that are kept for reuse: one at the thread, one that fills meanwhile.
-const KEPT_BUFFERS: usize = 2;
+const KEPT_BYTES: usize = 2 * CHUNK_BYTES;
+/// Buffers that are kept for reuse: as many as fill between two writes of a busy node.
+const KEPT_BUFFERS: usize = 16;
 /// How long appends may wait for more of them when nobody waits for a sync. Without it the thread would be woken for
-/// every turn, which costs more than the write.
-const GATHER_MAX: Duration = Duration::from_millis(1);
+/// every turn, which costs more than the write; and of a node that is killed the system has all but this.
+const GATHER_MAX: Duration = Duration::from_millis(5);
 /// After a sync the log rests for this part of the time that it took, and takes nothing more: those who were answered
 /// by it come back meanwhile and share the next one. Without it they would be two groups, each of which waits for the
 /// sync of the other.
@@ -80,6 +83,8 @@ struct Rest {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<DiskWork>,
+    /// Data of all that is waiting.
+    waiting_bytes: usize,
     free: Vec<DiskWork>,
     thread: ThreadState,
     /// Somebody waits for what is queued, or it is much.
@@ -208,10 +213,13 @@ impl LaneQueue {
 
     /// Queues `work`, and leaves an empty one in its place.
     fn push(&self, work: &mut DiskWork) {
-        let urgent = !self.gathers || work.ops.iter().any(|op| !matches!(op, DiskOp::Append { .. }));
+        let appends = work.ops.iter().all(|op| matches!(op, DiskOp::Append { .. }));
         let mut queue = self.lock();
+        queue.waiting_bytes += work.data.len();
+        // Those who wait for a sync share it only if it comes in one piece.
+        let together_max = if appends { CHUNK_BYTES } else { BATCH_BYTES };
         match queue.waiting.back_mut() {
-            Some(last) if last.data.len() < BATCH_BYTES => {
+            Some(last) if last.data.len() + work.data.len() <= together_max => {
                 last.ops.extend_from_slice(&work.ops);
                 last.data.extend_from_slice(&work.data);
                 work.clear();
@@ -221,8 +229,7 @@ impl LaneQueue {
                 queue.waiting.push_back(std::mem::replace(work, empty));
             }
         }
-        let much = queue.waiting.front().is_some_and(|first| first.data.len() >= BATCH_BYTES);
-        queue.urgent |= urgent || much;
+        queue.urgent |= !self.gathers || !appends || queue.waiting_bytes >= BATCH_BYTES;
         let wakes = match queue.thread {
             ThreadState::Idle => true,
             ThreadState::Gathers => queue.urgent,
@@ -274,6 +281,8 @@ impl LaneQueue {
             let patient = |queue: &mut Queue| !queue.urgent && !queue.closed;
             let waits = self.arrived.wait_timeout_while(queue, GATHER_MAX, patient);
             queue = waits.unwrap_or_else(PoisonError::into_inner).0;
+            // All of it goes now.
+            queue.urgent = !queue.waiting.is_empty();
         }
         while queue.waiting.is_empty() && !queue.closed {
             queue.thread = ThreadState::Idle;
@@ -285,6 +294,7 @@ impl LaneQueue {
         }
         queue.thread = ThreadState::Busy;
         let Some(next) = queue.waiting.pop_front() else { return false };
+        queue.waiting_bytes -= next.data.len();
         queue.urgent &= !queue.waiting.is_empty();
         let mut used = std::mem::replace(work, next);
         used.clear();
@@ -403,6 +413,26 @@ mod tests {
         woken.push(0, &[append(1)], b"c");
         assert_eq!(woken.told(0, 2), Outcome { done: 2, ..Outcome::default() });
         assert_eq!(directory.read(FILE), b"abc");
+    }
+
+    #[test]
+    fn what_is_long_is_written_in_its_turn() {
+        let directory = TestDirectory::new();
+        let mut woken = Loop::start(&directory);
+        let lengths = [10, CHUNK_BYTES, 1, CHUNK_BYTES / 2, CHUNK_BYTES, BATCH_BYTES, 7, 3 * BATCH_BYTES, 5];
+        let mut all = Vec::new();
+        for (number, bytes) in lengths.into_iter().enumerate() {
+            let data = vec![number as u8; bytes];
+            woken.push(0, &[append(bytes as u32)], &data);
+            all.extend(data);
+        }
+        woken.push(0, &[DiskOp::Sync { file: FILE }], &[]);
+        let ops = lengths.len() as u32 + 1;
+        assert_eq!(woken.told(0, ops), Outcome { done: ops, ..Outcome::default() });
+        assert_eq!(directory.read(FILE), all);
+        let queue = woken.disk.lanes[0].lock();
+        assert_eq!((queue.waiting.len(), queue.waiting_bytes), (0, 0));
+        assert!(queue.free.iter().all(|free| free.data.capacity() <= KEPT_BYTES));
     }
 
     #[test]
