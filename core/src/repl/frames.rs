@@ -19,8 +19,7 @@ use crate::time::Now;
 use crate::version::{Hlc, Version};
 use crate::wire::lists::{Decision, MembersView};
 use crate::wire::peer::{
-    self, ClaimsView, Clocks, Frame, Greeting, MEMBERS_MAX, PREAMBLE, PROTOCOL, PROTOCOL_MESSAGES, Reason, Refusal,
-    Status,
+    self, ClaimsView, Clocks, Frame, Greeting, MEMBERS_MAX, PREAMBLE, PROTOCOL, Reason, Refusal, Status,
 };
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
@@ -311,7 +310,6 @@ impl Replication {
         let mut peer = Peer {
             name: greeting.name.to_owned(),
             run: greeting.run,
-            hears: greeting.protocol.1 >= PROTOCOL_MESSAGES,
             origin: greeting.run,
             established: greeting.established,
             clocks: greeting.clocks,

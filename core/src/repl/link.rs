@@ -83,8 +83,6 @@ pub(crate) enum PullStage {
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) run: OriginId,
-    /// It knows of messages.
-    pub(crate) hears: bool,
     /// Of what it writes now.
     pub(crate) origin: OriginId,
     pub(crate) established: bool,

@@ -27,9 +27,8 @@ impl Replication {
     /// Sends a message to all peers that are linked and are not behind.
     pub(crate) fn publish(&mut self, channel: &[u8], message: &[u8], effects: &mut Effects) {
         for link in self.links.values_mut() {
-            let hears = link.peer.as_ref().is_some_and(|peer| peer.hears);
             // Two nodes share two links: the one on which records go, too.
-            if !hears || !matches!(link.role, Role::Feed(_)) {
+            if link.peer.is_none() || !matches!(link.role, Role::Feed(_)) {
                 continue;
             }
             if link.staged.len() > STAGED_BYTES_MAX {

@@ -18,10 +18,7 @@ use crate::wire::scrub::{self, Scrub};
 pub(crate) const PREAMBLE: [u8; 8] = *b"\x93skv\r\n\x1a\n";
 
 /// The protocol versions this build speaks, oldest and newest.
-pub(crate) const PROTOCOL: (u16, u16) = (2, 3);
-
-/// The first that has messages.
-pub(crate) const PROTOCOL_MESSAGES: u16 = 3;
+pub(crate) const PROTOCOL: (u16, u16) = (3, 3);
 
 /// Longest member name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
