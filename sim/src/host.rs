@@ -7,7 +7,7 @@
 
 use kv_core::{AddrId, Close, ConnId, DiskError, DiskWork, Event, FileId, Lane, Mono, Now, ReadAt, Turn};
 
-use crate::judge::{Judge, RunId, SessionId};
+use crate::judge::{Audience, Judge, RunId, SessionId};
 use crate::outcome::Oracle;
 use crate::plan::key_text;
 
@@ -252,11 +252,14 @@ impl Host {
         // Late replies come with it.
         self.turn.output(conn);
         // With what is held back: it is judged by the state that it was given from.
-        let output = self.turn.unsent(conn);
-        let Some(news) = output.get(tap.judged..).filter(|news| !news.is_empty()) else { return false };
-        tap.judged = output.len();
+        let (from, end) = (tap.judged, self.turn.unsent(conn).len());
+        if end <= from {
+            return false;
+        }
+        tap.judged = end;
         let session = tap.session;
-        let news = judge.take_replies(session, news);
+        let others = audience(&self.taps, &self.turn, judge, session);
+        let news = judge.take_replies(session, &self.turn.unsent(conn)[from..], others);
         self.is_stale = false;
         judge.observe(self.run, self.turn.node(), self.now, Some((session, news)));
         true
@@ -278,4 +281,19 @@ impl Host {
             *tap = None;
         }
     }
+}
+
+/// Who hears what `session` says, beside itself.
+fn audience(taps: &[Option<Tap>], turn: &Turn, judge: &Judge, session: SessionId) -> Audience {
+    let mut audience = Audience::default();
+    for (conn, tap) in (0..).zip(taps) {
+        match tap {
+            Some(tap) if tap.session != session && judge.listens(tap.session) => match turn.finished(ConnId(conn)) {
+                None => audience.open += 1,
+                Some(_) => audience.closing += 1,
+            },
+            Some(_) | None => {}
+        }
+    }
+    audience
 }

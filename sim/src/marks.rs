@@ -102,6 +102,7 @@ pub enum Mark {
     RestoredDropped,
     LostWithCopy,
     RolledBack,
+    HeardAfar,
 }
 
 /// How large a batch must be for a mark to be required of it.
@@ -119,7 +120,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 84] = {
+const TABLE: [Row; 85] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -312,6 +313,7 @@ const TABLE: [Row; 84] = {
             "what only one node had since its files were copied was lost when they were put back",
         ),
         (M::RolledBack, "rolled-back", Common, "a node began with its files of an earlier time, and was told nothing"),
+        (M::HeardAfar, "heard-afar", Common, "a message was heard on another node than it was said on"),
     ]
 };
 
@@ -321,7 +323,7 @@ const _: () = {
         assert!(TABLE[at].0 as usize == at, "the table is in the order of the marks");
         at += 1;
     }
-    assert!(Mark::RolledBack as usize + 1 == COUNT, "every mark is in the table");
+    assert!(Mark::HeardAfar as usize + 1 == COUNT, "every mark is in the table");
 };
 
 impl Mark {

@@ -176,6 +176,13 @@ pub enum Ask {
     },
     Ping,
     Stats,
+    /// Subscribes to [`CHANNEL`].
+    Subscribe,
+    /// Says on it what no other item says: [`said`] of `token` and `pad`.
+    Publish {
+        token: u64,
+        pad: u64,
+    },
     /// Has the cluster forget `node`, which may be up.
     Forget {
         node: u64,
@@ -478,6 +485,15 @@ pub fn key_text(key: u64) -> String {
 #[must_use]
 pub fn counter_text(counter: u64) -> String {
     format!("c{counter}")
+}
+
+/// The channel of all messages.
+pub const CHANNEL: &str = "news";
+
+/// The message that names what said it.
+#[must_use]
+pub fn said(token: u64, pad: u64) -> String {
+    value(token, pad)
 }
 
 /// The value that names its write: the token, then `pad` bytes that depend on it.

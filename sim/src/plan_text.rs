@@ -101,6 +101,8 @@ fn write_ask(f: &mut fmt::Formatter<'_>, client: u64, ask: Ask) -> fmt::Result {
         Ask::Sum { counter } => write!(f, "sum client={client} counter={counter}"),
         Ask::Ping => write!(f, "ping client={client}"),
         Ask::Stats => write!(f, "stats client={client}"),
+        Ask::Subscribe => write!(f, "subscribe client={client}"),
+        Ask::Publish { token, pad } => write!(f, "publish client={client} token={token} pad={pad}"),
         Ask::Leave => write!(f, "leave client={client}"),
         Ask::Forget { node } => write!(f, "forget client={client} node={node}"),
     }
@@ -184,6 +186,8 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "sum" => ask(Ask::Sum { counter: n("counter")? })?,
         "ping" => ask(Ask::Ping)?,
         "stats" => ask(Ask::Stats)?,
+        "subscribe" => ask(Ask::Subscribe)?,
+        "publish" => ask(Ask::Publish { token: n("token")?, pad: n("pad")? })?,
         "leave" => ask(Ask::Leave)?,
         "forget" => ask(Ask::Forget { node: n("node")? })?,
         "hangup" => Item::Hangup { client: n("client")? },

@@ -24,6 +24,7 @@ const HEAVY: u64 = 40;
 const PARTING: u64 = 41;
 const DISKS: u64 = 50;
 const COPIES: u64 = 51;
+const MESSAGES: u64 = 60;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -33,6 +34,9 @@ const WAITS_MAX: u64 = 60;
 
 /// Most commands about counters in a plan.
 const COUNTS_MAX: u64 = 150;
+
+/// Most messages in a plan.
+const MESSAGES_MAX: u64 = 60;
 
 /// Most big values in a plan, and their size: more than a window and a ring, less than what a link holds for a frame.
 const BIG_VALUES_MAX: u64 = 12;
@@ -68,6 +72,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_big_values(&mut width, &mut items);
     draw_durable(&mut setting, &mut Rng::new(seed, DISKS), &mut items);
     draw_copies(&setting, &mut Rng::new(seed, COPIES), &mut items);
+    draw_messages(&setting, &mut Rng::new(seed, MESSAGES), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -315,6 +320,23 @@ fn draw_big_values(rng: &mut Rng, items: &mut [(u64, Item)]) {
             *pad = rng.log_range(1_000, BIG_BYTES_MAX);
             left -= 1;
         }
+    }
+}
+
+/// In a quarter of the plans clients say something, and some of them listen.
+fn draw_messages(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if !rng.chance(1, 4) {
+        return;
+    }
+    let pad_max = rng.pick(&[0, 40, 300]);
+    let draw_at = |rng: &mut Rng| (rng.below(setting.load_ms * 1_000), rng.below(setting.clients));
+    for _ in 0..rng.log_range(1, 2 * setting.clients) {
+        let (at_us, client) = draw_at(rng);
+        items.push((at_us, Item::Ask { client, ask: Ask::Subscribe }));
+    }
+    for token in 1..=rng.log_range(4, MESSAGES_MAX) {
+        let ((at_us, client), pad) = (draw_at(rng), rng.below(pad_max + 1));
+        items.push((at_us, Item::Ask { client, ask: Ask::Publish { token, pad } }));
     }
 }
 

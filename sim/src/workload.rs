@@ -5,8 +5,11 @@
 //! nothing was answered for too long.
 
 use crate::judge::{Judge, SessionId};
-use crate::plan::{Ask, counter_text, key_text, value};
+use crate::plan::{Ask, CHANNEL, counter_text, key_text, said, value};
 use crate::rng::keyed;
+
+/// How a line begins that answers no command.
+const MESSAGE: &[u8] = b"message ";
 
 /// One client. The engine opens, feeds and closes its connection.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Client {
     waiting: u64,
     /// Bytes to send.
     out: Vec<u8>,
+    /// The start of a line whose end has not come, as much of it as says whether it is a message.
+    line: Vec<u8>,
     /// When it last had a reply, or began to wait for one.
     since_us: u64,
 }
@@ -26,7 +31,7 @@ impl Client {
     /// A client without a connection.
     #[must_use]
     pub const fn new(number: u64) -> Self {
-        Self { number, session: None, waiting: 0, out: Vec::new(), since_us: 0 }
+        Self { number, session: None, waiting: 0, out: Vec::new(), line: Vec::new(), since_us: 0 }
     }
 
     /// Takes a command of the plan. `Some` when the engine is to open a connection for this session first.
@@ -52,7 +57,15 @@ impl Client {
 
     /// Takes bytes that were received.
     pub fn received(&mut self, at_us: u64, bytes: &[u8]) {
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let mut lines = 0;
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = MESSAGE.len().saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                lines += u64::from(self.line != MESSAGE);
+                self.line.clear();
+            }
+        }
         self.waiting = self.waiting.saturating_sub(lines);
         if lines > 0 {
             self.since_us = at_us;
@@ -66,6 +79,7 @@ impl Client {
         }
         self.session = None;
         self.waiting = 0;
+        self.line.clear();
         self.out.clear();
     }
 
@@ -101,6 +115,8 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::Sum { counter } => format!("GET {}", counter_text(counter)),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
+        Ask::Subscribe => format!("SUBSCRIBE {CHANNEL}"),
+        Ask::Publish { token, pad } => format!("PUBLISH {CHANNEL} {}", said(token, pad)),
         Ask::Leave => "LEAVE".to_owned(),
         Ask::Forget { node } => format!("FORGET n{node}"),
     };

@@ -421,10 +421,11 @@ impl Judge {
         self.sessions[size(session.0)].unsent.extend(told);
     }
 
-    /// So many replies have left.
+    /// So many lines have left.
     pub(crate) fn told(&mut self, run: RunId, session: SessionId, lines: usize) {
+        let replies = self.leave(session, lines);
         let node = size(self.run(run).node);
-        for _ in 0..lines {
+        for _ in 0..replies {
             let Some((reply, told)) = self.sessions[size(session.0)].unsent.pop_front() else { return };
             if self.plan.setting.fsync() == Some(Fsync::Always) && !self.platters[node].is_headless {
                 self.keep_added(reply);

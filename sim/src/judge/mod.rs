@@ -16,6 +16,7 @@ mod copies;
 mod counts;
 mod durability;
 mod leaving;
+mod messages;
 mod relays;
 mod retirement;
 mod rot;
@@ -36,6 +37,7 @@ use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
 use burials::Burials;
 use counts::Counts;
 use durability::{Logged, Platter};
+pub use messages::Audience;
 use relays::Fed;
 use retirement::Log;
 use seats::Forgot;
@@ -72,6 +74,8 @@ pub struct Judge {
     counters: Names,
     counts: Counts,
     tokens: BTreeMap<u64, Token>,
+    /// Messages: by token, the node that was to pass them on, and how long they are.
+    said: BTreeMap<u64, (u64, u64)>,
     runs: Vec<Run>,
     origins: BTreeMap<OriginId, RunId>,
     sessions: Vec<Session>,
@@ -249,6 +253,7 @@ impl Judge {
             pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
             written_bytes: plan.items.len() as u64 * RECORD_BYTES + tokens.values().map(|token| token.pad).sum::<u64>(),
             tokens,
+            said: BTreeMap::new(),
             runs: Vec::new(),
             origins: BTreeMap::new(),
             sessions: Vec::new(),

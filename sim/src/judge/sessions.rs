@@ -1,14 +1,15 @@
 //! Sessions: what clients asked, what they were told, and what that says about the node's state.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kv_core::{Now, Version, WallMs};
 
+use super::messages::Audience;
 use super::waits::Waits;
 use super::{Judge, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
-use crate::plan::{Ask, size, value};
+use crate::plan::{Ask, CHANNEL, size, value};
 
 /// A connection of a client, numbered over all clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,12 @@ pub(super) struct Session {
     received: u64,
     answered: u64,
     pub(super) waits: Waits,
+    /// It has subscribed.
+    pub(super) listens: bool,
+    /// What was said to it.
+    pub(super) heard: BTreeSet<u64>,
+    /// Of each line that has not left: whether it is a reply, and no message.
+    lines: VecDeque<bool>,
     /// Of each reply that has not left: its number, and the version of a key that it tells of.
     pub(super) unsent: VecDeque<(u64, Option<(u64, Version)>)>,
 }
@@ -63,6 +70,9 @@ impl Judge {
             received: 0,
             answered: 0,
             waits: Waits::default(),
+            listens: false,
+            heard: BTreeSet::new(),
+            lines: VecDeque::new(),
             unsent: VecDeque::new(),
         });
         SessionId(self.sessions.len() as u64 - 1)
@@ -94,6 +104,9 @@ impl Judge {
         {
             token.home = home;
         }
+        if let Ask::Publish { token, pad } = ask {
+            self.said.insert(token, (home, pad));
+        }
         self.mark(session, ask);
     }
 
@@ -106,8 +119,8 @@ impl Judge {
         self.session(session).received += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
     }
 
-    /// Pairs the lines in `news` with the commands that they answer.
-    pub(crate) fn take_replies(&mut self, session: SessionId, news: &[u8]) -> Vec<Reply> {
+    /// Pairs the lines in `news` with the commands that they answer. `others` hear what is said to the same node.
+    pub(crate) fn take_replies(&mut self, session: SessionId, news: &[u8], others: Audience) -> Vec<Reply> {
         let mut replies = Vec::new();
         let mut unasked = None;
         let state = self.session(session);
@@ -117,11 +130,24 @@ impl Judge {
         let lines = std::mem::replace(&mut state.partial, rest);
         for line in lines[..end].split(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
-            state.answered += 1;
-            match state.asked.pop_front() {
-                Some(ask) if state.answered <= state.received => replies.push((ask, line)),
-                _ => unasked = Some(line),
+            let is_message = self.hear(session, &line);
+            let state = self.session(session);
+            state.lines.push_back(!is_message);
+            if is_message {
+                continue;
             }
+            state.answered += 1;
+            let Some(ask) = state.asked.pop_front().filter(|_| state.answered <= state.received) else {
+                unasked = Some(line);
+                continue;
+            };
+            let is_refused = line.starts_with("Error:");
+            match ask {
+                Ask::Subscribe => state.listens |= !is_refused,
+                Ask::Publish { .. } if !is_refused => self.check_said(session, &line, others),
+                _ => {}
+            }
+            replies.push((ask, line));
         }
         self.stats.answers += replies.len() as u64;
         if let Some(line) = unasked {
@@ -227,10 +253,11 @@ impl Judge {
                 Ask::Ping => line == "PONG",
                 Ask::Conflicts => line.starts_with('[') && line.ends_with(']'),
                 Ask::Stats => line.starts_with('{'),
+                Ask::Subscribe => line == format!("subscribe {CHANNEL} 1"),
                 // They are looked at once it is known what the run holds now.
                 _ => true,
             };
-            return if right { Ok(()) } else { session("PONG or a line of JSON") };
+            return if right { Ok(()) } else { session("PONG, a line of JSON or what was subscribed to") };
         };
         if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {
             return self.check_refusal(run, line);
@@ -283,6 +310,12 @@ impl Judge {
                 if line == wanted { Ok(()) } else { Err((Oracle::Ttl, wanted)) }
             }
         }
+    }
+
+    /// Takes so many lines off those that have not left; how many of them are replies.
+    pub(super) fn leave(&mut self, session: SessionId, lines: usize) -> usize {
+        let unsent = &mut self.session(session).lines;
+        unsent.drain(..lines.min(unsent.len())).filter(|is_reply| *is_reply).count()
     }
 
     fn session(&mut self, session: SessionId) -> &mut Session {

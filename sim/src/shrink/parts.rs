@@ -45,7 +45,10 @@ fn ask_parts(ask: &mut Ask) -> Vec<Part<'_>> {
         Ask::Clear { counter } | Ask::Sum { counter } => vec![Part::Counter(counter)],
         Ask::WaitFor { from, ms: _ } => vec![Part::Client(from)],
         Ask::Forget { node } => vec![Part::Node(node)],
-        Ask::Wait { .. } | Ask::Token | Ask::Conflicts | Ask::Ping | Ask::Stats | Ask::Leave => Vec::new(),
+        Ask::Publish { token: _, pad } => vec![Part::Size(pad, 0)],
+        Ask::Wait { .. } | Ask::Token | Ask::Conflicts | Ask::Ping | Ask::Stats | Ask::Subscribe | Ask::Leave => {
+            Vec::new()
+        }
     }
 }
 
