@@ -274,8 +274,15 @@ impl Node {
     /// Appends at most `limit` bytes of what waits for `conn` to `out`; true while more remains.
     pub fn fill(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, effects: &mut Effects) -> bool {
         if let Some(session) = self.conns.session_mut(conn) {
+            let end = out.len() + limit;
+            if session.client.pushed.is_cut() {
+                session.client.pushed.send(limit, out);
+                if session.client.pushed.is_cut() {
+                    return true;
+                }
+            }
             let from = out.len();
-            let filled = self.waiters.fill(conn, limit, out);
+            let filled = self.waiters.fill(conn, end - from, out);
             if session.is_muted() {
                 out.truncate(from);
             }
@@ -283,10 +290,8 @@ impl Node {
             if filled == Filled::Wholly || is_released {
                 session.resume();
             }
-            if filled == Filled::Nothing && !session.client.pushed.is_empty() && !is_released {
-                let pushed = &mut session.client.pushed;
-                out.extend(pushed.drain(..pushed.len().min(limit)));
-                return !pushed.is_empty();
+            if filled == Filled::Nothing && !is_released {
+                session.client.pushed.send(end - from, out);
             }
             return filled == Filled::Partly || !session.client.pushed.is_empty();
         }

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::boundary::ConnId;
-use crate::execute::matches;
+use crate::execute::matches_within;
 
 /// Patterns that are subscribed to at once, of all clients together: each is tried on the channel of every message.
 const PATTERNS_MAX: usize = 10_000;
+
+/// Steps that all patterns together may take on the channel of one message: some 10 ms. Those of people take a step or
+/// two for each byte of it.
+const MATCH_STEPS_MAX: u64 = 1 << 22;
 
 /// Bytes that a subscription takes, besides its name.
 const SUBSCRIBED_BYTES: usize = 160;
@@ -20,6 +24,8 @@ pub(crate) struct PubSub {
     by_client: BTreeMap<ConnId, Subscribed>,
     /// Which events of the data are told of.
     pub(crate) notices: Notices,
+    /// How often a pattern would have taken longer on a channel than its share of the steps: it did not match.
+    pub(crate) given_up: u64,
 }
 
 type Subscribers = BTreeMap<Box<[u8]>, BTreeSet<ConnId>>;
@@ -125,14 +131,28 @@ impl PubSub {
     }
 
     /// Who is to be told of what is said on `channel`: by its name, and by which pattern.
-    pub(crate) fn audience(&self, channel: &[u8]) -> Vec<(ConnId, Option<&[u8]>)> {
+    pub(crate) fn audience(&mut self, channel: &[u8]) -> Vec<(ConnId, Option<&[u8]>)> {
         if self.by_client.is_empty() {
             return Vec::new();
         }
-        let named = self.channels.get(channel).into_iter().flatten().map(|conn| (*conn, None));
-        let matching = self.patterns.iter().filter(|(pattern, _)| matches(pattern, channel));
-        let matching = matching.flat_map(|(pattern, conns)| conns.iter().map(|conn| (*conn, Some(&**pattern))));
-        named.chain(matching).collect()
+        let named = self.channels.get(channel).into_iter().flatten();
+        let mut audience: Vec<(ConnId, Option<&[u8]>)> = named.map(|conn| (*conn, None)).collect();
+        let mut steps = MATCH_STEPS_MAX;
+        for ((pattern, conns), left) in self.patterns.iter().zip((1..=self.patterns.len()).rev()) {
+            // What one leaves of its share is for those behind it.
+            let share = steps / left as u64;
+            let mut unused = share;
+            match matches_within(pattern, channel, &mut unused) {
+                Some(true) => audience.extend(conns.iter().map(|conn| (*conn, Some(&**pattern)))),
+                Some(false) => {}
+                None => {
+                    unused = 0;
+                    self.given_up += 1;
+                }
+            }
+            steps -= share - unused;
+        }
+        audience
     }
 }
 
@@ -260,6 +280,24 @@ mod tests {
         assert!(pubsub.audience(b"news").is_empty() && !pubsub.is_subscriber(one) && pubsub.is_subscriber(two));
         pubsub.unsubscribe(two, Topic::Channel, b"other");
         assert!(!pubsub.is_subscriber(two) && pubsub.counts() == (0, 0));
+    }
+
+    #[test]
+    fn patterns_that_take_long_cost_nobody_else_the_message() {
+        let mut pubsub = PubSub::default();
+        let channel = [&[b'a'; 4_000][..], b".end"].concat();
+        for number in 0..500 {
+            let slow = format!("*{}{number}", "a".repeat(1_000));
+            assert!(pubsub.subscribe(ConnId(1), Topic::Pattern, slow.as_bytes(), usize::MAX));
+        }
+        for pattern in [&b"a*.end"[..], b"zz*", b"?aa*"] {
+            assert!(pubsub.subscribe(ConnId(2), Topic::Pattern, pattern, usize::MAX));
+        }
+        let (two, patterns) = (ConnId(2), [Some(&b"?aa*"[..]), Some(b"a*.end")]);
+        assert_eq!(pubsub.audience(&channel), patterns.map(|pattern| (two, pattern)));
+        assert_eq!(pubsub.given_up, 500);
+        assert_eq!(pubsub.audience(b"short"), []);
+        assert_eq!(pubsub.given_up, 500);
     }
 
     #[test]

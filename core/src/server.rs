@@ -71,13 +71,15 @@ impl Server<'_, '_> {
         }
         if client.dialect == (Dialect::Resp { is_3: false }) && !client.is_inside && self.pubsub.is_subscriber(*conn) {
             let verb = client.verb.unwrap_or(Verb::Ping);
-            match *command {
-                Command::Ping => answer.say(&Reply::Push(Push::Pong { message: b"" })),
-                Command::Echo { message } if verb == Verb::Ping => answer.say(&Reply::Push(Push::Pong { message })),
-                _ if !pubsub::is_heard(command) => answer.say(&Reply::HearsOnly(verb)),
-                _ => return self.run_here(command, client, answer.out),
+            let instead = match *command {
+                Command::Ping => Some(Reply::Push(Push::Pong { message: b"" })),
+                Command::Echo { message } if verb == Verb::Ping => Some(Reply::Push(Push::Pong { message })),
+                _ => (!pubsub::is_heard(command)).then_some(Reply::HearsOnly(verb)),
+            };
+            if let Some(reply) = instead {
+                answer.say(&reply);
+                return Flow::Continue;
             }
-            return Flow::Continue;
         }
         let records = replica.own_records();
         if !client.is_inside {

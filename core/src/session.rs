@@ -5,6 +5,7 @@
 //! A line ends with LF, CR LF or CR NUL. Telnet's own bytes may stand anywhere, also inside a line, and are not part
 //! of it. Replies depend on the bytes only, never on how they were split into reads.
 
+mod pushed;
 mod transaction;
 
 use memchr::{memchr, memchr2, memchr3};
@@ -18,6 +19,7 @@ use crate::wire::resp::{self, Broken, Incoming, Next};
 use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, Words, trim};
 use crate::wire::{Dialect, line};
+pub(crate) use pushed::Pushed;
 pub(crate) use transaction::{Standing, Watched};
 use transaction::{Transaction, is_run_at_once, may_wait};
 
@@ -64,7 +66,7 @@ pub(crate) struct Client {
     pub(crate) verb: Option<Verb>,
     pub(crate) replies: Replies,
     /// What it is told unasked, until it is sent.
-    pub(crate) pushed: Vec<u8>,
+    pub(crate) pushed: Pushed,
     /// What it has put off since `MULTI`.
     pub(crate) transaction: Option<Box<Transaction>>,
     /// What was put off is being run.
@@ -119,7 +121,7 @@ impl ClientSession {
     pub(crate) fn receive(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
         let mut used = 0;
         // What was said before.
-        out.append(&mut self.client.pushed);
+        self.client.pushed.send_all(out);
         if let Some(put_off) = self.put_off.take_if(|_| !self.waits) {
             put_off.for_each(|words| self.take_words(limits, words, out, run));
         }
@@ -142,7 +144,7 @@ impl ClientSession {
     /// Appends what the client is told unasked by its own commands, unless that would stand before a reply.
     fn push_told(&mut self, out: &mut Vec<u8>) {
         if !self.waits {
-            out.append(&mut self.client.pushed);
+            self.client.pushed.send_all(out);
         }
     }
 

@@ -329,6 +329,38 @@ fn who_has_gone_is_told_nothing() {
 }
 
 #[test]
+fn a_late_reply_stands_before_a_message_or_behind_it() {
+    let mut clients = Clients::new();
+    clients.ask(ANN, "HELLO 3");
+    clients.check(ANN, &[("SUBSCRIBE news", ">3|$9|subscribe|$4|news|:1|"), ("WAIT 1 50", "")]);
+    let said = "x".repeat(1_000_000);
+    clients.check(BOB, &[(&format!("PUBLISH news {said}"), ":1|")]);
+    // A part of the message is sent before the reply is there.
+    let mut told = clients.turn.output(ANN).to_vec();
+    clients.turn.sent(ANN, told.len());
+    assert!(told.len() < said.len() && told.starts_with(b">3"), "{} bytes", told.len());
+    clients.wait(50);
+    while !told.ends_with(b":0\r\n") {
+        clients.wait(0);
+        let more = clients.told(ANN);
+        assert!(!more.is_empty(), "after {} bytes", told.len());
+        told.extend(more.replace('|', "\r\n").into_bytes());
+    }
+    let expected = format!(">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1000000\r\n{said}\r\n:0\r\n");
+    assert!(told == expected.as_bytes(), "{} bytes of {}", told.len(), expected.len());
+    clients.check(ANN, &[("PING", "+PONG|")]);
+}
+
+#[test]
+fn who_has_subscribed_can_leave() {
+    let mut clients = Clients::new();
+    clients.ask(ANN, "SUBSCRIBE news");
+    clients.check(ANN, &[("QUIT", "+OK|")]);
+    assert_eq!(clients.ended(ANN), Some(Close::Quit));
+    clients.check(BOB, &[("PUBLISH news x", ":0|")]);
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_is_disconnected() {
     let mut clients = Clients::with(Limits { output_bytes_max: 1_000, ..Limits::default() });
     clients.ask(ANN, "SUBSCRIBE news");

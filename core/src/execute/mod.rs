@@ -9,7 +9,7 @@ use crate::replica::{Live, Replica, Shown};
 use crate::time::Now;
 use crate::waiters::Waiting;
 use crate::wire::Answer;
-pub(crate) use pattern::matches;
+pub(crate) use pattern::{matches, matches_within};
 
 /// What is left to do after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,42 +6,48 @@
 /// It takes time in proportion to the product of both lengths, whatever they are: of several `*` only the last is ever
 /// tried again.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let mut steps = u64::MAX;
+    matches_within(pattern, text, &mut steps).unwrap_or(false)
+}
+
+/// The same, of which each step takes one from `steps`; none if they do not suffice.
+pub(crate) fn matches_within(pattern: &[u8], text: &[u8], steps: &mut u64) -> Option<bool> {
     let (mut at, mut place) = (0, 0);
     // Behind the last `*`, and where its match ends.
     let mut again: Option<(usize, usize)> = None;
     while place < text.len() {
-        let next = match pattern.get(at) {
-            Some(b'*') => {
-                at += 1;
-                again = Some((at, place));
-                continue;
-            }
-            Some(_) => matches_one(&pattern[at..], text[place]),
-            None => None,
-        };
-        match (next, &mut again) {
-            (Some(length), _) => (at, place) = (at + length, place + 1),
-            (None, Some((behind, end))) => {
+        let rest = &pattern[at..];
+        if rest.first() == Some(&b'*') {
+            at += 1;
+            *steps = steps.checked_sub(1)?;
+            again = Some((at, place));
+            continue;
+        }
+        let (is_matched, length) = matches_one(rest, text[place]);
+        *steps = steps.checked_sub(length.max(1) as u64)?;
+        match &mut again {
+            _ if is_matched => (at, place) = (at + length, place + 1),
+            Some((behind, end)) => {
                 *end += 1;
                 (at, place) = (*behind, *end);
             }
-            (None, None) => return false,
+            None => return Some(false),
         }
     }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    Some(pattern[at..].iter().all(|byte| *byte == b'*'))
 }
 
-/// The length of what `pattern`, which is not empty, begins with, if that matches `byte`.
-fn matches_one(pattern: &[u8], byte: u8) -> Option<usize> {
+/// Whether what `pattern` begins with matches `byte`, and how long that is; nothing does if it is empty.
+fn matches_one(pattern: &[u8], byte: u8) -> (bool, usize) {
     match pattern {
-        [b'?', ..] => Some(1),
+        [b'?', ..] => (true, 1),
         [b'[', rest @ ..] => {
             let (is_in, length) = matches_set(rest, byte);
-            is_in.then_some(1 + length)
+            (is_in, 1 + length)
         }
-        [b'\\', escaped, ..] => (*escaped == byte).then_some(2),
-        [plain, ..] => (*plain == byte).then_some(1),
-        [] => None,
+        [b'\\', escaped, ..] => (*escaped == byte, 2),
+        [plain, ..] => (*plain == byte, 1),
+        [] => (false, 0),
     }
 }
 
@@ -75,7 +81,7 @@ fn matches_set(set: &[u8], byte: u8) -> (bool, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{matches, matches_within};
 
     #[test]
     fn patterns_match_as_in_redis() {
@@ -113,6 +119,15 @@ mod tests {
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn steps_are_counted() {
+        for (pattern, text, needed) in [("abc", "abc", 3), ("*c", "aac", 4), ("[abcd]", "d", 6), ("*aab", "aaaa", 9)] {
+            let whole = matches(pattern.as_bytes(), text.as_bytes());
+            let within = |mut steps| matches_within(pattern.as_bytes(), text.as_bytes(), &mut steps);
+            assert_eq!((within(needed - 1), within(needed)), (None, Some(whole)), "{pattern} {text}");
         }
     }
 

@@ -73,7 +73,8 @@ impl Server<'_, '_> {
                 format!(
                     "total_connections_received:{}\r\ntotal_commands_processed:{}\r\n\
                      instantaneous_ops_per_sec:{}\r\nrejected_connections:{}\r\n\
-                     pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsub_dropped:{}\r\n",
+                     pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsub_dropped:{}\r\n\
+                     pubsub_given_up:{}\r\n",
                     conns.accepted() - counters.before.0,
                     counters.commands - counters.before.1,
                     counters.commands_a_second(),
@@ -81,6 +82,7 @@ impl Server<'_, '_> {
                     self.pubsub.counts().0,
                     self.pubsub.counts().1,
                     self.repl.unsaid(),
+                    self.pubsub.given_up,
                 ),
             ),
             // Every node is one, and none has replicas: see PEERS.

@@ -47,7 +47,7 @@ impl Audience<'_> {
             if client.pushed.is_empty() {
                 self.effects.actions.push(Action::Wake { conn });
             }
-            client.dialect.emit(&Reply::Push(Push::Message { pattern, channel, message }), &mut client.pushed);
+            client.dialect.emit(&Reply::Push(Push::Message { pattern, channel, message }), client.pushed.end());
         }
         slow.dedup();
         for conn in slow {
