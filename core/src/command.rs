@@ -524,6 +524,8 @@ pub(crate) enum Reply<'a> {
     Loading {
         percent: u64,
     },
+    /// Clients are to wait, and this one cannot.
+    Paused,
     /// Not an integer of 64 bits.
     NotInteger(Verb),
     NotAdded(NotAdded),

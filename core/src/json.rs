@@ -119,6 +119,9 @@ impl<'a> Json<'a> {
         for character in value.chars() {
             match character {
                 '"' | '\\' => self.text.extend(['\\', character]),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
                 // Writing to a string cannot fail.
                 control if control.is_control() => drop(write!(self.text, "\\u{:04x}", u32::from(control))),
                 plain => self.text.push(plain),
@@ -173,11 +176,11 @@ mod tests {
         let mut text = String::new();
         let mut json = Json::new(&mut text);
         json.open('{');
-        json.strings("names", ["a\"b", "c\n"].into_iter());
+        json.strings("names", ["a\"b", "c\n\x01"].into_iter());
         json.string_or_null("none", None);
         json.number_or_null("one", Some(1));
         json.close('}');
-        assert_eq!(text, "{\"names\":[\"a\\\"b\",\"c\\u000a\"],\"none\":null,\"one\":1}");
+        assert_eq!(text, "{\"names\":[\"a\\\"b\",\"c\\n\\u0001\"],\"none\":null,\"one\":1}");
     }
 
     fn any_value() -> impl Strategy<Value = Vec<u8>> {

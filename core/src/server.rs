@@ -55,9 +55,12 @@ impl Server<'_, '_> {
     /// Carries out a command, unless clients are to wait.
     pub(crate) fn run(&mut self, command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>) -> Flow {
         let Self { now, conn, replica, .. } = self;
-        // Who speaks HTTP is told at once.
-        let may_wait = !client.is_inside && client.dialect != Dialect::Packed;
-        if may_wait && self.pause.puts_off(*now, || may_write(command, client)) && !ends_pause(command) {
+        if !client.is_inside && self.pause.puts_off(*now, || may_write(command, client)) && !ends_pause(command) {
+            // Who speaks HTTP is told at once.
+            if client.dialect == Dialect::Packed {
+                client.dialect.emit(&Reply::Paused, out);
+                return Flow::Continue;
+            }
             self.pause.hold(*conn);
             return Flow::PutOff;
         }

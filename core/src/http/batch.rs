@@ -10,12 +10,16 @@ use super::kv::etag;
 use super::response::{Fault, JSON, Response};
 use super::text::{Text, taken};
 use crate::command::{Command, EXPIRES_IN_MS_MAX, Expires, Write};
+use crate::commands::Verb;
 use crate::json::Json;
 use crate::wire::packed::{Packed, parse};
 use crate::wire::words::{Span, Words};
 
 /// Most operations of one batch.
 const OPERATIONS_MAX: usize = 1_000;
+
+/// Of what is wrong with a batch no more is told than a person reads.
+const ERROR_CHARS_MAX: usize = 200;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,11 +95,19 @@ pub(super) fn run(body: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Respo
 
 /// All of them are read before the first is carried out.
 fn steps(body: &[u8], key_bytes_max: usize) -> Result<Vec<Step>, String> {
-    let batch: Batch = serde_json::from_slice(body).map_err(|error| format!("the body is no batch: {error}"))?;
+    let batch: Batch = serde_json::from_slice(body).map_err(|error| no_batch(&error.to_string()))?;
     let steps = batch.ops.0.into_iter().enumerate();
     steps
         .map(|(at, operation)| operation.step(key_bytes_max).map_err(|wrong| format!("operation {at} {wrong}")))
         .collect()
+}
+
+/// What is told of a body that is no batch. An error may name what was sent instead, however long that is.
+fn no_batch(error: &str) -> String {
+    match error.char_indices().nth(ERROR_CHARS_MAX) {
+        Some((at, _)) => format!("the body is no batch: {} ...", &error[..at]),
+        None => format!("the body is no batch: {error}"),
+    }
 }
 
 impl Operation {
@@ -139,11 +151,11 @@ fn carry_out(steps: &[Step], desk: &mut Desk<'_, '_, '_>) -> String {
             Step::Get { key } => get(key, bytes_max, &mut told, desk, &mut json),
             Step::Put { key, value, expires } => {
                 let write = Write { key, value, expires: *expires, condition: None, answers_old: false };
-                desk.ask(&Command::Set(write)).map(|_| 204)
+                desk.ask(Verb::Set, &Command::Set(write)).map(|_| 204)
             }
             Step::Delete { key } => {
                 let span = [Span { from: 0, to: key.len() }];
-                let deleted = desk.ask(&Command::Del { keys: Words::Spans { bytes: key, spans: &span } });
+                let deleted = desk.ask(Verb::Del, &Command::Del { keys: Words::Spans { bytes: key, spans: &span } });
                 deleted.map(|packed| if packed == Packed::Number(0) { 404 } else { 204 })
             }
         };
@@ -170,7 +182,7 @@ fn get(
     desk: &mut Desk<'_, '_, '_>,
     json: &mut Json<'_>,
 ) -> Result<u64, Fault> {
-    if !matches!(desk.ask(&Command::Get { key })?, Packed::Value(_)) {
+    if !matches!(desk.ask(Verb::Get, &Command::Get { key })?, Packed::Value(_)) {
         return Ok(404);
     }
     let etag = desk.live(key).map(|standing| etag(&standing));

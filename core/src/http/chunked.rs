@@ -77,7 +77,8 @@ impl Chunked {
 fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<(&[u8], usize)>, Fault> {
     let window = &bytes[..bytes.len().min(bytes_max)];
     match memchr(b'\n', window) {
-        Some(at) if window[..at].ends_with(b"\r") => Ok(Some((&window[..at - 1], at + 1))),
+        // A CR anywhere else is an end of a line to some, who would read another body.
+        Some(at) if at > 0 && memchr(b'\r', window) == Some(at - 1) => Ok(Some((&window[..at - 1], at + 1))),
         Some(_) => Err(Fault::bad("a line between chunks does not end with CR LF")),
         None if window.len() == bytes_max => Err(Fault::bad("a line between chunks is too long")),
         None => Ok(None),
@@ -85,7 +86,11 @@ fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<(&[u8], usize)>, Fault>
 }
 
 fn size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii_end();
+    let digits = line.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next()?;
+    let behind = line[digits.len()..].trim_ascii_start();
+    if !(behind.is_empty() || behind.starts_with(b";")) {
+        return None;
+    }
     let is_short = (1..=16).contains(&digits.len());
     let text = std::str::from_utf8(digits).ok().filter(|_| is_short && digits.iter().all(u8::is_ascii_hexdigit))?;
     u64::from_str_radix(text, 16).ok()

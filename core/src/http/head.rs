@@ -48,7 +48,8 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
     pub(super) if_match: Option<Box<[u8]>>,
     pub(super) if_none_match: Option<Box<[u8]>>,
-    /// It may come from a web page of somebody else, or is for another host: it is answered so.
+    /// It may come from a web page of somebody else, is for another host, or brings a part of a value: it is answered
+    /// so.
     pub(super) strange: Option<Fault>,
 }
 
@@ -62,6 +63,7 @@ struct Fields<'a> {
     closes: bool,
     keeps: bool,
     expects_continue: bool,
+    is_part: bool,
     if_match: Option<Box<[u8]>>,
     if_none_match: Option<Box<[u8]>>,
 }
@@ -99,7 +101,9 @@ pub(super) fn parse(bytes: &[u8], config: &Config) -> Result<Head, Fault> {
     };
     let framing = if said.is_chunked { Framing::Chunked } else { Framing::Length(said.length.unwrap_or(0)) };
     let host = authority.map(str::as_bytes).or(said.host);
-    let strange = strange(host, said.origin, config);
+    let part = || Fault::bad("a value is written as a whole, and the request has a Content-Range; nothing was changed");
+    let is_part = said.is_part && method == Method::Put;
+    let strange = strange(host, said.origin, config).or_else(|| is_part.then(part));
     Ok(Head {
         method,
         target: target.into(),
@@ -156,6 +160,8 @@ fn read_fields<'a>(headers: &[httparse::Header<'a>], is_old: bool) -> Result<Fie
                 return Err(Fault::new(417, "nothing but 100-continue can be expected"));
             }
             said.expects_continue = true;
+        } else if is("content-range") {
+            said.is_part = true;
         } else if is("if-match") {
             join(&mut said.if_match, value);
         } else if is("if-none-match") {

@@ -4,6 +4,7 @@ use super::Desk;
 use super::head::Head;
 use super::response::{Fault, Response};
 use crate::command::{Command, Expires, Write};
+use crate::commands::Verb;
 use crate::session::Standing;
 use crate::time::Now;
 use crate::wire::packed::{Packed, Why, parse};
@@ -15,7 +16,7 @@ const BYTES: &str = "application/octet-stream";
 const TTL_FIELD: &str = "Simple-KV-TTL-Ms";
 
 pub(super) fn read(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
-    let is_there = match desk.ask(&Command::Get { key }) {
+    let is_there = match desk.ask(Verb::Get, &Command::Get { key }) {
         Ok(packed) => matches!(packed, Packed::Value(_)),
         Err(fault) => return response.fail(&fault),
     };
@@ -47,7 +48,7 @@ pub(super) fn write(
         Err(fault) => return response.fail(&fault),
     };
     let write = Write { key, value, expires, condition: None, answers_old: false };
-    if let Err(fault) = desk.ask(&Command::Set(write)) {
+    if let Err(fault) = desk.ask(Verb::Set, &Command::Set(write)) {
         return response.fail(&fault);
     }
     let etag = desk.live(key).map(|standing| etag(&standing)).unwrap_or_default();
@@ -63,7 +64,7 @@ pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, respo
         return response.fail(&fault);
     }
     let span = [Span { from: 0, to: key.len() }];
-    match desk.ask(&Command::Del { keys: Words::Spans { bytes: key, spans: &span } }) {
+    match desk.ask(Verb::Del, &Command::Del { keys: Words::Spans { bytes: key, spans: &span } }) {
         Ok(Packed::Number(0)) => response.fail(&not_found()),
         Ok(_) => response.send_empty(204, &[]),
         Err(fault) => response.fail(&fault),
@@ -72,8 +73,9 @@ pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, respo
 
 impl Desk<'_, '_, '_> {
     /// Has one command carried out; what it answers first.
-    pub(super) fn ask(&mut self, command: &Command<'_>) -> Result<Packed<'_>, Fault> {
+    pub(super) fn ask(&mut self, verb: Verb, command: &Command<'_>) -> Result<Packed<'_>, Fault> {
         self.packed.clear();
+        self.client.verb = Some(verb);
         self.server.run(command, self.client, self.packed);
         match parse(self.packed) {
             Some((Packed::Refused { why, text }, _)) => {

@@ -4,6 +4,7 @@ use super::Desk;
 use super::response::{Fault, JSON, Response};
 use super::text::{self, Text};
 use crate::command::{Command, Scan};
+use crate::commands::Verb;
 use crate::json::Json;
 use crate::wire::packed::{Packed, parse};
 
@@ -25,6 +26,9 @@ pub(super) const PREFIX_BYTES_MAX: usize = 512;
 /// Keys that are looked at for one page before it is sent as it is: some milliseconds.
 const LOOKED_AT_MAX: u64 = 10_000;
 
+/// A step takes about as long as to look at so many keys, however few it looks at.
+const STEP_KEYS: u64 = 100;
+
 pub(super) fn list(page: &Page, desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     match page.collect(desk) {
         Ok(text) => response.send(200, &[("Cache-Control", "no-cache")], JSON, text.as_bytes()),
@@ -42,7 +46,7 @@ impl Page {
         json.open('[');
         loop {
             let scan = Scan { cursor, pattern: Some(&pattern), count: self.limit, kind: None };
-            desk.ask(&Command::Scan(scan))?;
+            desk.ask(Verb::Scan, &Command::Scan(scan))?;
             let mut found = false;
             (cursor, found) = read(desk.packed, |key| {
                 found = true;
@@ -52,7 +56,7 @@ impl Page {
                 json.close('}');
             })
             .map_or((0, found), |cursor| (cursor, found));
-            looked_at += self.limit;
+            looked_at += self.limit.max(STEP_KEYS);
             if cursor == 0 || found || looked_at >= LOOKED_AT_MAX {
                 break;
             }

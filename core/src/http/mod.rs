@@ -173,11 +173,11 @@ impl HttpSession {
                         } else {
                             Fault::new(431, "the head of the request is too long")
                         };
-                        self.end_broken(&fault, out);
+                        self.end_broken(&fault, false, out);
                         bytes.len()
                     }
                     Err(fault) => {
-                        self.end_broken(&fault, out);
+                        self.end_broken(&fault, false, out);
                         bytes.len()
                     }
                 }
@@ -206,7 +206,7 @@ impl HttpSession {
                         used
                     }
                     Err(fault) => {
-                        self.end_broken(&fault, out);
+                        self.end_broken(&fault, false, out);
                         bytes.len()
                     }
                 }
@@ -217,8 +217,9 @@ impl HttpSession {
     fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) {
         let mut head = match head::parse(bytes, server.config) {
             Ok(head) => head,
-            Err(fault) => return self.end_broken(&fault, out),
+            Err(fault) => return self.end_broken(&fault, false, out),
         };
+        let is_head = head.method == Method::Head;
         let limits = &server.config.limits;
         let is_too_large = matches!(head.framing, Framing::Length(length) if length > limits.value_bytes_max as u64);
         let route = match head.strange.take() {
@@ -245,17 +246,17 @@ impl HttpSession {
                 }
             }
             // Its body is not waited for.
-            Err(fault) if head.framing != Framing::Length(0) => self.end_broken(&fault, out),
+            Err(fault) if head.framing != Framing::Length(0) => self.end_broken(&fault, is_head, out),
             Err(fault) => {
-                let is_head = head.method == Method::Head;
                 Response { out, is_head, persistence: head.persistence }.fail(&fault);
                 self.state = if head.persistence == Persistence::Ends { State::Left } else { State::START };
             }
         }
     }
 
-    fn end_broken(&mut self, fault: &Fault, out: &mut Vec<u8>) {
-        Response { out, is_head: false, persistence: Persistence::Ends }.fail(fault);
+    /// `is_head`: as far as that is known.
+    fn end_broken(&mut self, fault: &Fault, is_head: bool, out: &mut Vec<u8>) {
+        Response { out, is_head, persistence: Persistence::Ends }.fail(fault);
         self.state = State::Left;
     }
 

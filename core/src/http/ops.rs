@@ -3,6 +3,7 @@
 use super::Desk;
 use super::response::{Fault, JSON, Response};
 use crate::command::{Command, Reply};
+use crate::commands::Verb;
 use crate::json::Json;
 use crate::replica::Exposure;
 use crate::wire::packed::{self, Packed};
@@ -52,7 +53,7 @@ fn reasons(desk: &mut Desk<'_, '_, '_>) -> Vec<String> {
 
 /// What `STATS` tells.
 pub(super) fn cluster(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
-    match desk.ask(&Command::Stats) {
+    match desk.ask(Verb::Stats, &Command::Stats) {
         Ok(Packed::Value(text)) => response.send(200, &[("Cache-Control", "no-store")], JSON, text),
         Ok(_) => response.fail(&Fault::new(503, "there is nothing to tell")),
         Err(fault) => response.fail(&fault),

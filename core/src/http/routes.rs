@@ -27,7 +27,7 @@ pub(super) fn route(head: &Head, limits: &Limits) -> Result<Route, Fault> {
     let (path, query) = head.target.split_once('?').map_or((&*head.target, ""), |(path, query)| (path, query));
     let mut query = Query::parse(query)?;
     let route = match path.strip_prefix("/v1/kv/") {
-        Some(key) => key_route(head.method, decode(key), &mut query, limits)?,
+        Some(key) => key_route(head.method, decode(key)?, &mut query, limits)?,
         None => plain_route(head.method, path, &mut query)?,
     };
     query.end()?;
@@ -117,8 +117,12 @@ pub(super) fn answer(
 }
 
 /// The bytes that `text` stands for: `%2F` for `/`, and so on.
-fn decode(text: &str) -> Vec<u8> {
-    percent_decode_str(text).collect()
+fn decode(text: &str) -> Result<Vec<u8>, Fault> {
+    let mut escapes = text.as_bytes().split(|byte| *byte == b'%').skip(1);
+    if !escapes.all(|digits| matches!(digits, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())) {
+        return Err(Fault::bad("a % stands without two hexadecimal digits behind it; nothing was changed"));
+    }
+    Ok(percent_decode_str(text).collect())
 }
 
 /// Most parameters of a query: no path has more.
@@ -133,7 +137,8 @@ impl<'a> Query<'a> {
         if pairs.clone().count() > PARAMETERS_MAX {
             return Err(Fault::bad("the query has too many parameters"));
         }
-        Ok(Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (n, decode(v))).collect()))
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.map(|(name, value)| Ok((name, decode(value)?))).collect::<Result<_, _>>().map(Self)
     }
 
     fn take(&mut self, name: &str) -> Option<Vec<u8>> {

@@ -12,8 +12,10 @@ pub(super) enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// Text with other control characters than those of lines takes six times its length in JSON: that is none.
     pub(super) fn of(bytes: &'a [u8]) -> Self {
-        std::str::from_utf8(bytes).map_or(Self::Bytes(bytes), Self::Plain)
+        let is_plain = |text: &&str| !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'));
+        std::str::from_utf8(bytes).ok().filter(is_plain).map_or(Self::Bytes(bytes), Self::Plain)
     }
 
     /// Appends it under `name`, or under `name` with `_base64` behind it.

@@ -173,6 +173,11 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
             push_number(out, percent);
             out.extend_from_slice(b" % so far; nothing was changed; try again in a moment");
         }
+        Reply::Paused => {
+            out.extend_from_slice(
+                b"Error: clients of this node are paused; nothing was changed; try again in a moment",
+            );
+        }
         Reply::NotInteger(verb) => {
             push_all(out, &["Error: ", verb.manual().name, " takes a whole number of 64 bits; nothing was changed"])
         }

@@ -71,7 +71,9 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
         _ => {
             let tag = match reply {
-                Reply::Refused(_) | Reply::Loading { .. } | Reply::NotAdded(NotAdded::Refused(_)) => NODE,
+                Reply::Refused(_) | Reply::Loading { .. } | Reply::Paused | Reply::NotAdded(NotAdded::Refused(_)) => {
+                    NODE
+                }
                 Reply::TooLong { what: Bounded::Key | Bounded::Pattern, .. } => KEY,
                 Reply::TooLong { .. } => SIZE,
                 _ => ASKED,
