@@ -182,7 +182,7 @@ pub(crate) struct Notices(u16);
 
 /// The letters of classes of events, in the order in which Redis shows them, and then where they are told. Those that
 /// nothing here brings about are known as well.
-const LETTERS: &[u8; 14] = b"g$lshzxetdKEmn";
+const LETTERS: &[u8; 14] = b"g$lshzxetdnKEm";
 
 /// So many of them are what `A` stands for.
 const ALL: u16 = (1 << 10) - 1;
@@ -202,7 +202,8 @@ impl Notices {
     /// The same in letters.
     pub(crate) fn text(self) -> String {
         let is_all = self.0 & ALL == ALL;
-        let shown = |at: &usize| self.0 & (1 << at) != 0 && !(is_all && *at < 10);
+        // Beside `A`, Redis does not show `n` either.
+        let shown = |at: &usize| self.0 & (1 << at) != 0 && !(is_all && *at <= 10);
         let letters = (0..LETTERS.len()).filter(shown).map(|at| char::from(LETTERS[at]));
         is_all.then_some('A').into_iter().chain(letters).collect()
     }
@@ -248,7 +249,9 @@ mod tests {
             ("Kg$", Some("g$K")),
             ("Ex", Some("xE")),
             ("g$lshzxetdK", Some("AK")),
-            ("mn", Some("mn")),
+            ("mn", Some("nm")),
+            ("AKEmn", Some("AKEm")),
+            ("Kn", Some("nK")),
             ("q", None),
         ] {
             assert_eq!(Notices::parse(text.as_bytes()).map(Notices::text).as_deref(), shown, "{text}");

@@ -375,6 +375,7 @@ impl ClientSession {
             Replies::None => Replies::None,
             Replies::SkipsNext => Replies::Skips,
         };
+        self.push_told(out);
     }
 
     /// Runs the command that `words` spell, or puts it off.

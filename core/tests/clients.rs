@@ -122,6 +122,7 @@ fn clients_are_listed() {
         EVE,
         &[
             ("CLIENT LIST ID x", "-ERR Invalid client ID|"),
+            ("CLIENT LIST ID 0 -1", "$0||"),
             ("CLIENT LIST TYPE x", "-ERR Unknown client type 'x'|"),
             ("CLIENT LIST x", "-ERR syntax error|"),
             ("CLIENT GETREDIR", ":-1|"),
@@ -286,7 +287,7 @@ fn who_has_subscribed_is_told_by_either_version_of_the_protocol_and_in_lines() {
         &[
             ("PUBSUB CHANNELS", "*2|$4|news|$5|sport|"),
             ("PUBSUB CHANNELS s*", "*1|$5|sport|"),
-            ("PUBSUB NUMSUB news none", "%2|$4|news|:3|$4|none|:0|"),
+            ("PUBSUB NUMSUB news none", "*4|$4|news|:3|$4|none|:0|"),
             ("PUBSUB NUMPAT", ":1|"),
             ("PUBSUB x", "-ERR unknown subcommand 'x'. Try PUBSUB HELP.|"),
             ("PUBSUB NUMPAT x", "-ERR wrong number of arguments for 'pubsub|numpat' command|"),
@@ -349,6 +350,25 @@ fn a_late_reply_stands_before_a_message_or_behind_it() {
     let expected = format!(">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1000000\r\n{said}\r\n:0\r\n");
     assert!(told == expected.as_bytes(), "{} bytes of {}", told.len(), expected.len());
     clients.check(ANN, &[("PING", "+PONG|")]);
+}
+
+#[test]
+fn who_wants_no_replies_is_told_of_subscriptions_and_messages() {
+    let mut clients = Clients::new();
+    clients.check(
+        ANN,
+        &[
+            ("CLIENT REPLY SKIP", ""),
+            ("SUBSCRIBE a", "*3|$9|subscribe|$1|a|:1|"),
+            ("UNSUBSCRIBE", "*3|$11|unsubscribe|$1|a|:0|"),
+            ("HELLO 3", clients_hello()),
+            ("CLIENT REPLY OFF", ""),
+        ],
+    );
+    let both = clients.send(ANN, b"SUBSCRIBE news sport\r\nWAIT 1 0\r\n");
+    assert_eq!(both, ">3|$9|subscribe|$4|news|:1|>3|$9|subscribe|$5|sport|:2|");
+    clients.check(BOB, &[("PUBLISH news x", ":1|")]);
+    assert_eq!(clients.told(ANN), ">3|$7|message|$4|news|$1|x|");
 }
 
 #[test]

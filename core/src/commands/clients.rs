@@ -68,7 +68,7 @@ fn parse_info<'a>(verb: Verb, words: Words<'a>) -> Parsed<'a> {
 fn parse_list<'a>(verb: Verb, mut words: Words<'a>) -> Parsed<'a> {
     let Some(option) = words.next() else { return Ok(AboutClient::List { kind: None, ids: None }) };
     if option.eq_ignore_ascii_case(b"ID") && words.into_iter().next().is_some() {
-        let is_id = |word: &[u8]| counter::integer(word).is_some_and(|id| id > 0);
+        let is_id = |word: &[u8]| counter::integer(word).is_some();
         let are_ids = words.into_iter().all(is_id);
         return if are_ids {
             Ok(AboutClient::List { kind: None, ids: Some(words) })

@@ -8,7 +8,7 @@ use crate::connections::Connections;
 use crate::execute::matches;
 use crate::pause::Pause;
 use crate::pubsub::{Change, Changed, PubSub, Topic};
-use crate::session::Client;
+use crate::session::{Client, Replies};
 use crate::waiters::Waiters;
 use crate::wire::Answer;
 use crate::wire::words::Words;
@@ -120,8 +120,8 @@ impl Server<'_, '_> {
 
     pub(super) fn messages(&mut self, command: &Command<'_>, client: &mut Client, answer: &mut Answer<'_>) {
         match *command {
-            Command::Subscribe { topic, names } => self.subscribe(topic, names, answer),
-            Command::Unsubscribe { topic, names } => self.unsubscribe(topic, names, answer),
+            Command::Subscribe { topic, names } => self.subscribe(topic, names, &mut confirmed(client, answer)),
+            Command::Unsubscribe { topic, names } => self.unsubscribe(topic, names, &mut confirmed(client, answer)),
             Command::Publish { channel, message } => {
                 let conn = self.conn;
                 let told = self.audience().tell(channel, message, Some((conn, client)));
@@ -185,7 +185,8 @@ impl Server<'_, '_> {
         match about {
             AboutMessages::Patterns => answer.say(&Reply::Number(self.pubsub.counts().1 as i128)),
             AboutMessages::Subscribers(channels) => {
-                answer.say(&Reply::Map(channels.into_iter().count()));
+                // Not a map, in either version.
+                answer.say(&Reply::Array(2 * channels.into_iter().count()));
                 for channel in channels {
                     answer.say(&Reply::Value(channel));
                     answer.say(&Reply::Number(self.pubsub.subscribers_of(channel) as i128));
@@ -199,6 +200,12 @@ impl Server<'_, '_> {
             }
         }
     }
+}
+
+/// Where subscriptions are confirmed: by whoever wants no replies as messages are, which it wants.
+fn confirmed<'a>(client: &'a mut Client, answer: &'a mut Answer<'_>) -> Answer<'a> {
+    let out = if client.replies == Replies::All { &mut *answer.out } else { client.pushed.end() };
+    Answer { dialect: answer.dialect, out }
 }
 
 /// Whether a client that has subscribed can give `command` by version 2 of the protocol, where it could not tell
