@@ -6,6 +6,7 @@ use crate::origins::{Claims, Origins};
 use crate::repl::collect::Vouch;
 use crate::repl::durable::Stated;
 use crate::repl::feed::Feed;
+use crate::repl::say::Messages;
 use crate::repl::scrub::{Serving, Suspicion};
 use crate::repl::staged::Staged;
 use crate::replica::Replica;
@@ -24,6 +25,7 @@ pub(crate) struct Link {
     pub(crate) peer: Option<Peer>,
     /// Frames that wait to be sent.
     pub(crate) staged: Staged,
+    pub(super) messages: Messages,
     /// What the peer asked in order to compare its data with ours.
     pub(crate) serving: Serving,
     /// When the connection stood.
@@ -149,6 +151,7 @@ impl Link {
             role,
             peer: None,
             staged: Staged::default(),
+            messages: Messages::default(),
             serving: Serving::default(),
             opened: now,
             heard: now,
@@ -159,6 +162,11 @@ impl Link {
             named: 0,
             asleep: true,
         }
+    }
+
+    /// Whether something waits to be sent besides records.
+    pub(super) fn has_frames(&self) -> bool {
+        !self.staged.is_empty() || !self.messages.is_empty()
     }
 
     /// When the link ends if nothing more is heard. Who has not greeted yet has some time for it, however busy it

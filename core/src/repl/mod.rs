@@ -238,6 +238,9 @@ impl Replication {
             if feed.is_within_record() {
                 return true;
             }
+            if link.staged.is_empty() && (!link.messages.had_share() || feed.has_streamed(&cx.replica.tail)) {
+                link.messages.stage(&mut link.staged);
+            }
             feed.step_sweep(cx.replica, &mut link.staged);
             link.serving.step(cx.replica, &mut link.staged);
         }
@@ -246,6 +249,9 @@ impl Replication {
             return true;
         }
         if let Role::Feed(feed) = &mut link.role {
+            if out.len() < full {
+                link.messages.end_share();
+            }
             feed.stream(cx.replica, full - out.len(), out);
             if feed.take_owed_status(&cx.replica.tail) {
                 let said = (self.roster.hash(), &self.retirement);
@@ -258,7 +264,7 @@ impl Replication {
         {
             link.staged.drain_to(full - out.len(), out);
         }
-        link.asleep = link.staged.is_empty() && !link.has_more_to_feed(cx.replica);
+        link.asleep = !link.has_frames() && !link.has_more_to_feed(cx.replica);
         !link.asleep
     }
 
@@ -291,7 +297,7 @@ impl Replication {
                 // With that, all that a question is to go behind may have been sent.
                 feed.ask(cx.replica, &mut link.staged);
             }
-            if link.has_more_to_feed(cx.replica) || !link.staged.is_empty() {
+            if link.has_more_to_feed(cx.replica) || link.has_frames() {
                 link.asleep = false;
                 cx.effects.actions.push(Action::Wake { conn: link.conn });
             }
@@ -331,7 +337,7 @@ impl Replication {
 
     /// Bytes staged for the link that has most of them.
     pub(crate) fn staged_bytes(&self) -> usize {
-        self.links.values().map(|link| link.staged.len()).max().unwrap_or(0)
+        self.links.values().map(|link| link.staged.len() + link.messages.len()).max().unwrap_or(0)
     }
 
     fn close_silent(&mut self, now: Now, cx: &mut Context<'_>) {
@@ -459,7 +465,7 @@ impl Replication {
 
     fn wake_staged(&mut self, effects: &mut Effects) {
         for link in self.links.values_mut() {
-            if link.asleep && !link.staged.is_empty() {
+            if link.asleep && link.has_frames() {
                 link.asleep = false;
                 effects.actions.push(Action::Wake { conn: link.conn });
             }

@@ -1,15 +1,21 @@
 //! Messages that nothing keeps: what a client says on a channel goes to the peers that are linked, once at the most.
 //!
-//! They go with the frames that a link has staged, and not with the stream: who is behind in that is told at once, and
-//! who does not read loses messages, which are counted.
+//! They go beside the stream, a share of each: who is behind in that is told soon, however many there are of them
+//! records go on, and who does not read loses messages, which are counted.
+
+use std::collections::VecDeque;
 
 use crate::boundary::Effects;
 use crate::repl::frames::Stop;
+use crate::repl::staged::Staged;
 use crate::repl::{Replication, Role};
 use crate::wire::said;
 
-/// What a link may have staged for another message to be sent on it: what comes together between two turns.
-const STAGED_BYTES_MAX: usize = 256 << 10;
+/// What may wait on a link for another message to be sent on it: what comes together between two turns.
+const WAITING_BYTES_MAX: usize = 256 << 10;
+
+/// What goes at once, but for one message that is longer.
+const SHARE_BYTES: usize = 64 << 10;
 
 /// A channel, and what was said on it.
 pub(crate) type Message = (Box<[u8]>, Box<[u8]>);
@@ -23,19 +29,68 @@ pub(super) struct Said {
     dropped: u64,
 }
 
+/// The messages that wait to be sent on one link.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    frames: Staged,
+    /// The length of each frame.
+    lengths: VecDeque<usize>,
+    /// Some have gone, and no record since.
+    had_share: bool,
+}
+
+impl Messages {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether records are next, if there are any.
+    pub(super) fn had_share(&self) -> bool {
+        self.had_share
+    }
+
+    /// Records have had their share.
+    pub(super) fn end_share(&mut self) {
+        self.had_share = false;
+    }
+
+    /// Moves a share of them to what is sent next, whole frames.
+    pub(super) fn stage(&mut self, staged: &mut Staged) {
+        let mut moved = 0;
+        while let Some(length) = self.lengths.pop_front_if(|length| moved == 0 || moved + *length <= SHARE_BYTES) {
+            self.frames.drain_to(length, staged.out());
+            moved += length;
+            self.had_share = true;
+        }
+    }
+
+    fn push(&mut self, frame: &[u8]) {
+        self.frames.out().extend_from_slice(frame);
+        self.lengths.push_back(frame.len());
+    }
+}
+
 impl Replication {
     /// Sends a message to all peers that are linked and are not behind.
     pub(crate) fn publish(&mut self, channel: &[u8], message: &[u8], effects: &mut Effects) {
+        let mut frame = Vec::new();
         for link in self.links.values_mut() {
             // Two nodes share two links: the one on which records go, too.
             if link.peer.is_none() || !matches!(link.role, Role::Feed(_)) {
                 continue;
             }
-            if link.staged.len() > STAGED_BYTES_MAX {
+            if link.messages.len() > WAITING_BYTES_MAX {
                 self.said.dropped += 1;
                 continue;
             }
-            said::emit_said(said::Said { channel, message }, link.staged.out());
+            if frame.is_empty() {
+                said::emit_said(said::Said { channel, message }, &mut frame);
+            }
+            link.messages.push(&frame);
         }
         self.wake_staged(effects);
     }

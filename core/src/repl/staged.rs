@@ -1,6 +1,6 @@
 //! Frames of a link that wait to be sent.
 
-/// Bytes that leave in order; what was sent is dropped once all of it has gone.
+/// Bytes that leave in order; what was sent is dropped once it is no less than what is left.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     bytes: Vec<u8>,
@@ -35,6 +35,28 @@ impl Staged {
             if self.bytes.capacity() > STAGED_CAPACITY_BYTES {
                 self.bytes = Vec::new();
             }
+        } else if self.sent >= self.len() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_never_empty_does_not_grow() {
+        let (mut staged, mut sent) = (Staged::default(), Vec::new());
+        for turn in 0..1_000 {
+            staged.out().extend([turn as u8; 100]);
+            let count = if turn == 0 { 50 } else { 100 };
+            staged.drain_to(count, &mut sent);
+            assert!(staged.len() == 50 && staged.bytes.len() <= 300, "{} bytes in turn {turn}", staged.bytes.len());
+        }
+        staged.drain_to(usize::MAX, &mut sent);
+        let expected: Vec<u8> = (0..1_000).flat_map(|turn| [turn as u8; 100]).collect();
+        assert!(staged.is_empty() && sent == expected);
     }
 }

@@ -164,7 +164,7 @@ impl Cluster {
         }
     }
 
-    fn turn(&mut self, node: usize) {
+    pub(crate) fn turn(&mut self, node: usize) {
         self.begin(node);
         self.turns[node].settle();
         while let Some(addr) = self.turns[node].take_dial() {

@@ -53,6 +53,27 @@ fn what_becomes_of_keys_on_one_node_is_told_on_those_that_want_it() {
 }
 
 #[test]
+fn records_go_on_however_much_is_said() {
+    let mut cluster = Cluster::of_three();
+    let (speaker, writer, reader) = (cluster.open_client(0), cluster.open_client(0), cluster.open_client(1));
+    let lines = format!("PUBLISH news {}\n", "x".repeat(50 << 10)).repeat(10);
+    for round in 0..20_u32 {
+        cluster.hand_in_from(0, speaker, lines.as_bytes());
+        cluster.hand_in_from(0, writer, format!("SET k{round} v{round}\n").as_bytes());
+        (0..3).for_each(|node| cluster.turn(node));
+        // What was written three rounds ago is there, though more is said in each turn than can be sent.
+        if let Some(before) = round.checked_sub(3) {
+            cluster.replies.clear();
+            cluster.hand_in_from(1, reader, format!("GET k{before}\n").as_bytes());
+            cluster.turn(1);
+            assert_eq!(String::from_utf8_lossy(&cluster.replies), format!("v{before}\n"), "in round {round}");
+        }
+    }
+    let info = cluster.ask(0, "INFO stats");
+    assert!(!info.contains("pubsub_dropped:0\n"), "more is said than can be sent: {info}");
+}
+
+#[test]
 fn a_peer_that_is_behind_is_told_no_more_than_there_is_room_for() {
     let mut cluster = Cluster::of_three();
     let client = cluster.open_client(1);
