@@ -86,8 +86,11 @@ impl<'de> Visitor<'de> for Bounded {
 pub(super) fn run(body: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     match steps(body, desk.server.config.limits.key_bytes_max) {
         Ok(steps) => {
-            let text = carry_out(&steps, desk);
-            response.send(200, &[], JSON, text.as_bytes());
+            let writes = steps.iter().any(|step| !matches!(step, Step::Get { .. }));
+            match desk.as_one(writes, |desk| carry_out(&steps, desk)) {
+                Ok(text) => response.send(200, &[], JSON, text.as_bytes()),
+                Err(fault) => response.fail(&fault),
+            }
         }
         Err(detail) => response.fail(&Fault::bad(&format!("{detail}; nothing was changed"))),
     }

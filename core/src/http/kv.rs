@@ -3,11 +3,11 @@
 use super::Desk;
 use super::head::Head;
 use super::response::{Fault, Response};
-use crate::command::{Command, Expires, Write};
+use crate::command::{Command, Expires, Reply, Write};
 use crate::commands::Verb;
 use crate::session::Standing;
 use crate::time::Now;
-use crate::wire::packed::{Packed, Why, parse};
+use crate::wire::packed::{Packed, Why, emit, parse};
 use crate::wire::words::{Span, Words};
 
 const BYTES: &str = "application/octet-stream";
@@ -77,6 +77,26 @@ impl Desk<'_, '_, '_> {
         self.packed.clear();
         self.client.verb = Some(verb);
         self.server.run(command, self.client, self.packed);
+        self.outcome()
+    }
+
+    /// Has some commands carried out as one: clients are paused or the disk is full before the first, or for none.
+    pub(super) fn as_one<T>(&mut self, writes: bool, run: impl FnOnce(&mut Self) -> T) -> Result<T, Fault> {
+        let server = &mut *self.server;
+        if server.pause.puts_off(server.now, || writes) {
+            self.packed.clear();
+            emit(&Reply::Paused, self.packed);
+            self.outcome()?;
+        }
+        self.server.replica.look_at_disk();
+        self.client.is_inside = true;
+        let ran = run(self);
+        self.client.is_inside = false;
+        Ok(ran)
+    }
+
+    /// What was answered first.
+    fn outcome(&self) -> Result<Packed<'_>, Fault> {
         match parse(self.packed) {
             Some((Packed::Refused { why, text }, _)) => {
                 let status = match why {

@@ -4,17 +4,22 @@
 #[derive(Debug, Default)]
 pub(crate) struct Pushed {
     bytes: Vec<u8>,
-    /// A part of a message was sent, and `bytes` begin with the rest of it: nothing else may come before that.
+    /// So many of them have gone.
+    sent: usize,
+    /// A part of a message has gone: nothing else may come before the rest of it.
     is_cut: bool,
 }
 
+/// Capacity that is kept when all has gone.
+const KEPT_BYTES: usize = 64 << 10;
+
 impl Pushed {
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.sent
     }
 
     pub(crate) const fn is_cut(&self) -> bool {
@@ -28,13 +33,52 @@ impl Pushed {
 
     /// Moves at most `limit` bytes to `out`.
     pub(crate) fn send(&mut self, limit: usize, out: &mut Vec<u8>) {
-        out.extend(self.bytes.drain(..limit.min(self.bytes.len())));
-        self.is_cut = !self.bytes.is_empty();
+        let count = limit.min(self.len());
+        out.extend_from_slice(&self.bytes[self.sent..self.sent + count]);
+        self.sent += count;
+        self.is_cut = !self.is_empty();
+        if self.is_empty() {
+            self.clear();
+        } else if self.sent >= self.len() {
+            // Not each time: what is left may be many megabytes.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     /// Moves all of it to `out`.
     pub(crate) fn send_all(&mut self, out: &mut Vec<u8>) {
-        out.append(&mut self.bytes);
-        self.is_cut = false;
+        out.extend_from_slice(&self.bytes[self.sent..]);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
+        (self.sent, self.is_cut) = (0, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_in_parts_is_whole() {
+        let (mut pushed, mut out, mut expected) = (Pushed::default(), Vec::new(), Vec::new());
+        for (length, limit) in [(10, 3), (0, 3), (5, 0), (5, 9), (100, 60), (0, 60), (7, 7), (7, 6), (0, 1)] {
+            pushed.end().extend((0..length).map(|at| at as u8));
+            expected.extend((0..length).map(|at| at as u8));
+            pushed.send(limit, &mut out);
+            assert_eq!(out.len() + pushed.len(), expected.len());
+            assert_eq!(pushed.is_cut(), !pushed.is_empty());
+        }
+        assert_eq!(out, expected);
+        pushed.end().extend([1; 100_000]);
+        pushed.send_all(&mut out);
+        assert!(pushed.is_empty() && !pushed.is_cut() && out.len() == expected.len() + 100_000);
+        assert!(pushed.bytes.capacity() <= KEPT_BYTES);
     }
 }

@@ -511,6 +511,21 @@ fn a_transaction_is_taken_whole_or_not_though_the_disk_falls_behind() {
 }
 
 #[test]
+fn a_batch_is_taken_whole_or_not_though_the_disk_falls_behind() {
+    let mut machine = Machine::new(Fsync::EverySec);
+    machine.holds = true;
+    let value = "v".repeat(QUEUE_BYTES_MAX / 2);
+    let puts: Vec<_> = (0..4).map(|at| format!(r#"{{"op":"put","key":"key{at}","value":"{value}"}}"#)).collect();
+    let body = format!(r#"{{"ops":[{}]}}"#, puts.join(","));
+    let length = body.len();
+    let answer =
+        machine.ask(&format!("POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"));
+    assert_eq!(answer.matches(r#"{"status":204}"#).count(), 4, "{answer}");
+    let answer = machine.ask("PUT /v1/kv/more HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("the disk does not keep up"), "{answer}");
+}
+
+#[test]
 fn under_always_keys_that_are_listed_are_on_the_disk() {
     let reader = ConnId(1);
     for command in ["KEYS *", "SCAN 0", "RANDOMKEY"] {
