@@ -67,6 +67,9 @@ impl Session {
         match self {
             Self::Text(session) => {
                 let limits = &server.config.limits;
+                if session.client.pushed.tells_writes() {
+                    server.replica.note_unsynced_told();
+                }
                 let used =
                     session.receive(limits, bytes, reply, &mut |command, client, out| server.run(command, client, out));
                 (used, session.has_left())

@@ -217,7 +217,7 @@ impl Node {
         }
         let Self { config, conns, pause, pubsub, waiters, .. } = self;
         let output_bytes_max = config.limits.output_bytes_max;
-        let mut audience = Audience { pubsub, conns, waiters, pause, output_bytes_max, effects };
+        let mut audience = Audience { pubsub, conns, waiters, pause, output_bytes_max, of_writes: false, effects };
         for (channel, message) in said {
             audience.tell(&channel, &message, None);
         }
@@ -275,6 +275,9 @@ impl Node {
     pub fn fill(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, effects: &mut Effects) -> bool {
         if let Some(session) = self.conns.session_mut(conn) {
             let end = out.len() + limit;
+            if session.client.pushed.tells_writes() {
+                self.replica.note_unsynced_told();
+            }
             if session.client.pushed.is_cut() {
                 session.client.pushed.send(limit, out);
                 if session.client.pushed.is_cut() {

@@ -353,7 +353,7 @@ impl Asker {
     }
 
     fn token(&self, replica: &Replica) -> Reply<'static> {
-        replica.note_unsynced_token();
+        replica.note_unsynced_told();
         let version = match self.wrote {
             // Nobody may ever come.
             Some(wrote) if replica.exposure == Exposure::Alone => Ok(Some(wrote)),

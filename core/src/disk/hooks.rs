@@ -21,8 +21,8 @@ impl Replica {
         }
     }
 
-    /// A token is given out, which may be of the newest that this run wrote: nobody may wait for what is lost.
-    pub(crate) fn note_unsynced_token(&self) {
+    /// The newest that this run wrote may be told, by a token or a message: nobody is to rely on what is lost.
+    pub(crate) fn note_unsynced_told(&self) {
         if self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {
             self.unsynced_read.set(true);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Audience<'a> {
     pub(crate) pause: &'a mut Pause,
     /// Of one client.
     pub(crate) output_bytes_max: usize,
+    /// It is told of writes of this node.
+    pub(crate) of_writes: bool,
     pub(crate) effects: &'a mut Effects,
 }
 
@@ -46,6 +48,9 @@ impl Audience<'_> {
             }
             if client.pushed.is_empty() {
                 self.effects.actions.push(Action::Wake { conn });
+            }
+            if self.of_writes {
+                client.pushed.note_write();
             }
             client.dialect.emit(&Reply::Push(Push::Message { pattern, channel, message }), client.pushed.end());
         }
@@ -114,6 +119,7 @@ impl Server<'_, '_> {
             waiters: self.waiters,
             pause: self.pause,
             output_bytes_max: self.config.limits.output_bytes_max,
+            of_writes: false,
             effects: self.effects,
         }
     }
@@ -144,7 +150,7 @@ impl Server<'_, '_> {
         if matches!(verb, Some(Verb::Rename | Verb::RenameNx)) {
             changes.reverse();
         }
-        self.audience().notify(&changes, verb, Some((conn, client)));
+        Audience { of_writes: true, ..self.audience() }.notify(&changes, verb, Some((conn, client)));
     }
 
     fn subscribe(&mut self, topic: Topic, names: Words<'_>, answer: &mut Answer<'_>) {

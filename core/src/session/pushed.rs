@@ -8,6 +8,8 @@ pub(crate) struct Pushed {
     sent: usize,
     /// A part of a message has gone: nothing else may come before the rest of it.
     is_cut: bool,
+    /// Some of it tells of writes of this node, which may not be on the disk yet.
+    tells_writes: bool,
 }
 
 /// Capacity that is kept when all has gone.
@@ -24,6 +26,15 @@ impl Pushed {
 
     pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    pub(crate) const fn tells_writes(&self) -> bool {
+        self.tells_writes
+    }
+
+    /// The next message tells of a write of this node.
+    pub(crate) fn note_write(&mut self) {
+        self.tells_writes = true;
     }
 
     /// Where the next message is appended, a whole one.
@@ -57,7 +68,7 @@ impl Pushed {
         if self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         }
-        (self.sent, self.is_cut) = (0, false);
+        (self.sent, self.is_cut, self.tells_writes) = (0, false, false);
     }
 }
 

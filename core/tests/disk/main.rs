@@ -542,6 +542,28 @@ fn under_always_keys_that_are_listed_are_on_the_disk() {
 }
 
 #[test]
+fn under_always_a_write_that_is_told_of_is_on_the_disk() {
+    let reader = ConnId(1);
+    let mut node = Machine::new(Fsync::Always);
+    node.turn.event(Event::Opened { conn: reader });
+    node.turn.input(reader, b"CONFIG SET notify-keyspace-events KEA\nSUBSCRIBE __keyspace@0__:k other\n");
+    while let count @ 1.. = node.turn.output(reader).len() {
+        node.turn.sent(reader, count);
+    }
+    node.holds = true;
+    assert_eq!(node.ask("SET k v\n"), "", "it waits");
+    assert_eq!(node.turn.output(reader), b"", "what it does to the key waits, too");
+    node.holds = false;
+    node.wait(10);
+    let told = node.turn.output(reader).to_vec();
+    assert_eq!(String::from_utf8_lossy(&told), "message __keyspace@0__:k set\n");
+    node.turn.sent(reader, told.len());
+    node.holds = true;
+    assert_eq!(node.ask("SET j v\nPUBLISH other x\n"), "OK\n", "the answer of before");
+    assert_eq!(node.turn.output(reader), b"message other x\n", "what is only said waits for nothing");
+}
+
+#[test]
 fn under_always_a_transaction_says_what_is_on_the_disk() {
     let (other, mut node) = (ConnId(1), Machine::new(Fsync::Always));
     node.turn.event(Event::Opened { conn: other });
