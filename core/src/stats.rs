@@ -56,13 +56,20 @@ impl Counters {
 
 /// What is told of one peer.
 #[derive(Debug)]
-struct PeerRow<'a> {
+pub(crate) struct PeerRow<'a> {
     address: &'a str,
     name: Option<&'a str>,
-    state: &'static str,
-    lag_records: u64,
-    lag_ms: u64,
-    clock_ms_ahead: Option<i64>,
+    pub(crate) state: &'static str,
+    pub(crate) lag_records: u64,
+    pub(crate) lag_ms: u64,
+    pub(crate) clock_ms_ahead: Option<i64>,
+}
+
+impl PeerRow<'_> {
+    /// Its name, and while that is not known its address.
+    pub(crate) fn label(&self) -> String {
+        self.name.unwrap_or(self.address).to_owned()
+    }
 }
 
 /// Appends one line of JSON.
@@ -218,7 +225,7 @@ pub(crate) fn emit_peers(now: Now, config: &Config, replica: &Replica, repl: &Re
 }
 
 /// One row for each member, and one for each address that has led to nobody yet.
-fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'a Replication) -> Vec<PeerRow<'a>> {
+pub(crate) fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'a Replication) -> Vec<PeerRow<'a>> {
     let mut rows: Vec<PeerRow<'a>> = repl
         .members
         .iter()

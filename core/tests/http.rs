@@ -1,5 +1,7 @@
 //! HTTP requests to a whole node, and the bytes that it answers.
 
+use std::collections::BTreeSet;
+
 use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
 
 const CLIENT: ConnId = ConnId(1);
@@ -439,7 +441,7 @@ fn operators_are_told_how_it_is() {
     assert!(session.ask("GET /readyz", &[], "").ends_with("\r\n\r\n{\"ready\":true,\"reasons\":[]}\n"));
     let cluster = session.ask("GET /v1/cluster", &[], "");
     assert!(status(&cluster) == 200 && cluster.contains("\r\n\r\n{\"node\":\"a\",\"origin\":"), "{cluster}");
-    for path in ["/healthz", "/readyz", "/v1/cluster", "/v1/kv"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv"] {
         assert_eq!(field(&session.ask(&format!("PUT {path}"), &[], ""), "Allow"), Some("GET, HEAD"), "{path}");
     }
     assert_eq!(field(&session.ask("GET /v1/batch", &[], ""), "Allow"), Some("POST"));
@@ -451,4 +453,39 @@ fn no_more_is_held_than_has_come() {
     session.turn.event(Event::Opened { conn: CLIENT });
     session.turn.input(CLIENT, b"PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\nabc");
     assert_eq!(session.turn.held(CLIENT), (3, 0));
+}
+
+#[test]
+fn metrics_are_what_prometheus_reads() {
+    let mut session = Session::new();
+    session.ask("PUT /v1/kv/a", &[], "1");
+    session.ask("PUT /v1/kv/b", &[], "2");
+    session.ask("DELETE /v1/kv/b", &[], "");
+    let answer = session.ask("GET /metrics", &[], "");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
+    let mut families = BTreeSet::new();
+    for line in body.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, help] => assert!(families.insert(name) && !help.is_empty(), "{line}"),
+            ["#", "TYPE", name, kind] => assert!(families.contains(name) && ["counter", "gauge"].contains(&kind)),
+            [sample, figure] => {
+                let name = sample.split_once('{').map_or(sample, |(name, _)| name);
+                assert!(name.starts_with("simplekv_") && families.contains(name), "{line}");
+                assert!(figure.parse::<f64>().is_ok(), "{line}");
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    let figures = [
+        "simplekv_keys 1",
+        "simplekv_conflicts_total 0",
+        "simplekv_commands_total 3",
+        "simplekv_ready 1",
+        "simplekv_bound{of=\"clients\"} 10000",
+    ];
+    for figure in figures {
+        assert!(body.lines().any(|line| line.trim_end_matches(".0") == figure), "{figure} is not in {body}");
+    }
 }

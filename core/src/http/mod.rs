@@ -8,6 +8,7 @@ mod chunked;
 mod head;
 mod kv;
 mod list;
+mod metrics;
 mod ops;
 mod response;
 mod routes;

@@ -28,7 +28,7 @@ pub(super) fn ready(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
     response.send(if reasons.is_empty() { 200 } else { 503 }, &fields, JSON, text.as_bytes());
 }
 
-fn reasons(desk: &mut Desk<'_, '_, '_>) -> Vec<String> {
+pub(super) fn reasons(desk: &mut Desk<'_, '_, '_>) -> Vec<String> {
     let server = &mut *desk.server;
     if let Some(percent) = server.loading {
         return vec![format!("it is loading its data, {percent} % of which is read")];

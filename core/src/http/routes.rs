@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use super::head::{Head, Method};
 use super::list::{self, LIMIT, LIMIT_MAX, PREFIX_BYTES_MAX, Page};
 use super::response::{Fault, Response};
-use super::{Desk, batch, kv, ops, text};
+use super::{Desk, batch, kv, metrics, ops, text};
 use crate::command::{EXPIRES_IN_MS_MAX, Expires};
 use crate::config::Limits;
 
@@ -20,6 +20,7 @@ pub(super) enum Route {
     Health,
     Ready,
     Cluster,
+    Metrics,
 }
 
 /// What `head` asks for.
@@ -39,7 +40,7 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
     match path {
         "/v1/batch" if method == Method::Post => return Ok(Route::Batch),
         "/v1/batch" => return Err(Fault::not_allowed("POST")),
-        "/v1/kv" | "/healthz" | "/readyz" | "/v1/cluster" if !is_read => {
+        "/v1/kv" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" if !is_read => {
             return Err(Fault::not_allowed("GET, HEAD"));
         }
         _ => {}
@@ -48,6 +49,7 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
         "/v1/kv" => Route::List(page(query)?),
         "/healthz" => Route::Health,
         "/readyz" => Route::Ready,
+        "/metrics" => Route::Metrics,
         "/v1/cluster" => Route::Cluster,
         _ => return Err(Fault::new(404, "there is no such path")),
     })
@@ -112,6 +114,7 @@ pub(super) fn answer(
         Route::Batch => batch::run(body, desk, response),
         Route::Health => ops::health(response),
         Route::Ready => ops::ready(desk, response),
+        Route::Metrics => metrics::metrics(desk, response),
         Route::Cluster => ops::cluster(desk, response),
     }
 }
