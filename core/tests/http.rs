@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use serde_json::Value;
 
 const CLIENT: ConnId = ConnId(1);
 
@@ -77,6 +78,12 @@ impl Session {
 
     /// What is answered to a request line with these fields and a body.
     fn ask(&mut self, line: &str, fields: &[&str], body: &str) -> String {
+        let answered = self.request(line, fields, body);
+        assert!(!answered.ended, "{line}: {answered:?}");
+        answered.text
+    }
+
+    fn request(&mut self, line: &str, fields: &[&str], body: &str) -> Answered {
         let mut text = format!("{line} HTTP/1.1\r\nHost: localhost:8080\r\n");
         for field in fields {
             text.push_str(&format!("{field}\r\n"));
@@ -84,9 +91,7 @@ impl Session {
         if !body.is_empty() {
             text.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
-        let answered = self.send(&format!("{text}\r\n{body}"));
-        assert!(!answered.ended, "{text}: {answered:?}");
-        answered.text
+        self.send(&format!("{text}\r\n{body}"))
     }
 }
 
@@ -488,4 +493,140 @@ fn metrics_are_what_prometheus_reads() {
     for figure in figures {
         assert!(body.lines().any(|line| line.trim_end_matches(".0") == figure), "{figure} is not in {body}");
     }
+}
+
+/// Requests, among them one for each answer that is described.
+const ASKED: [(&str, &[&str], &str); 31] = [
+    ("PUT /v1/kv/{a}", &[], "1"),
+    ("PUT /v1/kv/{a}?ttl=60s", &[], "2"),
+    ("PUT /v1/kv/{a}?ttl=never", &[], "2"),
+    ("PUT /v1/kv/{a}", &["If-None-Match: *"], "3"),
+    ("GET /v1/kv/{a}", &[], ""),
+    ("GET /v1/kv/{a}", &["If-None-Match: *"], ""),
+    ("GET /v1/kv/{a}", &["If-Match: \"1-1\""], ""),
+    ("GET /v1/kv/{b}", &[], ""),
+    ("HEAD /v1/kv/{a}", &[], ""),
+    ("HEAD /v1/kv/{a}", &["If-None-Match: *"], ""),
+    ("HEAD /v1/kv/{a}", &["If-Match: \"1-1\""], ""),
+    ("HEAD /v1/kv/{b}", &[], ""),
+    ("GET /v1/kv", &[], ""),
+    ("GET /v1/kv?prefix=a&limit=1", &[], ""),
+    ("GET /v1/kv?limit=0", &[], ""),
+    ("HEAD /v1/kv", &[], ""),
+    ("DELETE /v1/kv/{a}", &["If-Match: \"1-1\""], ""),
+    ("DELETE /v1/kv/{a}", &[], ""),
+    ("DELETE /v1/kv/{a}", &[], ""),
+    (
+        "POST /v1/batch",
+        &[],
+        concat!(
+            r#"{"ops":[{"op":"put","key":"a","value":"1","ttl_ms":9},"#,
+            r#"{"op":"get","key":"a"},{"op":"delete","key_base64":"/w=="}]}"#
+        ),
+    ),
+    ("POST /v1/batch", &[], "{}"),
+    ("GET /v1/cluster", &[], ""),
+    ("HEAD /v1/cluster", &[], ""),
+    ("GET /v1/openapi.json", &[], ""),
+    ("HEAD /v1/openapi.json", &[], ""),
+    ("GET /healthz", &[], ""),
+    ("HEAD /healthz", &[], ""),
+    ("GET /readyz", &[], ""),
+    ("HEAD /readyz", &[], ""),
+    ("GET /metrics", &[], ""),
+    ("HEAD /metrics", &[], ""),
+];
+
+#[test]
+fn the_description_is_what_is_answered() {
+    let mut session = Session::new();
+    let text = session.ask("GET /v1/openapi.json", &[], "");
+    let described: Value = serde_json::from_str(text.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let mut unseen = BTreeSet::new();
+    for (path, item) in described["paths"].as_object().expect("paths") {
+        let methods: Vec<_> = item.as_object().expect("methods").keys().filter(|name| *name != "parameters").collect();
+        for method in &methods {
+            let statuses = item[*method]["responses"].as_object().expect("responses").keys();
+            unseen.extend(statuses.map(|status| format!("{} {path} {status}", method.to_uppercase())));
+        }
+        // All others are turned away, and told of these.
+        let refused = session.request(&other(&methods, path), &[], "").text;
+        assert_eq!(status(&refused), 405, "{path}: {refused}");
+        let mut allowed: Vec<_> =
+            field(&refused, "Allow").expect("methods").split(", ").map(str::to_lowercase).collect();
+        allowed.sort();
+        assert_eq!(allowed.iter().collect::<Vec<_>>(), methods, "{path}");
+    }
+    for (line, fields, body) in ASKED {
+        let (method, target) = line.split_once(' ').expect("a target");
+        let path = target.split('?').next().unwrap_or_default();
+        let path = if path.contains('{') { "/v1/kv/{key}" } else { path };
+        let answer = session.request(&line.replace(['{', '}'], ""), fields, body).text;
+        let responses = &described["paths"][path][method.to_lowercase()]["responses"];
+        let name = status(&answer).to_string();
+        let response = responses.get(&name).unwrap_or_else(|| panic!("{line} is answered {answer}"));
+        unseen.remove(&format!("{method} {path} {name}"));
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let Some(contents) = response.get("content").and_then(Value::as_object) else {
+            assert_eq!(body, "", "{line}");
+            continue;
+        };
+        let kind = field(&answer, "Content-Type").and_then(|kind| kind.split(';').next()).expect("a type");
+        let schema = &contents.get(kind).unwrap_or_else(|| panic!("{line} is answered {kind}"))["schema"];
+        if kind.ends_with("json") {
+            let found = serde_json::from_str(body).unwrap_or_else(|error| panic!("{line}: {error}"));
+            if let Err(wrong) = fits(&found, schema, &described) {
+                panic!("{line}: {wrong} in {body}");
+            }
+        }
+        for (name, _) in response.get("headers").and_then(Value::as_object).into_iter().flatten() {
+            let may_lack = name == "Simple-KV-TTL-Ms";
+            assert!(may_lack || field(&answer, name).is_some(), "{line}: no {name} in {answer}");
+        }
+    }
+    unseen.retain(|described| !described.ends_with(" default"));
+    // A node without data to load is never unready.
+    assert_eq!(unseen, BTreeSet::from(["GET /readyz 503".to_owned()]));
+}
+
+/// A request that none of the `methods` of a path is for.
+fn other(methods: &[&String], path: &str) -> String {
+    let other = ["put", "post"].into_iter().find(|other| !methods.iter().any(|method| *method == other));
+    format!("{} {}", other.expect("one that it has not").to_uppercase(), path.replace("{key}", "k"))
+}
+
+/// Whether a value is as a schema has it, or what is wrong.
+fn fits(value: &Value, schema: &Value, described: &Value) -> Result<(), String> {
+    if let Some(name) = schema["$ref"].as_str().and_then(|name| name.strip_prefix("#/components/schemas/")) {
+        return fits(value, &described["components"]["schemas"][name], described);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let kinds = &schema["type"];
+    let is_one = kinds.is_null() || kinds == kind || kinds.as_array().is_some_and(|kinds| kinds.contains(&kind.into()));
+    let is_listed = schema["enum"].as_array().is_none_or(|all| all.contains(value));
+    if !is_one || !is_listed {
+        return Err(format!("{value} is not of {schema}"));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        fits(item, &schema["items"], described)?;
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().unwrap_or_default();
+        value.get(name).ok_or_else(|| format!("{name} is lacking"))?;
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(name) {
+            Some(schema) => fits(member, schema, described)?,
+            None if schema["additionalProperties"] == false => return Err(format!("{name} is not described")),
+            None => {}
+        }
+    }
+    Ok(())
 }

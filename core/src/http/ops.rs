@@ -8,6 +8,13 @@ use crate::json::Json;
 use crate::replica::Exposure;
 use crate::wire::packed::{self, Packed};
 
+/// All paths, in the words of OpenAPI.
+const OPEN_API: &[u8] = include_bytes!("openapi.json");
+
+pub(super) fn open_api(response: &mut Response<'_>) {
+    response.send(200, &[], JSON, OPEN_API);
+}
+
 /// Answered by whoever still turns its loop.
 pub(super) fn health(response: &mut Response<'_>) {
     response.send(200, &[("Cache-Control", "no-store")], JSON, b"{\"status\":\"ok\"}\n");

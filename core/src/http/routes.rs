@@ -21,6 +21,7 @@ pub(super) enum Route {
     Ready,
     Cluster,
     Metrics,
+    OpenApi,
 }
 
 /// What `head` asks for.
@@ -40,7 +41,7 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
     match path {
         "/v1/batch" if method == Method::Post => return Ok(Route::Batch),
         "/v1/batch" => return Err(Fault::not_allowed("POST")),
-        "/v1/kv" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" if !is_read => {
+        "/v1/kv" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" | "/v1/openapi.json" if !is_read => {
             return Err(Fault::not_allowed("GET, HEAD"));
         }
         _ => {}
@@ -50,6 +51,7 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
         "/healthz" => Route::Health,
         "/readyz" => Route::Ready,
         "/metrics" => Route::Metrics,
+        "/v1/openapi.json" => Route::OpenApi,
         "/v1/cluster" => Route::Cluster,
         _ => return Err(Fault::new(404, "there is no such path")),
     })
@@ -115,6 +117,7 @@ pub(super) fn answer(
         Route::Health => ops::health(response),
         Route::Ready => ops::ready(desk, response),
         Route::Metrics => metrics::metrics(desk, response),
+        Route::OpenApi => ops::open_api(response),
         Route::Cluster => ops::cluster(desk, response),
     }
 }
