@@ -2,7 +2,10 @@
 
 pub mod driver;
 pub mod files;
+pub mod http;
 pub mod line;
 pub mod peer;
 pub mod record;
+pub mod resp;
 pub mod session;
+pub mod sniff;

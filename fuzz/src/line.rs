@@ -4,8 +4,8 @@ use kv_core::{ConnId, Event, Turn};
 
 use crate::driver::{LIMITS, PREAMBLE, Replies, START, config, settle};
 
-/// The longest reply (`HELP`, `COMMAND`), with room to spare.
-const REPLY_BYTES_MAX: usize = 16 << 10;
+/// The longest reply (`HELP`, `COMMAND`, what describes HTTP), with room to spare.
+const REPLY_BYTES_MAX: usize = 32 << 10;
 
 const CLIENT: ConnId = ConnId(0);
 
@@ -19,6 +19,11 @@ pub fn check(input: &[u8]) {
         // No client: the target `peer` has these.
         return;
     }
+    replies_in(bytes, sizes);
+}
+
+/// What a client is answered to `bytes`, which must be the same in pieces of these sizes.
+pub(crate) fn replies_in(bytes: &[u8], sizes: &[u8]) -> Replies {
     let whole = replies(bytes, &[]);
     let split = replies(bytes, sizes);
     assert_eq!(whole.ended, split.ended, "whether the node hangs up depends on the splits");
@@ -27,6 +32,7 @@ pub fn check(input: &[u8]) {
         split.bytes.escape_ascii().to_string(),
         "replies depend on the splits"
     );
+    whole
 }
 
 fn replies(mut bytes: &[u8], sizes: &[u8]) -> Replies {
