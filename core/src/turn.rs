@@ -195,6 +195,12 @@ impl Turn {
         self.node.take_disk(self.now, lane, work)
     }
 
+    /// The driver is about to stop, and takes the log for the last time: it is to end such that a start has the least
+    /// to do. No input follows.
+    pub fn end_log(&mut self) {
+        self.node.end_log();
+    }
+
     /// What the node has appended to the output of `conn` since it was `from` bytes long waits for the disk, if it says
     /// something that is not there: where the log stood `before`.
     fn gate(&mut self, conn: ConnId, from: usize, before: u64) {

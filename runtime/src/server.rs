@@ -113,6 +113,7 @@ impl Server {
         }
         self.drain().map_err(failed)?;
         if let Some(Data { disk, .. }) = self.data.take() {
+            self.turn.end_log();
             disk.finish(&mut self.turn, SYNC_MAX);
         }
         info!("stopped");

@@ -232,6 +232,14 @@ impl Node {
         }
     }
 
+    /// The node is about to stop, and takes nothing more. To be called before its log is taken for the last time.
+    pub(crate) fn end_log(&mut self) {
+        let is_begun = self.keeper.as_ref().is_some_and(|keeper| keeper.recovery.is_none() && keeper.opening.is_none());
+        if let Some(log) = self.replica.log.as_mut().filter(|_| is_begun) {
+            log.end();
+        }
+    }
+
     /// So many more operations of a lane were carried out.
     pub(crate) fn disk_done(&mut self, now: Now, lane: Lane, ops: u32, effects: &mut Effects) {
         let was_behind = self.replica.is_disk_behind();
@@ -320,7 +328,7 @@ impl Keeper {
     fn plan(&mut self, now: Now, config: &Config, replica: &mut Replica, repl: &mut Replication) {
         self.wall = now.wall;
         let Self { salts, .. } = self;
-        let Some(log) = &mut replica.log else { return };
+        let Some(log) = replica.log.as_mut().filter(|log| !log.is_ended()) else { return };
         if log.retry(now.mono, || draw_salt(salts)) {
             self.mark_all(config, replica, repl);
             if let Some(log) = &mut replica.log {

@@ -133,6 +133,8 @@ pub(crate) struct Log {
     /// Records of this run's stream behind the first and up to the second were not on the disk when it failed, and are
     /// in no snapshot yet.
     unsure: Option<(Hlc, Hlc)>,
+    /// Nothing follows.
+    is_ended: bool,
 }
 
 /// How a segment begins.
@@ -182,6 +184,7 @@ impl Log {
             tried: None,
             gap: 0,
             unsure: None,
+            is_ended: false,
         }
     }
 
@@ -384,6 +387,23 @@ impl Log {
         self.seal();
         self.queue_sync();
         self.syncing = Some(self.appended);
+    }
+
+    /// Queues a sync of all that has been taken in, and behind it that there was one: a start cannot know that
+    /// otherwise, and would write the end of the log anew. Nothing is taken in after it.
+    pub(crate) fn end(&mut self) {
+        if self.is_part || !matches!(self.health, Health::Whole | Health::Gap) {
+            return;
+        }
+        self.sync();
+        let bytes = self.bytes;
+        self.emit(|out| emit_synced(bytes, out));
+        self.seal();
+        self.is_ended = true;
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     /// When what is not synced is to be; none: at once.

@@ -384,6 +384,33 @@ fn with_unsynced_end() -> (Machine, FileId, usize) {
 }
 
 #[test]
+fn who_has_stopped_in_order_writes_nothing_anew() {
+    let newest_bytes = |node: &Machine| node.files.0.values().next_back().expect("a segment").bytes.len();
+    let least = newest_bytes(&Machine::new(Fsync::EverySec).restarted());
+    for stops in [false, true] {
+        let mut node = Machine::new(Fsync::EverySec);
+        let value = "v".repeat(100);
+        for key in 0..3 {
+            assert_eq!(node.ask(&format!("SET k{key} {value}\n")), "OK\n");
+        }
+        if stops {
+            node.turn.end_log();
+            node.end_turn();
+        }
+        let mut again = node.restarted();
+        assert_eq!(again.files.count(FileKind::Snapshot), 0);
+        assert_eq!(newest_bytes(&again) > least + 100, !stops, "{} and {least}", newest_bytes(&again));
+        for _ in 0..3 {
+            assert_eq!(again.ask("GET k2\n"), format!("{value}\n"));
+            again.turn.end_log();
+            again.end_turn();
+            again = again.crashed();
+        }
+        assert!(again.ask("STATS\n").contains(r#""damaged_places":0"#));
+    }
+}
+
+#[test]
 fn what_a_power_cut_left_in_any_order_is_a_torn_end() {
     let (mut node, last, synced) = with_unsynced_end();
     let bytes = node.files.0[&last].bytes.clone();
