@@ -495,6 +495,16 @@ fn metrics_are_what_prometheus_reads() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_a_request_for_a_head_is_told_in_a_head() {
+    let long = format!("X: {}\r\n", "x".repeat(70_000));
+    for wrong in ["Content-Length: 1\r\nContent-Length: 1\r\n", "Host: b\r\n", "no field\r\n", "X: \n", &long] {
+        let answered = Session::new().send(&format!("HEAD /v1/kv/k HTTP/1.1\r\nHost: a\r\n{wrong}\r\n"));
+        assert!(answered.ended && [400, 431].contains(&status(&answered.text)), "{wrong}: {answered:?}");
+        assert!(answered.text.ends_with("\r\n\r\n"), "{wrong}: {answered:?}");
+    }
+}
+
 /// Requests, among them one for each answer that is described.
 const ASKED: [(&str, &[&str], &str); 31] = [
     ("PUT /v1/kv/{a}", &[], "1"),

@@ -77,6 +77,11 @@ fn is_request_line(line: &[u8]) -> bool {
     is_version && !target.is_empty() && target.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0x80..0xf0))
 }
 
+/// Whether a request is for a head, however broken the rest of it is: nothing but one may answer that.
+fn is_head(request: &[u8]) -> bool {
+    request.starts_with(b"HEAD ")
+}
+
 /// Nor is a head longer than a line may be.
 fn head_bytes_max(limits: &Limits) -> usize {
     HEAD_BYTES_MAX.min(limits.line_bytes_max)
@@ -174,11 +179,11 @@ impl HttpSession {
                         } else {
                             Fault::new(431, "the head of the request is too long")
                         };
-                        self.end_broken(&fault, false, out);
+                        self.end_broken(&fault, is_head(bytes), out);
                         bytes.len()
                     }
                     Err(fault) => {
-                        self.end_broken(&fault, false, out);
+                        self.end_broken(&fault, is_head(bytes), out);
                         bytes.len()
                     }
                 }
@@ -193,7 +198,8 @@ impl HttpSession {
                 }
                 length
             }
-            State::Chunked { chunked, .. } => {
+            State::Chunked { chunked, request } => {
+                let is_head = request.head.method == Method::Head;
                 let taken = chunked.take(bytes, limits.value_bytes_max);
                 let is_whole = chunked.is_whole();
                 match taken {
@@ -207,7 +213,7 @@ impl HttpSession {
                         used
                     }
                     Err(fault) => {
-                        self.end_broken(&fault, false, out);
+                        self.end_broken(&fault, is_head, out);
                         bytes.len()
                     }
                 }
@@ -218,7 +224,7 @@ impl HttpSession {
     fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) {
         let mut head = match head::parse(bytes, server.config) {
             Ok(head) => head,
-            Err(fault) => return self.end_broken(&fault, false, out),
+            Err(fault) => return self.end_broken(&fault, is_head(bytes), out),
         };
         let is_head = head.method == Method::Head;
         let limits = &server.config.limits;
@@ -255,7 +261,6 @@ impl HttpSession {
         }
     }
 
-    /// `is_head`: as far as that is known.
     fn end_broken(&mut self, fault: &Fault, is_head: bool, out: &mut Vec<u8>) {
         Response { out, is_head, persistence: Persistence::Ends }.fail(fault);
         self.state = State::Left;
