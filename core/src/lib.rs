@@ -16,6 +16,7 @@ mod gauges;
 mod http;
 mod json;
 mod mending;
+mod name;
 mod node;
 mod origins;
 mod pause;
