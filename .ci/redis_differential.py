@@ -17,7 +17,8 @@ import tempfile
 import time
 
 PATIENCE_S = 20
-KEYS = [b"a", b"b", b"c", b"d", b"key with spaces", b"\x00\xff\r\n"]
+KEYS = [b"a", b"b", b"c", b"d", b"key with spaces", b"\x00\xff\r\n", b"\xff\x01a"]
+SPACES = [b"0", b"0", b"1", b"15", b"16", b"-1", b"x"]
 VALUES = [b"", b"0", b"1", b"-7", b"12", b" 1", b"1.5", b"9223372036854775807", b"-9223372036854775808", b"text",
           b"\r\n$5\r\n", b"x" * 100]
 NUMBERS = [b"0", b"1", b"-1", b"5", b"-5", b"100", b"-100", b"x", b"", b"1.0", b"9223372036854775807",
@@ -150,7 +151,10 @@ def command(draw):
         lambda: [b"PEXPIREAT", key(), draw.choice([*TIMES[:-1], b"-9223372036854770000"]), *on()],
         lambda: [b"PERSIST", key()],
         lambda: [draw.choice([b"RENAME", b"RENAMENX"]), key(), key()],
-        lambda: [b"COPY", key(), key(), *draw.choice([[], [b"REPLACE"], [b"no"]])],
+        lambda: [b"COPY", key(), key(), *draw.choice([[], [b"REPLACE"], [b"no"], [b"DB", draw.choice(SPACES)]])],
+        lambda: [b"MOVE", key(), draw.choice(SPACES)],
+        lambda: [b"SELECT", draw.choice(SPACES)],
+        lambda: [draw.choice([b"FLUSHDB", b"FLUSHDB", b"FLUSHALL"]), *draw.choice([[], [b"ASYNC"], [b"sync"], [b"no"]])],
         lambda: [b"KEYS", draw.choice(PATTERNS)],
         lambda: [b"SCAN", b"0", b"COUNT", b"1000", b"MATCH", draw.choice(PATTERNS)],
         lambda: [b"DBSIZE"],

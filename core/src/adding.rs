@@ -21,9 +21,10 @@ pub(crate) enum NotAdded {
 }
 
 impl Replica {
-    /// Adds `amount` to the integer of `key`, an absent one being 0; the sum as this node knows it.
+    /// Adds `amount` to the integer of the client's `key`, an absent one being 0; the sum as this node knows it.
     pub(crate) fn add(&mut self, now: Now, key: &[u8], amount: i64) -> Result<i64, NotAdded> {
         self.may_write().map_err(NotAdded::Refused)?;
+        let key = &*self.name(key);
         if self.is_reissuing() {
             // So a part of this run says that nothing stands beside it that is yet to be written anew.
             self.reissue(now, key);

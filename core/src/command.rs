@@ -87,12 +87,12 @@ pub(crate) enum Command<'a> {
         name: &'a [u8],
         if_absent: bool,
     },
-    Copy {
-        key: &'a [u8],
-        name: &'a [u8],
-        replaces: bool,
-    },
+    Copy(Copy<'a>),
     RandomKey,
+    /// Takes everything out of the client's keyspace, or of all of them.
+    Flush {
+        all: bool,
+    },
     Keys {
         pattern: &'a [u8],
     },
@@ -125,8 +125,10 @@ pub(crate) enum Command<'a> {
     Echo {
         message: &'a [u8],
     },
-    /// Chooses the only database.
-    Select,
+    /// Chooses the keyspace of the commands that follow.
+    Select {
+        space: u8,
+    },
     Time,
     /// Chooses version 3 of the Redis protocol, or 2.
     Hello {
@@ -220,7 +222,7 @@ impl Command<'_> {
             self,
             Self::Quit
                 | Self::Help { .. }
-                | Self::Select
+                | Self::Select { .. }
                 | Self::Hello { .. }
                 | Self::Reset
                 | Self::Auth
@@ -243,6 +245,19 @@ pub(crate) struct Write<'a> {
     pub(crate) condition: Option<Condition>,
     /// What stood there is answered.
     pub(crate) answers_old: bool,
+}
+
+/// A value that is to stand somewhere else, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Copy<'a> {
+    pub(crate) key: &'a [u8],
+    /// The other key.
+    pub(crate) name: &'a [u8],
+    /// The keyspace of the other; none: that of the client.
+    pub(crate) space: Option<u8>,
+    pub(crate) replaces: bool,
+    /// It is not to stay where it was.
+    pub(crate) moves: bool,
 }
 
 /// When what is written expires.

@@ -183,6 +183,16 @@ impl<'a> Counter<'a> {
         }
     }
 
+    /// What a delete of that version leaves.
+    pub(crate) fn below(version: Version) -> Self {
+        Self { base: Some(Base { version, deadline: None, value: BaseValue::Nothing }), ..Self::default() }
+    }
+
+    /// Whether it is [that](Self::below), and no more.
+    pub(crate) fn is_below(&self, version: Version) -> bool {
+        *self == Self::below(version)
+    }
+
     /// Takes in what `other` says of the same key, where `entry` tells what the ledger says of an origin: commutative,
     /// associative and idempotent.
     pub(crate) fn join(&mut self, other: Self, entry: impl Fn(OriginId) -> Option<Folds>) {

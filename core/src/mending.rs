@@ -27,9 +27,10 @@
 //! joining it would change that, a part is missing. A cell with news in it says nothing until the news have come.
 
 use crate::counter::{Count, Counter, Part};
+use crate::name::{Name, SPACES};
 use crate::record::Record;
 use crate::replica::Replica;
-use crate::store::{Listed, What, key_name};
+use crate::store::{Listed, What, floor_space, key_name};
 use crate::time::{Now, WallMs};
 
 /// What an entry of a peer is to this node.
@@ -46,6 +47,17 @@ pub(crate) enum Lack {
 impl Replica {
     /// What the entry that a peer lists is to this node, which lists `mine` under its name.
     pub(crate) fn lacks(&self, wall: WallMs, theirs: &Listed, mine: Option<&Listed>) -> Lack {
+        let is_floor = || (0..SPACES).any(|space| theirs.name == key_name(&Name::floor(space).stored()));
+        // Its keyspace may have been flushed, which only its key tells.
+        let may_be_flushed = || self.store.highest_floor().is_some_and(|floor| theirs.version <= floor);
+        match self.compare(wall, theirs, mine) {
+            Lack::Missing | Lack::Unclear if mine.is_none() && (may_be_flushed() || is_floor()) => Lack::Missing,
+            lack => lack,
+        }
+    }
+
+    /// As [`lacks`](Self::lacks), of what is not below a floor.
+    fn compare(&self, wall: WallMs, theirs: &Listed, mine: Option<&Listed>) -> Lack {
         match (theirs.what, mine) {
             (What::Counter { print }, Some(Listed { what: What::Counter { print: own }, .. })) if print == *own => {
                 Lack::None
@@ -93,10 +105,18 @@ impl Replica {
 
     /// What `record`, which a peer has, is to this node.
     fn lacks_of(&self, wall: WallMs, record: &Record<'_>) -> Lack {
-        let mine = self.store.get(record.key);
+        let (mine, floor) = (self.store.get(record.key), self.store.floor_over(record.key));
+        if !record.is_counter && floor.is_some_and(|floor| record.version <= floor) {
+            // The peer has yet to hear of it.
+            return Lack::None;
+        }
         if !record.is_counter && !mine.is_some_and(|mine| mine.is_counter) {
             let mine = mine.map(|mine| self.store.listed(&mine));
-            return self.lacks(wall, &self.store.listed(record), mine.as_ref());
+            return match self.compare(wall, &self.store.listed(record), mine.as_ref()) {
+                // Floors are not collected.
+                Lack::Unclear if floor_space(record.key).is_some() && mine.is_none() => Lack::Missing,
+                lack => lack,
+            };
         }
         let mut joined = mine.as_ref().map(Counter::of).unwrap_or_default();
         let theirs = Counter::of(record);
@@ -108,6 +128,7 @@ impl Replica {
         let oldest = theirs.parts.iter().map(Part::oldest).chain(theirs.folds.iter().map(|fold| fold.oldest));
         let first = oldest.chain(theirs.base.iter().map(|base| base.version)).map(|version| version.hlc).min();
         joined.join(theirs, |origin| self.origins.retired().folds(origin));
+        floor.inspect(|floor| joined.join(Counter::below(*floor), |_| None));
         let has_passed = joined.count_at(wall) == Count::Absent;
         let mut text = Vec::new();
         let after = joined.record(record.key, &mut text).map_or(0, |joined| self.store.print(&joined));
@@ -255,5 +276,34 @@ mod tests {
         assert_eq!(replica.mend(NOW, &counter(50, &old)), Lack::Unclear);
         assert_eq!(replica.store.get(b"key"), None);
         assert_eq!(replica.mend(NOW, &counter(60, &new)), Lack::Missing);
+    }
+
+    #[test]
+    fn what_was_flushed_is_neither_missing_nor_unclear_and_a_floor_is_missing() {
+        let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
+        let mut replica = Replica::new(OriginId(1), [1, 2], 1 << 10, Exposure::Exposed, now.mono);
+        let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId(9) };
+        let floor = Name::floor(2).stored();
+        let record =
+            |key, hlc| Record { key, value: Some(b""), is_counter: false, deadline: None, version: version(hlc) };
+        replica.origins.claim(OriginId(9), Hlc(100), now.mono);
+        replica.collected.note_elsewhere(Hlc(60));
+        let check = |replica: &Replica, record: &Record<'_>, lists: Lack, has: Lack| {
+            let listed = replica.store.listed(record);
+            assert_eq!((replica.lacks(now.wall, &listed, None), replica.lacks_of(now.wall, record)), (lists, has));
+        };
+        check(&replica, &record(&floor, 50), Lack::Missing, Lack::Missing);
+        check(&replica, &record(&floor, 101), Lack::None, Lack::None);
+        check(&replica, &record(b"\xff\x02k", 40), Lack::Unclear, Lack::Unclear);
+        assert_eq!(replica.mend(now, &record(&floor, 50)), Lack::Missing);
+        // What it is called tells more than its hash.
+        check(&replica, &record(b"\xff\x02k", 40), Lack::Missing, Lack::None);
+        check(&replica, &record(b"k", 40), Lack::Missing, Lack::Unclear);
+        check(&replica, &record(b"\xff\x02k", 70), Lack::Missing, Lack::Missing);
+        let part = Part { origin: OriginId(9), hlc: Hlc(45), since: Hlc(45), total: 1 };
+        let counter = Counter { parts: vec![part], ..Counter::default() };
+        let mut cell = Vec::new();
+        let added = counter.record(b"\xff\x02n", &mut cell).expect("a counter");
+        check(&replica, &added, Lack::Missing, Lack::None);
     }
 }

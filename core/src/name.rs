@@ -12,6 +12,8 @@
 //!     of a member: the same with the member, and 16 bytes: the version by which it was added
 //! ```
 
+use std::borrow::Cow;
+
 use crate::version::Version;
 use crate::wire::num::Bytes;
 
@@ -58,6 +60,11 @@ impl<'a> Name<'a> {
         Self { space, kind: Kind::Key, key, element: &[], dot: None }
     }
 
+    /// The name of the floor of a keyspace.
+    pub(crate) const fn floor(space: u8) -> Self {
+        Self { space, kind: Kind::Floor, key: &[], element: &[], dot: None }
+    }
+
     /// Takes `stored` apart; none if nothing is called that.
     pub(crate) fn parse(stored: &'a [u8]) -> Option<Self> {
         let Some(rest) = stored.strip_prefix(&[SPELT]) else { return Some(Self::key(0, stored)) };
@@ -82,6 +89,16 @@ impl<'a> Name<'a> {
             }
         }
         Some(name)
+    }
+
+    /// The name as it is stored; that of a plain key is the key.
+    pub(crate) fn stored(&self) -> Cow<'a, [u8]> {
+        if self.space == 0 && self.kind == Kind::Key && self.key.first() != Some(&SPELT) {
+            return Cow::Borrowed(self.key);
+        }
+        let mut stored = Vec::new();
+        self.put(&mut stored);
+        Cow::Owned(stored)
     }
 
     /// Appends the name as it is stored. The key of an element is shorter than a stored name may be.
@@ -124,6 +141,9 @@ pub(crate) fn slot_part(stored: &[u8]) -> &[u8] {
 
 /// The part of a stored name that says where in its slot it belongs: however often a member was added is in one place.
 pub(crate) fn place_part(stored: &[u8]) -> &[u8] {
+    if stored.first() != Some(&SPELT) {
+        return stored;
+    }
     match Name::parse(stored) {
         Some(Name { dot: Some(_), .. }) => &stored[..stored.len() - DOT_BYTES],
         _ => stored,
@@ -157,6 +177,7 @@ mod tests {
             let mut stored = Vec::new();
             name.put(&mut stored);
             prop_assert_eq!(Name::parse(&stored), Some(name));
+            prop_assert_eq!(&*name.stored(), &stored[..]);
             prop_assert_eq!(slot_part(&stored), name.key);
             prop_assert!(stored.starts_with(place_part(&stored)));
             prop_assert_eq!(stored.len() - place_part(&stored).len(), if name.dot.is_some() { DOT_BYTES } else { 0 });

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::connections::{Conn, Connections, Ends, Session};
 use crate::disk::{Keeper, Log};
 use crate::http::{self, Sniffed};
+use crate::name::Name;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::rand::Rand;
@@ -110,14 +111,15 @@ impl Node {
 
     /// Gets ready for the commands with which the input of a client begins; how many bytes those are.
     fn warm_for(&self, conn: ConnId, bytes: &[u8]) -> usize {
-        let Some(Conn::Client(Some(Session::Text(_)))) = self.conns.get(conn).map(|seat| &seat.state) else {
+        let Some(Conn::Client(Some(Session::Text(session)))) = self.conns.get(conn).map(|seat| &seat.state) else {
             return bytes.len();
         };
         let mut keys = [&[][..]; WARM_KEYS];
         let (count, used) = session::peek(bytes, &mut keys);
         // A single one would wait just as long.
         if count > 1 {
-            self.replica.store.warm(&keys[..count]);
+            let names = keys.map(|key| Name::key(session.client.space, key).stored());
+            self.replica.store.warm(&names[..count]);
         }
         used
     }

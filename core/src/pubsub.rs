@@ -221,7 +221,8 @@ impl Notices {
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    pub(crate) key: Box<[u8]>,
+    /// What it is stored as.
+    pub(crate) name: Box<[u8]>,
     pub(crate) what: Changed,
 }
 

@@ -19,6 +19,7 @@
 //! hold these same bytes, so a record is encoded once, by its writer, and relayed as it came.
 
 use crate::counter;
+use crate::name::{Kind, Name};
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
@@ -47,7 +48,7 @@ pub(crate) const HEAD_BYTES: usize = PREFIX_BYTES + 17;
 /// One write, borrowed from whoever holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The key.
+    /// The key, as it is stored: keys of other keyspaces than 0 are spelt out.
     pub key: &'a [u8],
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
@@ -165,7 +166,17 @@ fn parse(body: &[u8]) -> Option<Framed<'_>> {
     if is_counter && !value.is_some_and(|cell| counter::is_cell(cell, deadline, version)) {
         return None;
     }
-    Some(Framed { stamp, prev, seen, record: Record { key, value, is_counter, deadline, version } })
+    let record = Record { key, value, is_counter, deadline, version };
+    may_stand(&record).then_some(Framed { stamp, prev, seen, record })
+}
+
+/// Whether something can be called what `record` is called, and can be what the record says of it.
+fn may_stand(record: &Record<'_>) -> bool {
+    match Name::parse(record.key).map(|name| name.kind) {
+        Some(Kind::Key) => true,
+        Some(Kind::Floor) => record.value == Some(b"") && record.deadline.is_none() && !record.is_counter,
+        Some(Kind::Life | Kind::Field | Kind::Member) | None => false,
+    }
 }
 
 /// Whether a version names its writer: 0 is no origin, and could be in nobody's frontier.
@@ -245,13 +256,35 @@ mod tests {
         (1_u64.., 1_u64..).prop_map(|(hlc, origin)| Version { hlc: Hlc(hlc), origin: OriginId(origin) })
     }
 
+    #[test]
+    fn of_a_name_that_nothing_is_called_or_a_floor_that_says_something_there_is_no_record() {
+        let check = |key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>, is_right: bool| {
+            let version = Version { hlc: Hlc(5), origin: OriginId(6) };
+            let record = Record { key, value, is_counter: false, deadline, version };
+            let mut body = Vec::new();
+            put_plain(&record, &mut body);
+            let expected = if is_right { Ok(record) } else { Err(FrameError::Malformed) };
+            assert_eq!(decode(&body).map(|framed| framed.record), expected, "{key:?}");
+        };
+        check(b"\xff\x03k", Some(b"v"), None, true);
+        check(b"\xff\x00\xff", None, None, true);
+        check(b"\xff\x1f", Some(b""), None, true);
+        for key in [&b"\xff"[..], b"\xff\x00k", b"\xff\x10k", b"\xff\x20k", b"\xff\x30\x01\x00kf", b"\xff\xf0"] {
+            check(key, Some(b""), None, false);
+        }
+        check(b"\xff\x1f", Some(b"v"), None, false);
+        check(b"\xff\x1f", None, None, false);
+        check(b"\xff\x1f", Some(b""), Some(WallMs(9)), false);
+    }
+
     proptest! {
         #[test]
         fn what_was_encoded_is_decoded(
             stamp in versions(),
             inner in proptest::option::of(versions()),
             back in proptest::option::of(1_u64..),
-            key in proptest::collection::vec(any::<u8>(), 0..40),
+            key in proptest::collection::vec(any::<u8>(), 0..40)
+                .prop_filter("what begins so is spelt", |key| key.first() != Some(&0xff)),
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
             deadline in proptest::option::of(any::<u64>()),
             saw in proptest::option::of(1_u64..),

@@ -3,9 +3,11 @@
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
 mod changes;
+mod floors;
 mod hidden;
 mod obsolete;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
@@ -13,13 +15,14 @@ use crate::collected::Collected;
 use crate::conflicts::Ledger;
 use crate::counter::{Count, Counter};
 use crate::disk::{DiskError, Durable, Log};
+use crate::name::{Kind, Name};
 use crate::origins::{Claims, Known, Origins};
 use crate::pubsub::Change;
 use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
-use crate::session::Standing;
-use crate::store::{Folding, Graves, Merged, OriginsFull, Store, key_name};
+use crate::session::{Standing, Stood};
+use crate::store::{Folding, Graves, Merged, OriginsFull, Store, floor_space, key_name, slot_of};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
@@ -166,6 +169,8 @@ pub(crate) struct Replica {
     pub(crate) unsynced_read: Cell<bool>,
     /// What has become of keys since it was last asked, if that is told.
     changes: Option<Vec<Change>>,
+    /// The keyspace of the client whose command is run: where commands and the data meet, keys get their names.
+    pub(crate) space: u8,
     scratch: Vec<u8>,
 }
 
@@ -208,13 +213,30 @@ impl Replica {
             is_unmarked: false,
             unsynced_read: Cell::new(false),
             changes: None,
+            space: 0,
             scratch: Vec::new(),
         }
     }
 
-    /// The value of `key`, unless it is absent, deleted or expired.
+    /// What the client's `key` is called in the store.
+    pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Cow<'k, [u8]> {
+        Name::key(self.space, key).stored()
+    }
+
+    /// What the client calls the key that is stored as `name`; none if it is none of its keyspace.
+    pub(crate) fn key_of<'k>(&self, name: &'k [u8]) -> Option<&'k [u8]> {
+        let name = Name::parse(name)?;
+        (name.kind == Kind::Key && name.space == self.space).then_some(name.key)
+    }
+
+    /// The entry of the client's `key`, tombstones, husks and expired ones included.
+    pub(crate) fn entry(&self, key: &[u8]) -> Option<Record<'_>> {
+        self.store.get(&self.name(key))
+    }
+
+    /// The value of the client's `key`, unless it is absent, deleted or expired.
     pub(crate) fn get(&self, now: Now, key: &[u8]) -> Option<Live<'_>> {
-        self.store.get(key).and_then(|record| self.read(now, &record))
+        self.entry(key).and_then(|record| self.read(now, &record))
     }
 
     /// What a reader sees of `record`, which stands.
@@ -229,9 +251,15 @@ impl Replica {
         record.value.map(|value| Live { value: Shown::Bytes(value), deadline: record.deadline })
     }
 
-    /// What stands at `key`, by which a later look tells whether it has changed.
-    pub(crate) fn stands(&self, now: Now, key: &[u8]) -> Option<Standing> {
-        let record = self.store.get(key)?;
+    /// How what is stored as `name` stands, by which a later look tells whether it has changed.
+    pub(crate) fn stood(&self, now: Now, name: &[u8]) -> Stood {
+        let (floor, newest) = (self.store.floor_over(name), self.store.slot_newest(slot_of(name)));
+        Stood { standing: self.standing(now, name), floor, newest }
+    }
+
+    /// What stands as `name`.
+    pub(crate) fn standing(&self, now: Now, name: &[u8]) -> Option<Standing> {
+        let record = self.store.get(name)?;
         let (version, live) = (record.version, self.read(now, &record));
         let sum = live.and_then(|live| if let Shown::Number(sum) = live.value { Some(sum) } else { None });
         Some(Standing { version, is_live: live.is_some(), sum, deadline: live.and_then(|live| live.deadline) })
@@ -242,12 +270,13 @@ impl Replica {
         self.read(now, record).is_some()
     }
 
-    /// Sets `key`. `deadline` is absolute; none means it never expires.
+    /// Sets the client's `key`. `deadline` is absolute; none means it never expires.
     pub(crate) fn set(&mut self, now: Now, key: &[u8], value: &[u8], deadline: Option<WallMs>) -> Result<(), Refused> {
         self.write(now, key, Some(value), deadline)
     }
 
-    /// Deletes `key`; whether there was something to delete. An absent key gets no tombstone: nothing was seen.
+    /// Deletes the client's `key`; whether there was something to delete. An absent key gets no tombstone: nothing was
+    /// seen.
     pub(crate) fn delete(&mut self, now: Now, key: &[u8]) -> Result<bool, Refused> {
         if self.get(now, key).is_none() {
             return self.may_write().map(|()| false);
@@ -273,10 +302,8 @@ impl Replica {
 
     fn write(&mut self, now: Now, key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>) -> Result<(), Refused> {
         self.may_write()?;
-        self.stamp_and_take(
-            now,
-            &Record { key, value, is_counter: false, deadline, version: Version { hlc: Hlc::ZERO, origin: self.own } },
-        );
+        let (key, version) = (&*self.name(key), Version { hlc: Hlc::ZERO, origin: self.own });
+        self.stamp_and_take(now, &Record { key, value, is_counter: false, deadline, version });
         self.note_change(key, changed(false, value, deadline));
         Ok(())
     }
@@ -354,6 +381,8 @@ impl Replica {
         let may_be_seen = self.origins.find(version.origin).is_some_and(|origin| version.hlc <= origin.held);
         self.hold(now, version)?;
         let Self { store, ledger, own, reissued, .. } = self;
+        // What a flush takes was meant to go, whoever wrote it.
+        let seen = seen.filter(|_| floor_space(record.key).is_none());
         let Some(seen) = seen else { return store.merge(record) };
         store.merge_meeting(record, &mut |stands| {
             let mine = stands.version;
@@ -447,7 +476,7 @@ impl Replica {
         if is_taken {
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
-            self.note_superseded(merged);
+            self.note_superseded(&framed.record, merged);
             if matches!(merged, Merged::Won { .. }) {
                 let Record { key, value, is_counter, deadline, .. } = framed.record;
                 self.note_change(key, changed(is_counter, value, deadline));
@@ -498,7 +527,7 @@ impl Replica {
             return Ok(());
         }
         let merged = self.take(now.mono, record, None)?;
-        self.note_superseded(merged);
+        self.note_superseded(record, merged);
         if matches!(merged, Merged::Won { .. }) {
             self.log_unstreamed(record);
         }

@@ -85,6 +85,7 @@ impl Server<'_, '_> {
             }
         }
         let records = replica.own_records();
+        replica.space = client.space;
         if !client.is_inside {
             replica.look_at_disk();
         }
@@ -135,8 +136,12 @@ impl Server<'_, '_> {
                 return self.transaction(command, client, answer);
             }
             Command::Watch { keys } => self.watch(keys, client, answer),
+            Command::Select { space } => {
+                client.space = space;
+                answer.say(&Reply::Ok);
+            }
             Command::Reset => {
-                (client.name, client.transaction) = (Box::default(), None);
+                (client.name, client.transaction, client.space) = (Box::default(), None, 0);
                 (client.watched, client.replies) = (Watched::default(), Replies::All);
                 self.pubsub.forget(self.conn);
                 answer.say(&Reply::Status("RESET"));
@@ -211,7 +216,7 @@ impl Server<'_, '_> {
             (Command::Discard, None) => Reply::Error("DISCARD without MULTI"),
             (Command::Exec, Some(transaction)) => {
                 let watched = std::mem::take(&mut client.watched);
-                let has_changed = watched.has_changed(|key| self.replica.stands(self.now, key));
+                let has_changed = watched.has_changed(|name| self.replica.stood(self.now, name));
                 if !transaction.is_broken() && !has_changed {
                     return Flow::Transaction;
                 }
@@ -237,7 +242,8 @@ impl Server<'_, '_> {
         }
         let bytes_max = self.config.limits.request_bytes_max;
         for key in keys {
-            if !client.watched.watch(key, bytes_max, || self.replica.stands(self.now, key)) {
+            let name = self.replica.name(key);
+            if !client.watched.watch(&name, bytes_max, || self.replica.stood(self.now, &name)) {
                 return answer.say(&Reply::Error("too much is watched"));
             }
         }
@@ -271,8 +277,11 @@ impl Server<'_, '_> {
         for at in 0..SLOTS {
             let slot = (first as u16 + at) % SLOTS;
             self.replica.store.visit(slot, |record| {
-                if found.is_none() && self.replica.is_live(self.now, record) {
-                    found = Some(record.key.to_vec());
+                if let Some(key) = self.replica.key_of(record.key)
+                    && found.is_none()
+                    && self.replica.is_live(self.now, record)
+                {
+                    found = Some(key.to_vec());
                 }
             });
             if found.is_some() {

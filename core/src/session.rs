@@ -20,7 +20,7 @@ use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, Words, trim};
 use crate::wire::{Dialect, line};
 pub(crate) use pushed::Pushed;
-pub(crate) use transaction::{Standing, Watched};
+pub(crate) use transaction::{Standing, Stood, Watched};
 use transaction::{Transaction, is_run_at_once, may_wait};
 
 /// What a request of the Redis protocol begins with.
@@ -58,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) dialect: Dialect,
     /// The newest write of this connection that was taken.
     pub(crate) wrote: Option<Version>,
+    /// The keyspace that it has chosen.
+    pub(crate) space: u8,
     /// What it calls itself, if anything, ...
     pub(crate) name: Box<[u8]>,
     /// ... and its library and the version of that.

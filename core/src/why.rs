@@ -15,11 +15,15 @@ pub(crate) fn say(now: Now, command: &Command<'_>, replica: &Replica, repl: &Rep
     let mut text = String::new();
     let mut json = Json::new(&mut text);
     match *command {
-        Command::Why { key } if replica.store.get(key).is_none() => return answer.say(&Reply::NotFound),
+        Command::Why { key } if replica.entry(key).is_none() => return answer.say(&Reply::NotFound),
         Command::Why { key } => write_why(now, key, replica, repl, &mut json),
         Command::Conflicts { count } => {
             json.open('[');
-            for (_, conflict) in replica.ledger.iter().take(count) {
+            let conflicts = replica.ledger.iter().filter_map(|(_, conflict)| {
+                let key = replica.key_of(conflict.key)?;
+                Some(Conflict { key, ..conflict })
+            });
+            for conflict in conflicts.take(count) {
                 json.item();
                 write_conflict(now, &conflict, &repl.writers, &mut json);
             }
@@ -32,7 +36,7 @@ pub(crate) fn say(now: Now, command: &Command<'_>, replica: &Replica, repl: &Rep
 }
 
 fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: &mut Json<'_>) {
-    let Some(record) = replica.store.get(key) else { return };
+    let Some(record) = replica.entry(key) else { return };
     let live = replica.get(now, key);
     let state = match live {
         Some(_) if record.is_counter => "counter",

@@ -449,6 +449,23 @@ fn what_becomes_of_keys_is_told_if_that_is_wanted() {
     }
     (0..300).for_each(|_| clients.wait(100));
     assert_eq!(clients.told(ANN), both("k", "expired"));
+    clients.check(BOB, &[("SELECT 3", "+OK|"), ("SET k v", "+OK|")]);
+    let in_3 = |space: u8, event: &str| {
+        told(&format!("__keyspace@{space}__:k"), event) + &told(&format!("__keyevent@{space}__:{event}"), "k")
+    };
+    assert_eq!(clients.told(ANN), in_3(3, "set"));
+    clients.check(BOB, &[("MOVE k 2", ":1|")]);
+    assert_eq!(clients.told(ANN), in_3(3, "move_from") + &in_3(2, "move_to"));
+    clients.check(BOB, &[("SET k v", "+OK|"), ("COPY k k DB 4", ":1|")]);
+    assert_eq!(clients.told(ANN), in_3(3, "set") + &in_3(4, "copy_to"));
+    assert!(clients.ask(BOB, "CLIENT LIST").contains(" db=3 "));
+    clients.check(BOB, &[("FLUSHDB", "+OK|"), ("FLUSHALL", "+OK|"), ("SELECT 0", "+OK|")]);
+    assert_eq!(clients.told(ANN), "", "of a flush nothing is told, as in Redis");
+    assert_eq!(clients.send(BOB, b"*2\r\n$4\r\nINCR\r\n$3\r\n\xff\x01k\r\n"), ":1|");
+    let odd = clients.told(ANN);
+    let (keyspace, keyevent) =
+        ("|$18|__keyspace@0__:\u{fffd}\u{1}k|$6|incrby|", "|$21|__keyevent@0__:incrby|$3|\u{fffd}\u{1}k|");
+    assert!(odd.contains(keyspace) && odd.contains(keyevent), "{odd}");
     clients.check(BOB, &[("CONFIG SET notify-keyspace-events Kg", "+OK|"), ("SET k v EX 100", "+OK|")]);
     assert_eq!(clients.told(ANN), told("__keyspace@0__:k", "expire"));
     clients.check(BOB, &[("MULTI", "+OK|"), ("DEL k", "+QUEUED|"), ("EXEC", "*1|:1|")]);

@@ -185,6 +185,28 @@ fn it_is_the_same_data_in_every_dialect() {
     assert_eq!(session.send("GET n\n").text, "text\n");
 }
 
+#[test]
+fn it_has_the_first_keyspace_whatever_its_keys_begin_with() {
+    let mut session = Session::new();
+    assert_eq!(session.send("SELECT 1\nSET k one\n").text, "OK\nOK\n");
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &[], "")), 404);
+    let created = session.ask("PUT /v1/kv/k", &["If-None-Match: *"], "zero");
+    assert_eq!(status(&created), 201, "{created}");
+    // That is what the key of the other keyspace is stored as.
+    assert_eq!(status(&session.ask("GET /v1/kv/%FF%01k", &[], "")), 404);
+    let created = session.ask("PUT /v1/kv/%FF%01k", &["If-None-Match: *"], "odd");
+    let etag = field(&created, "ETag").map(str::to_owned);
+    assert_eq!((status(&created), etag.is_some()), (201, true), "{created}");
+    let got = session.ask("GET /v1/kv/%FF%01k", &[], "");
+    assert!(got.ends_with("\r\n\r\nodd") && field(&got, "ETag").map(str::to_owned) == etag, "{got}");
+    let listed = session.ask("GET /v1/kv?limit=1000", &[], "");
+    assert!(listed.contains("{\"keys\":[{\"key_base64\":\"/wFr\"},{\"key\":\"k\"}],"), "{listed}");
+    assert_eq!(status(&session.ask("DELETE /v1/kv/%FF%01k", &["If-Match: *"], "")), 204);
+    assert_eq!(session.send("GET k\nSELECT 1\nGET k\n").text, "zero\nOK\none\n");
+    assert_eq!(session.send("SET k none\nFLUSHALL\n").text, "OK\nOK\n");
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &[], "")), 404);
+}
+
 /// Requests behind each other, with bodies of every kind.
 const PIPELINE: &str = "\r\nPUT /v1/kv/a HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 3\r\n\r\none\
     PUT /v1/kv/b HTTP/1.1\r\nHost: 10.0.0.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n\

@@ -53,10 +53,11 @@ fn calls() -> impl Strategy<Value = Call> {
     ]
 }
 
-const CLIENT_LINES: [&[u8]; 11] = [
+const CLIENT_LINES: [&[u8]; 12] = [
     b"SET k v\n",
     b"SET k w EX 1\nGET k\n",
     b"DEL k\n",
+    b"FLUSHALL\nSELECT 3\nSET k v\nFLUSHDB\n",
     b"STATS\nPEERS\n",
     b"QUIT\n",
     b"SET \"a",

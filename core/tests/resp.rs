@@ -348,7 +348,9 @@ fn a_connection_chooses_its_protocol() {
             ("PING hi", "$2|hi|"),
             ("ECHO hi", "$2|hi|"),
             ("SELECT 0", "+OK|"),
-            ("SELECT 1", "-ERR DB index is out of range|"),
+            ("SELECT 16", "-ERR DB index is out of range|"),
+            ("SELECT -1", "-ERR DB index is out of range|"),
+            ("SELECT one", "-ERR value is not an integer or out of range|"),
             ("HELLO 4", "-NOPROTO unsupported protocol version|"),
             ("GET none", "$-1|"),
             ("CLIENT GETNAME", "$-1|"),
@@ -503,7 +505,7 @@ fn what_one_client_watches_is_bounded() {
     let keys: Vec<String> = (0..40).map(|key| format!("key:{key:0>16}")).collect();
     for (number, key) in keys.iter().enumerate() {
         let answer = session.ask(&format!("WATCH {key} {key}"));
-        let expected = if number < 10 { "+OK\r\n" } else { "-ERR too much is watched\r\n" };
+        let expected = if number < 7 { "+OK\r\n" } else { "-ERR too much is watched\r\n" };
         assert_eq!(answer, expected, "{number}");
     }
     check(&mut session, &[("UNWATCH", "+OK|"), (&format!("WATCH {}", keys[11]), "+OK|")]);
@@ -624,5 +626,166 @@ fn counts_of_info_are_true_and_begin_anew_when_told_to() {
     assert!(
         seen.contains("total_commands_processed:1\r\n") && seen.contains("total_connections_received:0\r\n"),
         "{seen}"
+    );
+}
+
+#[test]
+fn keyspaces_have_nothing_to_do_with_each_other() {
+    let no_swap =
+        "-ERR SWAPDB is not supported: what other nodes write meanwhile would be in one database or the other|";
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("SET k zero", "+OK|"),
+            ("SELECT 15", "+OK|"),
+            ("GET k", "$-1|"),
+            ("DBSIZE", ":0|"),
+            ("RANDOMKEY", "$-1|"),
+            ("SET k fifteen EX 100", "+OK|"),
+            ("INCRBY n 5", ":5|"),
+            ("APPEND k !", ":8|"),
+            ("MGET k n", "*2|$8|fifteen!|$1|5|"),
+            ("TTL k", ":100|"),
+            ("EXISTS k n", ":2|"),
+            ("OBJECT ENCODING n", "$3|int|"),
+            ("RENAME n m", "+OK|"),
+            ("KEYS m*", "*1|$1|m|"),
+            ("DEL m", ":1|"),
+            ("RANDOMKEY", "$1|k|"),
+            ("SCAN 0 COUNT 100", "*2|$1|0|*1|$1|k|"),
+            ("DBSIZE", ":1|"),
+            ("HELLO 3", HELLO_3),
+            ("GET k", "$8|fifteen!|"),
+            ("SELECT 0", "+OK|"),
+            ("OBJECT ENCODING n", "_|"),
+            ("MEMORY USAGE n", "_|"),
+            ("GET k", "$4|zero|"),
+            ("KEYS *", "*1|$1|k|"),
+            ("SWAPDB 0 15", no_swap),
+            ("SELECT 15", "+OK|"),
+            ("RESET", "+RESET|"),
+            ("GET k", "$4|zero|"),
+        ],
+    );
+    let info = session.ask("INFO keyspace");
+    assert!(info.contains("db0:keys=1,expires=0,avg_ttl=0\r\ndb15:keys=1,expires=0,avg_ttl=0\r\n"), "{info}");
+    assert!(session.ask("CONFIG GET databases").ends_with("$2\r\n16\r\n"));
+}
+
+const HELLO_3: &str = "%7|$6|server|$5|redis|$7|version|$6|7.0.15|$5|proto|:3|$2|id|:1|$4|mode|$10|standalone|$4|role|\
+                       $6|master|$7|modules|*0|";
+
+#[test]
+fn values_go_from_one_keyspace_to_another() {
+    let mut session = Session::new();
+    let same = "-ERR source and destination objects are the same|";
+    check(
+        &mut session,
+        &[
+            ("SET k v", "+OK|"),
+            ("COPY k k", same),
+            ("COPY k k DB 0", same),
+            ("COPY k k DB 1", ":1|"),
+            ("COPY k k DB 1", ":0|"),
+            ("COPY k k DB 1 REPLACE", ":1|"),
+            ("COPY k l DB 16", "-ERR DB index is out of range|"),
+            ("MOVE k 1", ":0|"),
+            ("MOVE none 2", ":0|"),
+            ("MOVE k 2", ":1|"),
+            ("GET k", "$-1|"),
+            ("SELECT 2", "+OK|"),
+            ("GET k", "$1|v|"),
+            ("MOVE k 2", same),
+            ("MOVE k x", "-ERR value is not an integer or out of range|"),
+        ],
+    );
+}
+
+#[test]
+fn a_key_that_begins_like_a_name_is_a_key() {
+    let mut session = Session::new();
+    for key in [&b"\xff"[..], b"\xff\x10", b"\xff\x01k", b"\xff\xff"] {
+        assert_eq!(session.send(&[b"*3\r\n$3\r\nSET\r\n", &bulk(key)[..], b"$1\r\nv\r\n"].concat()), "+OK\r\n");
+        assert_eq!(session.send(&[b"*2\r\n$3\r\nGET\r\n", &bulk(key)[..]].concat()), "$1\r\nv\r\n");
+    }
+    check(&mut session, &[("DBSIZE", ":4|"), ("SELECT 1", "+OK|"), ("DBSIZE", ":0|"), ("GET k", "$-1|")]);
+    let longest = vec![0xff; 64 << 10];
+    assert_eq!(session.send(&[b"*2\r\n$4\r\nINCR\r\n", &bulk(&longest)[..]].concat()), ":1\r\n");
+}
+
+fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+#[test]
+fn a_flush_takes_a_keyspace_or_all_of_them() {
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("MSET a 1 b 2", "+OK|"),
+            ("INCR a", ":2|"),
+            ("SELECT 3", "+OK|"),
+            ("SET a 3", "+OK|"),
+            ("FLUSHDB now", "-ERR syntax error|"),
+            ("FLUSHALL ASYNC SYNC", "-ERR syntax error|"),
+            ("FLUSHDB async", "+OK|"),
+            ("DBSIZE", ":0|"),
+            ("GET a", "$-1|"),
+            ("INCR a", ":1|"),
+            ("SELECT 0", "+OK|"),
+            ("DBSIZE", ":2|"),
+            ("FLUSHALL SYNC", "+OK|"),
+            ("DBSIZE", ":0|"),
+            ("KEYS *", "*0|"),
+            ("SCAN 0", "*2|$1|0|*0|"),
+            ("INCR a", ":1|"),
+            ("SELECT 3", "+OK|"),
+            ("GET a", "$-1|"),
+        ],
+    );
+}
+
+#[test]
+fn choosing_and_flushing_wait_for_their_place_in_a_transaction() {
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("SET k v", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("SELECT 1", "+QUEUED|"),
+            ("SET k w", "+QUEUED|"),
+            ("SELECT 0", "+QUEUED|"),
+            ("FLUSHDB", "+QUEUED|"),
+            ("SELECT 1", "+QUEUED|"),
+            ("EXEC", "*5|+OK|+OK|+OK|+OK|+OK|"),
+            ("GET k", "$1|w|"),
+            ("WATCH k", "+OK|"),
+            ("SELECT 0", "+OK|"),
+            ("SET k other", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("PING", "+QUEUED|"),
+            ("EXEC", "*1|+PONG|"),
+            ("WATCH k", "+OK|"),
+            ("FLUSHALL", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("PING", "+QUEUED|"),
+            ("EXEC", "*-1|"),
+            ("SET k v", "+OK|"),
+            ("DEL k", ":1|"),
+            ("WATCH k none", "+OK|"),
+            ("FLUSHALL", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("PING", "+QUEUED|"),
+            ("EXEC", "*1|+PONG|"),
+            ("WATCH none", "+OK|"),
+            ("SET none v", "+OK|"),
+            ("FLUSHALL", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("PING", "+QUEUED|"),
+            ("EXEC", "*-1|"),
+        ],
     );
 }

@@ -4,6 +4,7 @@ use super::Verb;
 use crate::command::{Bounded, EXPIRES_IN_MS_MAX, Expires, Reply};
 use crate::config::Limits;
 use crate::counter;
+use crate::name::SPACES;
 use crate::time::WallMs;
 use crate::wire::words::Words;
 
@@ -85,6 +86,12 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 /// An integer of 64 bits, as Redis spells it.
 pub(super) fn integer<'a>(verb: Verb, word: &[u8]) -> Result<i64, Reply<'a>> {
     counter::integer(word).ok_or(Reply::NotInteger(verb))
+}
+
+/// The number of a keyspace.
+pub(super) fn keyspace<'a>(verb: Verb, word: &[u8]) -> Result<u8, Reply<'a>> {
+    let space = u8::try_from(integer(verb, word)?).ok().filter(|space| *space < SPACES);
+    space.ok_or(Reply::Error("DB index is out of range"))
 }
 
 /// A unit of time, and where it counts from.

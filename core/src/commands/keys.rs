@@ -1,13 +1,15 @@
 //! Keys, and when they expire.
 
-use super::arguments::{check_key, check_pattern, exactly, integer, keys, nothing, number, only_key};
+use super::arguments::{check_key, check_pattern, exactly, integer, keys, keyspace, nothing, number, only_key};
 use super::{ALL, BOTH, FIRST, Manual, NO_KEYS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
-use crate::command::{Command, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, Scan, TimeLeft};
+use crate::command::{Command, Copy, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, Scan, TimeLeft};
 use crate::config::Limits;
 use crate::time::WallMs;
 use crate::wire::words::Words;
 
-pub(super) static MANUALS: [Manual; 20] = [
+const FLUSHES: &[&str] = &["write"];
+
+pub(super) static MANUALS: [Manual; 23] = [
     Manual {
         verb: Verb::Del,
         name: "DEL",
@@ -217,11 +219,24 @@ pub(super) static MANUALS: [Manual; 20] = [
         flags: WRITE,
         keys: BOTH,
         parse: parse_copy,
-        usage: "COPY key name [REPLACE]",
+        usage: "COPY key name [DB number] [REPLACE]",
         summary: "Copy a value to another key",
         detail: "Answers 1 if it was copied, 0 if not: there is nothing to copy or, without REPLACE, something in\n\
-                 its place.",
+                 its place. With DB the other key is in that keyspace.",
         example: "COPY name backup",
+    },
+    Manual {
+        verb: Verb::Move,
+        name: "MOVE",
+        aliases: &[],
+        arity: 3,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_move,
+        usage: "MOVE key number",
+        summary: "Give a value to the same key of another keyspace",
+        detail: "Answers 1 if it did, 0 if there is nothing to move, or something in its place. As RENAME.",
+        example: "MOVE name 1",
     },
     Manual {
         verb: Verb::RandomKey,
@@ -235,6 +250,33 @@ pub(super) static MANUALS: [Manual; 20] = [
         summary: "Name some key",
         detail: "Not each is as likely as any other.",
         example: "RANDOMKEY",
+    },
+    Manual {
+        verb: Verb::FlushDb,
+        name: "FLUSHDB",
+        aliases: &[],
+        arity: -1,
+        flags: FLUSHES,
+        keys: NO_KEYS,
+        parse: parse_flush,
+        usage: "FLUSHDB [ASYNC | SYNC]",
+        summary: "Delete all keys of this keyspace, on all nodes",
+        detail: "Answers `OK` once all keys of it are gone here. Of what other nodes write at the same time that\n\
+                 stays which is newer. ASYNC and SYNC make no difference.",
+        example: "FLUSHDB",
+    },
+    Manual {
+        verb: Verb::FlushAll,
+        name: "FLUSHALL",
+        aliases: &[],
+        arity: -1,
+        flags: FLUSHES,
+        keys: NO_KEYS,
+        parse: parse_flush,
+        usage: "FLUSHALL [ASYNC | SYNC]",
+        summary: "Delete all keys of all keyspaces, on all nodes",
+        detail: "As FLUSHDB, of each keyspace that this node has ever known anything of.",
+        example: "FLUSHALL",
     },
     Manual {
         verb: Verb::Keys,
@@ -364,24 +406,38 @@ fn parse_copy<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'
     let (Some(key), Some(name)) = (words.next(), words.next()) else { return Err(Reply::Usage { verb, hint: false }) };
     check_key(key, limits)?;
     check_key(name, limits)?;
-    let mut replaces = false;
+    let mut copy = Copy { key, name, space: None, replaces: false, moves: false };
     while let Some(option) = words.next() {
         if option.eq_ignore_ascii_case(b"REPLACE") {
-            replaces = true;
+            copy.replaces = true;
         } else if option.eq_ignore_ascii_case(b"DB") {
             let database = words.next().ok_or(Reply::Syntax(verb))?;
-            if integer(verb, database)? != 0 {
-                return Err(Reply::Error("DB index is out of range"));
-            }
+            copy.space = Some(keyspace(verb, database)?);
         } else {
             return Err(Reply::Syntax(verb));
         }
     }
-    Ok(Command::Copy { key, name, replaces })
+    Ok(Command::Copy(copy))
+}
+
+fn parse_move<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let [key, database] = exactly(verb, words)?;
+    check_key(key, limits)?;
+    let space = Some(keyspace(verb, database)?);
+    Ok(Command::Copy(Copy { key, name: key, space, replaces: false, moves: true }))
 }
 
 fn parse_random_key<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
     nothing(verb, words).map(|()| Command::RandomKey)
+}
+
+fn parse_flush<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    let how = words.next();
+    let is_known = |how: &[u8]| how.eq_ignore_ascii_case(b"ASYNC") || how.eq_ignore_ascii_case(b"SYNC");
+    if !how.is_none_or(is_known) || words.next().is_some() {
+        return Err(Reply::Syntax(verb));
+    }
+    Ok(Command::Flush { all: verb == Verb::FlushAll })
 }
 
 fn parse_keys<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {

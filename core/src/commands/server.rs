@@ -1,6 +1,6 @@
 //! The connection and the server.
 
-use super::arguments::{check_pattern, exactly, integer, keys, nothing};
+use super::arguments::{check_pattern, exactly, integer, keys, keyspace, nothing};
 use super::clients;
 use super::inspection::check_user;
 use super::{ADMIN, ALL, FAST, LOADING, Manual, NO_KEYS, NONE, Verb};
@@ -70,9 +70,9 @@ pub(super) static MANUALS: [Manual; 17] = [
         keys: NO_KEYS,
         parse: parse_select,
         usage: "SELECT number",
-        summary: "Choose a database",
-        detail: "There is one, number 0.",
-        example: "SELECT 0",
+        summary: "Choose one of 16 keyspaces",
+        detail: "0 to 15; a connection begins with 0. A key of one has nothing to do with that of another.",
+        example: "SELECT 1",
     },
     Manual {
         verb: Verb::Time,
@@ -270,10 +270,7 @@ fn parse_echo<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
 
 fn parse_select<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
     let [number] = exactly(verb, words)?;
-    match integer(verb, number)? {
-        0 => Ok(Command::Select),
-        _ => Err(Reply::Error("DB index is out of range")),
-    }
+    Ok(Command::Select { space: keyspace(verb, number)? })
 }
 
 fn parse_time<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {

@@ -10,6 +10,7 @@
 //! behind damage the next block can be told from whatever clients store.
 
 use crate::disk::FileKind;
+use crate::name::Name;
 use crate::origins::Claims;
 use crate::record::{self, Record};
 use crate::retired::Mark as LedgerMark;
@@ -236,7 +237,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<FileFrame<'_>> {
                 true => None,
                 false => Some(record::decode(rest).ok()?.record),
             };
-            if stands.is_some_and(|record| record.key != key) {
+            if Name::parse(key).is_none() || stands.is_some_and(|record| record.key != key) {
                 return None;
             }
             FileFrame::Replaced { key, stands }

@@ -2,7 +2,7 @@
 
 use super::matches;
 use super::strings::{put, text};
-use crate::command::{AboutObject, Expires, OnExpiry, Reply, Scan, TimeLeft};
+use crate::command::{AboutObject, Copy, Expires, OnExpiry, Reply, Scan, TimeLeft};
 use crate::counter;
 use crate::record::Record;
 use crate::replica::{Replica, Shown};
@@ -61,21 +61,35 @@ pub(super) fn rename(now: Now, (key, name): (&[u8], &[u8]), if_absent: bool, rep
     moved.map_or_else(Reply::Refused, |_| if if_absent { Reply::Number(1) } else { Reply::Ok })
 }
 
-pub(super) fn copy(now: Now, (key, name): (&[u8], &[u8]), replaces: bool, replica: &mut Replica) -> Reply<'static> {
-    if key == name {
+pub(super) fn copy(now: Now, copy: &Copy<'_>, replica: &mut Replica) -> Reply<'static> {
+    let Copy { key, name, space, replaces, moves } = *copy;
+    let (home, space) = (replica.space, space.unwrap_or(replica.space));
+    if key == name && space == home {
         return Reply::Error("source and destination objects are the same");
     }
+    let live = replica.get(now, key).map(|live| (text(&live), live.deadline));
+    replica.space = space;
     let is_free = replaces || replica.get(now, name).is_none();
-    let Some(live) = replica.get(now, key).filter(|_| is_free) else {
-        return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
+    let copied = match live.filter(|_| is_free) {
+        Some((bytes, deadline)) => replica.set(now, name, &bytes, deadline).map(|()| true),
+        None => replica.may_write().map(|()| false),
     };
-    let (bytes, deadline) = (text(&live), live.deadline);
-    replica.set(now, name, &bytes, deadline).map_or_else(Reply::Refused, |()| Reply::Number(1))
+    replica.space = home;
+    let moved = copied.and_then(|copied| if copied && moves { replica.delete(now, key) } else { Ok(copied) });
+    moved.map_or_else(Reply::Refused, |done| Reply::Number(done.into()))
+}
+
+pub(super) fn flush(now: Now, all: bool, replica: &mut Replica) -> Reply<'static> {
+    if !replica.may_flush() {
+        return Reply::NotJoined;
+    }
+    let only = (!all).then_some(replica.space);
+    replica.flush(now, only).map_or_else(Reply::Refused, |()| Reply::Ok)
 }
 
 pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica) -> Reply<'static> {
     let live = replica.get(now, key);
-    let Some((live, record)) = live.zip(replica.store.get(key)) else { return Reply::NotFound };
+    let Some((live, record)) = live.zip(replica.entry(key)) else { return Reply::NotFound };
     match told {
         AboutObject::Encoding => Reply::Value(match live.value {
             Shown::Number(_) => b"int",
@@ -94,7 +108,7 @@ pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica)
 
 pub(super) fn memory_usage(now: Now, key: &[u8], replica: &Replica) -> Reply<'static> {
     let is_there = replica.get(now, key).is_some();
-    let bytes = replica.store.bytes_of(key).filter(|_| is_there);
+    let bytes = replica.store.bytes_of(&replica.name(key)).filter(|_| is_there);
     bytes.map_or(Reply::NotFound, |bytes| Reply::Count(bytes as u64))
 }
 
@@ -104,15 +118,18 @@ const EMBEDDED_BYTES_MAX: usize = 44;
 pub(super) fn list(now: Now, pattern: &[u8], replica: &Replica, answer: &mut Answer<'_>) {
     // Counted first: the number stands before them.
     let mut count = 0;
-    let is_listed = |record: &Record<'_>| matches(pattern, record.key) && replica.is_live(now, record);
-    (0..SLOTS).for_each(|slot| replica.store.visit(slot, |record| count += usize::from(is_listed(record))));
+    let listed = |record: &Record<'_>, list: &mut dyn FnMut(&[u8])| {
+        if let Some(key) = replica.key_of(record.key)
+            && matches(pattern, key)
+            && replica.is_live(now, record)
+        {
+            list(key);
+        }
+    };
+    (0..SLOTS).for_each(|slot| replica.store.visit(slot, |record| listed(record, &mut |_| count += 1)));
     answer.say(&Reply::Array(count));
     for slot in 0..SLOTS {
-        replica.store.visit(slot, |record| {
-            if is_listed(record) {
-                answer.say(&Reply::Value(record.key));
-            }
-        });
+        replica.store.visit(slot, |record| listed(record, &mut |key| answer.say(&Reply::Value(key))));
     }
 }
 
@@ -131,9 +148,11 @@ pub(super) fn scan(now: Now, scan: &Scan<'_>, replica: &Replica, answer: &mut An
         let at_once = usize::try_from(scan.count - looked_at).unwrap_or(usize::MAX);
         after = replica.store.walk(slot, after, at_once, &mut |record| {
             looked_at += 1;
-            let matches = scan.pattern.is_none_or(|pattern| matches(pattern, record.key));
-            if kind_fits && matches && replica.is_live(now, record) {
-                found.push(record.key.to_vec());
+            let fits = |key: &&[u8]| kind_fits && scan.pattern.is_none_or(|pattern| matches(pattern, key));
+            if let Some(key) = replica.key_of(record.key).filter(fits)
+                && replica.is_live(now, record)
+            {
+                found.push(key.to_vec());
             }
             looked_at < scan.count
         });

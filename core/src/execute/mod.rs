@@ -70,13 +70,14 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
             answer.say(&Reply::Status(if replica.get(now, key).is_some() { "string" } else { "none" }));
         }
         Command::Rename { key, name, if_absent } => answer.say(&keys::rename(now, (key, name), if_absent, replica)),
-        Command::Copy { key, name, replaces } => answer.say(&keys::copy(now, (key, name), replaces, replica)),
+        Command::Copy(copy) => answer.say(&keys::copy(now, &copy, replica)),
+        Command::Flush { all } => answer.say(&keys::flush(now, all, replica)),
         Command::Keys { pattern } => keys::list(now, pattern, replica, answer),
         Command::Scan(scan) => keys::scan(now, &scan, replica, answer),
-        Command::DbSize => answer.say(&Reply::Count(replica.store.keys())),
+        Command::DbSize => answer.say(&Reply::Count(replica.store.keys_in(replica.space))),
         Command::Ping => answer.say(&Reply::Pong),
         Command::Echo { message } => answer.say(&Reply::Value(message)),
-        Command::Select | Command::Auth | Command::NoScripts => answer.say(&Reply::Ok),
+        Command::Auth | Command::NoScripts => answer.say(&Reply::Ok),
         Command::Object { key, told } => answer.say(&keys::object(now, key, told, replica)),
         Command::MemoryUsage { key } => answer.say(&keys::memory_usage(now, key, replica)),
         Command::Time => {
@@ -90,6 +91,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::Token => return Flow::Wait(Waiting::Token),
         Command::WaitFor { token, ms } => return Flow::Wait(Waiting::Here { token, ms }),
         Command::RandomKey
+        | Command::Select { .. }
         | Command::Hello { .. }
         | Command::Reset
         | Command::Role

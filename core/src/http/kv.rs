@@ -5,6 +5,7 @@ use super::head::Head;
 use super::response::{Fault, Response};
 use crate::command::{Command, Expires, Reply, Write};
 use crate::commands::Verb;
+use crate::name::Name;
 use crate::session::Standing;
 use crate::time::Now;
 use crate::wire::packed::{Packed, Why, emit, parse};
@@ -114,7 +115,8 @@ impl Desk<'_, '_, '_> {
 
     /// What is there for a reader.
     pub(super) fn live(&self, key: &[u8]) -> Option<Standing> {
-        self.server.replica.stands(self.server.now, key).filter(|standing| standing.is_live)
+        let name = Name::key(self.client.space, key).stored();
+        self.server.replica.standing(self.server.now, &name).filter(|standing| standing.is_live)
     }
 
     /// What a write finds, if it is to be carried out as this node knows things.

@@ -78,6 +78,7 @@ impl Replication {
     /// its clock `reads` that.
     pub(super) fn meet(&mut self, now: Now, reads: Option<Hlc>, cx: &mut Context<'_>) {
         if cx.replica.exposure == Exposure::Alone {
+            cx.replica.lift_floors();
             cx.replica.exposure = Exposure::Hidden;
         }
         let Some(peer_clock) = reads else { return };

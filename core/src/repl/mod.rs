@@ -396,7 +396,7 @@ impl Replication {
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
         };
-        let freeing = cx.replica.store.free_origins();
+        let freeing = cx.replica.store.free_origins() | cx.replica.store.free_dead();
         self.settle_vouches(cx.replica);
         self.settle_returned(cx);
         let collecting = self.collector.step(now, (&self.roster, &self.links, self.retirement.settled()), cx);

@@ -10,10 +10,10 @@ impl Replica {
         self.changes = is_on.then(|| self.changes.take().unwrap_or_default());
     }
 
-    /// Notes it, if that is wanted.
-    pub(crate) fn note_change(&mut self, key: &[u8], what: Changed) {
+    /// Notes what has become of what is stored as `name`, if that is wanted.
+    pub(crate) fn note_change(&mut self, name: &[u8], what: Changed) {
         if let Some(changes) = &mut self.changes {
-            changes.push(Change { key: key.into(), what });
+            changes.push(Change { name: name.into(), what });
         }
     }
 
@@ -27,7 +27,7 @@ impl Replica {
         let Self { store, changes, .. } = self;
         let Some(changes) = changes else { return store.expire(wall) };
         let what = Changed::Expired;
-        store.expire_telling(wall, &mut |key| changes.push(Change { key: key.into(), what }))
+        store.expire_telling(wall, &mut |name| changes.push(Change { name: name.into(), what }))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::counter::{Counter, Fold};
 use crate::disk::Durable;
 use crate::origins::{Known, Swept};
 use crate::record::Record;
-use crate::store::Merged;
+use crate::store::{Merged, floor_space};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 
@@ -87,6 +87,7 @@ impl Replica {
     /// what of it is obsolete; what it writes from now on it writes as `fresh`.
     pub(crate) fn forgotten(&mut self, now: Mono, fresh: OriginId) {
         self.exposure = Exposure::Returning(Return::Unswept);
+        self.lift_floors();
         self.is_unmarked = false;
         self.home.clear();
         self.sweeping = None;
@@ -202,13 +203,17 @@ impl Replica {
         true
     }
 
-    pub(super) fn note_superseded(&mut self, merged: Merged) {
-        if let Merged::Won { over: Some(over) } = merged
-            && self.is_hidden(over.origin)
-            && !self.is_returning()
-        {
-            self.superseded = Some(self.superseded.map_or(over.hlc, |first| first.min(over.hlc)));
+    pub(super) fn note_superseded(&mut self, record: &Record<'_>, merged: Merged) {
+        if self.is_returning() {
+            return;
         }
+        let first = match merged {
+            // It may have taken the place of anything, and is itself what is announced.
+            Merged::Won { .. } if floor_space(record.key).is_some() && self.hides_any() => record.version.hlc,
+            Merged::Won { over: Some(over) } if self.is_hidden(over.origin) => over.hlc,
+            Merged::Won { .. } | Merged::Lost { .. } | Merged::Same => return,
+        };
+        self.superseded = Some(self.superseded.map_or(first, |before| before.min(first)));
     }
 
     /// Whether a record is to be written anew, or may have taken the place of one that was.
@@ -250,7 +255,8 @@ impl Replica {
             }
             return self.announce(now, key);
         }
-        if !self.is_to_rewrite(record.version) {
+        // A floor under another version would be above what was written since.
+        if !self.is_to_rewrite(record.version) || floor_space(key).is_some() {
             return self.announce(now, key);
         }
         // A copy: the store overwrites the entry that the record borrows from.

@@ -125,10 +125,11 @@ impl Server<'_, '_> {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "id={id} addr={remote} laddr={local} fd={} name={name} age={age} idle={idle} flags={flags} db=0 \
+            "id={id} addr={remote} laddr={local} fd={} name={name} age={age} idle={idle} flags={flags} db={} \
              sub={channels} psub={patterns} ssub=0 omem={} multi={multi} multi-mem={bytes} cmd={called} user=default \
              redir=-1 resp={version} lib-name={library} lib-ver={library_version}",
             conn.0,
+            client.space,
             client.pushed.len(),
         );
     }

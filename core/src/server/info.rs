@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{REDIS_VERSION, Server};
+use crate::name::SPACES;
 use crate::wire::Answer;
 
 impl Server<'_, '_> {
@@ -35,7 +36,8 @@ impl Server<'_, '_> {
         let uptime = self.now.mono.ms_since(counters.started) / 1_000;
         let memory = replica.store.memory_bytes() + replica.tail.memory_bytes() as u64;
         let run = replica.own().to_string();
-        let keys = replica.store.keys();
+        let keys = (0..SPACES).map(|space| (space, replica.store.keys_in(space))).filter(|(_, keys)| *keys > 0);
+        let keys = keys.map(|(space, keys)| format!("db{space}:keys={keys},expires=0,avg_ttl=0\r\n")).collect();
         let peers = self.repl.members.len();
         [
             (
@@ -88,7 +90,7 @@ impl Server<'_, '_> {
             // Every node is one, and none has replicas: see PEERS.
             ("Replication", format!("role:master\r\nconnected_slaves:0\r\nmembers:{peers}\r\n")),
             ("Cluster", "cluster_enabled:0\r\n".to_owned()),
-            ("Keyspace", if keys > 0 { format!("db0:keys={keys},expires=0,avg_ttl=0\r\n") } else { String::new() }),
+            ("Keyspace", keys),
         ]
     }
 }

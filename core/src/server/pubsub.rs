@@ -6,6 +6,7 @@ use crate::command::{AboutMessages, Command, Push, Reply};
 use crate::commands::Verb;
 use crate::connections::Connections;
 use crate::execute::matches;
+use crate::name::{Kind, Name};
 use crate::pause::Pause;
 use crate::pubsub::{Change, Changed, PubSub, Topic};
 use crate::session::{Client, Replies};
@@ -71,17 +72,19 @@ impl Audience<'_> {
     /// Tells what has become of keys, by a command, or none if peers or time brought it about.
     pub(crate) fn notify(&mut self, changes: &[Change], verb: Option<Verb>, mut own: Option<(ConnId, &mut Client)>) {
         let notices = self.pubsub.notices;
-        for Change { key, what } in changes {
+        for Change { name, what } in changes {
+            // Of what is no key nothing is told: Redis tells nothing of a flush either.
+            let Some(Name { space, kind: Kind::Key, key, .. }) = Name::parse(name) else { continue };
             for (class, event) in events(*what, verb).into_iter().flatten() {
                 if !notices.has(class) {
                     continue;
                 }
                 if notices.has(b'K') {
-                    let channel = [b"__keyspace@0__:", &**key].concat();
+                    let channel = [format!("__keyspace@{space}__:").as_bytes(), key].concat();
                     self.tell(&channel, event.as_bytes(), own.as_mut().map(|(conn, client)| (*conn, &mut **client)));
                 }
                 if notices.has(b'E') {
-                    let channel = format!("__keyevent@0__:{event}");
+                    let channel = format!("__keyevent@{space}__:{event}");
                     self.tell(channel.as_bytes(), key, own.as_mut().map(|(conn, client)| (*conn, &mut **client)));
                 }
             }
@@ -96,8 +99,10 @@ fn events(what: Changed, verb: Option<Verb>) -> [Option<(u8, &'static str)>; 2] 
         (Changed::Expired, _) => one(b'x', "expired"),
         (Changed::Added, _) => one(b'$', "incrby"),
         (Changed::Deleted, Some(Verb::Rename | Verb::RenameNx)) => one(b'g', "rename_from"),
+        (Changed::Deleted, Some(Verb::Move)) => one(b'g', "move_from"),
         (Changed::Deleted, _) => one(b'g', "del"),
         (Changed::Set { .. }, Some(Verb::Rename | Verb::RenameNx)) => one(b'g', "rename_to"),
+        (Changed::Set { .. }, Some(Verb::Move)) => one(b'g', "move_to"),
         (Changed::Set { .. }, Some(Verb::Copy)) => one(b'g', "copy_to"),
         (Changed::Set { .. }, Some(Verb::Persist)) => one(b'g', "persist"),
         (Changed::Set { .. }, Some(Verb::Append)) => one(b'$', "append"),
@@ -147,7 +152,7 @@ impl Server<'_, '_> {
         }
         let (conn, verb) = (self.conn, client.verb);
         // The new name is written before the old one is deleted, so that no failure in between loses the value.
-        if matches!(verb, Some(Verb::Rename | Verb::RenameNx)) {
+        if matches!(verb, Some(Verb::Rename | Verb::RenameNx | Verb::Move)) {
             changes.reverse();
         }
         Audience { of_writes: true, ..self.audience() }.notify(&changes, verb, Some((conn, client)));

@@ -3,6 +3,7 @@
 use super::Server;
 use crate::command::Reply;
 use crate::execute::matches;
+use crate::name::SPACES;
 use crate::pubsub::Notices;
 use crate::wire::Answer;
 use crate::wire::words::Words;
@@ -21,7 +22,7 @@ impl Server<'_, '_> {
         [
             ("appendfsync", appendfsync.to_owned()),
             ("appendonly", appendonly.to_owned()),
-            ("databases", "1".to_owned()),
+            ("databases", SPACES.to_string()),
             ("maxclients", limits.clients_max.to_string()),
             ("maxmemory", "0".to_owned()),
             ("maxmemory-policy", "noeviction".to_owned()),

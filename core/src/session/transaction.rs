@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::command::{Command, Reply};
 use crate::config::Limits;
 use crate::time::WallMs;
-use crate::version::Version;
+use crate::version::{Hlc, Version};
 use crate::wire::resp::{Incoming, Next, push_request};
 use crate::wire::words::Words;
 
@@ -19,10 +19,10 @@ pub(crate) struct Transaction {
     is_broken: bool,
 }
 
-/// The keys that one client watches, and what stood there when they were to be watched.
+/// The keys that one client watches, by what they are stored as, and what stood there when they were to be watched.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    keys: BTreeMap<Box<[u8]>, Option<Standing>>,
+    keys: BTreeMap<Box<[u8]>, Stood>,
     /// Of all keys together.
     bytes: usize,
 }
@@ -38,12 +38,36 @@ pub(crate) struct Standing {
     pub(crate) deadline: Option<WallMs>,
 }
 
+/// How a watched key stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stood {
+    pub(crate) standing: Option<Standing>,
+    /// Up to where its keyspace was flushed.
+    pub(crate) floor: Option<Version>,
+    /// The newest that ever came into its slot.
+    pub(crate) newest: Hlc,
+}
+
+impl Stood {
+    /// Whether the key was written since it stood so. A flush leaves nothing of what was written before it: then the
+    /// slot tells whether anything was.
+    fn has_changed(&self, now: &Self) -> bool {
+        match (self.standing, now.standing) {
+            // What no reader found is collected or flushed sooner or later.
+            (None | Some(Standing { is_live: false, .. }), None) => {
+                self.floor != now.floor && self.newest != now.newest
+            }
+            (stood, stands) => stood != stands,
+        }
+    }
+}
+
 /// Bytes that a watched key takes, besides itself.
-const WATCHED_BYTES: usize = 80;
+const WATCHED_BYTES: usize = 112;
 
 impl Watched {
     /// Watches `key` from now on, unless all of them would come to more than `bytes_max`; whether they do not.
-    pub(crate) fn watch(&mut self, key: &[u8], bytes_max: usize, stands: impl FnOnce() -> Option<Standing>) -> bool {
+    pub(crate) fn watch(&mut self, key: &[u8], bytes_max: usize, stands: impl FnOnce() -> Stood) -> bool {
         if self.keys.contains_key(key) {
             return true;
         }
@@ -57,8 +81,8 @@ impl Watched {
     }
 
     /// Whether anything has changed.
-    pub(crate) fn has_changed(&self, mut stands: impl FnMut(&[u8]) -> Option<Standing>) -> bool {
-        self.keys.iter().any(|(key, stood)| stands(key) != *stood)
+    pub(crate) fn has_changed(&self, mut stands: impl FnMut(&[u8]) -> Stood) -> bool {
+        self.keys.iter().any(|(key, stood)| stood.has_changed(&stands(key)))
     }
 }
 

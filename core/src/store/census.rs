@@ -15,6 +15,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::SLOTS;
 use crate::counter::{Count, Counter};
+use crate::name::{Kind, Name, SPACES};
 use crate::record::Record;
 use crate::time::WallMs;
 
@@ -49,7 +50,14 @@ pub(super) struct Walk {
 struct Tally {
     /// Sum of fingerprints mod 2^128: any order gives the same, and what leaves is subtracted.
     digest: u128,
-    keys: u64,
+    /// By keyspace. What is no key, but only of one, or of a keyspace, is not counted.
+    keys: [u64; SPACES as usize],
+}
+
+/// What counts of a slot at the slot's cut.
+pub(super) struct Sum<'a> {
+    pub(super) digest: &'a mut u128,
+    pub(super) keys: &'a mut u32,
 }
 
 /// Which sum an entry is in.
@@ -65,7 +73,12 @@ impl Census {
     }
 
     pub(super) fn keys(&self) -> u64 {
-        self.standing.keys + self.late.keys
+        (0..SPACES).map(|space| self.keys_in(space)).sum()
+    }
+
+    pub(super) fn keys_in(&self, space: u8) -> u64 {
+        let space = usize::from(space);
+        self.standing.keys[space] + self.late.keys[space]
     }
 
     pub(super) fn digest(&self) -> (u128, WallMs) {
@@ -83,39 +96,47 @@ impl Census {
     }
 
     /// Counts a record that takes its place in `slot`, whose own sum is `sum`.
-    pub(super) fn enter(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
+    pub(super) fn enter(&mut self, slot: u16, sum: &mut Sum<'_>, record: &Record<'_>) {
+        let key = keyspace(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
-            cut.inspect(|print| self.standing.add(*print, Some(sum)));
+            cut.inspect(|print| self.standing.add(*print, key, Some(sum)));
             if self.cut(slot) != self.done {
-                done.inspect(|print| self.late.add(*print, None));
-                cut.inspect(|print| self.late.remove(*print, None));
+                done.inspect(|print| self.late.add(*print, key, None));
+                cut.inspect(|print| self.late.remove(*print, key, None));
             }
             return;
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.add(fingerprint(record), Some(sum)),
-            Book::Late => self.late.add(fingerprint(record), None),
+            Book::Standing => self.standing.add(fingerprint(record), key, Some(sum)),
+            Book::Late => self.late.add(fingerprint(record), key, None),
             Book::Closed => {}
         }
     }
 
     /// Takes out a record that is about to lose its place.
-    pub(super) fn leave(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
+    pub(super) fn leave(&mut self, slot: u16, sum: &mut Sum<'_>, record: &Record<'_>) {
+        let key = keyspace(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
-            cut.inspect(|print| self.standing.remove(*print, Some(sum)));
+            cut.inspect(|print| self.standing.remove(*print, key, Some(sum)));
             if self.cut(slot) != self.done {
-                cut.inspect(|print| self.late.add(*print, None));
-                done.inspect(|print| self.late.remove(*print, None));
+                cut.inspect(|print| self.late.add(*print, key, None));
+                done.inspect(|print| self.late.remove(*print, key, None));
             }
             return;
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.remove(fingerprint(record), Some(sum)),
-            Book::Late => self.late.remove(fingerprint(record), None),
+            Book::Standing => self.standing.remove(fingerprint(record), key, Some(sum)),
+            Book::Late => self.late.remove(fingerprint(record), key, None),
             Book::Closed => {}
         }
+    }
+
+    /// Takes out all that counts of a slot that is not moved yet: so many keys, all of one keyspace.
+    pub(super) fn forget(&mut self, space: u8, digest: u128, keys: u32) {
+        self.standing.digest = self.standing.digest.wrapping_sub(digest);
+        self.standing.keys[usize::from(space)] -= u64::from(keys);
     }
 
     fn book(&self, slot: u16, record: &Record<'_>) -> Book {
@@ -151,18 +172,19 @@ impl Census {
     }
 
     /// Moves an entry that [crosses](Self::crosses).
-    pub(super) fn cross(&mut self, walk: Walk, sum: &mut u128, record: &Record<'_>) {
+    pub(super) fn cross(&mut self, walk: Walk, sum: &mut Sum<'_>, record: &Record<'_>) {
+        let key = keyspace(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(walk.to, record));
-            done.inspect(|print| self.standing.remove(*print, Some(sum)));
-            done.inspect(|print| self.late.add(*print, None));
-            cut.inspect(|print| self.standing.add(*print, Some(sum)));
-            cut.inspect(|print| self.late.remove(*print, None));
+            done.inspect(|print| self.standing.remove(*print, key, Some(sum)));
+            done.inspect(|print| self.late.add(*print, key, None));
+            cut.inspect(|print| self.standing.add(*print, key, Some(sum)));
+            cut.inspect(|print| self.late.remove(*print, key, None));
             return;
         }
         let fingerprint = fingerprint(record);
-        self.standing.remove(fingerprint, Some(sum));
-        self.late.add(fingerprint, None);
+        self.standing.remove(fingerprint, key, Some(sum));
+        self.late.add(fingerprint, key, None);
     }
 
     /// All that crosses in the walk's next `slots` was moved. After the last slot the cut is the walk's.
@@ -178,19 +200,32 @@ impl Census {
 }
 
 impl Tally {
-    fn add(&mut self, fingerprint: u128, slot: Option<&mut u128>) {
-        self.keys += 1;
-        for sum in slot.into_iter().chain([&mut self.digest]) {
-            *sum = sum.wrapping_add(fingerprint);
+    fn add(&mut self, fingerprint: u128, key: Option<u8>, slot: Option<&mut Sum<'_>>) {
+        if let Some(space) = key {
+            self.keys[usize::from(space)] += 1;
+        }
+        self.digest = self.digest.wrapping_add(fingerprint);
+        if let Some(Sum { digest, keys }) = slot {
+            **digest = digest.wrapping_add(fingerprint);
+            **keys += u32::from(key.is_some());
         }
     }
 
-    fn remove(&mut self, fingerprint: u128, slot: Option<&mut u128>) {
-        self.keys -= 1;
-        for sum in slot.into_iter().chain([&mut self.digest]) {
-            *sum = sum.wrapping_sub(fingerprint);
+    fn remove(&mut self, fingerprint: u128, key: Option<u8>, slot: Option<&mut Sum<'_>>) {
+        if let Some(space) = key {
+            self.keys[usize::from(space)] -= 1;
+        }
+        self.digest = self.digest.wrapping_sub(fingerprint);
+        if let Some(Sum { digest, keys }) = slot {
+            **digest = digest.wrapping_sub(fingerprint);
+            **keys -= u32::from(key.is_some());
         }
     }
+}
+
+/// The keyspace of the key that `record` is the entry of, if it is that of a key.
+fn keyspace(record: &Record<'_>) -> Option<u8> {
+    Name::parse(record.key).filter(|name| name.kind == Kind::Key).map(|name| name.space)
 }
 
 /// Without a value and without a deadline; with one it is a husk.

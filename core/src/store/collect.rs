@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, SLOTS_AT_ONCE, Slot, Store};
+use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, SLOTS_AT_ONCE, Slot, Store, floor_space};
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -21,7 +21,7 @@ pub(crate) struct Graves {
 impl Store {
     /// Whether there is nothing at all in here.
     pub(crate) fn is_empty(&self) -> bool {
-        self.totals.entry_bytes == 0
+        self.totals.entries == 0
     }
 
     /// Grows with each entry that is written, freed or taken out: unchanged, nothing was.
@@ -91,10 +91,11 @@ impl Store {
     /// Takes the entry of `key` out.
     pub(crate) fn take_out(&mut self, key: &[u8]) {
         let Place { slot, hash } = self.place(key);
-        let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, floors, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
         let Some((entry, shrunk_bytes)) = table.remove(hash, key) else { return };
+        floor_space(key).inspect(|space| floors.lift(*space));
         let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
         let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
         books.leave(&origins.record(&entry), &entry);

@@ -66,6 +66,7 @@ impl Store {
     }
 
     /// Merges `news`, which is what `record` says or a part of it, with the entry that stands, if there is one.
+    /// A [floor](super::floors) counts as a delete of its version, and no entry is left of that alone.
     pub(super) fn join_at(
         &mut self,
         place: Place,
@@ -73,9 +74,15 @@ impl Store {
         news: Counter<'_>,
         entry: impl Fn(OriginId) -> Option<Folds>,
     ) -> Result<Merged, OriginsFull> {
-        let stands = self.get_at(place, record.key);
+        let (stands, floor) = (self.get_at(place, record.key), self.floor_over(record.key));
         let mut whole = stands.as_ref().map(Counter::of).unwrap_or_default();
         whole.join(news, entry);
+        if let Some(floor) = floor {
+            whole.join(Counter::below(floor), |_| None);
+            if stands.is_none() && whole.is_below(floor) {
+                return Ok(Merged::Lost { to: floor });
+            }
+        }
         // A copy: the entry that the counter borrows from is overwritten.
         let (mut text, mut copy) = (Vec::new(), Vec::new());
         let over = stands.map(|stands| stands.version);
@@ -95,8 +102,8 @@ impl Store {
     }
 
     /// Puts `record` in the place of whatever stands there.
-    fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
-        let Self { slots, kinds, crowds, dues, origins, census, totals, .. } = self;
+    pub(super) fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
+        let Self { slots, kinds, crowds, spaces, floors, dues, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
@@ -110,6 +117,7 @@ impl Store {
             }
             None => {
                 let entry = Entry::new(place.hash, &parts);
+                spaces[usize::from(place.slot)] |= floors.note(record.key);
                 books.enter(record, &entry);
                 books.totals.table_bytes += table.insert(entry);
             }

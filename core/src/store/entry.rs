@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a key is at most 65536 bytes")]
+    #[should_panic(expected = "a key is at most 65538 bytes")]
     fn a_longer_key_is_a_programmer_error() {
         Entry::new(0, &parts(&[0; KEY_BYTES_MAX + 1], None, None));
     }

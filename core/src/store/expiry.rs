@@ -3,7 +3,7 @@
 //! That a key with a deadline reads as absent is the reader's doing. This walk is for what must not depend on
 //! anybody reading: counts, digest and memory.
 
-use super::census::Walk;
+use super::census::{Sum, Walk};
 use super::entry::Entry;
 use super::origins::Origins;
 use super::{SLOTS, SLOTS_AT_ONCE, Store, parts};
@@ -101,7 +101,8 @@ impl Store {
             }
             let crosses = self.census.crosses(walk, &record);
             if crosses {
-                self.census.cross(walk, &mut slot.digest, &record);
+                let keys = &mut self.kinds[usize::from(walk.cursor)].keys;
+                self.census.cross(walk, &mut Sum { digest: &mut slot.digest, keys }, &record);
                 told(record.key);
             }
             let due = next_due(&record, walk.to);
@@ -118,6 +119,7 @@ impl Store {
                 let kinds = &mut self.kinds[usize::from(walk.cursor)];
                 self.totals.husks += 1;
                 kinds.graves += 1;
+                kinds.husks += 1;
                 self.totals.counters -= u64::from(was_counter);
                 kinds.counters -= u32::from(was_counter);
                 // A counter was counted already.

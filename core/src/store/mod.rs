@@ -13,6 +13,7 @@ use std::fmt;
 use siphasher::sip::SipHasher13;
 
 use crate::counter::Counter;
+use crate::name::{place_part, slot_part};
 use crate::record::Record;
 use crate::time::WallMs;
 use crate::version::{Hlc, Version};
@@ -22,6 +23,7 @@ mod collect;
 mod counters;
 mod entry;
 mod expiry;
+mod floors;
 mod origins;
 mod scrub;
 mod table;
@@ -29,11 +31,13 @@ mod table;
 mod tests;
 mod warm;
 
-use census::{Census, is_tombstone};
+use census::{Census, Sum, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
 pub(crate) use counters::Folding;
 use entry::{Entry, Parts};
 use expiry::{Dues, NEVER, next_due};
+pub(crate) use floors::floor_space;
+use floors::{Dead, Floors};
 use origins::Origins;
 pub(crate) use scrub::{FANOUT, Listed, Root, What};
 use table::Table;
@@ -42,9 +46,9 @@ pub(crate) use warm::WARM_KEYS;
 /// Slots the keyspace is cut into, by a hash that all nodes share.
 pub const SLOTS: u16 = 16_384;
 
-/// Longest key, in bytes, inclusive: an entry's header has 17 bits for it, and longer keys are values in the wrong
-/// place.
-pub(crate) const KEY_BYTES_MAX: usize = 1 << 16;
+/// Longest name, in bytes, inclusive: the longest key, and what spells its keyspace. An entry's header has 17 bits for
+/// it, and longer keys are values in the wrong place.
+pub(crate) const KEY_BYTES_MAX: usize = (1 << 16) + 2;
 
 /// Longest value, in bytes: an entry's header has 29 bits left for it.
 pub(crate) const VALUE_BYTES_MAX: usize = (1 << 29) - 1;
@@ -77,6 +81,10 @@ pub(crate) struct Store {
     kinds: Box<[Kinds]>,
     /// By [`SLOTS_AT_ONCE`] slots: what of all kinds is in them.
     crowds: Box<[u32]>,
+    /// By slot: bits of the keyspaces that something in it may be of.
+    spaces: Box<[u16]>,
+    floors: Floors,
+    dead: Dead,
     dues: Dues,
     origins: Origins,
     census: Census,
@@ -95,6 +103,10 @@ struct Kinds {
     graves: u32,
     /// Those that were added to, for [`Store::fold`].
     counters: u32,
+    /// Of the graves those with a deadline.
+    husks: u32,
+    /// Keys that count at the slot's cut.
+    keys: u32,
 }
 
 /// One cache line, so that a sweep that skips a slot touches just that.
@@ -114,6 +126,7 @@ const _: () = assert!(size_of::<Slot>() == 64);
 /// Sums over all entries that are not a matter of the cut.
 #[derive(Default)]
 struct Totals {
+    entries: u64,
     tombstones: u64,
     husks: u64,
     counters: u64,
@@ -148,6 +161,9 @@ impl Store {
             slots: (0..SLOTS).map(|_| Slot::new()).collect(),
             kinds: vec![Kinds::default(); usize::from(SLOTS)].into_boxed_slice(),
             crowds: vec![0; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice(),
+            spaces: vec![0; usize::from(SLOTS)].into_boxed_slice(),
+            floors: Floors::new(),
+            dead: Dead::default(),
             dues: Dues::new(),
             origins: Origins::default(),
             census: Census::new(),
@@ -167,8 +183,9 @@ impl Store {
         Some(entry.allocation_bytes() + size_of::<Entry>())
     }
 
-    /// Keeps the greater version: commutative, associative and idempotent. Panics when key or value is longer than
-    /// [`KEY_BYTES_MAX`] and [`VALUE_BYTES_MAX`]: a decoder checks first.
+    /// Keeps the greater version, unless a [floor](floors) is greater still; a floor takes out what it beats.
+    /// Commutative, associative and idempotent. Panics when key or value is longer than [`KEY_BYTES_MAX`] and
+    /// [`VALUE_BYTES_MAX`]: a decoder checks first.
     ///
     /// A record without a value but with a deadline is a husk that another node freed, and merges as what it was; when
     /// the value of that version stands here it stays, and when it comes later it is taken in. Neither is a win.
@@ -182,7 +199,11 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
-        self.merge_at(self.place(record.key), record, meet)
+        let merged = self.merge_at(self.place(record.key), record, meet)?;
+        if let (Some(space), Merged::Won { .. }) = (floor_space(record.key), merged) {
+            self.sink(space, record.version);
+        }
+        Ok(merged)
     }
 
     /// Greatest hlc ever merged into the slot, winner or not.
@@ -205,9 +226,14 @@ impl Store {
         table.walk(after, max, &mut |entry| visit(&self.origins.record(entry)))
     }
 
-    /// Values that live by the cut of [`Store::digest`].
+    /// Keys whose values live by the cut of [`Store::digest`].
     pub(crate) fn keys(&self) -> u64 {
         self.census.keys()
+    }
+
+    /// As [`keys`](Self::keys), of one keyspace.
+    pub(crate) fn keys_in(&self, space: u8) -> u64 {
+        self.census.keys_in(space)
     }
 
     /// Deletions remembered. Husks are not among them.
@@ -217,7 +243,7 @@ impl Store {
 
     /// What entries, tables and slots take; the allocator's own overhead is not in it. O(1).
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.kinds);
+        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.kinds) + size_of_val(&*self.spaces);
         (self.totals.entry_bytes + self.totals.table_bytes + fixed_bytes) as u64
     }
 
@@ -228,7 +254,7 @@ impl Store {
     }
 
     fn place(&self, key: &[u8]) -> Place {
-        Place { slot: slot_of(key), hash: (self.hasher.hash(key) >> 32) as u32 }
+        Place { slot: slot_of(key), hash: (self.hasher.hash(place_part(key)) >> 32) as u32 }
     }
 
     fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {
@@ -252,7 +278,7 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
-        let Self { slots, kinds, crowds, dues, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, spaces, floors, dues, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
         let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
@@ -280,8 +306,13 @@ impl Store {
                     if record.version == over { Merged::Same } else { Merged::Won { over: Some(over) } }
                 }
             }
+            None if record.is_counter && floors.over(record.key) > floors::NONE => {
+                return self.join_at(place, record, Counter::of(record), |_| None);
+            }
+            None if record.version <= floors.over(record.key) => Merged::Lost { to: floors.over(record.key) },
             None => {
                 let entry = Entry::new(place.hash, &parts(record, origins.intern(record.version.origin)?));
+                spaces[usize::from(place.slot)] |= floors.note(record.key);
                 books.enter(record, &entry);
                 books.totals.table_bytes += table.insert(entry);
                 Merged::Won { over: None }
@@ -322,9 +353,11 @@ impl Books<'_> {
         self.totals.enter(record, entry);
         self.totals.changes.note(self.slot);
         self.kinds.graves += u32::from(record.value.is_none());
+        self.kinds.husks += u32::from(is_husk(record));
         self.kinds.counters += u32::from(record.is_counter);
         *self.crowd += u32::from(record.value.is_none()) + u32::from(record.is_counter);
-        self.census.enter(self.slot, self.digest, record);
+        let sum = &mut Sum { digest: self.digest, keys: &mut self.kinds.keys };
+        self.census.enter(self.slot, sum, record);
     }
 
     #[inline]
@@ -332,9 +365,11 @@ impl Books<'_> {
         self.totals.leave(record, entry);
         self.totals.changes.note(self.slot);
         self.kinds.graves -= u32::from(record.value.is_none());
+        self.kinds.husks -= u32::from(is_husk(record));
         self.kinds.counters -= u32::from(record.is_counter);
         *self.crowd -= u32::from(record.value.is_none()) + u32::from(record.is_counter);
-        self.census.leave(self.slot, self.digest, record);
+        let sum = &mut Sum { digest: self.digest, keys: &mut self.kinds.keys };
+        self.census.leave(self.slot, sum, record);
     }
 }
 
@@ -348,12 +383,14 @@ impl Totals {
     fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
         *self.without_value(record) += u64::from(record.value.is_none());
         self.counters += u64::from(record.is_counter);
+        self.entries += 1;
         self.entry_bytes += entry.allocation_bytes();
     }
 
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         *self.without_value(record) -= u64::from(record.value.is_none());
         self.counters -= u64::from(record.is_counter);
+        self.entries -= 1;
         self.entry_bytes -= entry.allocation_bytes();
     }
 
@@ -375,7 +412,11 @@ impl Changes {
 /// 50 ms a million keys), expires in one, and looks at all of its hashes for each call of a walk. What it does not
 /// cost: lookups stay as fast, because within a slot the keyed hash places the keys; other slots do not notice.
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
-    (crc32c::crc32c(key) % u32::from(SLOTS)) as u16
+    (crc32c::crc32c(slot_part(key)) % u32::from(SLOTS)) as u16
+}
+
+fn is_husk(record: &Record<'_>) -> bool {
+    record.value.is_none() && !is_tombstone(record)
 }
 
 /// Whether `record`, of the version that stands, brings the value back that was freed here.

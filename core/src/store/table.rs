@@ -38,6 +38,19 @@ impl Table {
         self.shrink()
     }
 
+    /// As [`retain`](Self::retain), of the entries that `goes` says so of; gives them.
+    pub(super) fn extract(&mut self, mut goes: impl FnMut(&Entry) -> bool) -> (Vec<Entry>, usize) {
+        let gone = self.0.extract_if(|entry| goes(entry)).collect();
+        (gone, self.shrink())
+    }
+
+    /// Takes out all entries, without a look at any; and the bytes that the table itself had.
+    pub(super) fn take(&mut self) -> (impl Iterator<Item = Entry> + Send + Sync + use<>, usize) {
+        let table = std::mem::take(&mut self.0);
+        let bytes = table.allocation_size();
+        (table.into_iter(), bytes)
+    }
+
     /// Takes out the entry of `key`, as [`retain`](Self::retain) does; the entry, and the bytes by which the table has
     /// shrunk.
     pub(super) fn remove(&mut self, hash: u32, key: &[u8]) -> Option<(Entry, usize)> {

@@ -12,12 +12,12 @@ pub(crate) const WARM_KEYS: usize = 32;
 impl Store {
     /// Reads what the merges of these keys are going to read, each step for all of them before the next, so that the
     /// processor waits for all at once. Changes nothing, and means nothing but time.
-    pub(crate) fn warm(&self, keys: &[&[u8]]) {
+    pub(crate) fn warm(&self, keys: &[impl AsRef<[u8]>]) {
         let mut places = [Place { slot: 0, hash: 0 }; WARM_KEYS];
         let mut count = 0;
         let mut read = 0;
         for (place, key) in places.iter_mut().zip(keys) {
-            *place = self.place(key);
+            *place = self.place(key.as_ref());
             let slot = usize::from(place.slot);
             read ^= self.slots[slot].newest.0 ^ u64::from(self.kinds[slot].graves);
             count += 1;

@@ -5,6 +5,7 @@ mod alloc;
 mod catch_up;
 mod clocks;
 mod conflicts;
+mod flush;
 mod folding;
 mod harness;
 mod leaving;

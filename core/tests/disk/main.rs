@@ -604,3 +604,23 @@ fn under_always_a_transaction_says_what_is_on_the_disk() {
     assert_eq!(node.turn.output(other), b"OK\nQUEUED\nOK\n");
     assert_eq!(node.answers(), "(none)\n");
 }
+
+#[test]
+fn what_was_flushed_stays_gone() {
+    for snapshot in [false, true] {
+        let mut node = Machine::new(Fsync::EverySec);
+        let lines: String = (0..40).map(|key| format!("SET key-{key} {}\n", "x".repeat(50))).collect();
+        assert_eq!(node.ask(&lines), "OK\n".repeat(40));
+        let commands = "INCRBY n 5\nSELECT 7\nSET k v\nSELECT 0\nFLUSHDB\nINCR n\nSET a b\n";
+        assert_eq!(node.ask(commands), "5\nOK\nOK\nOK\nOK\n1\nOK\n");
+        if snapshot {
+            assert_eq!(node.ask("SAVE\n"), "OK\n");
+            node.wait(1_000);
+        }
+        for _ in 0..3 {
+            node = node.restarted();
+            assert_eq!(node.ask("DBSIZE\nGET n\nGET a\n"), "2\n1\nb\n");
+            assert_eq!(node.ask("SELECT 7\nGET k\nSELECT 0\n"), "OK\nv\nOK\n");
+        }
+    }
+}
