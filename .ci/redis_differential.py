@@ -199,6 +199,9 @@ def near(words, one, other, queued):
     # Which of two equal spans ends later is for the clock to say; EXPIREAT has points in time.
     if words[0] in (b"EXPIRE", b"PEXPIRE") and words[-1] in (b"GT", b"LT") and one[0] == other[0] == b":":
         return True
+    # How far one step of a walk gets is for each to say.
+    if words[0] == b"SCAN" and len(words) < 4 and one[0] == other[0] == b"*":
+        return True
     # What has expired counts there until it is found.
     if words == [b"DBSIZE"] and one[0] == other[0] == b":" and int(one[1]) < int(other[1]):
         return True
@@ -218,10 +221,13 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         redis = ["redis-server", "--port", str(ports[1]), "--save", "", "--appendonly", "no", "--dir", directory]
         servers = [Server([binary, str(ports[0])], ports[0]), Server(redis, ports[1])]
-        past, queued = [], []
+        past, queued, later = [], [], []
         try:
             for number in range(rounds):
-                words = command(draw)
+                words = later.pop() if later else command(draw)
+                # A flush may count as a change of a key that was not there, if there was one like it elsewhere.
+                if words[0] in (b"FLUSHDB", b"FLUSHALL") and past[-1:] != [[b"UNWATCH"]]:
+                    later, words = [words], [b"UNWATCH"]
                 past = past[-30:] + [words]
                 ours, theirs = (server.ask(words) for server in servers)
                 if words == [b"MULTI"] and ours == (b"+", b"OK"):
