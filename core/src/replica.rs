@@ -508,8 +508,11 @@ impl Replica {
     ) -> Result<(), OriginsFull> {
         let Version { hlc, origin } = record.version;
         let stands = self.store.get(record.key);
+        // A floor is not forgotten, but lifted where a member comes back, which takes that of its cluster though it
+        // knew it. (`sim/regressions/who-came-back-deleted-the-flush-itself`)
+        let is_floor = floor_space(record.key).is_some();
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
-        if self.is_returning() && stands.is_none() && self.knew(record) {
+        if self.is_returning() && stands.is_none() && self.knew(record) && !is_floor {
             let version = Version { hlc: Hlc::ZERO, origin: self.own };
             self.stamp_and_take(
                 now,
@@ -523,7 +526,7 @@ impl Replica {
         if reconciles && record.is_counter {
             self.forgo_reset(record, claims);
         }
-        if !self.is_news(record) || (self.is_own(origin) && !record.is_counter) {
+        if !is_floor && (!self.is_news(record) || (self.is_own(origin) && !record.is_counter)) {
             return Ok(());
         }
         let merged = self.take(now.mono, record, None)?;

@@ -103,6 +103,10 @@ pub enum Mark {
     LostWithCopy,
     RolledBack,
     HeardAfar,
+    FlushBehindSeen,
+    FlushLeftNewer,
+    FlushMetAdds,
+    FlushRead,
 }
 
 /// How large a batch must be for a mark to be required of it.
@@ -120,7 +124,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 85] = {
+const TABLE: [Row; 89] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -314,6 +318,15 @@ const TABLE: [Row; 85] = {
         ),
         (M::RolledBack, "rolled-back", Common, "a node began with its files of an earlier time, and was told nothing"),
         (M::HeardAfar, "heard-afar", Common, "a message was heard on another node than it was said on"),
+        (
+            M::FlushBehindSeen,
+            "flush-behind-seen",
+            Common,
+            "a client flushed where something was not known yet that another node held",
+        ),
+        (M::FlushLeftNewer, "flush-left-newer", Common, "a flush came to a node that held something newer"),
+        (M::FlushMetAdds, "flush-met-adds", Common, "a flush came to a node that had added to a counter"),
+        (M::FlushRead, "flush-read", Common, "a run began with a flush that its disk had"),
     ]
 };
 
@@ -323,7 +336,7 @@ const _: () = {
         assert!(TABLE[at].0 as usize == at, "the table is in the order of the marks");
         at += 1;
     }
-    assert!(Mark::HeardAfar as usize + 1 == COUNT, "every mark is in the table");
+    assert!(Mark::FlushRead as usize + 1 == COUNT, "every mark is in the table");
 };
 
 impl Mark {

@@ -174,6 +174,8 @@ pub enum Ask {
     Sum {
         counter: u64,
     },
+    /// Deletes all keys and counters.
+    Flush,
     Ping,
     Stats,
     /// Subscribes to [`CHANNEL`].

@@ -99,6 +99,7 @@ fn write_ask(f: &mut fmt::Formatter<'_>, client: u64, ask: Ask) -> fmt::Result {
         }
         Ask::Clear { counter } => write!(f, "clear client={client} counter={counter}"),
         Ask::Sum { counter } => write!(f, "sum client={client} counter={counter}"),
+        Ask::Flush => write!(f, "flush client={client}"),
         Ask::Ping => write!(f, "ping client={client}"),
         Ask::Stats => write!(f, "stats client={client}"),
         Ask::Subscribe => write!(f, "subscribe client={client}"),
@@ -184,6 +185,7 @@ fn parse_item(text: &str) -> Result<Item, String> {
         "start" => ask(Ask::Start { counter: n("counter")?, at: n("at")?, ttl_ms: n("ttl_ms")? })?,
         "clear" => ask(Ask::Clear { counter: n("counter")? })?,
         "sum" => ask(Ask::Sum { counter: n("counter")? })?,
+        "flush" => ask(Ask::Flush)?,
         "ping" => ask(Ask::Ping)?,
         "stats" => ask(Ask::Stats)?,
         "subscribe" => ask(Ask::Subscribe)?,

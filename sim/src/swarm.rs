@@ -24,6 +24,7 @@ const HEAVY: u64 = 40;
 const PARTING: u64 = 41;
 const DISKS: u64 = 50;
 const COPIES: u64 = 51;
+const FLUSHES: u64 = 52;
 const MESSAGES: u64 = 60;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
@@ -73,6 +74,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_durable(&mut setting, &mut Rng::new(seed, DISKS), &mut items);
     draw_copies(&setting, &mut Rng::new(seed, COPIES), &mut items);
     draw_messages(&setting, &mut Rng::new(seed, MESSAGES), &mut items);
+    draw_flushes(&setting, &mut Rng::new(seed, FLUSHES), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -112,6 +114,33 @@ fn draw_mixed(seed: u64, setting: &Setting) -> Vec<(u64, Item)> {
         draw_faults(setting, &mut rng, &mut items);
     }
     items
+}
+
+/// Keyspaces are flushed, and nobody is alone, comes back or loses entries meanwhile: those lift floors, or never had
+/// them, which the judge knows nothing of.
+fn draw_flushes(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    let lifts = |item: &Item| {
+        matches!(
+            item,
+            Item::Ask { ask: Ask::Forget { .. } | Ask::Leave, .. }
+                | Item::Fault(
+                    Fault::Rot { .. }
+                        | Fault::Kill { alone: true, .. }
+                        | Fault::Restore { .. }
+                        | Fault::Rollback { .. }
+                        | Fault::Flip { .. }
+                )
+        )
+    };
+    let is_met = setting.nodes > 1 && matches!(setting.topology, 0 | 3) && setting.absence_ms == 0;
+    if !is_met || !rng.chance(2, 5) {
+        return;
+    }
+    items.retain(|(_, item)| !lifts(item));
+    for _ in 0..rng.range(1, 6) {
+        let client = rng.below(setting.clients);
+        items.push((rng.below(setting.load_ms * 1_000), Item::Ask { client, ask: Ask::Flush }));
+    }
 }
 
 /// In one plan of ten memories lose entries. In all others there is nothing for scrubbing to find.

@@ -20,6 +20,13 @@ impl Node {
         self.replica.store.get(key)
     }
 
+    /// Up to where the first keyspace was flushed, if it was: of no key of it does an entry of that version or an older
+    /// one stand.
+    #[must_use]
+    pub fn flushed(&self) -> Option<Version> {
+        self.replica.store.floor_over(&[])
+    }
+
     /// Grows with each entry that is written, freed or taken out. While it stays, so does what [`peek`](Self::peek)
     /// says of any key.
     #[must_use]

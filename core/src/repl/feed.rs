@@ -5,6 +5,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use crate::counter::Counter;
+use crate::name::{Name, SPACES};
 use crate::origins::{Claims, Known};
 use crate::record::{Framed, Record, encode};
 use crate::repl::asks::Asking;
@@ -309,6 +310,7 @@ impl Feed {
             sweep.names_from = sweep.place.slot;
         }
         if sweep.place.slot == SLOTS {
+            tell_floors(replica, staged);
             let reaped = (replica.reaped.retired, &replica.reaped.claims);
             peer::emit_sweep_end(sweep.id, replica.clock(), reaped, staged.out());
             self.sweep = None;
@@ -340,6 +342,14 @@ fn sweep_counter(replica: &Replica, record: &Record<'_>, (known, reconciles): (&
     if (reconciles || lacks)
         && let Some(record) = counter.record(record.key, &mut Vec::new())
     {
+        encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record }, staged.out());
+    }
+}
+
+/// Stages up to where keyspaces were flushed. A flush under way with the sweep took what the peer is about to claim,
+/// and its slot may have been passed by then. (`sim/regressions/a-sweep-claimed-what-a-flush-had-taken-meanwhile`)
+fn tell_floors(replica: &Replica, staged: &mut Staged) {
+    for record in (0..SPACES).filter_map(|space| replica.store.get(&Name::floor(space).stored())) {
         encode(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record }, staged.out());
     }
 }

@@ -91,7 +91,8 @@ impl Judge {
             let right = line.starts_with('{') || line == "Key not found";
             return if right { Ok(()) } else { Err("a line of JSON".to_owned()) };
         };
-        let Some(entry) = self.run(run).entries[size(key)] else {
+        let entry = self.run(run).entries[size(key)].filter(|entry| !self.flushes.contains(&entry.version));
+        let Some(entry) = entry else {
             return if line == "Key not found" { Ok(()) } else { Err("Key not found".to_owned()) };
         };
         let Version { hlc, origin } = entry.version;

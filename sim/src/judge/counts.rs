@@ -122,7 +122,9 @@ impl Judge {
         let since = since.filter(|_| replies.is_empty());
         for counter in self.counters.changed(node, since, std::iter::empty()) {
             let record = node.peek(self.counters.texts[size(counter)].as_bytes());
-            let state = record.as_ref().map(Counter::of).unwrap_or_default();
+            let flushed = node.flushed().map(|version| Base { version, deadline: None, value: BaseValue::Nothing });
+            let none = || Counter { base: flushed, ..Counter::default() };
+            let state = record.as_ref().map_or_else(none, Counter::of);
             for part in &state.parts {
                 let what = (part.since, part.total);
                 let first = *self.counts.parts.entry((counter, part.origin, part.hlc)).or_insert(what);
@@ -207,6 +209,7 @@ impl Judge {
                 Ask::Start { counter: of, .. } | Ask::Clear { counter: of } if of == counter && line == "OK" => {
                     over.append(&mut amounts);
                 }
+                Ask::Flush if line == "OK" => over.append(&mut amounts),
                 _ => {}
             }
         }
@@ -264,6 +267,7 @@ impl Judge {
 
     /// The last answer of a step is what the counter is after it; those before it are each what the next began with.
     fn look_at_replies(&mut self, run: RunId, counter: u64, count: Count, replies: &[Reply]) {
+        let is_clear = |ask: &Ask| *ask == Ask::Flush || *ask == Ask::Clear { counter };
         let mut known: Option<Option<i128>> = Some(if let Count::Number(count) = count { Some(count) } else { None });
         for (ask, line) in replies.iter().rev() {
             let told: Option<i128> = line.parse().ok();
@@ -284,7 +288,7 @@ impl Judge {
                     known = None;
                     wrong
                 }
-                Ask::Clear { counter: of } if of == counter && line == "OK" => {
+                Ask::Clear { .. } | Ask::Flush if is_clear(ask) && line == "OK" => {
                     let wrong = known.is_some_and(|known| known.is_some());
                     known = None;
                     wrong

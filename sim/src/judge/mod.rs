@@ -105,6 +105,8 @@ pub struct Judge {
     forgotten: Vec<bool>,
     /// By node: who said that it is forgotten, since a run of it last started or was given a seat.
     forgot: Vec<Vec<Forgot>>,
+    /// The versions of flushes: each of them deletes all keys.
+    flushes: BTreeSet<Version>,
     /// What scrubbing may find where memories lost something.
     findable: u64,
     /// What members that were forgotten while they were up held of runs that were then retired, and who retired those
@@ -183,7 +185,10 @@ struct Run {
     origin: OriginId,
     /// What [`Node::changes`] and [`Node::is_alone`] said when its entries were last looked at.
     looked: Option<(u64, bool)>,
-    /// By key: what it held when last looked at.
+    /// Up to where it had been flushed then, and whether it was alone.
+    flushed: Option<Version>,
+    was_alone: bool,
+    /// By key: what it held when last looked at. A flush counts as a delete of each key.
     entries: Vec<Option<Entry>>,
     /// The greatest version seen in it.
     newest: Option<Version>,
@@ -270,6 +275,7 @@ impl Judge {
             logs: Vec::new(),
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
             forgot: vec![Vec::new(); size(plan.setting.nodes)],
+            flushes: BTreeSet::new(),
             findable: 0,
             strays: BTreeSet::new(),
             gone: 0,
@@ -333,6 +339,8 @@ impl Judge {
             is_disk_behind: false,
             origin: OriginId(0),
             looked: None,
+            flushed: None,
+            was_alone: false,
             entries: vec![None; self.keys.texts.len()],
             newest: None,
             claimed: Hlc::ZERO,
@@ -427,6 +435,7 @@ impl Judge {
         let newest_before = self.run(run).newest;
         // Since when changes are to be looked for; none: everywhere.
         let since = self.run(run).looked.filter(|(_, was_alone)| *was_alone == node.is_alone()).map(|looked| looked.0);
+        let since = since.filter(|_| node.flushed() == self.run(run).flushed);
         self.run_mut(run).looked = Some((node.changes(), node.is_alone()));
         let is_news = !replies.is_empty() || since != Some(node.changes());
         if is_news {
@@ -437,6 +446,8 @@ impl Judge {
         self.note_roster(run, node);
         if is_news {
             self.look_at_counts(run, node, now, since, &replies);
+            let state = self.run_mut(run);
+            (state.flushed, state.was_alone) = (node.flushed(), node.is_alone());
         }
         self.look_at_restoring(run, node, &replies);
         if let Some(session) = session {

@@ -216,6 +216,25 @@ impl Judge {
         if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) }
     }
 
+    fn replay_flush(
+        &mut self,
+        run: RunId,
+        line: &str,
+        expected: &mut BTreeMap<u64, Expected>,
+    ) -> Result<(), (Oracle, String)> {
+        match line {
+            "OK" => {
+                let delete = Expected { token: None, deadline: None, write: Write::Done };
+                expected.extend((0..self.plan.setting.keys).map(|key| (key, delete)));
+                Ok(())
+            }
+            // Who has not found its cluster yet flushes nothing.
+            _ if line.starts_with("Error: this node has not joined") => Ok(()),
+            _ if line.starts_with("Error:") => self.check_refusal(run, line),
+            _ => Err((Oracle::Session, "OK".to_owned())),
+        }
+    }
+
     fn replay_one(
         &mut self,
         run: RunId,
@@ -246,6 +265,9 @@ impl Judge {
             }
             self.stats.refusals += 1;
             return if self.may_refuse(run) { Ok(()) } else { Err((Oracle::Availability, "a refusal".to_owned())) };
+        }
+        if ask == Ask::Flush {
+            return self.replay_flush(run, line, expected);
         }
         let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key } | Ask::Why { key }) = ask
         else {

@@ -134,12 +134,14 @@ impl Judge {
         let old = self.run(run).entries[size(key)];
         let has_expired = |of: &Entry| of.deadline.is_some_and(|deadline| deadline <= now.wall);
         let own = self.origins.get(&entry.version.origin) == Some(&run);
+        let is_flush = self.flushes.contains(&entry.version);
         if own && is_command {
             self.written_us.insert(entry.version, self.at_us);
             let state = self.run(run);
             let is_ahead = |newest: &Version| newest.hlc.ms() > now.wall.0 + BEHIND_MS;
             let seen = [
-                (Mark::ConcurrentWrites, self.is_behind(run, key)),
+                (Mark::ConcurrentWrites, !is_flush && self.is_behind(run, key)),
+                (Mark::FlushBehindSeen, is_flush && self.is_behind(run, key)),
                 (Mark::WroteBehindSeen, state.newest.as_ref().is_some_and(is_ahead)),
                 (Mark::WroteAlone, self.plan.setting.nodes > 1 && node.is_alone()),
                 (Mark::WroteInSweep, node.activity().is_swept()),
@@ -230,6 +232,9 @@ impl Judge {
         let is_anothers = now.base > before.base && now.base.is_some_and(|base| base.origin != own);
         if is_anothers && before.is_added_to && !now.is_added_to {
             self.marks.saw(Mark::ResetMetAdds);
+        }
+        if is_anothers && before.is_added_to && now.base.is_some_and(|base| self.flushes.contains(&base)) {
+            self.marks.saw(Mark::FlushMetAdds);
         }
     }
 

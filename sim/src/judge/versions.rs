@@ -27,6 +27,11 @@ pub(super) struct Written {
     pub(super) deadline: Option<WallMs>,
 }
 
+/// A delete of that version.
+const fn deleted(version: Version) -> Record<'static> {
+    Record { key: b"", value: None, is_counter: false, deadline: None, version }
+}
+
 impl Judge {
     /// Learns a run's origin.
     pub(super) fn look_at_origin(&mut self, run: RunId, origin: OriginId) {
@@ -53,10 +58,23 @@ impl Judge {
         expected: &BTreeMap<u64, Expected>,
     ) {
         let newest_before = self.run(run).newest;
+        let flushed = node.flushed();
+        let is_news = flushed != self.run(run).flushed;
+        if is_news {
+            self.look_at_flush(run, node, flushed);
+        }
         for key in self.keys.changed(node, since, expected.keys().copied()) {
             let record = node.peek(self.keys.texts[size(key)].as_bytes());
             let old = self.run(run).entries[size(key)];
+            let stands = |version: &Version| match old {
+                Some(old) => old.version == *version || (is_news && old.version < *version),
+                None => is_news,
+            };
+            let record = record.or_else(|| flushed.filter(stands).map(deleted));
             let want = expected.get(&key).copied().filter(|want| want.write != Write::None);
+            if let Some(record) = record.filter(|record| record.value.is_some() && Some(record.version) < flushed) {
+                self.fail(Oracle::Lww, || format!("run {}: k{key} is {record:?}, below {flushed:?}", run.0));
+            }
             let Some(record) = record else {
                 if want.is_some_and(|want| want.write == Write::Done && want.token.is_some()) {
                     self.fail(Oracle::Lww, || format!("run {}: k{key} is gone; it was {old:?}, {want:?}", run.0));
@@ -82,6 +100,23 @@ impl Judge {
             }
             self.see_entry(run, key, entry, (node, now), want.is_some());
             self.take_entry(run, key, entry);
+        }
+    }
+
+    /// The keyspace was flushed up to `flushed` since a run was last looked at: for good, unless the run is alone, or
+    /// comes back to a cluster.
+    fn look_at_flush(&mut self, run: RunId, node: &Node, flushed: Option<Version>) {
+        self.flushes.extend(flushed);
+        let state = self.run(run);
+        let before = state.flushed;
+        if flushed < before && !state.was_alone && !node.is_returning() {
+            self.fail(Oracle::Lww, || format!("run {}: it was flushed up to {before:?}, now {flushed:?}", run.0));
+        }
+        let state = self.run(run);
+        if before.is_none() && state.logged.is_fresh {
+            self.marks.saw(Mark::FlushRead);
+        } else if state.entries.iter().flatten().any(|entry| entry.token.is_some() && Some(entry.version) > flushed) {
+            self.marks.saw(Mark::FlushLeftNewer);
         }
     }
 
@@ -121,17 +156,8 @@ impl Judge {
                 self.fail(Oracle::Lww, || format!("run {}: k{key} is {record:?}, which nobody wrote so", run.0));
             }
         }
-        let written = Written { key, token, deadline };
-        let first = *self.versions.entry(version).or_insert(written);
-        // A sweep may bring the tombstone that a node made of a value after its deadline.
-        let freed = first.key == key && token.is_none() && first.deadline.is_some();
-        // Who writes a value anew after its deadline may free it in the same step; others are sent all of it.
-        let whole = first == Written { token: None, ..written } && deadline.is_some();
-        if whole {
-            self.versions.insert(version, written);
-        }
-        if first != written && !freed && !whole {
-            self.fail(Oracle::Lww, || format!("run {}: {version:?} is {written:?} and was {first:?}", run.0));
+        if !self.flushes.contains(&version) {
+            self.check_written(run, version, Written { key, token, deadline });
         }
         let setting = &self.plan.setting;
         // A peer may be ahead by the bound, and what it brings by eleven more; what it last said of its clock may be as
@@ -149,6 +175,22 @@ impl Judge {
                     version.hlc.ms() - limit
                 )
             });
+        }
+    }
+
+    /// Whoever holds a version, it says the same.
+    fn check_written(&mut self, run: RunId, version: Version, written: Written) {
+        let Written { key, token, deadline } = written;
+        let first = *self.versions.entry(version).or_insert(written);
+        // A sweep may bring the tombstone that a node made of a value after its deadline.
+        let freed = first.key == key && token.is_none() && first.deadline.is_some();
+        // Who writes a value anew after its deadline may free it in the same step; others are sent all of it.
+        let whole = first == Written { token: None, ..written } && deadline.is_some();
+        if whole {
+            self.versions.insert(version, written);
+        }
+        if first != written && !freed && !whole {
+            self.fail(Oracle::Lww, || format!("run {}: {version:?} is {written:?} and was {first:?}", run.0));
         }
     }
 

@@ -126,7 +126,7 @@ impl Judge {
                     *state = wrote.unwrap_or(*state);
                     Ok(())
                 }
-                Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } => {
+                Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } | Ask::Flush => {
                     self.sessions[size(session.0)].waits.wrote = Wrote::Unknown;
                     Ok(())
                 }
@@ -287,7 +287,10 @@ impl Judge {
 
 /// Whether one of these commands wrote, or may have written, to `key`.
 fn is_written(replies: &[Reply], key: u64) -> bool {
-    let writes = |ask: &Ask| matches!(ask, Ask::Set { key: k, .. } | Ask::Del { key: k } if *k == key);
+    let writes = |ask: &Ask| match ask {
+        Ask::Set { key: of, .. } | Ask::Del { key: of } => *of == key,
+        ask => *ask == Ask::Flush,
+    };
     replies.iter().any(|(ask, _)| writes(ask))
 }
 

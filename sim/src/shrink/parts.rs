@@ -46,9 +46,14 @@ fn ask_parts(ask: &mut Ask) -> Vec<Part<'_>> {
         Ask::WaitFor { from, ms: _ } => vec![Part::Client(from)],
         Ask::Forget { node } => vec![Part::Node(node)],
         Ask::Publish { token: _, pad } => vec![Part::Size(pad, 0)],
-        Ask::Wait { .. } | Ask::Token | Ask::Conflicts | Ask::Ping | Ask::Stats | Ask::Subscribe | Ask::Leave => {
-            Vec::new()
-        }
+        Ask::Wait { .. }
+        | Ask::Token
+        | Ask::Conflicts
+        | Ask::Flush
+        | Ask::Ping
+        | Ask::Stats
+        | Ask::Subscribe
+        | Ask::Leave => Vec::new(),
     }
 }
 
