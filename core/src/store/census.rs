@@ -46,18 +46,20 @@ pub(super) struct Walk {
     pub(super) cursor: u16,
 }
 
+/// Sums by keyspace; the last is that of what is of no keyspace, but its floor.
 #[derive(Default)]
 struct Tally {
-    /// Sum of fingerprints mod 2^128: any order gives the same, and what leaves is subtracted.
-    digest: u128,
-    /// By keyspace. What is no key, but only of one, or of a keyspace, is not counted.
-    keys: [u64; SPACES as usize],
+    /// Sums of fingerprints mod 2^128: any order gives the same, and what leaves is subtracted.
+    digests: [u128; SPACES as usize + 1],
+    /// What is no key, but only of one, or of a keyspace, is not counted.
+    keys: [u64; SPACES as usize + 1],
 }
 
-/// What counts of a slot at the slot's cut.
-pub(super) struct Sum<'a> {
-    pub(super) digest: &'a mut u128,
-    pub(super) keys: &'a mut u32,
+/// Where a record is counted.
+#[derive(Clone, Copy)]
+struct Belongs {
+    space: usize,
+    is_key: bool,
 }
 
 /// Which sum an entry is in.
@@ -82,7 +84,8 @@ impl Census {
     }
 
     pub(super) fn digest(&self) -> (u128, WallMs) {
-        (self.standing.digest.wrapping_add(self.late.digest), self.done)
+        let digests = self.standing.digests.iter().chain(&self.late.digests);
+        (digests.fold(0, |sum: u128, digest| sum.wrapping_add(*digest)), self.done)
     }
 
     /// The cut of every slot; none while it is being moved.
@@ -96,47 +99,59 @@ impl Census {
     }
 
     /// Counts a record that takes its place in `slot`, whose own sum is `sum`.
-    pub(super) fn enter(&mut self, slot: u16, sum: &mut Sum<'_>, record: &Record<'_>) {
-        let key = keyspace(record);
+    pub(super) fn enter(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
+        *sum = sum.wrapping_add(contribution(self.cut(slot), record));
+        self.count(slot, record);
+    }
+
+    /// Counts a record of `slot`, but not in the slot's own sum.
+    pub(super) fn count(&mut self, slot: u16, record: &Record<'_>) {
+        let belongs = Belongs::of(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
-            cut.inspect(|print| self.standing.add(*print, key, Some(sum)));
+            cut.inspect(|print| self.standing.add(*print, belongs));
             if self.cut(slot) != self.done {
-                done.inspect(|print| self.late.add(*print, key, None));
-                cut.inspect(|print| self.late.remove(*print, key, None));
+                done.inspect(|print| self.late.add(*print, belongs));
+                cut.inspect(|print| self.late.remove(*print, belongs));
             }
             return;
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.add(fingerprint(record), key, Some(sum)),
-            Book::Late => self.late.add(fingerprint(record), key, None),
+            Book::Standing => self.standing.add(fingerprint(record), belongs),
+            Book::Late => self.late.add(fingerprint(record), belongs),
             Book::Closed => {}
         }
     }
 
-    /// Takes out a record that is about to lose its place.
-    pub(super) fn leave(&mut self, slot: u16, sum: &mut Sum<'_>, record: &Record<'_>) {
-        let key = keyspace(record);
+    /// Takes out a record of `slot` that is about to lose its place, but not of the slot's own sum.
+    pub(super) fn count_out(&mut self, slot: u16, record: &Record<'_>) {
+        let belongs = Belongs::of(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
-            cut.inspect(|print| self.standing.remove(*print, key, Some(sum)));
+            cut.inspect(|print| self.standing.remove(*print, belongs));
             if self.cut(slot) != self.done {
-                cut.inspect(|print| self.late.add(*print, key, None));
-                done.inspect(|print| self.late.remove(*print, key, None));
+                cut.inspect(|print| self.late.add(*print, belongs));
+                done.inspect(|print| self.late.remove(*print, belongs));
             }
             return;
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.remove(fingerprint(record), key, Some(sum)),
-            Book::Late => self.late.remove(fingerprint(record), key, None),
+            Book::Standing => self.standing.remove(fingerprint(record), belongs),
+            Book::Late => self.late.remove(fingerprint(record), belongs),
             Book::Closed => {}
         }
     }
 
-    /// Takes out all that counts of a slot that is not moved yet: so many keys, all of one keyspace.
-    pub(super) fn forget(&mut self, space: u8, digest: u128, keys: u32) {
-        self.standing.digest = self.standing.digest.wrapping_sub(digest);
-        self.standing.keys[usize::from(space)] -= u64::from(keys);
+    /// Takes it out of that sum.
+    pub(super) fn leave_slot(&self, slot: u16, sum: &mut u128, record: &Record<'_>) {
+        *sum = sum.wrapping_sub(contribution(self.cut(slot), record));
+    }
+
+    /// Nothing of a keyspace counts any more.
+    pub(super) fn clear(&mut self, space: u8) {
+        for tally in [&mut self.standing, &mut self.late] {
+            (tally.digests[usize::from(space)], tally.keys[usize::from(space)]) = (0, 0);
+        }
     }
 
     fn book(&self, slot: u16, record: &Record<'_>) -> Book {
@@ -171,20 +186,21 @@ impl Census {
         !is_tombstone(record) && is_after(record.deadline, self.done) && !is_after(record.deadline, walk.to)
     }
 
-    /// Moves an entry that [crosses](Self::crosses).
-    pub(super) fn cross(&mut self, walk: Walk, sum: &mut Sum<'_>, record: &Record<'_>) {
-        let key = keyspace(record);
+    /// Moves an entry that [crosses](Self::crosses), of a slot whose own sum is `sum`.
+    pub(super) fn cross(&mut self, walk: Walk, sum: &mut u128, record: &Record<'_>) {
+        let belongs = Belongs::of(record);
+        *sum = sum.wrapping_sub(contribution(self.done, record)).wrapping_add(contribution(walk.to, record));
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(walk.to, record));
-            done.inspect(|print| self.standing.remove(*print, key, Some(sum)));
-            done.inspect(|print| self.late.add(*print, key, None));
-            cut.inspect(|print| self.standing.add(*print, key, Some(sum)));
-            cut.inspect(|print| self.late.remove(*print, key, None));
+            done.inspect(|print| self.standing.remove(*print, belongs));
+            done.inspect(|print| self.late.add(*print, belongs));
+            cut.inspect(|print| self.standing.add(*print, belongs));
+            cut.inspect(|print| self.late.remove(*print, belongs));
             return;
         }
         let fingerprint = fingerprint(record);
-        self.standing.remove(fingerprint, key, Some(sum));
-        self.late.add(fingerprint, key, None);
+        self.standing.remove(fingerprint, belongs);
+        self.late.add(fingerprint, belongs);
     }
 
     /// All that crosses in the walk's next `slots` was moved. After the last slot the cut is the walk's.
@@ -200,32 +216,26 @@ impl Census {
 }
 
 impl Tally {
-    fn add(&mut self, fingerprint: u128, key: Option<u8>, slot: Option<&mut Sum<'_>>) {
-        if let Some(space) = key {
-            self.keys[usize::from(space)] += 1;
-        }
-        self.digest = self.digest.wrapping_add(fingerprint);
-        if let Some(Sum { digest, keys }) = slot {
-            **digest = digest.wrapping_add(fingerprint);
-            **keys += u32::from(key.is_some());
-        }
+    fn add(&mut self, fingerprint: u128, belongs: Belongs) {
+        let digest = &mut self.digests[belongs.space];
+        *digest = digest.wrapping_add(fingerprint);
+        self.keys[belongs.space] += u64::from(belongs.is_key);
     }
 
-    fn remove(&mut self, fingerprint: u128, key: Option<u8>, slot: Option<&mut Sum<'_>>) {
-        if let Some(space) = key {
-            self.keys[usize::from(space)] -= 1;
-        }
-        self.digest = self.digest.wrapping_sub(fingerprint);
-        if let Some(Sum { digest, keys }) = slot {
-            **digest = digest.wrapping_sub(fingerprint);
-            **keys -= u32::from(key.is_some());
-        }
+    fn remove(&mut self, fingerprint: u128, belongs: Belongs) {
+        let digest = &mut self.digests[belongs.space];
+        *digest = digest.wrapping_sub(fingerprint);
+        self.keys[belongs.space] -= u64::from(belongs.is_key);
     }
 }
 
-/// The keyspace of the key that `record` is the entry of, if it is that of a key.
-fn keyspace(record: &Record<'_>) -> Option<u8> {
-    Name::parse(record.key).filter(|name| name.kind == Kind::Key).map(|name| name.space)
+impl Belongs {
+    fn of(record: &Record<'_>) -> Self {
+        match Name::parse(record.key) {
+            Some(Name { kind: Kind::Floor, .. }) | None => Self { space: usize::from(SPACES), is_key: false },
+            Some(Name { space, kind, .. }) => Self { space: usize::from(space), is_key: kind == Kind::Key },
+        }
+    }
 }
 
 /// Without a value and without a deadline; with one it is a husk.

@@ -50,6 +50,7 @@ impl Store {
         mut collected: impl FnMut(&Record<'_>),
     ) -> Graves {
         let mut found = Graves::default();
+        self.settle(slot);
         if self.kinds[usize::from(slot)].graves == 0 {
             return found;
         }
@@ -91,6 +92,7 @@ impl Store {
     /// Takes the entry of `key` out.
     pub(crate) fn take_out(&mut self, key: &[u8]) {
         let Place { slot, hash } = self.place(key);
+        self.settle(slot);
         let Self { slots, kinds, crowds, floors, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
@@ -105,13 +107,15 @@ impl Store {
     /// Shows `visit` all entries of `slot`, in no order that means anything.
     pub(crate) fn visit(&self, slot: u16, mut visit: impl FnMut(&Record<'_>)) {
         let table = &self.slots[usize::from(slot)].table;
-        table.iter().for_each(|entry| visit(&self.origins.record(entry)));
+        let entries = table.iter().filter(|entry| self.stands(slot, entry));
+        entries.for_each(|entry| visit(&self.origins.record(entry)));
     }
 
     /// Appends the names of the keys in `slot`, tombstones and husks included: see [`key_name`].
     pub(crate) fn key_names(&self, slot: u16, names: &mut Vec<u64>) {
         let table = &self.slots[usize::from(slot)].table;
-        names.extend(table.iter().map(|entry| key_name(entry.key())));
+        let entries = table.iter().filter(|entry| self.stands(slot, entry));
+        names.extend(entries.map(|entry| key_name(entry.key())));
     }
 
     fn remove(&mut self, slot: u16, mut goes: impl FnMut(&Record<'_>) -> bool) {

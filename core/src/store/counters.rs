@@ -35,6 +35,7 @@ impl Store {
     /// anybody reads changes.
     pub(crate) fn fold(&mut self, slot: u16, foldable: impl Fn(&Part) -> Option<Folds>) -> Folding {
         let mut folding = Folding::default();
+        self.settle(slot);
         if self.kinds[usize::from(slot)].counters == 0 {
             return folding;
         }
@@ -74,6 +75,7 @@ impl Store {
         news: Counter<'_>,
         entry: impl Fn(OriginId) -> Option<Folds>,
     ) -> Result<Merged, OriginsFull> {
+        self.settle(place.slot);
         let (stands, floor) = (self.get_at(place, record.key), self.floor_over(record.key));
         let mut whole = stands.as_ref().map(Counter::of).unwrap_or_default();
         whole.join(news, entry);

@@ -3,7 +3,7 @@
 //! That a key with a deadline reads as absent is the reader's doing. This walk is for what must not depend on
 //! anybody reading: counts, digest and memory.
 
-use super::census::{Sum, Walk};
+use super::census::Walk;
 use super::entry::Entry;
 use super::origins::Origins;
 use super::{SLOTS, SLOTS_AT_ONCE, Store, parts};
@@ -88,6 +88,7 @@ impl Store {
 
     /// Moves the slot at the walk's cursor to the walk's cut; how many entries that took a look at.
     fn expire_slot(&mut self, walk: Walk, told: &mut dyn FnMut(&[u8])) -> usize {
+        self.settle(walk.cursor);
         let slot = &mut self.slots[usize::from(walk.cursor)];
         if slot.due > walk.to {
             self.dues.note(walk.cursor, slot.due);
@@ -101,8 +102,7 @@ impl Store {
             }
             let crosses = self.census.crosses(walk, &record);
             if crosses {
-                let keys = &mut self.kinds[usize::from(walk.cursor)].keys;
-                self.census.cross(walk, &mut Sum { digest: &mut slot.digest, keys }, &record);
+                self.census.cross(walk, &mut slot.digest, &record);
                 told(record.key);
             }
             let due = next_due(&record, walk.to);

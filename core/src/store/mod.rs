@@ -31,13 +31,13 @@ mod table;
 mod tests;
 mod warm;
 
-use census::{Census, Sum, is_tombstone};
+use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
 pub(crate) use counters::Folding;
 use entry::{Entry, Parts};
 use expiry::{Dues, NEVER, next_due};
 pub(crate) use floors::floor_space;
-use floors::{Dead, Floors};
+use floors::{Dead, Floors, Stale};
 use origins::Origins;
 pub(crate) use scrub::{FANOUT, Listed, Root, What};
 use table::Table;
@@ -83,6 +83,7 @@ pub(crate) struct Store {
     crowds: Box<[u32]>,
     /// By slot: bits of the keyspaces that something in it may be of.
     spaces: Box<[u16]>,
+    stale: Stale,
     floors: Floors,
     dead: Dead,
     dues: Dues,
@@ -105,8 +106,6 @@ struct Kinds {
     counters: u32,
     /// Of the graves those with a deadline.
     husks: u32,
-    /// Keys that count at the slot's cut.
-    keys: u32,
 }
 
 /// One cache line, so that a sweep that skips a slot touches just that.
@@ -162,6 +161,7 @@ impl Store {
             kinds: vec![Kinds::default(); usize::from(SLOTS)].into_boxed_slice(),
             crowds: vec![0; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice(),
             spaces: vec![0; usize::from(SLOTS)].into_boxed_slice(),
+            stale: Stale::new(),
             floors: Floors::new(),
             dead: Dead::default(),
             dues: Dues::new(),
@@ -179,7 +179,7 @@ impl Store {
     /// What the entry of `key` takes, with its place in the table; the allocator's own overhead is not in it.
     pub(crate) fn bytes_of(&self, key: &[u8]) -> Option<usize> {
         let Place { slot, hash } = self.place(key);
-        let entry = self.slots[usize::from(slot)].table.find(hash, key)?;
+        let entry = self.slots[usize::from(slot)].table.find(hash, key).filter(|entry| self.stands(slot, entry))?;
         Some(entry.allocation_bytes() + size_of::<Entry>())
     }
 
@@ -223,7 +223,7 @@ impl Store {
         visit: &mut dyn FnMut(&Record<'_>) -> bool,
     ) -> Option<u32> {
         let table = &self.slots[usize::from(slot)].table;
-        table.walk(after, max, &mut |entry| visit(&self.origins.record(entry)))
+        table.walk(after, max, &mut |entry| !self.stands(slot, entry) || visit(&self.origins.record(entry)))
     }
 
     /// Keys whose values live by the cut of [`Store::digest`].
@@ -243,7 +243,7 @@ impl Store {
 
     /// What entries, tables and slots take; the allocator's own overhead is not in it. O(1).
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.kinds) + size_of_val(&*self.spaces);
+        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.kinds) + 2 * size_of_val(&*self.spaces);
         (self.totals.entry_bytes + self.totals.table_bytes + fixed_bytes) as u64
     }
 
@@ -259,7 +259,7 @@ impl Store {
 
     fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {
         let entry = self.slots[usize::from(place.slot)].table.find(place.hash, key)?;
-        Some(self.origins.record(entry))
+        self.stands(place.slot, entry).then(|| self.origins.record(entry))
     }
 
     /// Entries that were added to.
@@ -278,6 +278,7 @@ impl Store {
         record: &Record<'_>,
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
+        self.settle(place.slot);
         let Self { slots, kinds, crowds, spaces, floors, dues, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
@@ -356,20 +357,24 @@ impl Books<'_> {
         self.kinds.husks += u32::from(is_husk(record));
         self.kinds.counters += u32::from(record.is_counter);
         *self.crowd += u32::from(record.value.is_none()) + u32::from(record.is_counter);
-        let sum = &mut Sum { digest: self.digest, keys: &mut self.kinds.keys };
-        self.census.enter(self.slot, sum, record);
+        self.census.enter(self.slot, self.digest, record);
     }
 
     #[inline]
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
+        self.census.count_out(self.slot, record);
+        self.leave_slot(record, entry);
+    }
+
+    /// What counts nowhere but in its slot any more leaves that.
+    fn leave_slot(&mut self, record: &Record<'_>, entry: &Entry) {
         self.totals.leave(record, entry);
         self.totals.changes.note(self.slot);
         self.kinds.graves -= u32::from(record.value.is_none());
         self.kinds.husks -= u32::from(is_husk(record));
         self.kinds.counters -= u32::from(record.is_counter);
         *self.crowd -= u32::from(record.value.is_none()) + u32::from(record.is_counter);
-        let sum = &mut Sum { digest: self.digest, keys: &mut self.kinds.keys };
-        self.census.leave(self.slot, sum, record);
+        self.census.leave_slot(self.slot, self.digest, record);
     }
 }
 

@@ -57,9 +57,9 @@ impl Store {
         Root { sum: digest as u64, cut }
     }
 
-    /// The cut of every slot; none while it is being moved.
+    /// The cut of every slot; none while it is being moved, or slots still sum up what was flushed.
     pub(crate) fn settled_cut(&self) -> Option<WallMs> {
-        self.census.settled_cut()
+        self.census.settled_cut().filter(|_| !self.is_stale())
     }
 
     /// The sum of each group of slots.
@@ -83,7 +83,7 @@ impl Store {
             return None;
         }
         let mut list = Vec::with_capacity(table.len());
-        for entry in table.iter() {
+        for entry in table.iter().filter(|entry| self.stands(slot, entry)) {
             let listed = self.listed(&self.origins.record(entry));
             if after.is_none_or(|after| listed.name > after) {
                 list.push(listed);
@@ -99,7 +99,8 @@ impl Store {
     /// until it answers false.
     pub(crate) fn visit_named(&self, slot: u16, names: &[u64], visit: &mut dyn FnMut(u64, &Record<'_>) -> bool) {
         let table = &self.slots[usize::from(slot)].table;
-        let named = table.iter().map(|entry| (key_name(entry.key()), entry));
+        let entries = table.iter().filter(|entry| self.stands(slot, entry));
+        let named = entries.map(|entry| (key_name(entry.key()), entry));
         let mut named: Vec<_> = named.filter(|(name, _)| names.binary_search(name).is_ok()).collect();
         named.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.key().cmp(other.1.key())));
         let _ = named.into_iter().all(|(name, entry)| visit(name, &self.origins.record(entry)));
