@@ -100,12 +100,11 @@ impl Census {
 
     /// Counts a record that takes its place in `slot`, whose own sum is `sum`.
     pub(super) fn enter(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
-        *sum = sum.wrapping_add(contribution(self.cut(slot), record));
-        self.count(slot, record);
+        *sum = sum.wrapping_add(self.count(slot, record));
     }
 
-    /// Counts a record of `slot`, but not in the slot's own sum.
-    pub(super) fn count(&mut self, slot: u16, record: &Record<'_>) {
+    /// Counts a record of `slot`, but not in the slot's own sum; what it is there.
+    pub(super) fn count(&mut self, slot: u16, record: &Record<'_>) -> u128 {
         let belongs = Belongs::of(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
@@ -114,17 +113,22 @@ impl Census {
                 done.inspect(|print| self.late.add(*print, belongs));
                 cut.inspect(|print| self.late.remove(*print, belongs));
             }
-            return;
+            return cut.unwrap_or(0);
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.add(fingerprint(record), belongs),
+            Book::Standing => {
+                let fingerprint = fingerprint(record);
+                self.standing.add(fingerprint, belongs);
+                return fingerprint;
+            }
             Book::Late => self.late.add(fingerprint(record), belongs),
             Book::Closed => {}
         }
+        0
     }
 
-    /// Takes out a record of `slot` that is about to lose its place, but not of the slot's own sum.
-    pub(super) fn count_out(&mut self, slot: u16, record: &Record<'_>) {
+    /// Takes out a record of `slot` that is about to lose its place, but not of the slot's own sum; what it is there.
+    pub(super) fn count_out(&mut self, slot: u16, record: &Record<'_>) -> u128 {
         let belongs = Belongs::of(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
@@ -133,18 +137,23 @@ impl Census {
                 cut.inspect(|print| self.late.add(*print, belongs));
                 done.inspect(|print| self.late.remove(*print, belongs));
             }
-            return;
+            return cut.unwrap_or(0);
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.remove(fingerprint(record), belongs),
+            Book::Standing => {
+                let fingerprint = fingerprint(record);
+                self.standing.remove(fingerprint, belongs);
+                return fingerprint;
+            }
             Book::Late => self.late.remove(fingerprint(record), belongs),
             Book::Closed => {}
         }
+        0
     }
 
-    /// Takes it out of that sum.
-    pub(super) fn leave_slot(&self, slot: u16, sum: &mut u128, record: &Record<'_>) {
-        *sum = sum.wrapping_sub(contribution(self.cut(slot), record));
+    /// What a record of `slot` is in the slot's own sum.
+    pub(super) fn in_slot(&self, slot: u16, record: &Record<'_>) -> u128 {
+        contribution(self.cut(slot), record)
     }
 
     /// Nothing of a keyspace counts any more.

@@ -362,19 +362,26 @@ impl Books<'_> {
 
     #[inline]
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
-        self.census.count_out(self.slot, record);
-        self.leave_slot(record, entry);
+        let own = self.census.count_out(self.slot, record);
+        self.leave_with(own, record, entry);
     }
 
     /// What counts nowhere but in its slot any more leaves that.
     fn leave_slot(&mut self, record: &Record<'_>, entry: &Entry) {
+        let own = self.census.in_slot(self.slot, record);
+        self.leave_with(own, record, entry);
+    }
+
+    /// `own`: what it is in the slot's own sum.
+    #[inline]
+    fn leave_with(&mut self, own: u128, record: &Record<'_>, entry: &Entry) {
         self.totals.leave(record, entry);
         self.totals.changes.note(self.slot);
         self.kinds.graves -= u32::from(record.value.is_none());
         self.kinds.husks -= u32::from(is_husk(record));
         self.kinds.counters -= u32::from(record.is_counter);
         *self.crowd -= u32::from(record.value.is_none()) + u32::from(record.is_counter);
-        self.census.leave_slot(self.slot, self.digest, record);
+        *self.digest = self.digest.wrapping_sub(own);
     }
 }
 
