@@ -175,7 +175,7 @@ fn may_stand(record: &Record<'_>) -> bool {
     match Name::parse(record.key).map(|name| name.kind) {
         Some(Kind::Key) => true,
         Some(Kind::Floor) => record.value == Some(b"") && record.deadline.is_none() && !record.is_counter,
-        Some(Kind::Life | Kind::Field | Kind::Member) | None => false,
+        None => false,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::command::{AboutObject, Copy, Expires, OnExpiry, Reply, Scan, TimeLeft
 use crate::counter;
 use crate::record::Record;
 use crate::replica::{Replica, Shown};
-use crate::store::SLOTS;
+use crate::store::{SLOTS, floor_space};
 use crate::time::{Now, WallMs};
 use crate::wire::Answer;
 
@@ -147,7 +147,8 @@ pub(super) fn scan(now: Now, scan: &Scan<'_>, replica: &Replica, answer: &mut An
     while slot < SLOTS && looked_at < scan.count {
         let at_once = usize::try_from(scan.count - looked_at).unwrap_or(usize::MAX);
         after = replica.store.walk(slot, after, at_once, &mut |record| {
-            looked_at += 1;
+            // Of floors there are a few, which a client would ask once more for.
+            looked_at += u64::from(floor_space(record.key).is_none());
             let fits = |key: &&[u8]| kind_fits && scan.pattern.is_none_or(|pattern| matches(pattern, key));
             if let Some(key) = replica.key_of(record.key).filter(fits)
                 && replica.is_live(now, record)

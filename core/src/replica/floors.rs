@@ -14,12 +14,12 @@ impl Replica {
         matches!(self.exposure, Exposure::Alone | Exposure::Exposed)
     }
 
-    /// Takes everything out of the keyspace `only`, or of all that were ever used; each gets a floor of its own, one
-    /// record. One for all of them would have each merge look at two floors, and a flush of one beside it.
+    /// Takes everything out of the keyspace `only`, or of all, also of those in which only others have written yet.
+    /// Each gets a floor of its own, one record: one for all of them would have each merge look at two.
     pub(crate) fn flush(&mut self, now: Now, only: Option<u8>) -> Result<(), Refused> {
         self.may_write()?;
         for space in 0..SPACES {
-            if only.map_or(self.store.has_used(space), |only| only == space) {
+            if only.is_none_or(|only| only == space) {
                 let name = Name::floor(space).stored();
                 let version = Version { hlc: Hlc::ZERO, origin: self.own };
                 let floor = Record { key: &name, value: Some(b""), is_counter: false, deadline: None, version };

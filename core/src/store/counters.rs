@@ -119,7 +119,7 @@ impl Store {
             }
             None => {
                 let entry = Entry::new(place.hash, &parts);
-                spaces[usize::from(place.slot)] |= floors.note(record.key);
+                spaces[usize::from(place.slot)] |= super::floors::spaces_of(record.key);
                 books.enter(record, &entry);
                 books.totals.table_bytes += table.insert(entry);
             }

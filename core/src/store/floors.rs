@@ -36,8 +36,6 @@ const ALL_SPACES: u16 = u16::MAX;
 pub(super) struct Floors {
     /// By keyspace; [`NONE`] where there is none.
     versions: [Version; SPACES as usize],
-    /// Bits of the keyspaces that anything was ever taken of.
-    used: u16,
 }
 
 /// Entries that are gone, and still take memory.
@@ -87,7 +85,7 @@ impl Stale {
 
 impl Floors {
     pub(super) const fn new() -> Self {
-        Self { versions: [NONE; SPACES as usize], used: 1 }
+        Self { versions: [NONE; SPACES as usize] }
     }
 
     /// Up to where what is stored as `name` is gone; [`NONE`] if nothing is.
@@ -103,13 +101,14 @@ impl Floors {
     pub(super) const fn lift(&mut self, space: u8) {
         self.versions[space as usize] = NONE;
     }
+}
 
-    /// Something of that name enters a slot; the bits of the keyspaces that it may be of.
-    #[inline]
-    pub(super) fn note(&mut self, name: &[u8]) -> u16 {
-        let Some(Name { space, kind, .. }) = Name::parse(name) else { return ALL_SPACES };
-        self.used |= 1 << space;
-        if kind == Kind::Floor { ALL_SPACES } else { 1 << space }
+/// The bits of the keyspaces that what is stored as `name` may be of.
+#[inline]
+pub(super) fn spaces_of(name: &[u8]) -> u16 {
+    match Name::parse(name) {
+        Some(Name { space, kind: Kind::Key, .. }) => 1 << space,
+        Some(Name { kind: Kind::Floor, .. }) | None => ALL_SPACES,
     }
 }
 
@@ -133,11 +132,6 @@ impl Store {
     /// The greatest floor of all keyspaces.
     pub(crate) fn highest_floor(&self) -> Option<Version> {
         self.floors.versions.iter().copied().max().filter(|floor| *floor > NONE)
-    }
-
-    /// Whether anything was ever taken of a keyspace; of the first one that is always so.
-    pub(crate) fn has_used(&self, space: u8) -> bool {
-        self.floors.used >> space & 1 == 1
     }
 
     /// The floor of `space` is at `floor` now: takes out all that it beats.

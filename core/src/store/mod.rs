@@ -13,7 +13,7 @@ use std::fmt;
 use siphasher::sip::SipHasher13;
 
 use crate::counter::Counter;
-use crate::name::{place_part, slot_part};
+use crate::name::slot_part;
 use crate::record::Record;
 use crate::time::WallMs;
 use crate::version::{Hlc, Version};
@@ -254,7 +254,7 @@ impl Store {
     }
 
     fn place(&self, key: &[u8]) -> Place {
-        Place { slot: slot_of(key), hash: (self.hasher.hash(place_part(key)) >> 32) as u32 }
+        Place { slot: slot_of(key), hash: (self.hasher.hash(key) >> 32) as u32 }
     }
 
     fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {
@@ -313,7 +313,7 @@ impl Store {
             None if record.version <= floors.over(record.key) => Merged::Lost { to: floors.over(record.key) },
             None => {
                 let entry = Entry::new(place.hash, &parts(record, origins.intern(record.version.origin)?));
-                spaces[usize::from(place.slot)] |= floors.note(record.key);
+                spaces[usize::from(place.slot)] |= floors::spaces_of(record.key);
                 books.enter(record, &entry);
                 books.totals.table_bytes += table.insert(entry);
                 Merged::Won { over: None }

@@ -47,6 +47,21 @@ fn all_nodes_hear_of_a_flush() {
 }
 
 #[test]
+fn flushing_all_takes_what_only_others_know_of() {
+    let mut cluster = Cluster::of_three();
+    cluster.cut(0, 1);
+    cluster.cut(0, 2);
+    cluster.hand_in(1, b"SELECT 5\nSET k 1\n");
+    cluster.settle();
+    cluster.pass(10);
+    assert_eq!(cluster.ask(0, "FLUSHALL"), "OK");
+    cluster.heal();
+    all_agree(&mut cluster);
+    assert_eq!(answers(&mut cluster, "SELECT 5"), ["OK"; 3]);
+    assert_eq!(answers(&mut cluster, "DBSIZE"), ["0"; 3]);
+}
+
+#[test]
 fn of_what_is_written_at_the_same_time_that_stays_which_is_newer() {
     let mut cluster = Cluster::of_three();
     cluster.write(b"SET k old\nSET l old\nINCRBY n 5\nINCRBY m 5\n");
