@@ -113,7 +113,7 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::Start { counter, at, ttl_ms } => format!("SET {} {at} PX {ttl_ms}", counter_text(counter)),
         Ask::Clear { counter } => format!("DEL {}", counter_text(counter)),
         Ask::Sum { counter } => format!("GET {}", counter_text(counter)),
-        Ask::Flush => "FLUSHALL".to_owned(),
+        Ask::Flush => "FLUSHDB".to_owned(),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
         Ask::Subscribe => format!("SUBSCRIBE {CHANNEL}"),

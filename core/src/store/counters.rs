@@ -105,7 +105,7 @@ impl Store {
 
     /// Puts `record` in the place of whatever stands there.
     pub(super) fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
-        let Self { slots, kinds, crowds, spaces, floors, dues, origins, census, totals, .. } = self;
+        let Self { slots, kinds, crowds, spaces, dues, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
