@@ -206,10 +206,15 @@ impl Model {
             .0
             .iter()
             .filter(|(key, _)| self.get(key, wall).is_some())
-            .map(|(k, v)| (k.clone(), v.clone()))
+            .map(|(k, v)| (stored(k), v.clone()))
             .collect();
         assert_eq!(held, live);
     }
+}
+
+/// What a key is stored as: its own name, unless it begins as other names do.
+fn stored(key: &[u8]) -> Vec<u8> {
+    if key.first() == Some(&0xff) { [&[0xff, 0], key].concat() } else { key.to_vec() }
 }
 
 impl Text {

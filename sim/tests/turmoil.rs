@@ -41,6 +41,10 @@ fn without_faults_both_engines_end_in_the_same_data() {
             match item {
                 Item::Ask { ask: Ask::Set { key, token, .. }, .. } => last.insert(*key, *token),
                 Item::Ask { ask: Ask::Del { key }, .. } => last.remove(key),
+                Item::Ask { ask: Ask::Flush, .. } => {
+                    last.clear();
+                    None
+                }
                 _ => None,
             };
         }
