@@ -180,7 +180,7 @@ pub enum Ask {
     Stats,
     /// Subscribes to [`CHANNEL`].
     Subscribe,
-    /// Says on it what no other item says: [`said`] of `token` and `pad`.
+    /// Says on it what no other item says: the [`value`] of `token` and `pad`.
     Publish {
         token: u64,
         pad: u64,
@@ -491,12 +491,6 @@ pub fn counter_text(counter: u64) -> String {
 
 /// The channel of all messages.
 pub const CHANNEL: &str = "news";
-
-/// The message that names what said it.
-#[must_use]
-pub fn said(token: u64, pad: u64) -> String {
-    value(token, pad)
-}
 
 /// The value that names its write: the token, then `pad` bytes that depend on it.
 #[must_use]

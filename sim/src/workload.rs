@@ -5,7 +5,7 @@
 //! nothing was answered for too long.
 
 use crate::judge::{Judge, SessionId};
-use crate::plan::{Ask, CHANNEL, counter_text, key_text, said, value};
+use crate::plan::{Ask, CHANNEL, counter_text, key_text, value};
 use crate::rng::keyed;
 
 /// How a line begins that answers no command.
@@ -117,7 +117,7 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
         Ask::Subscribe => format!("SUBSCRIBE {CHANNEL}"),
-        Ask::Publish { token, pad } => format!("PUBLISH {CHANNEL} {}", said(token, pad)),
+        Ask::Publish { token, pad } => format!("PUBLISH {CHANNEL} {}", value(token, pad)),
         Ask::Leave => "LEAVE".to_owned(),
         Ask::Forget { node } => format!("FORGET n{node}"),
     };

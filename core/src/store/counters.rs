@@ -139,6 +139,7 @@ mod tests {
     use crate::counter::{Base, BaseValue, Count, Part};
     use crate::retired::Mark;
     use crate::store::slot_of;
+    use crate::store::tests::shuffled;
     use crate::time::WallMs;
     use crate::version::{Hlc, OriginId, Version};
 
@@ -298,23 +299,18 @@ mod tests {
 
         #[test]
         fn every_order_adds_up_to_the_same(steps in steps(), order in any::<u64>(), expire in 0..WALL_MS_MAX) {
-            let mut shuffled: Vec<(u64, Step)> = steps
-                .iter()
-                .enumerate()
-                .map(|(at, step)| (order.wrapping_mul(at as u64 * 2 + 1).rotate_left(at as u32), *step))
-                .collect();
-            shuffled.sort_by_key(|(place, _)| *place);
+            let shuffled = shuffled(&steps, order);
             let (mut one, mut other) = (Store::new([1, 2]), Store::new([3, 4]));
             for step in &steps {
                 step.merge_into(&mut one);
             }
-            for (at, (_, step)) in shuffled.iter().enumerate() {
+            for (at, step) in shuffled.iter().enumerate() {
                 // Again and again, and with the base ended in between.
                 step.merge_into(&mut other);
                 if at == steps.len() / 2 {
                     expire_at(&mut other, expire);
                 }
-                shuffled[..at].iter().for_each(|(_, step)| step.merge_into(&mut other));
+                shuffled[..at].iter().for_each(|step| step.merge_into(&mut other));
             }
             for wall in [expire, expire + 30_000, WALL_MS_MAX * 2] {
                 expire_at(&mut one, wall);

@@ -95,6 +95,14 @@ fn dump(store: &Store) -> Dump {
     dump
 }
 
+/// The same in another order, which `order` says.
+pub(super) fn shuffled<T: Copy>(steps: &[T], order: u64) -> Vec<T> {
+    let place = |at: usize| order.wrapping_mul(at as u64 * 2 + 1).rotate_left(at as u32);
+    let mut placed: Vec<(u64, T)> = steps.iter().enumerate().map(|(at, step)| (place(at), *step)).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, step)| step).collect()
+}
+
 /// Recomputes from nothing all that the store keeps count of.
 fn check(store: &Store) {
     let (mut digest, mut keys, mut tombstones, mut husks, mut entries) = (0_u128, 0, 0, 0, 0);

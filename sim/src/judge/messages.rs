@@ -3,7 +3,7 @@
 use super::{Judge, SessionId};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
-use crate::plan::{CHANNEL, said, size};
+use crate::plan::{CHANNEL, size, value};
 
 /// How many sessions hear what is said to a node: those that stand, and those that it is about to close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Judge {
         let token = text.split_once('.').and_then(|(token, _)| token.strip_prefix('t')?.parse().ok());
         let known = token.and_then(|token: u64| Some((token, *self.said.get(&token)?)));
         match known {
-            Some((token, (from, pad))) if text == said(token, pad) => {
+            Some((token, (from, pad))) if text == value(token, pad) => {
                 if !self.sessions[size(session.0)].heard.insert(token) {
                     self.fail(Oracle::Session, || format!("session {} heard message {token} twice", session.0));
                 }

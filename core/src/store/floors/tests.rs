@@ -6,6 +6,7 @@ use super::super::Merged;
 use super::*;
 use crate::counter::{Base, BaseValue, Part};
 use crate::store::slot_of;
+use crate::store::tests::shuffled;
 use crate::time::WallMs;
 
 /// Cuts and the freeing of what has ended come in between.
@@ -135,18 +136,13 @@ proptest! {
         order in any::<u64>(),
         (wall, twice) in (0..WALL_MS_MAX, any::<bool>()),
     ) {
-        let mut shuffled: Vec<(u64, Step)> = steps
-            .iter()
-            .enumerate()
-            .map(|(at, step)| (order.wrapping_mul(at as u64 * 2 + 1).rotate_left(at as u32), *step))
-            .collect();
-        shuffled.sort_by_key(|(place, _)| *place);
+        let shuffled = shuffled(&steps, order);
         let (mut one, mut other) = (Store::new([1, 2]), Store::new([3, 4]));
         steps.iter().for_each(|step| { step.merge_into(&mut one); });
-        for (at, (_, step)) in shuffled.iter().enumerate() {
+        for (at, step) in shuffled.iter().enumerate() {
             step.merge_into(&mut other);
             if twice {
-                shuffled[..at].iter().for_each(|(_, step)| { step.merge_into(&mut other); });
+                shuffled[..at].iter().for_each(|step| { step.merge_into(&mut other); });
             }
         }
         for (space, key) in (0..3_u8).flat_map(|space| (0..KEYS.len()).map(move |key| (space, key))) {
