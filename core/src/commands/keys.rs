@@ -275,7 +275,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         parse: parse_flush,
         usage: "FLUSHALL [ASYNC | SYNC]",
         summary: "Delete all keys of all keyspaces, on all nodes",
-        detail: "As FLUSHDB, of each keyspace that this node has ever known anything of.",
+        detail: "As FLUSHDB, of each of the 16 keyspaces, also of those in which only other nodes have written.",
         example: "FLUSHALL",
     },
     Manual {
