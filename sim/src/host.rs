@@ -9,7 +9,6 @@ use kv_core::{AddrId, Close, ConnId, DiskError, DiskWork, Event, FileId, Lane, M
 
 use crate::judge::{Audience, Judge, RunId, SessionId};
 use crate::outcome::Oracle;
-use crate::plan::key_text;
 
 /// One run of a node.
 #[derive(Debug)]
@@ -128,7 +127,8 @@ impl Host {
             // It is about to read that key, or has just done so: the judge has yet to look at what it holds.
             return;
         }
-        self.turn.rot(key_text(key).as_bytes(), None);
+        let name = judge.plan().setting.key_name(key);
+        self.turn.rot(&name, None);
         judge.rotted(self.run, key);
     }
 

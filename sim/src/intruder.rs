@@ -4,7 +4,7 @@
 use kv_core::{AddrId, ConnId, Event, Framed, Hlc, Mono, Now, OriginId, Record, Turn, Version, WallMs, encode};
 
 use crate::judge::EPOCH_MS;
-use crate::plan::{Plan, key_text, size};
+use crate::plan::{Plan, size};
 use crate::rng::{keyed, scale};
 
 /// Kinds of intruders.
@@ -84,10 +84,10 @@ fn records(plan: &Plan, count: usize, draw: u64) -> Vec<u8> {
         if frames.len() >= count {
             break;
         }
-        let key = key_text(at % plan.setting.keys);
+        let key = plan.setting.key_name(at % plan.setting.keys);
         let version = Version { hlc: Hlc(((EPOCH_MS + 1_000_000) << 16) + at), origin: OriginId(draw | 1) };
         let value = (draw ^ at).is_multiple_of(2).then_some(&b"an intruder's"[..]);
-        let record = Record { key: key.as_bytes(), value, is_counter: false, deadline: None, version };
+        let record = Record { key: &key, value, is_counter: false, deadline: None, version };
         encode(&Framed { stamp: version, prev: None, seen: Hlc::ZERO, record }, &mut frames);
     }
     frames

@@ -107,6 +107,10 @@ pub enum Mark {
     FlushLeftNewer,
     FlushMetAdds,
     FlushRead,
+    DropBehindSeen,
+    DropLeftNewer,
+    DropMetAdds,
+    DropRead,
 }
 
 /// How large a batch must be for a mark to be required of it.
@@ -124,7 +128,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 89] = {
+const TABLE: [Row; 93] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -327,6 +331,15 @@ const TABLE: [Row; 89] = {
         (M::FlushLeftNewer, "flush-left-newer", Common, "a flush came to a node that held something newer"),
         (M::FlushMetAdds, "flush-met-adds", Common, "a flush came to a node that had added to a counter"),
         (M::FlushRead, "flush-read", Common, "a run began with a flush that its disk had"),
+        (
+            M::DropBehindSeen,
+            "drop-behind-seen",
+            Common,
+            "a client deleted a hash of which something was not known yet that another node held",
+        ),
+        (M::DropLeftNewer, "drop-left-newer", Common, "the delete of a hash came to a node that held a newer field"),
+        (M::DropMetAdds, "drop-met-adds", Common, "the delete of a hash came to a node that had added to a field"),
+        (M::DropRead, "drop-read", Common, "a run began with the delete of a hash that its disk had"),
     ]
 };
 
@@ -336,7 +349,7 @@ const _: () = {
         assert!(TABLE[at].0 as usize == at, "the table is in the order of the marks");
         at += 1;
     }
-    assert!(Mark::FlushRead as usize + 1 == COUNT, "every mark is in the table");
+    assert!(Mark::DropRead as usize + 1 == COUNT, "every mark is in the table");
 };
 
 impl Mark {

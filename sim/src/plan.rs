@@ -10,7 +10,7 @@
 
 use std::io::Write;
 
-use kv_core::{Config, DiskConfig, Fsync, Limits, Timers};
+use kv_core::{Config, DiskConfig, Fsync, Limits, Node, Timers};
 
 use crate::rng::{keyed, scale};
 
@@ -40,6 +40,9 @@ pub struct Setting {
     pub keys: u64,
     /// Counters, named `c0`, `c1`, …
     pub counters: u64,
+    /// Hashes, named `h0`, `h1`, …: if there are any, key number `k` is the field `k<k>` of hash `k % hashes`, and so
+    /// is a counter.
+    pub hashes: u64,
     /// Which peers a node names on its command line, see [`Setting::peers`]: 0 all others, 1 `n0`, 2 the one before it,
     /// 3 the one after it, in a ring.
     pub topology: u64,
@@ -176,6 +179,10 @@ pub enum Ask {
     },
     /// Deletes all keys and counters.
     Flush,
+    /// Deletes a hash.
+    Drop {
+        hash: u64,
+    },
     Ping,
     Stats,
     /// Subscribes to [`CHANNEL`].
@@ -257,6 +264,7 @@ impl Setting {
             clients: nodes,
             keys: 4,
             counters: 0,
+            hashes: 0,
             topology: 0,
             load_ms: 5_000,
             survivors: (1 << nodes) - 1,
@@ -311,6 +319,31 @@ impl Setting {
         }
     }
 
+    /// The hash that key or counter `number` is a field of, if they are fields.
+    #[must_use]
+    pub const fn hash_of(&self, number: u64) -> Option<u64> {
+        number.checked_rem(self.hashes)
+    }
+
+    /// What nodes store key number `key` as.
+    #[must_use]
+    pub fn key_name(&self, key: u64) -> Vec<u8> {
+        self.stored(key, key_text(key))
+    }
+
+    /// What nodes store counter number `counter` as.
+    #[must_use]
+    pub fn counter_name(&self, counter: u64) -> Vec<u8> {
+        self.stored(counter, counter_text(counter))
+    }
+
+    fn stored(&self, number: u64, text: String) -> Vec<u8> {
+        match self.hash_of(number) {
+            Some(hash) => Node::field_name(hash_text(hash).as_bytes(), text.as_bytes()),
+            None => text.into_bytes(),
+        }
+    }
+
     /// The node that `client` speaks to at first.
     #[must_use]
     pub const fn home(&self, client: u64) -> u64 {
@@ -337,12 +370,13 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 33] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 34] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
             ("keys", &mut self.keys),
             ("counters", &mut self.counters),
+            ("hashes", &mut self.hashes),
             ("topology", &mut self.topology),
             ("load_ms", &mut self.load_ms),
             ("survivors", &mut self.survivors),
@@ -487,6 +521,12 @@ pub fn key_text(key: u64) -> String {
 #[must_use]
 pub fn counter_text(counter: u64) -> String {
     format!("c{counter}")
+}
+
+/// The text of hash number `hash`.
+#[must_use]
+pub fn hash_text(hash: u64) -> String {
+    format!("h{hash}")
 }
 
 /// The channel of all messages.

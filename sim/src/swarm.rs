@@ -26,6 +26,7 @@ const DISKS: u64 = 50;
 const COPIES: u64 = 51;
 const FLUSHES: u64 = 52;
 const MESSAGES: u64 = 60;
+const HASHES: u64 = 70;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -75,6 +76,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_copies(&setting, &mut Rng::new(seed, COPIES), &mut items);
     draw_messages(&setting, &mut Rng::new(seed, MESSAGES), &mut items);
     draw_flushes(&setting, &mut Rng::new(seed, FLUSHES), &mut items);
+    draw_hashes(&mut setting, &mut Rng::new(seed, HASHES), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -140,6 +142,26 @@ fn draw_flushes(setting: &Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) 
     for _ in 0..rng.range(1, 6) {
         let client = rng.below(setting.clients);
         items.push((rng.below(setting.load_ms * 1_000), Item::Ask { client, ask: Ask::Flush }));
+    }
+}
+
+/// In one plan of five keys and counters are fields of hashes, which have no deadlines; some hashes are deleted.
+fn draw_hashes(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if !rng.chance(1, 5) {
+        return;
+    }
+    setting.hashes = rng.range(1, 4);
+    for (_, item) in items.iter_mut() {
+        let Item::Ask { ask, .. } = item else { continue };
+        match ask {
+            Ask::Set { ttl_ms, .. } | Ask::Start { ttl_ms, .. } => *ttl_ms = 0,
+            Ask::Ttl { key } | Ask::Why { key } => *ask = Ask::Get { key: *key },
+            _ => {}
+        }
+    }
+    for _ in 0..rng.below(8) {
+        let (client, hash) = (rng.below(setting.clients), rng.below(setting.hashes));
+        items.push((rng.below(setting.load_ms * 1_000), Item::Ask { client, ask: Ask::Drop { hash } }));
     }
 }
 

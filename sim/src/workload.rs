@@ -5,7 +5,7 @@
 //! nothing was answered for too long.
 
 use crate::judge::{Judge, SessionId};
-use crate::plan::{Ask, CHANNEL, counter_text, key_text, value};
+use crate::plan::{Ask, CHANNEL, Setting, counter_text, hash_text, key_text, value};
 use crate::rng::keyed;
 
 /// How a line begins that answers no command.
@@ -92,7 +92,49 @@ impl Client {
 
 /// A command as a client types it: `draw` says how.
 fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
-    let mut line = match ask {
+    let mut line = of_field(&judge.plan().setting, ask).unwrap_or_else(|| of_key(judge, ask, draw));
+    if draw.is_multiple_of(4) {
+        let verb = line.find(' ').unwrap_or(line.len());
+        line[..verb].make_ascii_lowercase();
+    }
+    line.push_str(if draw.is_multiple_of(3) { "\r\n" } else { "\n" });
+    line
+}
+
+/// A command about a field of a hash, where keys and counters are that. A deadline is not among what it can be given.
+fn of_field(setting: &Setting, ask: Ask) -> Option<String> {
+    let (number, field) = match ask {
+        Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key } | Ask::Why { key } => {
+            (key, key_text(key))
+        }
+        Ask::Add { counter, .. } | Ask::Start { counter, .. } | Ask::Clear { counter } | Ask::Sum { counter } => {
+            (counter, counter_text(counter))
+        }
+        _ => return None,
+    };
+    let hash = hash_text(setting.hash_of(number)?);
+    Some(match ask {
+        Ask::Set { token, pad, .. } => format!("HSET {hash} {field} {}", value(token, pad)),
+        Ask::Start { at, .. } => format!("HSET {hash} {field} {at}"),
+        Ask::Add { amount, .. } => format!("HINCRBY {hash} {field} {amount}"),
+        Ask::Del { .. } | Ask::Clear { .. } => format!("HDEL {hash} {field}"),
+        _ => format!("HGET {hash} {field}"),
+    })
+}
+
+/// The answer to a command about a field, as it is given to one about a key.
+#[must_use]
+pub fn as_of_key(ask: Ask, line: String) -> String {
+    let of_key = match (ask, line.as_str()) {
+        (Ask::Set { .. } | Ask::Start { .. }, "0" | "1") | (Ask::Del { .. } | Ask::Clear { .. }, "1") => "OK",
+        (Ask::Del { .. } | Ask::Clear { .. }, "0") => "Key not found",
+        _ => return line,
+    };
+    of_key.to_owned()
+}
+
+fn of_key(judge: &Judge, ask: Ask, draw: u64) -> String {
+    match ask {
         Ask::Set { key, token, pad, ttl_ms: 0 } => format!("SET {} {}", key_text(key), value(token, pad)),
         Ask::Set { key, token, pad, ttl_ms } => format!("SET {} {} PX {ttl_ms}", key_text(key), value(token, pad)),
         Ask::Get { key } => format!("GET {}", key_text(key)),
@@ -114,17 +156,12 @@ fn command(judge: &Judge, ask: Ask, draw: u64) -> String {
         Ask::Clear { counter } => format!("DEL {}", counter_text(counter)),
         Ask::Sum { counter } => format!("GET {}", counter_text(counter)),
         Ask::Flush => "FLUSHDB".to_owned(),
+        Ask::Drop { hash } => format!("DEL {}", hash_text(hash)),
         Ask::Ping => "PING".to_owned(),
         Ask::Stats => "STATS".to_owned(),
         Ask::Subscribe => format!("SUBSCRIBE {CHANNEL}"),
         Ask::Publish { token, pad } => format!("PUBLISH {CHANNEL} {}", value(token, pad)),
         Ask::Leave => "LEAVE".to_owned(),
         Ask::Forget { node } => format!("FORGET n{node}"),
-    };
-    if draw.is_multiple_of(4) {
-        let verb = line.find(' ').unwrap_or(line.len());
-        line[..verb].make_ascii_lowercase();
     }
-    line.push_str(if draw.is_multiple_of(3) { "\r\n" } else { "\n" });
-    line
 }

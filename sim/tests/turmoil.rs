@@ -45,6 +45,10 @@ fn without_faults_both_engines_end_in_the_same_data() {
                     last.clear();
                     None
                 }
+                Item::Ask { ask: Ask::Drop { hash }, .. } => {
+                    last.retain(|key, _| plan.setting.hash_of(*key) != Some(*hash));
+                    None
+                }
                 _ => None,
             };
         }

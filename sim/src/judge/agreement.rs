@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Node, Version, WallMs};
+use kv_core::{Node, Record, Version, WallMs};
 
 use super::versions::Entry;
 use super::{Judge, RunId, Standing};
 use crate::outcome::Oracle;
+use crate::plan::{hash_text, key_text};
 
 /// Samples until everything that nodes hold is looked at, changed or not: should a change not be counted as one, it
 /// shows then.
@@ -77,8 +78,8 @@ impl Judge {
         if self.is_left_alone(nodes) {
             return None;
         }
-        for (key, name) in self.keys.texts.iter().enumerate() {
-            let held = self.held[key];
+        for (key, held) in self.held.iter().copied().enumerate() {
+            let name = key_text(key as u64);
             for (run, _) in nodes {
                 let entry = self.run(*run).entries[key];
                 if entry.map(|entry| entry.version) >= held {
@@ -190,17 +191,23 @@ impl Judge {
             if record.key == FLOOR && Some(record.version) == node.flushed() {
                 return;
             }
-            if self.counters.texts.iter().any(|name| name.as_bytes() == record.key) {
+            if self.counters.stored.iter().any(|name| name == record.key) || self.is_cover(record) {
                 return;
             }
             count += 1;
-            if !self.keys.texts.iter().any(|key| key.as_bytes() == record.key) {
+            if !self.keys.stored.iter().any(|key| key == record.key) {
                 unknown = Some(format!("run {}: {record:?} is of no key of the plan", run.0));
             }
         });
         let held = self.run(run).entries.iter().flatten();
-        let held = held.filter(|entry| !self.flushes.contains(&entry.version)).count();
+        let held = held.filter(|entry| !self.is_wide(entry.version)).count();
         unknown.or_else(|| (count != held).then(|| format!("run {}: a walk visits {count} entries of {held}", run.0)))
+    }
+
+    /// What the delete of a hash is remembered by.
+    fn is_cover(&self, record: &Record<'_>) -> bool {
+        let is_hash = (0..self.plan.setting.hashes).any(|hash| hash_text(hash).as_bytes() == record.key);
+        is_hash && record.value.is_none() && self.drops.contains(&record.version)
     }
 
     /// Live data of a run at `cut`, in the order of the keys: what names it. A value that a run has freed already,

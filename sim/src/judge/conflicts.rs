@@ -32,7 +32,7 @@ impl Judge {
         if lost >= won {
             return Err("the greater version lost".to_owned());
         }
-        if self.counters.texts.iter().any(|name| name.as_bytes() == key) {
+        if self.counters.stored.iter().any(|name| name == key) {
             return Ok(());
         }
         let writers = [lost, won].map(|version| self.origins.get(&version.origin).copied());
@@ -46,7 +46,7 @@ impl Judge {
         if loser == winner || !(is_its(loser) || is_its(winner)) {
             return Err(format!("runs {} and {} wrote it", loser.0, winner.0));
         }
-        let Some(index) = self.keys.texts.iter().position(|name| name.as_bytes() == key) else {
+        let Some(index) = self.keys.stored.iter().position(|name| name == key) else {
             return Err("of no key of the plan".to_owned());
         };
         for (writer, version) in [(loser, lost), (winner, won)] {
@@ -91,7 +91,7 @@ impl Judge {
             let right = line.starts_with('{') || line == "Key not found";
             return if right { Ok(()) } else { Err("a line of JSON".to_owned()) };
         };
-        let entry = self.run(run).entries[size(key)].filter(|entry| !self.flushes.contains(&entry.version));
+        let entry = self.run(run).entries[size(key)].filter(|entry| !self.is_wide(entry.version));
         let Some(entry) = entry else {
             return if line == "Key not found" { Ok(()) } else { Err("Key not found".to_owned()) };
         };

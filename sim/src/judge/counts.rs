@@ -13,7 +13,7 @@ use super::sessions::Reply;
 use super::{Judge, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
-use crate::plan::{Ask, size};
+use crate::plan::{Ask, counter_text, size};
 
 /// What is known of counters.
 #[derive(Debug, Default)]
@@ -92,10 +92,10 @@ impl Judge {
         }
         let is_up = |other: &RunId| *other != run && self.run(*other).standing != Standing::Stopped;
         let others: Vec<RunId> = (0..self.runs.len() as u64).map(RunId).filter(is_up).collect();
-        for counter in 0..self.counters.texts.len() as u64 {
+        for counter in 0..self.counters.stored.len() as u64 {
             // Who has just read its files has not been looked at yet.
             let read = || {
-                let record = node.peek(self.counters.texts[size(counter)].as_bytes());
+                let record = node.peek(&self.counters.stored[size(counter)]);
                 Self::held_of(&record.as_ref().map(Counter::of).unwrap_or_default())
             };
             let (parts, folded) = self.counts.held.get(&(run, counter)).cloned().unwrap_or_else(read);
@@ -121,8 +121,9 @@ impl Judge {
         }
         let since = since.filter(|_| replies.is_empty());
         for counter in self.counters.changed(node, since, std::iter::empty()) {
-            let record = node.peek(self.counters.texts[size(counter)].as_bytes());
-            let flushed = node.flushed().map(|version| Base { version, deadline: None, value: BaseValue::Nothing });
+            let record = node.peek(&self.counters.stored[size(counter)]);
+            let over = node.flushed().max(self.cover(node, counter));
+            let flushed = over.map(|version| Base { version, deadline: None, value: BaseValue::Nothing });
             let none = || Counter { base: flushed, ..Counter::default() };
             let state = record.as_ref().map_or_else(none, Counter::of);
             for part in &state.parts {
@@ -210,6 +211,7 @@ impl Judge {
                     over.append(&mut amounts);
                 }
                 Ask::Flush if line == "OK" => over.append(&mut amounts),
+                Ask::Drop { hash } if self.is_in(counter, hash) && line == "OK" => over.append(&mut amounts),
                 _ => {}
             }
         }
@@ -267,7 +269,13 @@ impl Judge {
 
     /// The last answer of a step is what the counter is after it; those before it are each what the next began with.
     fn look_at_replies(&mut self, run: RunId, counter: u64, count: Count, replies: &[Reply]) {
-        let is_clear = |ask: &Ask| *ask == Ask::Flush || *ask == Ask::Clear { counter };
+        let of_hash = self.plan.setting.hash_of(counter);
+        let is_clear = |ask: &Ask| match *ask {
+            Ask::Flush => true,
+            Ask::Clear { counter: of } => of == counter,
+            Ask::Drop { hash } => of_hash == Some(hash),
+            _ => false,
+        };
         let mut known: Option<Option<i128>> = Some(if let Count::Number(count) = count { Some(count) } else { None });
         for (ask, line) in replies.iter().rev() {
             let told: Option<i128> = line.parse().ok();
@@ -288,7 +296,7 @@ impl Judge {
                     known = None;
                     wrong
                 }
-                Ask::Clear { .. } | Ask::Flush if is_clear(ask) && line == "OK" => {
+                Ask::Clear { .. } | Ask::Flush | Ask::Drop { .. } if is_clear(ask) && line == "OK" => {
                     let wrong = known.is_some_and(|known| known.is_some());
                     known = None;
                     wrong
@@ -311,8 +319,8 @@ impl Judge {
         node: &'a Node,
         cut: WallMs,
     ) -> impl Iterator<Item = Option<(Option<Version>, Option<WallMs>, i128, bool)>> + 'a {
-        self.counters.texts.iter().map(move |name| {
-            let record = node.peek(name.as_bytes())?;
+        self.counters.stored.iter().map(move |name| {
+            let record = node.peek(name)?;
             if !record.is_counter {
                 let is_tombstone = record.value.is_none() && record.deadline.is_none();
                 let is_live = !is_tombstone && record.deadline.is_none_or(|deadline| deadline > cut);
@@ -326,10 +334,11 @@ impl Judge {
 
     /// In the end: a counter that nodes do not agree on, or that is not what was added.
     pub(super) fn miscounted(&self, nodes: &[(RunId, &Node)], latest: WallMs) -> Option<String> {
-        for (index, name) in self.counters.texts.iter().enumerate() {
+        for (index, stored) in self.counters.stored.iter().enumerate() {
+            let name = counter_text(index as u64);
             let states: Vec<_> = nodes
                 .iter()
-                .map(|(run, node)| (run, node.peek(name.as_bytes())))
+                .map(|(run, node)| (run, node.peek(stored)))
                 .map(|(run, record)| (run, record.map(|record| (Counter::of(&record).count_at(latest), record))))
                 .collect();
             let count = |record: &Option<(Count, _)>| record.as_ref().map_or(Count::Absent, |(count, _)| *count);
@@ -357,8 +366,9 @@ impl Judge {
             is_blocked
         };
         for (run, node) in nodes.iter().filter(|(_, node)| !is_blocked(node)) {
-            for name in &self.counters.texts {
-                let record = node.peek(name.as_bytes()).filter(|record| record.deadline.is_none());
+            for (counter, stored) in (0..).zip(&self.counters.stored) {
+                let (name, record) = (counter_text(counter), node.peek(stored));
+                let record = record.filter(|record| record.deadline.is_none());
                 let state = record.as_ref().map(Counter::of).unwrap_or_default();
                 if let Some(part) = state.parts.iter().find(|part| node.folds(part)) {
                     return Some(format!("run {}: {name}: {part:?} is retired, and not folded: {state:?}", run.0));

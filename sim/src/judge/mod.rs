@@ -32,7 +32,7 @@ use kv_core::{Gauges, Hlc, LINK_WINDOW_BYTES, Limits, Node, Now, OriginId, Scrub
 
 use crate::marks::{Mark, Marks};
 use crate::outcome::{Failure, Oracle, Stats};
-use crate::plan::{Ask, Fault, Item, Plan, counter_text, key_text, size};
+use crate::plan::{Ask, Fault, Item, Plan, hash_text, size};
 
 use burials::Burials;
 use counts::Counts;
@@ -107,6 +107,8 @@ pub struct Judge {
     forgot: Vec<Vec<Forgot>>,
     /// The versions of flushes: each of them deletes all keys.
     flushes: BTreeSet<Version>,
+    /// The versions of deletes of hashes: each of them deletes all fields of one.
+    drops: BTreeSet<Version>,
     /// What scrubbing may find where memories lost something.
     findable: u64,
     /// What members that were forgotten while they were up held of runs that were then retired, and who retired those
@@ -131,25 +133,26 @@ pub struct Judge {
 /// Keys, and which of them belong to a slot.
 #[derive(Debug)]
 struct Names {
-    texts: Vec<String>,
+    /// As nodes store them.
+    stored: Vec<Vec<u8>>,
     by_slot: BTreeMap<u16, Vec<u64>>,
 }
 
 impl Names {
-    fn new(texts: impl Iterator<Item = String>) -> Self {
-        let texts: Vec<_> = texts.collect();
+    fn new(names: impl Iterator<Item = Vec<u8>>) -> Self {
+        let stored: Vec<_> = names.collect();
         let mut by_slot: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (key, text) in (0..).zip(&texts) {
-            by_slot.entry(Node::slot_of(text.as_bytes())).or_default().push(key);
+        for (key, name) in (0..).zip(&stored) {
+            by_slot.entry(Node::slot_of(name)).or_default().push(key);
         }
-        Self { texts, by_slot }
+        Self { stored, by_slot }
     }
 
     /// Those whose entries may have changed in `node` since it said so of its changes, and `others`, in order; all if
     /// it has said nothing.
     fn changed(&self, node: &Node, since: Option<u64>, others: impl Iterator<Item = u64>) -> Vec<u64> {
         let Some(slots) = since.and_then(|since| node.changed(since)) else {
-            return (0..self.texts.len() as u64).collect();
+            return (0..self.stored.len() as u64).collect();
         };
         let mut keys: Vec<_> =
             slots.filter_map(|slot| self.by_slot.get(&slot)).flatten().copied().chain(others).collect();
@@ -188,6 +191,8 @@ struct Run {
     /// Up to where it had been flushed then, and whether it was alone.
     flushed: Option<Version>,
     was_alone: bool,
+    /// By hash: what stood under its own name then.
+    covers: Vec<Option<Version>>,
     /// By key: what it held when last looked at. A flush counts as a delete of each key.
     entries: Vec<Option<Entry>>,
     /// The greatest version seen in it.
@@ -252,9 +257,9 @@ impl Judge {
             failure: None,
             stats: Stats::default(),
             marks: Marks::default(),
-            counters: Names::new((0..plan.setting.counters).map(counter_text)),
+            counters: Names::new((0..plan.setting.counters).map(|counter| plan.setting.counter_name(counter))),
             counts: Counts::default(),
-            keys: Names::new((0..plan.setting.keys).map(key_text)),
+            keys: Names::new((0..plan.setting.keys).map(|key| plan.setting.key_name(key))),
             pad_max: tokens.values().map(|token| token.pad).max().unwrap_or(0),
             written_bytes: plan.items.len() as u64 * RECORD_BYTES + tokens.values().map(|token| token.pad).sum::<u64>(),
             tokens,
@@ -276,6 +281,7 @@ impl Judge {
             forgotten: vec![plan.setting.absence_ms > 0; size(plan.setting.nodes)],
             forgot: vec![Vec::new(); size(plan.setting.nodes)],
             flushes: BTreeSet::new(),
+            drops: BTreeSet::new(),
             findable: 0,
             strays: BTreeSet::new(),
             gone: 0,
@@ -340,8 +346,9 @@ impl Judge {
             origin: OriginId(0),
             looked: None,
             flushed: None,
+            covers: vec![None; size(self.plan.setting.hashes)],
             was_alone: false,
-            entries: vec![None; self.keys.texts.len()],
+            entries: vec![None; self.keys.stored.len()],
             newest: None,
             claimed: Hlc::ZERO,
             wall_max: now.wall,
@@ -422,7 +429,7 @@ impl Judge {
             self.forgotten[member] = true;
             // The roster is sealed when there is something to collect, be it of a counter.
             let is_grave = |written: &Written| written.token.is_none() || written.deadline.is_some();
-            let forgets = || !self.counters.texts.is_empty() || self.versions.values().any(is_grave);
+            let forgets = || !self.counters.stored.is_empty() || self.versions.values().any(is_grave);
             if self.gone == 0 && self.plan.setting.absence_ms == 0 && !forgets() {
                 self.fail(Oracle::Lww, || format!("run {} comes back, and there is nothing to forget", run.0));
             }
@@ -448,6 +455,9 @@ impl Judge {
             self.look_at_counts(run, node, now, since, &replies);
             let state = self.run_mut(run);
             (state.flushed, state.was_alone) = (node.flushed(), node.is_alone());
+            for (hash, cover) in (0..).zip(&mut state.covers) {
+                *cover = node.peek(hash_text(hash).as_bytes()).map(|record| record.version);
+            }
         }
         self.look_at_restoring(run, node, &replies);
         if let Some(session) = session {
@@ -530,6 +540,11 @@ impl Judge {
         let behind = self.run(run).is_disk_behind;
         let troubled = self.is_troubled(self.run(run).node) || self.is_restoring(self.run(run).node) || behind;
         self.run(run).standing == Standing::Superseded || leaves || troubled || apart_ms > bound_ms - bound_ms / 4
+    }
+
+    /// Whether this version deletes more than one key.
+    fn is_wide(&self, version: Version) -> bool {
+        self.flushes.contains(&version) || self.drops.contains(&version)
     }
 
     fn run(&self, run: RunId) -> &Run {

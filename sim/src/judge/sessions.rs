@@ -10,6 +10,7 @@ use super::{Judge, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{Ask, CHANNEL, size, value};
+use crate::workload::as_of_key;
 
 /// A connection of a client, numbered over all clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,12 @@ pub(super) struct Expected {
     pub(super) token: Option<u64>,
     pub(super) deadline: Option<WallMs>,
     pub(super) write: Write,
+}
+
+impl Expected {
+    fn is_live(&self, now: Now) -> bool {
+        self.token.is_some() && self.deadline.is_none_or(|deadline| now.wall < deadline)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +130,7 @@ impl Judge {
     pub(crate) fn take_replies(&mut self, session: SessionId, news: &[u8], others: Audience) -> Vec<Reply> {
         let mut replies = Vec::new();
         let mut unasked = None;
+        let are_fields = self.plan.setting.hashes > 0;
         let state = self.session(session);
         state.partial.extend_from_slice(news);
         let Some(end) = state.partial.iter().rposition(|byte| *byte == b'\n') else { return replies };
@@ -141,6 +149,7 @@ impl Judge {
                 unasked = Some(line);
                 continue;
             };
+            let line = if are_fields { as_of_key(ask, line) } else { line };
             let is_refused = line.starts_with("Error:");
             match ask {
                 Ask::Subscribe => state.listens |= !is_refused,
@@ -235,6 +244,46 @@ impl Judge {
         }
     }
 
+    fn replay_drop(
+        &mut self,
+        run: RunId,
+        now: Now,
+        hash: u64,
+        line: &str,
+        expected: &mut BTreeMap<u64, Expected>,
+    ) -> Result<(), (Oracle, String)> {
+        if line.starts_with("Error:") {
+            return self.check_refusal(run, line);
+        }
+        let mut any_lives = false;
+        for key in (0..self.plan.setting.keys).filter(|key| self.is_in(*key, hash)) {
+            let state = self.expected(run, key, expected);
+            any_lives |= state.is_live(now);
+            if line == "OK" {
+                *state = Expected { token: None, deadline: None, write: Write::Done };
+            } else if state.write == Write::None {
+                state.write = Write::Perhaps;
+            }
+        }
+        // Of counters it is not known here whether they are there.
+        let may_be = self.plan.setting.counters > 0;
+        match line {
+            "OK" if any_lives || may_be => Ok(()),
+            "Key not found" if !any_lives => Ok(()),
+            _ => Err((Oracle::Session, if any_lives { "OK" } else { "Key not found" }.to_owned())),
+        }
+    }
+
+    /// What a run must hold of a key by the commands so far: what it held before them, if none was about it.
+    fn expected<'a>(&self, run: RunId, key: u64, expected: &'a mut BTreeMap<u64, Expected>) -> &'a mut Expected {
+        let entry = self.run(run).entries[size(key)];
+        expected.entry(key).or_insert_with(|| Expected {
+            token: entry.and_then(|entry| entry.token),
+            deadline: entry.and_then(|entry| entry.deadline),
+            write: Write::None,
+        })
+    }
+
     fn replay_one(
         &mut self,
         run: RunId,
@@ -269,6 +318,9 @@ impl Judge {
         if ask == Ask::Flush {
             return self.replay_flush(run, line, expected);
         }
+        if let Ask::Drop { hash } = ask {
+            return self.replay_drop(run, now, hash, line, expected);
+        }
         let (Ask::Set { key, .. } | Ask::Get { key } | Ask::Del { key } | Ask::Ttl { key } | Ask::Why { key }) = ask
         else {
             let right = match ask {
@@ -284,13 +336,8 @@ impl Judge {
         if line.starts_with("Error:") && matches!(ask, Ask::Set { .. } | Ask::Del { .. }) {
             return self.check_refusal(run, line);
         }
-        let entry = self.run(run).entries[size(key)];
-        let state = expected.entry(key).or_insert_with(|| Expected {
-            token: entry.and_then(|entry| entry.token),
-            deadline: entry.and_then(|entry| entry.deadline),
-            write: Write::None,
-        });
-        let live = state.token.is_some() && state.deadline.is_none_or(|deadline| now.wall < deadline);
+        let state = self.expected(run, key, expected);
+        let live = state.is_live(now);
         match ask {
             Ask::Set { token, ttl_ms, .. } => {
                 let deadline = (ttl_ms > 0).then(|| now.wall.plus_ms(ttl_ms));

@@ -1,6 +1,6 @@
 //! Sights: the [marks](crate::marks) that are seen in what runs hold and in what they say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Activity, Close, Counter, Node, Now, Version};
 
@@ -134,14 +134,15 @@ impl Judge {
         let old = self.run(run).entries[size(key)];
         let has_expired = |of: &Entry| of.deadline.is_some_and(|deadline| deadline <= now.wall);
         let own = self.origins.get(&entry.version.origin) == Some(&run);
-        let is_flush = self.flushes.contains(&entry.version);
+        let (is_flush, is_drop) = (self.flushes.contains(&entry.version), self.drops.contains(&entry.version));
         if own && is_command {
             self.written_us.insert(entry.version, self.at_us);
             let state = self.run(run);
             let is_ahead = |newest: &Version| newest.hlc.ms() > now.wall.0 + BEHIND_MS;
             let seen = [
-                (Mark::ConcurrentWrites, !is_flush && self.is_behind(run, key)),
+                (Mark::ConcurrentWrites, !is_flush && !is_drop && self.is_behind(run, key)),
                 (Mark::FlushBehindSeen, is_flush && self.is_behind(run, key)),
+                (Mark::DropBehindSeen, is_drop && self.is_behind(run, key)),
                 (Mark::WroteBehindSeen, state.newest.as_ref().is_some_and(is_ahead)),
                 (Mark::WroteAlone, self.plan.setting.nodes > 1 && node.is_alone()),
                 (Mark::WroteInSweep, node.activity().is_swept()),
@@ -222,7 +223,7 @@ impl Judge {
             is_added_to: state.parts.iter().any(|part| part.origin == own),
             folds: state.folds.len(),
         };
-        let count = self.counters.texts.len();
+        let count = self.counters.stored.len();
         let sums = &mut self.run_mut(run).sight.sums;
         sums.resize(count, Sum::default());
         let before = std::mem::replace(&mut sums[size(counter)], now);
@@ -233,8 +234,10 @@ impl Judge {
         if is_anothers && before.is_added_to && !now.is_added_to {
             self.marks.saw(Mark::ResetMetAdds);
         }
-        if is_anothers && before.is_added_to && now.base.is_some_and(|base| self.flushes.contains(&base)) {
-            self.marks.saw(Mark::FlushMetAdds);
+        if is_anothers && before.is_added_to {
+            let is_of = |wide: &BTreeSet<Version>| now.base.is_some_and(|base| wide.contains(&base));
+            let seen = [(Mark::FlushMetAdds, is_of(&self.flushes)), (Mark::DropMetAdds, is_of(&self.drops))];
+            seen.iter().filter(|(_, is_so)| *is_so).for_each(|(mark, _)| self.marks.saw(*mark));
         }
     }
 

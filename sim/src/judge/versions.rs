@@ -8,7 +8,7 @@ use super::sessions::{Expected, Write};
 use super::{Judge, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
-use crate::plan::{is_value, size, token_of};
+use crate::plan::{hash_text, is_value, size, token_of};
 
 /// What a run holds of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +59,17 @@ impl Judge {
     ) {
         let newest_before = self.run(run).newest;
         let flushed = node.flushed();
-        let is_news = flushed != self.run(run).flushed;
-        if is_news {
+        let is_flushed = flushed != self.run(run).flushed;
+        if is_flushed {
             self.look_at_flush(run, node, flushed);
         }
-        for key in self.keys.changed(node, since, expected.keys().copied()) {
-            let record = node.peek(self.keys.texts[size(key)].as_bytes());
+        let changed = self.keys.changed(node, since, expected.keys().copied());
+        self.look_at_drops(run, node, &changed);
+        for key in changed {
+            let record = node.peek(&self.keys.stored[size(key)]);
+            let cover = self.cover(node, key);
+            let is_dropped = cover.is_some() && cover != self.last_cover(run, key);
+            let (flushed, is_news) = (flushed.max(cover), is_flushed || is_dropped);
             let old = self.run(run).entries[size(key)];
             let stands = |version: &Version| match old {
                 Some(old) => old.version == *version || (is_news && old.version < *version),
@@ -120,6 +125,39 @@ impl Judge {
         }
     }
 
+    /// Hashes of these keys that were deleted since a run was last looked at.
+    fn look_at_drops(&mut self, run: RunId, node: &Node, keys: &[u64]) {
+        for key in keys {
+            let cover = self.cover(node, *key);
+            let Some(version) = cover.filter(|_| cover != self.last_cover(run, *key)) else { continue };
+            self.drops.insert(version);
+            let is_kept = |entry: Entry| entry.token.is_some() && entry.version > version;
+            let state = self.run(run);
+            if state.entries[size(*key)].is_some_and(is_kept) {
+                self.marks.saw(Mark::DropLeftNewer);
+            }
+            if self.run(run).logged.is_fresh {
+                self.marks.saw(Mark::DropRead);
+            }
+        }
+    }
+
+    /// What stands under the name of the hash that this key or counter is a field of: it covers what is no newer.
+    pub(super) fn cover(&self, node: &Node, number: u64) -> Option<Version> {
+        let hash = self.plan.setting.hash_of(number)?;
+        node.peek(hash_text(hash).as_bytes()).map(|record| record.version)
+    }
+
+    /// The same when the run was last looked at.
+    fn last_cover(&self, run: RunId, key: u64) -> Option<Version> {
+        self.plan.setting.hash_of(key).and_then(|hash| self.run(run).covers[size(hash)])
+    }
+
+    /// Whether this key or counter is a field of `hash`.
+    pub(super) fn is_in(&self, number: u64, hash: u64) -> bool {
+        self.plan.setting.hash_of(number) == Some(hash)
+    }
+
     fn check_unchanged(&mut self, run: RunId, key: u64, record: &Record<'_>, now: Now, want: Option<Expected>) {
         let Some(old) = self.run(run).entries[size(key)] else { return };
         if want.is_some_and(|want| want.write == Write::Done) {
@@ -156,7 +194,7 @@ impl Judge {
                 self.fail(Oracle::Lww, || format!("run {}: k{key} is {record:?}, which nobody wrote so", run.0));
             }
         }
-        if !self.flushes.contains(&version) {
+        if !self.is_wide(version) {
             self.check_written(run, version, Written { key, token, deadline });
         }
         let setting = &self.plan.setting;

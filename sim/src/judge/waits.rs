@@ -126,7 +126,7 @@ impl Judge {
                     *state = wrote.unwrap_or(*state);
                     Ok(())
                 }
-                Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } | Ask::Flush => {
+                Ask::Add { .. } | Ask::Start { .. } | Ask::Clear { .. } | Ask::Flush | Ask::Drop { .. } => {
                     self.sessions[size(session.0)].waits.wrote = Wrote::Unknown;
                     Ok(())
                 }
@@ -289,7 +289,7 @@ impl Judge {
 fn is_written(replies: &[Reply], key: u64) -> bool {
     let writes = |ask: &Ask| match ask {
         Ask::Set { key: of, .. } | Ask::Del { key: of } => *of == key,
-        ask => *ask == Ask::Flush,
+        ask => matches!(ask, Ask::Flush | Ask::Drop { .. }),
     };
     replies.iter().any(|(ask, _)| writes(ask))
 }

@@ -50,6 +50,7 @@ fn ask_parts(ask: &mut Ask) -> Vec<Part<'_>> {
         | Ask::Token
         | Ask::Conflicts
         | Ask::Flush
+        | Ask::Drop { .. }
         | Ask::Ping
         | Ask::Stats
         | Ask::Subscribe

@@ -1,6 +1,6 @@
 //! What a stream between two nodes carries, in words: frames are put together again from the packets they came in.
 
-use kv_core::{Version, decode, next_frame, tell_frame};
+use kv_core::{Node, Version, decode, next_frame, tell_frame};
 
 use super::event::{bounded, printable};
 use crate::plan::token_of;
@@ -77,7 +77,7 @@ fn tell(body: &[u8], keys: &mut Vec<String>, name: &dyn Fn(Version) -> String) -
     }
     let Ok(framed) = decode(body) else { return "unreadable frame".to_owned() };
     let record = framed.record;
-    let key = printable(record.key, 40);
+    let key = printable(Node::field_of(record.key).unwrap_or(record.key), 40);
     let kind = match framed.prev {
         None => "swept",
         Some(_) if framed.stamp != record.version => "announced",

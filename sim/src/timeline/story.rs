@@ -103,8 +103,9 @@ pub struct Sending<'a> {
 #[derive(Debug)]
 pub struct Story {
     sink: Sink,
-    /// Keys and counters.
+    /// Keys and counters, and what nodes store them as.
     keys: Vec<String>,
+    stored: Vec<Vec<u8>>,
     ways: BTreeMap<(u64, usize), Way>,
     /// By client and direction: what is not a whole line yet.
     lines: BTreeMap<(u64, bool), Vec<u8>>,
@@ -140,6 +141,7 @@ impl Story {
         Self {
             sink,
             keys: Vec::new(),
+            stored: Vec::new(),
             ways: BTreeMap::new(),
             lines: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -182,6 +184,8 @@ impl Story {
     /// Learns which keys there are.
     pub fn begin(&mut self, setting: &Setting) {
         self.keys = key_names(setting);
+        let counters = (0..setting.counters).map(|counter| setting.counter_name(counter));
+        self.stored = (0..setting.keys).map(|key| setting.key_name(key)).chain(counters).collect();
     }
 
     /// Takes an event.
@@ -309,7 +313,7 @@ impl Story {
         let mut held = self.held.remove(&run).unwrap_or_default();
         held.resize(self.keys.len(), None);
         for (key, old) in held.iter_mut().enumerate() {
-            let record = node.peek(self.keys[key].as_bytes());
+            let record = node.peek(&self.stored[key]);
             let entry = record.as_ref().map(|record| Entry {
                 version: record.version,
                 has_value: record.value.is_some(),
