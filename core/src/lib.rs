@@ -13,6 +13,7 @@ mod execute;
 mod gauges;
 mod json;
 mod mending;
+mod name;
 mod node;
 mod origins;
 mod rand;

@@ -1,0 +1,189 @@
+//! Names: what entries of the store are called, on every node, in the log and on the wire.
+//!
+//! A key of keyspace 0 is its own name. Whatever else there is has a name that begins with a byte which text does not
+//! begin with; a key that does begin with it is spelt out, too, so that each name means one thing:
+//!
+//! ```text
+//! at  field
+//!  0  0xff
+//!  1  kind and keyspace: the kind's number, times 16, and the keyspace
+//!  2  of a key, and of its life: the key
+//!     of a field: u16 of the key's length, key, field
+//!     of a member: the same with the member, and 16 bytes: the version by which it was added
+//! ```
+
+use crate::version::Version;
+use crate::wire::num::Bytes;
+
+/// What the name of anything but a plain key begins with.
+const SPELT: u8 = 0xff;
+
+/// Keyspaces, as Redis' `SELECT` numbers them.
+pub(crate) const SPACES: u8 = 16;
+
+/// Bytes of a version behind the name of a member.
+const DOT_BYTES: usize = 16;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A key.
+    Key,
+    /// The floor of a keyspace: what was written before it is gone.
+    Floor,
+    /// When all that a key is made of ends.
+    Life,
+    /// A field of a hash.
+    Field,
+    /// A member of a set, as it was added once.
+    Member,
+}
+
+/// A name, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name<'a> {
+    pub(crate) space: u8,
+    pub(crate) kind: Kind,
+    /// Empty for a floor.
+    pub(crate) key: &'a [u8],
+    /// The field or the member; else empty.
+    pub(crate) element: &'a [u8],
+    /// By which version a member was added.
+    pub(crate) dot: Option<Version>,
+}
+
+impl<'a> Name<'a> {
+    /// The name of a key.
+    pub(crate) const fn key(space: u8, key: &'a [u8]) -> Self {
+        Self { space, kind: Kind::Key, key, element: &[], dot: None }
+    }
+
+    /// Takes `stored` apart; none if nothing is called that.
+    pub(crate) fn parse(stored: &'a [u8]) -> Option<Self> {
+        let Some(rest) = stored.strip_prefix(&[SPELT]) else { return Some(Self::key(0, stored)) };
+        let mut bytes = Bytes(rest);
+        let tag = bytes.u8()?;
+        let (kind, space) = (Kind::of(tag / SPACES)?, tag % SPACES);
+        let mut name = Self { space, kind, key: bytes.0, element: &[], dot: None };
+        match kind {
+            Kind::Key if space == 0 && name.key.first() != Some(&SPELT) => return None,
+            Kind::Floor if !name.key.is_empty() => return None,
+            Kind::Key | Kind::Floor | Kind::Life => {}
+            Kind::Field | Kind::Member => {
+                let key_bytes = bytes.u16()?;
+                name.key = bytes.take(usize::from(key_bytes))?;
+                if kind == Kind::Member {
+                    let element_bytes = bytes.0.len().checked_sub(DOT_BYTES)?;
+                    name.element = bytes.take(element_bytes)?;
+                    name.dot = Some(bytes.version()?);
+                } else {
+                    name.element = bytes.0;
+                }
+            }
+        }
+        Some(name)
+    }
+
+    /// Appends the name as it is stored. The key of an element is shorter than a stored name may be.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let Self { space, kind, key, element, dot } = *self;
+        if space == 0 && kind == Kind::Key && key.first() != Some(&SPELT) {
+            return out.extend_from_slice(key);
+        }
+        out.extend_from_slice(&[SPELT, kind as u8 * SPACES + space]);
+        if matches!(kind, Kind::Field | Kind::Member) {
+            debug_assert!(u16::try_from(key.len()).is_ok(), "no longer than a stored name");
+            out.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        }
+        out.extend_from_slice(key);
+        out.extend_from_slice(element);
+        if let Some(Version { hlc, origin }) = dot {
+            out.extend_from_slice(&hlc.0.to_le_bytes());
+            out.extend_from_slice(&origin.0.to_le_bytes());
+        }
+    }
+}
+
+impl Kind {
+    const fn of(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Key,
+            1 => Self::Floor,
+            2 => Self::Life,
+            3 => Self::Field,
+            4 => Self::Member,
+            _ => return None,
+        })
+    }
+}
+
+/// The part of a stored name that says where it belongs among all slots: whatever a key is made of is in one.
+pub(crate) fn slot_part(stored: &[u8]) -> &[u8] {
+    if stored.first() == Some(&SPELT) { Name::parse(stored).map_or(stored, |name| name.key) } else { stored }
+}
+
+/// The part of a stored name that says where in its slot it belongs: however often a member was added is in one place.
+pub(crate) fn place_part(stored: &[u8]) -> &[u8] {
+    match Name::parse(stored) {
+        Some(Name { dot: Some(_), .. }) => &stored[..stored.len() - DOT_BYTES],
+        _ => stored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::version::{Hlc, OriginId};
+
+    fn names() -> impl Strategy<Value = (u8, u8, Vec<u8>, Vec<u8>)> {
+        let bytes = || proptest::collection::vec(prop_oneof![Just(SPELT), any::<u8>()], 0..40);
+        (0..SPACES, 0..5_u8, bytes(), bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_is_parsed((space, kind, key, element) in names(), hlc in any::<u64>(), origin in any::<u64>()) {
+            let kind = Kind::of(kind).expect("one of them");
+            let is_element = matches!(kind, Kind::Field | Kind::Member);
+            let name = Name {
+                space,
+                kind,
+                key: if kind == Kind::Floor { &[] } else { &key },
+                element: if is_element { &element } else { &[] },
+                dot: (kind == Kind::Member).then_some(Version { hlc: Hlc(hlc), origin: OriginId(origin) }),
+            };
+            let mut stored = Vec::new();
+            name.put(&mut stored);
+            prop_assert_eq!(Name::parse(&stored), Some(name));
+            prop_assert_eq!(slot_part(&stored), name.key);
+            prop_assert!(stored.starts_with(place_part(&stored)));
+            prop_assert_eq!(stored.len() - place_part(&stored).len(), if name.dot.is_some() { DOT_BYTES } else { 0 });
+        }
+
+        #[test]
+        fn a_name_is_spelt_in_one_way(stored in proptest::collection::vec(prop_oneof![Just(SPELT), 0..90_u8], 0..40)) {
+            if let Some(name) = Name::parse(&stored) {
+                let mut again = Vec::new();
+                name.put(&mut again);
+                prop_assert_eq!(again, stored);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_name() {
+        for stored in [
+            &[SPELT][..],
+            &[SPELT, 5 * SPACES],
+            &[SPELT, 0, b'k'],
+            &[SPELT, SPACES, b'k'],
+            &[SPELT, 3 * SPACES, 2, 0, b'k'],
+            &[SPELT, 4 * SPACES, 1, 0, b'k', 1, 2, 3],
+        ] {
+            assert_eq!(Name::parse(stored), None, "{stored:?}");
+        }
+        assert_eq!(Name::parse(&[SPELT, 1, b'k']), Some(Name::key(1, b"k")));
+    }
+}
