@@ -12,6 +12,8 @@
 //!     of a member: the same with the member, and 16 bytes: the version by which it was added
 //! ```
 
+use std::borrow::Cow;
+
 use crate::version::Version;
 use crate::wire::num::Bytes;
 
@@ -130,6 +132,36 @@ pub(crate) fn place_part(stored: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether this is the name of a field or a member. What begins so and is cut off is no name at all.
+#[inline]
+pub(crate) fn is_element(stored: &[u8]) -> bool {
+    const FIRST: u8 = Kind::Field as u8 * SPACES;
+    const LAST: u8 = Kind::Member as u8 * SPACES + SPACES - 1;
+    matches!(stored, [SPELT, FIRST..=LAST, ..])
+}
+
+/// The name of the key that a field or a member is of; none of what is neither.
+pub(crate) fn owner(stored: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !is_element(stored) {
+        return None;
+    }
+    let Name { space, key, .. } = Name::parse(stored)?;
+    if space == 0 && key.first() != Some(&SPELT) {
+        return Some(Cow::Borrowed(key));
+    }
+    let mut name = Vec::with_capacity(2 + key.len());
+    Name::key(space, key).put(&mut name);
+    Some(Cow::Owned(name))
+}
+
+/// As a person is shown it: a field or a member as `key . field`.
+pub(crate) fn shown(stored: &[u8]) -> Cow<'_, [u8]> {
+    match Name::parse(stored).filter(|_| is_element(stored)) {
+        Some(Name { key, element, .. }) => Cow::Owned([key, b" . ", element].concat()),
+        None => Cow::Borrowed(stored),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -146,18 +178,23 @@ mod tests {
         #[test]
         fn what_was_put_is_parsed((space, kind, key, element) in names(), hlc in any::<u64>(), origin in any::<u64>()) {
             let kind = Kind::of(kind).expect("one of them");
-            let is_element = matches!(kind, Kind::Field | Kind::Member);
+            let is_element_of = matches!(kind, Kind::Field | Kind::Member);
             let name = Name {
                 space,
                 kind,
                 key: if kind == Kind::Floor { &[] } else { &key },
-                element: if is_element { &element } else { &[] },
+                element: if is_element_of { &element } else { &[] },
                 dot: (kind == Kind::Member).then_some(Version { hlc: Hlc(hlc), origin: OriginId(origin) }),
             };
             let mut stored = Vec::new();
             name.put(&mut stored);
             prop_assert_eq!(Name::parse(&stored), Some(name));
             prop_assert_eq!(slot_part(&stored), name.key);
+            prop_assert_eq!(is_element(&stored), is_element_of);
+            let mut owner_name = Vec::new();
+            Name::key(space, &key).put(&mut owner_name);
+            let owner = owner(&stored);
+            prop_assert_eq!(owner.as_deref(), is_element_of.then_some(&owner_name[..]));
             prop_assert!(stored.starts_with(place_part(&stored)));
             prop_assert_eq!(stored.len() - place_part(&stored).len(), if name.dot.is_some() { DOT_BYTES } else { 0 });
         }
@@ -185,5 +222,12 @@ mod tests {
             assert_eq!(Name::parse(stored), None, "{stored:?}");
         }
         assert_eq!(Name::parse(&[SPELT, 1, b'k']), Some(Name::key(1, b"k")));
+        assert_eq!(owner(&[SPELT, 3 * SPACES, 2, 0, b'k']), None);
+    }
+
+    #[test]
+    fn an_element_is_shown_behind_its_key() {
+        assert_eq!(*shown(&[SPELT, 3 * SPACES, 1, 0, b'k', b'f']), *b"k . f");
+        assert_eq!(*shown(b"plain"), *b"plain");
     }
 }

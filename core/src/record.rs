@@ -19,6 +19,7 @@
 //! hold these same bytes, so a record is encoded once, by its writer, and relayed as it came.
 
 use crate::counter;
+use crate::name::{self, Name};
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::num::{Bytes, put_varint};
@@ -162,10 +163,29 @@ fn parse(body: &[u8]) -> Option<Framed<'_>> {
         _ => return None,
     };
     let is_counter = kind & COUNTER != 0;
+    if name::is_element(key) && !is_element((key, value), is_counter, deadline, version) {
+        return None;
+    }
     if is_counter && !value.is_some_and(|cell| counter::is_cell(cell, deadline, version)) {
         return None;
     }
     Some(Framed { stamp, prev, seen, record: Record { key, value, is_counter, deadline, version } })
+}
+
+/// Whether a field or a member can have been written so. They have no expiry of their own; and all that a member says is
+/// that it was added, by a write that is no newer than the one which says so: who removes it has seen that, and who
+/// writes it anew keeps its name.
+fn is_element(
+    (stored, value): (&[u8], Option<&[u8]>),
+    is_counter: bool,
+    deadline: Option<WallMs>,
+    version: Version,
+) -> bool {
+    let Some(name) = Name::parse(stored) else { return false };
+    let is_member = |dot: Version| {
+        !is_counter && value.is_none_or(<[u8]>::is_empty) && is_named(&dot) && dot <= version && dot.hlc != Hlc::ZERO
+    };
+    deadline.is_none() && name.dot.is_none_or(is_member)
 }
 
 /// Whether a version names its writer: 0 is no origin, and could be in nobody's frontier.
@@ -240,6 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::name::Kind;
 
     fn versions() -> impl Strategy<Value = Version> {
         (1_u64.., 1_u64..).prop_map(|(hlc, origin)| Version { hlc: Hlc(hlc), origin: OriginId(origin) })
@@ -256,6 +277,7 @@ mod tests {
             deadline in proptest::option::of(any::<u64>()),
             saw in proptest::option::of(1_u64..),
         ) {
+            prop_assume!(!name::is_element(&key));
             let record = Record {
                 key: &key,
                 value: value.as_deref(),
@@ -334,6 +356,33 @@ mod tests {
         let mut itself = enveloped;
         itself[17..33].copy_from_slice(&plain[1..17]);
         assert_eq!(decode(&itself), Err(FrameError::Malformed), "an envelope around the stamp's own record");
+    }
+
+    #[test]
+    fn elements_are_checked_by_what_their_names_say() {
+        let mut names = [Vec::new(), Vec::new(), Vec::new()];
+        let name = |kind, dot| Name { space: 0, kind, key: b"k", element: b"e", dot };
+        name(Kind::Field, None).put(&mut names[0]);
+        name(Kind::Member, Some(INNER)).put(&mut names[1]);
+        name(Kind::Member, Some(Version { hlc: Hlc(10), ..STAMP })).put(&mut names[2]);
+        let [field, member, later] = &names;
+        for (key, value, deadline, is_whole) in [
+            (&field[..], Some(&b"v"[..]), None, true),
+            (field, None, None, true),
+            (field, Some(b"v"), Some(WallMs(5)), false),
+            (&field[..4], Some(b"v"), None, false),
+            (member, Some(b""), None, true),
+            (member, None, None, true),
+            (member, Some(b"v"), None, false),
+            (member, Some(b""), Some(WallMs(5)), false),
+            (&member[..10], Some(b""), None, false),
+            (later, Some(b""), None, false),
+            (later, None, None, false),
+        ] {
+            let record = Record { key, value, is_counter: false, deadline, version: STAMP };
+            let body = body(&Framed { stamp: STAMP, prev: None, seen: Hlc::ZERO, record });
+            assert_eq!(decode(&body).is_ok(), is_whole, "{record:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::SLOTS;
 use crate::counter::{Count, Counter};
+use crate::name;
 use crate::record::Record;
 use crate::time::WallMs;
 
@@ -86,16 +87,17 @@ impl Census {
     pub(super) fn enter(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
-            cut.inspect(|print| self.standing.add(*print, Some(sum)));
+            let keys = keys_of(record);
+            cut.inspect(|print| self.standing.add(*print, keys, Some(sum)));
             if self.cut(slot) != self.done {
-                done.inspect(|print| self.late.add(*print, None));
-                cut.inspect(|print| self.late.remove(*print, None));
+                done.inspect(|print| self.late.add(*print, keys, None));
+                cut.inspect(|print| self.late.remove(*print, keys, None));
             }
             return;
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.add(fingerprint(record), Some(sum)),
-            Book::Late => self.late.add(fingerprint(record), None),
+            Book::Standing => self.standing.add(fingerprint(record), keys_of(record), Some(sum)),
+            Book::Late => self.late.add(fingerprint(record), keys_of(record), None),
             Book::Closed => {}
         }
     }
@@ -104,16 +106,17 @@ impl Census {
     pub(super) fn leave(&mut self, slot: u16, sum: &mut u128, record: &Record<'_>) {
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(self.cut(slot), record));
-            cut.inspect(|print| self.standing.remove(*print, Some(sum)));
+            let keys = keys_of(record);
+            cut.inspect(|print| self.standing.remove(*print, keys, Some(sum)));
             if self.cut(slot) != self.done {
-                cut.inspect(|print| self.late.add(*print, None));
-                done.inspect(|print| self.late.remove(*print, None));
+                cut.inspect(|print| self.late.add(*print, keys, None));
+                done.inspect(|print| self.late.remove(*print, keys, None));
             }
             return;
         }
         match self.book(slot, record) {
-            Book::Standing => self.standing.remove(fingerprint(record), Some(sum)),
-            Book::Late => self.late.remove(fingerprint(record), None),
+            Book::Standing => self.standing.remove(fingerprint(record), keys_of(record), Some(sum)),
+            Book::Late => self.late.remove(fingerprint(record), keys_of(record), None),
             Book::Closed => {}
         }
     }
@@ -152,17 +155,18 @@ impl Census {
 
     /// Moves an entry that [crosses](Self::crosses).
     pub(super) fn cross(&mut self, walk: Walk, sum: &mut u128, record: &Record<'_>) {
+        let keys = keys_of(record);
         if record.is_counter {
             let (done, cut) = (print_at(self.done, record), print_at(walk.to, record));
-            done.inspect(|print| self.standing.remove(*print, Some(sum)));
-            done.inspect(|print| self.late.add(*print, None));
-            cut.inspect(|print| self.standing.add(*print, Some(sum)));
-            cut.inspect(|print| self.late.remove(*print, None));
+            done.inspect(|print| self.standing.remove(*print, keys, Some(sum)));
+            done.inspect(|print| self.late.add(*print, keys, None));
+            cut.inspect(|print| self.standing.add(*print, keys, Some(sum)));
+            cut.inspect(|print| self.late.remove(*print, keys, None));
             return;
         }
         let fingerprint = fingerprint(record);
-        self.standing.remove(fingerprint, Some(sum));
-        self.late.add(fingerprint, None);
+        self.standing.remove(fingerprint, keys, Some(sum));
+        self.late.add(fingerprint, keys, None);
     }
 
     /// All that crosses in the walk's next `slots` was moved. After the last slot the cut is the walk's.
@@ -178,19 +182,24 @@ impl Census {
 }
 
 impl Tally {
-    fn add(&mut self, fingerprint: u128, slot: Option<&mut u128>) {
-        self.keys += 1;
+    fn add(&mut self, fingerprint: u128, keys: u64, slot: Option<&mut u128>) {
+        self.keys += keys;
         for sum in slot.into_iter().chain([&mut self.digest]) {
             *sum = sum.wrapping_add(fingerprint);
         }
     }
 
-    fn remove(&mut self, fingerprint: u128, slot: Option<&mut u128>) {
-        self.keys -= 1;
+    fn remove(&mut self, fingerprint: u128, keys: u64, slot: Option<&mut u128>) {
+        self.keys -= keys;
         for sum in slot.into_iter().chain([&mut self.digest]) {
             *sum = sum.wrapping_sub(fingerprint);
         }
     }
+}
+
+/// How many keys it stands for: what a key has of elements is counted where they are found.
+fn keys_of(record: &Record<'_>) -> u64 {
+    u64::from(!name::is_element(record.key))
 }
 
 /// Without a value and without a deadline; with one it is a husk.

@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
 use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, SLOTS_AT_ONCE, Slot, Store};
+use crate::name;
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -90,7 +91,11 @@ impl Store {
 
     /// Takes the entry of `key` out.
     pub(crate) fn take_out(&mut self, key: &[u8]) {
-        let Place { slot, hash } = self.place(key);
+        self.take_out_at(self.place(key), key);
+    }
+
+    pub(super) fn take_out_at(&mut self, place: Place, key: &[u8]) {
+        let Place { slot, hash } = place;
         let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
@@ -99,6 +104,9 @@ impl Store {
         let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
         books.leave(&origins.record(&entry), &entry);
         books.totals.table_bytes -= shrunk_bytes;
+        if name::is_element(key) {
+            self.note_element(place, key, Some(entry.has_value()), None, Hlc::ZERO);
+        }
     }
 
     /// Shows `visit` all entries of `slot`, in no order that means anything.
@@ -119,15 +127,22 @@ impl Store {
         let Slot { table, digest, .. } = &mut slots[index];
         let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
         let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
+        let mut elements = Vec::new();
         let shrunk_bytes = table.retain(|entry| {
             let record = origins.record(entry);
             if !goes(&record) {
                 return true;
             }
             books.leave(&record, entry);
+            if name::is_element(record.key) {
+                elements.push((entry.hash(), record.key.to_vec(), entry.has_value()));
+            }
             false
         });
         books.totals.table_bytes -= shrunk_bytes;
+        for (hash, stored, lived) in elements {
+            self.note_element(Place { slot, hash }, &stored, Some(lived), None, Hlc::ZERO);
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! How counters merge: what stands and what comes are joined, and the whole is written back.
 
+use super::collections::reset;
 use super::entry::Entry;
 use super::expiry::next_due;
 use super::{Books, Merged, OriginsFull, Place, SLOTS_AT_ONCE, Slot, Store, parts};
 use crate::counter::{Counter, Part};
+use crate::name;
 use crate::record::Record;
 use crate::retired::Folds;
 use crate::version::OriginId;
@@ -73,14 +75,18 @@ impl Store {
         news: Counter<'_>,
         entry: impl Fn(OriginId) -> Option<Folds>,
     ) -> Result<Merged, OriginsFull> {
+        let cover = self.cover(record.key);
         let stands = self.get_at(place, record.key);
         let mut whole = stands.as_ref().map(Counter::of).unwrap_or_default();
         whole.join(news, entry);
+        if let Some(cover) = cover {
+            reset(&mut whole, cover);
+        }
         // A copy: the entry that the counter borrows from is overwritten.
         let (mut text, mut copy) = (Vec::new(), Vec::new());
         let over = stands.map(|stands| stands.version);
         let Some(joined) = whole.record(record.key, &mut text).filter(|joined| stands.as_ref() != Some(joined)) else {
-            return Ok(over.map_or(Merged::Same, |to| Merged::Lost { to }));
+            return Ok(over.or(cover).map_or(Merged::Same, |to| Merged::Lost { to }));
         };
         let value = joined.value.map(|value| {
             copy.extend_from_slice(value);
@@ -91,19 +97,24 @@ impl Store {
         self.put_at(place, &joined)?;
         let slot = &mut self.slots[usize::from(place.slot)];
         slot.newest = slot.newest.max(record.version.hlc);
+        if self.totals.indexed > 0 && !name::is_element(record.key) {
+            self.take_covered(record.key, &mut |_| {});
+        }
         Ok(Merged::Won { over })
     }
 
     /// Puts `record` in the place of whatever stands there.
-    fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
+    pub(super) fn put_at(&mut self, place: Place, record: &Record<'_>) -> Result<(), OriginsFull> {
         let Self { slots, kinds, crowds, dues, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
         let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
         let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
+        let mut was = None;
         match table.find_mut(place.hash, record.key) {
             Some(entry) => {
+                was = Some(entry.has_value());
                 books.leave(&origins.record(entry), entry);
                 entry.overwrite(&parts);
                 books.enter(record, entry);
@@ -117,6 +128,9 @@ impl Store {
         let next = next_due(record, books.census.cut(place.slot));
         *due = (*due).min(next);
         dues.note(place.slot, next);
+        if name::is_element(record.key) {
+            self.note_element(place, record.key, was, Some(record.value.is_some()), record.version.hlc);
+        }
         Ok(())
     }
 }
