@@ -191,7 +191,7 @@ impl Replica {
     /// Adds `amount` to this run's part of a counter. If it is `in_place` of what was taken out unlogged, one frame
     /// tells the log of both: a crash leaves the one or the other.
     /// (`sim/regressions/a-write-was-cut-between-what-was-hidden-and-what-took-its-place`)
-    fn put_part(&mut self, now: Now, key: &[u8], amount: i128, in_place: bool) {
+    pub(crate) fn put_part(&mut self, now: Now, key: &[u8], amount: i128, in_place: bool) {
         let Version { hlc, origin } = self.stamp(now);
         let counter = self.store.get(key).as_ref().map(Counter::of).unwrap_or_default();
         let (since, total) = counter.part_at(now.wall, origin).map_or((hlc, 0), |part| (part.since, part.total));

@@ -1,6 +1,7 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
 use crate::adding::NotAdded;
 use crate::commands::Verb;
+use crate::name::Kind;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
 use crate::time::WallMs;
@@ -95,6 +96,14 @@ pub(crate) enum Command<'a> {
         pattern: &'a [u8],
     },
     Scan(Scan<'a>),
+    Hash(OfHash<'a>),
+    SetOf(OfSet<'a>),
+    /// A step of listing fields or members.
+    ScanElements {
+        key: &'a [u8],
+        scan: Scan<'a>,
+        kind: Kind,
+    },
     DbSize,
     /// `amount` is negative to take away.
     Add {
@@ -168,7 +177,23 @@ pub(crate) enum Command<'a> {
     Quit,
 }
 
-impl Command<'_> {
+impl<'a> Command<'a> {
+    /// The key that has to hold a string, or nothing.
+    pub(crate) const fn string_key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Get { key }
+            | Self::GetDel { key }
+            | Self::GetEx { key, .. }
+            | Self::Append { key, .. }
+            | Self::StrLen { key }
+            | Self::GetRange { key, .. }
+            | Self::SetRange { key, .. }
+            | Self::Add { key, .. }
+            | Self::Set(Write { key, answers_old: true, .. }) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether it is run also while data is loaded: it is about the connection, or tells of what is going on.
     pub(crate) const fn is_run_while_loading(&self) -> bool {
         matches!(
@@ -183,6 +208,135 @@ impl Command<'_> {
                 | Self::Info { .. }
         )
     }
+}
+
+/// What is asked of a hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfHash<'a> {
+    /// Fields and values in turn, at least one of each.
+    Write {
+        key: &'a [u8],
+        pairs: Words<'a>,
+        /// How many are new is answered.
+        counts: bool,
+    },
+    WriteNew {
+        key: &'a [u8],
+        field: &'a [u8],
+        value: &'a [u8],
+    },
+    Read {
+        key: &'a [u8],
+        field: &'a [u8],
+    },
+    /// At least one field.
+    ReadSome {
+        key: &'a [u8],
+        fields: Words<'a>,
+        /// What the reply may come to.
+        bytes_max: usize,
+    },
+    List {
+        key: &'a [u8],
+        shown: Shown,
+    },
+    /// At least one field.
+    Delete {
+        key: &'a [u8],
+        fields: Words<'a>,
+    },
+    Count {
+        key: &'a [u8],
+    },
+    Exists {
+        key: &'a [u8],
+        field: &'a [u8],
+    },
+    Length {
+        key: &'a [u8],
+        field: &'a [u8],
+    },
+    Add {
+        key: &'a [u8],
+        field: &'a [u8],
+        amount: i64,
+    },
+    Draw {
+        key: &'a [u8],
+        count: Option<i64>,
+        has_values: bool,
+    },
+}
+
+/// What is shown of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Fields,
+    Values,
+    Both,
+}
+
+/// What is asked of sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfSet<'a> {
+    /// At least one member.
+    Add {
+        key: &'a [u8],
+        members: Words<'a>,
+    },
+    /// At least one member.
+    Remove {
+        key: &'a [u8],
+        members: Words<'a>,
+    },
+    Has {
+        key: &'a [u8],
+        member: &'a [u8],
+    },
+    /// At least one member.
+    HasSome {
+        key: &'a [u8],
+        members: Words<'a>,
+    },
+    List {
+        key: &'a [u8],
+    },
+    Count {
+        key: &'a [u8],
+    },
+    Pop {
+        key: &'a [u8],
+        count: Option<u64>,
+    },
+    Draw {
+        key: &'a [u8],
+        count: Option<i64>,
+    },
+    Move {
+        key: &'a [u8],
+        name: &'a [u8],
+        member: &'a [u8],
+    },
+    /// At least one key; the result is answered, or stored.
+    Combine {
+        how: Combine,
+        keys: Words<'a>,
+        into: Option<&'a [u8]>,
+    },
+    /// How many are in all of these, at least one; at most `limit`, if not 0.
+    CountCommon {
+        keys: Words<'a>,
+        limit: u64,
+    },
+}
+
+/// How sets are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Combine {
+    Intersection,
+    Union,
+    /// The first without the others.
+    Difference,
 }
 
 /// A value that is to be written.
@@ -369,6 +523,10 @@ pub(crate) enum Reply<'a> {
     /// Not an integer of 64 bits.
     NotInteger(Verb),
     NotAdded(NotAdded),
+    /// A field is not a number that can be added to, or what it would come to is not.
+    FieldNotAdded(NotAdded),
+    /// The key holds something else.
+    WrongType,
     NotLeft(NotLeft),
     /// All data is in memory.
     NoDisk,
@@ -386,4 +544,6 @@ pub(crate) enum Bounded {
     Line,
     Pattern,
     Reply,
+    /// A key and a field or a member of it.
+    Element,
 }

@@ -207,6 +207,13 @@ impl<'a> Counter<'a> {
         self.parts.retain(|part| counts_on(base, part.oldest()) && !is_folded(part));
     }
 
+    /// Lets go of what something else of this version took: as a delete does, which is remembered elsewhere.
+    pub(crate) fn reset(&mut self, by: Version) {
+        let base = Some(Base { version: by, deadline: None, value: BaseValue::Nothing });
+        self.join(Self { base, ..Self::default() }, |_| None);
+        self.base.take_if(|base| base.version <= by);
+    }
+
     /// Adds up, era by era, the parts that `entry` names an entry of the ledger for; how many those were. None are as
     /// long as the base may still end, and a part with it.
     pub(crate) fn fold(&mut self, entry: impl Fn(&Part) -> Option<Folds>) -> usize {

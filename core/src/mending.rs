@@ -29,7 +29,7 @@
 use crate::counter::{Count, Counter, Part};
 use crate::record::Record;
 use crate::replica::Replica;
-use crate::store::{Listed, What, key_name};
+use crate::store::{Listed, What};
 use crate::time::{Now, WallMs};
 
 /// What an entry of a peer is to this node.
@@ -96,7 +96,15 @@ impl Replica {
         let mine = self.store.get(record.key);
         if !record.is_counter && !mine.is_some_and(|mine| mine.is_counter) {
             let mine = mine.map(|mine| self.store.listed(&mine));
-            return self.lacks(wall, &self.store.listed(record), mine.as_ref());
+            let lack = self.lacks(wall, &self.store.listed(record), mine.as_ref());
+            return match lack {
+                // What a list says does not tell what it is an element of.
+                Lack::Missing if self.store.is_covered(record) => Lack::None,
+                Lack::Missing if mine.is_none() && self.may_have_deleted(record.key, record.version.hlc) => {
+                    if record.value.is_none() { Lack::None } else { Lack::Unclear }
+                }
+                lack => lack,
+            };
         }
         let mut joined = mine.as_ref().map(Counter::of).unwrap_or_default();
         let theirs = Counter::of(record);
@@ -108,14 +116,14 @@ impl Replica {
         let oldest = theirs.parts.iter().map(Part::oldest).chain(theirs.folds.iter().map(|fold| fold.oldest));
         let first = oldest.chain(theirs.base.iter().map(|base| base.version)).map(|version| version.hlc).min();
         joined.join(theirs, |origin| self.origins.retired().folds(origin));
+        self.store.cover(record.key).inspect(|cover| joined.reset(*cover));
         let has_passed = joined.count_at(wall) == Count::Absent;
         let mut text = Vec::new();
         let after = joined.record(record.key, &mut text).map_or(0, |joined| self.store.print(&joined));
         if after == mine.map_or(0, |mine| self.store.print(&mine)) {
             return Lack::None;
         }
-        let name = key_name(record.key);
-        let may_be_deleted = first.is_some_and(|first| self.collected.may_have_deleted(name, first));
+        let may_be_deleted = first.is_some_and(|first| self.may_have_deleted(record.key, first));
         match mine {
             None if may_be_deleted && has_passed => Lack::None,
             None if may_be_deleted => Lack::Unclear,
@@ -130,6 +138,7 @@ mod tests {
     use crate::origins::Known;
     use crate::replica::Exposure;
     use crate::store::SLOTS;
+    use crate::store::key_name;
     use crate::time::Mono;
     use crate::version::{Hlc, OriginId, Version};
 

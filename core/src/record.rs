@@ -172,8 +172,8 @@ fn parse(body: &[u8]) -> Option<Framed<'_>> {
     Some(Framed { stamp, prev, seen, record: Record { key, value, is_counter, deadline, version } })
 }
 
-/// Whether a field or a member can have been written so. They have no expiry of their own; and all that a member says is
-/// that it was added, by a write that is no newer than the one which says so: who removes it has seen that, and who
+/// Whether a field or a member can have been written so. They have no expiry of their own; and all that a member says
+/// is that it was added, by a write that is no newer than the one which says so: who removes it has seen that, and who
 /// writes it anew keeps its name.
 fn is_element(
     (stored, value): (&[u8], Option<&[u8]>),

@@ -2,6 +2,7 @@
 //!
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
+mod elements;
 mod hidden;
 mod obsolete;
 
@@ -10,9 +11,11 @@ use std::collections::BTreeSet;
 
 use crate::collected::Collected;
 use crate::conflicts::Ledger;
-use crate::counter::{Count, Counter};
+use crate::counter::{Base, Count, Counter};
 use crate::disk::{DiskError, Durable, Log};
+use crate::name;
 use crate::origins::{Claims, Known, Origins};
+use crate::rand::Rand;
 use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
@@ -20,6 +23,7 @@ use crate::store::{Folding, Graves, Merged, OriginsFull, Store, key_name};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
+pub(crate) use elements::{Holds, field_name};
 pub(crate) use hidden::{Exposure, HOME_MAX, Return, Unshown};
 pub(crate) use obsolete::Obsolete;
 
@@ -68,6 +72,14 @@ impl Shown<'_> {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Number(number) => itoa::Buffer::new().format(number).len(),
+        }
+    }
+
+    /// As text that does not borrow from the store.
+    pub(crate) fn to_text(self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes.to_vec(),
+            Self::Number(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
         }
     }
 }
@@ -160,6 +172,8 @@ pub(crate) struct Replica {
     pub(crate) is_unmarked: bool,
     /// Something of this run was read that is not on the disk, where replies wait for that.
     pub(crate) unsynced_read: Cell<bool>,
+    /// For elements that are drawn.
+    chance: Rand,
     scratch: Vec<u8>,
 }
 
@@ -201,6 +215,7 @@ impl Replica {
             mark_due: false,
             is_unmarked: false,
             unsynced_read: Cell::new(false),
+            chance: Rand::new([own.0, hash_key[0], hash_key[1], 0]),
             scratch: Vec::new(),
         }
     }
@@ -234,7 +249,7 @@ impl Replica {
 
     /// Deletes `key`; whether there was something to delete. An absent key gets no tombstone: nothing was seen.
     pub(crate) fn delete(&mut self, now: Now, key: &[u8]) -> Result<bool, Refused> {
-        if self.get(now, key).is_none() {
+        if !self.is_there(now, key) {
             return self.may_write().map(|()| false);
         }
         self.write(now, key, None, None).map(|()| true)
@@ -274,6 +289,8 @@ impl Replica {
     /// Writes `record`, whose version is a new stamp of this run; `in_place` of what the log still says of the key.
     pub(crate) fn take_stamped(&mut self, now: Now, record: &Record<'_>, in_place: bool) {
         let (record, stamp) = (*record, record.version);
+        // With a key goes what it had of elements.
+        let newest_element = self.store.newest_element(record.key);
         let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
@@ -281,7 +298,7 @@ impl Replica {
             self.log_replaced(record.key);
         }
         if self.tail_on || self.log.is_some() {
-            let seen = over.map_or(Hlc::ZERO, |over| over.hlc);
+            let seen = over.map_or(Hlc::ZERO, |over| over.hlc).max(newest_element);
             self.scratch.clear();
             encode(&Framed { stamp, prev: Some(self.own_last), seen, record }, &mut self.scratch);
         }
@@ -375,8 +392,12 @@ impl Replica {
             self.hold(now, version)?;
         }
         news.leave_out(|version| Some(version) != streamed && self.covers(version));
-        let name = key_name(record.key);
-        news.base.take_if(|base| self.covers(base.version) && self.collected.may_have_reset(name, base));
+        let (name, owner) = (key_name(record.key), name::owner(record.key).map(|owner| key_name(&owner)));
+        let may_have_reset = |base: &Base<'_>| {
+            let names = [Some(name), owner].into_iter().flatten();
+            names.into_iter().any(|name| self.collected.may_have_reset(name, base))
+        };
+        news.base.take_if(|base| self.covers(base.version) && may_have_reset(base));
         // A fold of entries that nobody has told comes again with the sweep that tells them.
         news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
         if !news.folds.is_empty() {
@@ -404,7 +425,9 @@ impl Replica {
     /// (`sim/regressions/both-who-forgot-restarted-and-a-delete-came-back`)
     fn knew(&self, record: &Record<'_>) -> bool {
         let Record { key, version, is_counter, .. } = *record;
-        !self.is_news(record) || (!is_counter && self.collected.has_deleted(key_name(key), version.hlc))
+        let has_deleted = |key: &[u8]| self.collected.has_deleted(key_name(key), version.hlc);
+        let was_deleted = has_deleted(key) || name::owner(key).is_some_and(|owner| has_deleted(&owner));
+        !self.is_news(record) || (!is_counter && was_deleted)
     }
 
     /// Takes a record of a stream, whose encoding is `bytes`.
@@ -429,6 +452,7 @@ impl Replica {
         let version = framed.record.version;
         let is_taken = version == framed.stamp || self.is_news(&framed.record);
         if is_taken {
+            self.note_superseded_elements(&framed.record);
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
             self.note_superseded(merged);
@@ -460,12 +484,10 @@ impl Replica {
         let Version { hlc, origin } = record.version;
         let stands = self.store.get(record.key);
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
-        if self.is_returning() && stands.is_none() && self.knew(record) {
+        if self.is_returning() && stands.is_none() && self.knew(record) && !self.store.is_covered(record) {
             let version = Version { hlc: Hlc::ZERO, origin: self.own };
-            self.stamp_and_take(
-                now,
-                &Record { key: record.key, value: None, is_counter: false, deadline: None, version },
-            );
+            let deleted = Record { key: record.key, value: None, is_counter: false, deadline: None, version };
+            self.keeping_elements(now, record.key, |replica| replica.stamp_and_take(now, &deleted));
             return Ok(());
         }
         if self.is_returning() && (record.is_counter || stands.is_some_and(|stands| stands.is_counter)) {
@@ -477,6 +499,7 @@ impl Replica {
         if !self.is_news(record) || (self.is_own(origin) && !record.is_counter) {
             return Ok(());
         }
+        self.note_superseded_elements(record);
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(merged);
         if matches!(merged, Merged::Won { .. }) {

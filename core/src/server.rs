@@ -153,10 +153,13 @@ impl Server<'_, '_> {
     }
 
     fn stands(&self, key: &[u8]) -> Option<Standing> {
-        let record = self.replica.store.get(key)?;
-        let (version, live) = (record.version, self.replica.read(self.now, &record));
+        let elements = self.replica.store.elements_changed(key);
+        let Some(record) = self.replica.store.get(key) else {
+            return (elements > 0).then_some(Standing { version: None, is_live: false, sum: None, elements });
+        };
+        let (version, live) = (Some(record.version), self.replica.read(self.now, &record));
         let sum = live.and_then(|live| if let Shown::Number(sum) = live.value { Some(sum) } else { None });
-        Some(Standing { version, is_live: live.is_some(), sum })
+        Some(Standing { version, is_live: live.is_some(), sum, elements })
     }
 
     fn about_client(&self, about: AboutClient<'_>, client: &mut Client, answer: &mut Answer<'_>) {
@@ -203,9 +206,9 @@ impl Server<'_, '_> {
         let mut found = None;
         for at in 0..SLOTS {
             let slot = (first as u16 + at) % SLOTS;
-            self.replica.store.visit(slot, |record| {
-                if found.is_none() && self.replica.is_live(self.now, record) {
-                    found = Some(record.key.to_vec());
+            self.replica.store.visit_keys(slot, &mut |key, of| {
+                if found.is_none() && of.map_or(true, |record| self.replica.is_live(self.now, record)) {
+                    found = Some(key.to_vec());
                 }
             });
             if found.is_some() {

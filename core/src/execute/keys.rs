@@ -4,12 +4,15 @@ use super::matches;
 use super::strings::{put, text};
 use crate::command::{Expires, OnExpiry, Reply, Scan, TimeLeft};
 use crate::record::Record;
-use crate::replica::Replica;
-use crate::store::SLOTS;
+use crate::replica::{Holds, Refused, Replica};
+use crate::store::{Elements, SLOTS};
 use crate::time::{Now, WallMs};
 use crate::wire::Answer;
 
 pub(super) fn ttl(now: Now, key: &[u8], told: TimeLeft, replica: &Replica) -> Reply<'static> {
+    if replica.elements(key).is_some() {
+        return Reply::Ttl(None);
+    }
     let Some(live) = replica.get(now, key) else { return Reply::NoTtl };
     Reply::Ttl(live.deadline.map(|deadline| {
         let left_ms = deadline.0.saturating_sub(now.wall.0);
@@ -23,6 +26,9 @@ pub(super) fn ttl(now: Now, key: &[u8], told: TimeLeft, replica: &Replica) -> Re
 }
 
 pub(super) fn expire(now: Now, key: &[u8], expires: Expires, on: OnExpiry, replica: &mut Replica) -> Reply<'static> {
+    if replica.elements(key).is_some() {
+        return Reply::Error("a hash or a set does not expire here");
+    }
     let Some(live) = replica.get(now, key) else {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
     };
@@ -40,7 +46,8 @@ pub(super) fn expire(now: Now, key: &[u8], expires: Expires, on: OnExpiry, repli
 }
 
 pub(super) fn persist(now: Now, key: &[u8], replica: &mut Replica) -> Reply<'static> {
-    let Some(live) = replica.get(now, key).filter(|live| live.deadline.is_some()) else {
+    let is_string = replica.elements(key).is_none();
+    let Some(live) = replica.get(now, key).filter(|live| live.deadline.is_some() && is_string) else {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
     };
     let bytes = text(&live);
@@ -48,15 +55,16 @@ pub(super) fn persist(now: Now, key: &[u8], replica: &mut Replica) -> Reply<'sta
 }
 
 pub(super) fn rename(now: Now, (key, name): (&[u8], &[u8]), if_absent: bool, replica: &mut Replica) -> Reply<'static> {
-    let Some(live) = replica.get(now, key) else { return Reply::Error("no such key") };
-    if if_absent && replica.get(now, name).is_some() {
+    if !replica.is_there(now, key) {
+        return Reply::Error("no such key");
+    }
+    if if_absent && replica.is_there(now, name) {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
     }
     if key == name {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Ok);
     }
-    let (bytes, deadline) = (text(&live), live.deadline);
-    let moved = replica.set(now, name, &bytes, deadline).and_then(|()| replica.delete(now, key));
+    let moved = write_as(now, key, name, replica).and_then(|_written| replica.delete(now, key));
     moved.map_or_else(Reply::Refused, |_| if if_absent { Reply::Number(1) } else { Reply::Ok })
 }
 
@@ -64,24 +72,35 @@ pub(super) fn copy(now: Now, (key, name): (&[u8], &[u8]), replaces: bool, replic
     if key == name {
         return Reply::Error("source and destination objects are the same");
     }
-    let is_free = replaces || replica.get(now, name).is_none();
-    let Some(live) = replica.get(now, key).filter(|_| is_free) else {
+    if !replica.is_there(now, key) || (!replaces && replica.is_there(now, name)) {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
-    };
+    }
+    write_as(now, key, name, replica).map_or_else(Reply::Refused, |()| Reply::Number(1))
+}
+
+/// Writes what is under `key` in the place of what is under `name`.
+fn write_as(now: Now, key: &[u8], name: &[u8], replica: &mut Replica) -> Result<(), Refused> {
+    if replica.elements(key).is_some() {
+        replica.delete(now, name)?;
+        return replica.copy_elements(now, key, name);
+    }
+    let Some(live) = replica.get(now, key) else { return Ok(()) };
     let (bytes, deadline) = (text(&live), live.deadline);
-    replica.set(now, name, &bytes, deadline).map_or_else(Reply::Refused, |()| Reply::Number(1))
+    replica.set(now, name, &bytes, deadline)
 }
 
 pub(super) fn list(now: Now, pattern: &[u8], replica: &Replica, answer: &mut Answer<'_>) {
     // Counted first: the number stands before them.
     let mut count = 0;
-    let is_listed = |record: &Record<'_>| matches(pattern, record.key) && replica.is_live(now, record);
-    (0..SLOTS).for_each(|slot| replica.store.visit(slot, |record| count += usize::from(is_listed(record))));
+    let is_listed = |key: &[u8], of: Result<&Record<'_>, Elements>| {
+        matches(pattern, key) && of.map_or(true, |record| replica.is_live(now, record))
+    };
+    (0..SLOTS).for_each(|slot| replica.store.visit_keys(slot, &mut |key, of| count += usize::from(is_listed(key, of))));
     answer.say(&Reply::Array(count));
     for slot in 0..SLOTS {
-        replica.store.visit(slot, |record| {
-            if is_listed(record) {
-                answer.say(&Reply::Value(record.key));
+        replica.store.visit_keys(slot, &mut |key, of| {
+            if is_listed(key, of) {
+                answer.say(&Reply::Value(key));
             }
         });
     }
@@ -95,18 +114,20 @@ fn cursor_of(slot: u16, after: Option<u32>) -> u64 {
 pub(super) fn scan(now: Now, scan: &Scan<'_>, replica: &Replica, answer: &mut Answer<'_>) {
     let mut slot = u16::try_from(scan.cursor >> 33).unwrap_or(SLOTS).min(SLOTS);
     let mut after = u32::try_from((scan.cursor & ((1 << 33) - 1)).wrapping_sub(1)).ok();
-    let kind_fits = scan.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(b"string"));
+    let is_asked = |kind: Holds| scan.kind.is_none_or(|asked| asked.eq_ignore_ascii_case(kind.name().as_bytes()));
     let (mut found, mut looked_at) = (Vec::new(), 0);
     // To pass all slots of a store with little in it takes less than a millisecond.
     while slot < SLOTS && looked_at < scan.count {
         let at_once = usize::try_from(scan.count - looked_at).unwrap_or(usize::MAX);
-        after = replica.store.walk(slot, after, at_once, &mut |record| {
+        after = replica.store.walk_keys(slot, after, at_once, &mut |key, of| {
             looked_at += 1;
-            let matches = scan.pattern.is_none_or(|pattern| matches(pattern, record.key));
-            if kind_fits && matches && replica.is_live(now, record) {
-                found.push(record.key.to_vec());
+            let (kind, is_live) = match of {
+                Ok(record) => (Holds::String, replica.is_live(now, record)),
+                Err(elements) => (Holds::of(&elements), true),
+            };
+            if is_live && is_asked(kind) && scan.pattern.is_none_or(|pattern| matches(pattern, key)) {
+                found.push(key.to_vec());
             }
-            looked_at < scan.count
         });
         slot += u16::from(after.is_none());
     }

@@ -29,11 +29,13 @@ pub(crate) struct Watched {
 /// What stands at a key that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    pub(crate) version: Version,
+    pub(crate) version: Option<Version>,
     /// A reader finds it.
     pub(crate) is_live: bool,
     /// Of a counter: what others have added may be older than the newest that stands.
     pub(crate) sum: Option<i128>,
+    /// When a field or a member of it was changed last; 0 if it has none.
+    pub(crate) elements: u64,
 }
 
 /// Bytes that a watched key takes, besides itself.

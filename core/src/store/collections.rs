@@ -18,8 +18,8 @@ use siphasher::sip::SipHasher13;
 
 use super::entry::Entry;
 use super::table::Table;
-use super::{Place, Store, hash_of};
-use crate::counter::{Base, BaseValue, Counter};
+use super::{KEY_BYTES_MAX, Place, Store, hash_of};
+use crate::counter::Counter;
 use crate::name::{self, Kind, Name};
 use crate::record::Record;
 use crate::version::{Hlc, OriginId, Version};
@@ -55,6 +55,9 @@ pub(super) struct Collection {
     newest: Hlc,
     changed: u64,
 }
+
+/// Longest key with one of its elements, in bytes: both are in the name, with 4 bytes before and 16 behind them.
+pub(crate) const ELEMENT_BYTES_MAX: usize = KEY_BYTES_MAX - 20;
 
 /// Up to how many entries one of them is drawn by counting: each is as likely as any other. Of more it is the next
 /// behind a hash that is drawn, which is less fair, and takes no longer the more there are.
@@ -214,8 +217,19 @@ impl Store {
         (last.is_some() || upto < u32::MAX).then_some(upto)
     }
 
+    /// Visits the keys of `slot` as [`walk_keys`](Self::walk_keys) does, in no order that means anything.
+    pub(crate) fn visit_keys(&self, slot: u16, visit: &mut dyn FnMut(&[u8], Result<&Record<'_>, Elements>)) {
+        let (table, index) = (&self.slots[usize::from(slot)].table, &self.indexes[usize::from(slot)]);
+        for entry in table.iter().filter(|entry| entry.hash() & ELEMENT == 0) {
+            if index.is_empty() || !collection_in(index, entry.hash(), entry.key()).is_some_and(Collection::lives) {
+                visit(entry.key(), Ok(&self.origins.record(entry)));
+            }
+        }
+        index.iter().filter(|(_, of)| of.lives()).for_each(|((_, key), of)| visit(key, Err(of.elements())));
+    }
+
     /// The version at or below which elements with this name lose, if there is one.
-    pub(super) fn cover(&self, stored: &[u8]) -> Option<Version> {
+    pub(crate) fn cover(&self, stored: &[u8]) -> Option<Version> {
         let key = name::owner(stored)?;
         self.get(&key).as_ref().and_then(covers)
     }
@@ -225,21 +239,29 @@ impl Store {
         self.cover(record.key).is_some_and(|cover| record.version <= cover)
     }
 
-    /// `key` is the plain name of a key, and something new stands under it: takes out of its elements what that covers.
-    pub(super) fn take_covered(&mut self, key: &[u8], meet: &mut dyn FnMut(&Record<'_>)) {
-        let Some(cover) = self.get(key).as_ref().and_then(covers) else { return };
-        let (place, Some(collection)) = (self.place(key), self.collection(key)) else { return };
+    /// The elements that `record`, of a plain key, takes something of once it stands: their hashes and names.
+    pub(crate) fn covered_by(&self, record: &Record<'_>) -> Vec<(u32, Vec<u8>)> {
+        let mut covered = Vec::new();
+        let (place, Some(cover)) = (self.place(record.key), covers(record)) else { return covered };
+        let Some(collection) = self.collection(record.key) else { return covered };
         let table = &self.slots[usize::from(place.slot)].table;
         let mut hashes: Vec<u32> = collection.hashes().collect();
         hashes.sort_unstable();
         hashes.dedup();
-        let mut covered = Vec::new();
         for hash in hashes {
-            let of_key = table.of_hash(hash).filter(|entry| name::owner(entry.key()).as_deref() == Some(key));
+            let of_key = table.of_hash(hash).filter(|entry| name::owner(entry.key()).as_deref() == Some(record.key));
             let records = of_key.map(|entry| self.origins.record(entry));
             let loses = records.filter(|record| record.is_counter || record.version <= cover);
             covered.extend(loses.map(|record| (hash, record.key.to_vec())));
         }
+        covered
+    }
+
+    /// `key` is the plain name of a key, and something new stands under it: takes out of its elements what that covers.
+    pub(super) fn take_covered(&mut self, key: &[u8], meet: &mut dyn FnMut(&Record<'_>)) {
+        let Some(record) = self.get(key) else { return };
+        let Some(cover) = covers(&record) else { return };
+        let (place, covered) = (self.place(key), self.covered_by(&record));
         for (hash, stored) in covered {
             let place = Place { slot: place.slot, hash };
             let Some(stands) = self.get_at(place, &stored) else { continue };
@@ -251,7 +273,7 @@ impl Store {
             let (cell, mut text) = (stands.value.map(<[u8]>::to_vec), Vec::new());
             let before = Record { key: &stored, value: cell.as_deref(), ..stands };
             let mut counter = Counter::of(&before);
-            reset(&mut counter, cover);
+            counter.reset(cover);
             match counter.record(&stored, &mut text) {
                 None => self.take_out_at(place, &stored),
                 Some(rest) if rest != before => {
@@ -349,13 +371,6 @@ impl Store {
 /// What is taken out by what stands under the plain name of a key.
 fn covers(record: &Record<'_>) -> Option<Version> {
     if record.is_counter { Counter::of(record).base.map(|base| base.version) } else { Some(record.version) }
-}
-
-/// Lets go of what a cover takes from a counter. The cover itself is not kept in it: it stands under the key.
-pub(super) fn reset(counter: &mut Counter<'_>, cover: Version) {
-    let base = Some(Base { version: cover, deadline: None, value: BaseValue::Nothing });
-    counter.join(Counter { base, ..Counter::default() }, |_| None);
-    counter.base.take_if(|base| base.version <= cover);
 }
 
 fn collection_in<'a>(index: &'a Index, hash: u32, key: &[u8]) -> Option<&'a Collection> {

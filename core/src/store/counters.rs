@@ -1,6 +1,5 @@
 //! How counters merge: what stands and what comes are joined, and the whole is written back.
 
-use super::collections::reset;
 use super::entry::Entry;
 use super::expiry::next_due;
 use super::{Books, Merged, OriginsFull, Place, SLOTS_AT_ONCE, Slot, Store, parts};
@@ -80,7 +79,7 @@ impl Store {
         let mut whole = stands.as_ref().map(Counter::of).unwrap_or_default();
         whole.join(news, entry);
         if let Some(cover) = cover {
-            reset(&mut whole, cover);
+            whole.reset(cover);
         }
         // A copy: the entry that the counter borrows from is overwritten.
         let (mut text, mut copy) = (Vec::new(), Vec::new());

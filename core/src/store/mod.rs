@@ -33,8 +33,8 @@ mod warm;
 
 use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
-pub(crate) use collections::Elements;
 use collections::{ELEMENT, Index};
+pub(crate) use collections::{ELEMENT_BYTES_MAX, Elements};
 pub(crate) use counters::Folding;
 use entry::{Entry, Parts};
 use expiry::{Dues, NEVER, next_due};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::counter::{Count, Part};
+use crate::counter::{Base, BaseValue, Count, Part};
 use crate::rand::Rand;
 use crate::store::{Merged, SLOTS};
 use crate::time::WallMs;
@@ -121,7 +121,7 @@ fn expected<'a>(records: impl Iterator<Item = &'a Written> + Clone) -> BTreeMap<
         let left = if is_counter {
             texts.iter().for_each(|record| whole.join(Counter::of(record), |_| None));
             if let Some(cover) = cover {
-                reset(&mut whole, cover);
+                whole.reset(cover);
             }
             whole.record(stored, &mut text)
         } else {
