@@ -207,7 +207,7 @@ impl Server<'_, '_> {
         for at in 0..SLOTS {
             let slot = (first as u16 + at) % SLOTS;
             self.replica.store.visit_keys(slot, &mut |key, of| {
-                if found.is_none() && of.map_or(true, |record| self.replica.is_live(self.now, record)) {
+                if found.is_none() && self.replica.is_found(self.now, of) {
                     found = Some(key.to_vec());
                 }
             });

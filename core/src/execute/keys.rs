@@ -92,9 +92,7 @@ fn write_as(now: Now, key: &[u8], name: &[u8], replica: &mut Replica) -> Result<
 pub(super) fn list(now: Now, pattern: &[u8], replica: &Replica, answer: &mut Answer<'_>) {
     // Counted first: the number stands before them.
     let mut count = 0;
-    let is_listed = |key: &[u8], of: Result<&Record<'_>, Elements>| {
-        matches(pattern, key) && of.map_or(true, |record| replica.is_live(now, record))
-    };
+    let is_listed = |key: &[u8], of: Result<&Record<'_>, Elements>| matches(pattern, key) && replica.is_found(now, of);
     (0..SLOTS).for_each(|slot| replica.store.visit_keys(slot, &mut |key, of| count += usize::from(is_listed(key, of))));
     answer.say(&Reply::Array(count));
     for slot in 0..SLOTS {
@@ -121,11 +119,9 @@ pub(super) fn scan(now: Now, scan: &Scan<'_>, replica: &Replica, answer: &mut An
         let at_once = usize::try_from(scan.count - looked_at).unwrap_or(usize::MAX);
         after = replica.store.walk_keys(slot, after, at_once, &mut |key, of| {
             looked_at += 1;
-            let (kind, is_live) = match of {
-                Ok(record) => (Holds::String, replica.is_live(now, record)),
-                Err(elements) => (Holds::of(&elements), true),
-            };
-            if is_live && is_asked(kind) && scan.pattern.is_none_or(|pattern| matches(pattern, key)) {
+            let kind = of.as_ref().err().map_or(Holds::String, Holds::of);
+            let matches = scan.pattern.is_none_or(|pattern| matches(pattern, key));
+            if matches && is_asked(kind) && replica.is_found(now, of) {
                 found.push(key.to_vec());
             }
         });

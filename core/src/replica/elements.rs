@@ -73,6 +73,17 @@ impl Replica {
         self.elements(key).is_some() || self.get(now, key).is_some()
     }
 
+    /// Whether a reader finds a key, of which this is what a walk over keys tells.
+    pub(crate) fn is_found(&self, now: Now, of: Result<&Record<'_>, Elements>) -> bool {
+        match of {
+            Ok(record) => self.is_live(now, record),
+            Err(elements) => {
+                self.note_unsynced_elements(elements.newest);
+                true
+            }
+        }
+    }
+
     /// What `key` has of elements that live, if it has any.
     #[inline]
     pub(crate) fn elements(&self, key: &[u8]) -> Option<Elements> {
