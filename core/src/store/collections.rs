@@ -44,6 +44,9 @@ pub(crate) struct Elements {
     pub(crate) changed: u64,
 }
 
+/// What a walk over keys shows: a plain name, and what stands under it, or what it has of elements if any live.
+pub(crate) type VisitKey<'a> = dyn FnMut(&[u8], Result<&Record<'_>, Elements>) + 'a;
+
 #[derive(Debug, Default)]
 pub(super) struct Collection {
     /// Of each entry that lives: the hash of its element, and, in the lower half, its own.
@@ -158,7 +161,7 @@ impl Store {
         let collection = self.collection(key)?;
         let (after, nth) = if collection.live.len() <= COUNTED_MAX {
             let count = if kind == Kind::Field { collection.fields } else { collection.members };
-            (None, (u128::from(chance) * u128::from(count) >> 64) as u64)
+            (None, ((u128::from(chance) * u128::from(count)) >> 64) as u64)
         } else {
             (((chance as u32) | ELEMENT).checked_sub(1), 0)
         };
@@ -185,13 +188,7 @@ impl Store {
 
     /// Visits the keys of `slot`, plain names, by their hash, as [`walk`](Self::walk) does: each with what stands under
     /// that name, or with what it has of elements if any live.
-    pub(crate) fn walk_keys(
-        &self,
-        slot: u16,
-        after: Option<u32>,
-        max: usize,
-        visit: &mut dyn FnMut(&[u8], Result<&Record<'_>, Elements>),
-    ) -> Option<u32> {
+    pub(crate) fn walk_keys(&self, slot: u16, after: Option<u32>, max: usize, visit: &mut VisitKey<'_>) -> Option<u32> {
         let (table, max) = (&self.slots[usize::from(slot)].table, max.max(1));
         if self.totals.indexed == 0 {
             return table.walk(after, max, &mut |entry| {
@@ -218,7 +215,7 @@ impl Store {
     }
 
     /// Visits the keys of `slot` as [`walk_keys`](Self::walk_keys) does, in no order that means anything.
-    pub(crate) fn visit_keys(&self, slot: u16, visit: &mut dyn FnMut(&[u8], Result<&Record<'_>, Elements>)) {
+    pub(crate) fn visit_keys(&self, slot: u16, visit: &mut VisitKey<'_>) {
         let (table, index) = (&self.slots[usize::from(slot)].table, &self.indexes[usize::from(slot)]);
         for entry in table.iter().filter(|entry| entry.hash() & ELEMENT == 0) {
             if index.is_empty() || !collection_in(index, entry.hash(), entry.key()).is_some_and(Collection::lives) {

@@ -146,7 +146,7 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::FieldNotAdded(NotAdded::NoNumber) => out.extend_from_slice(
             b"Error: the field is no whole number of 64 bits; nothing was changed; HSET it to one to count",
         ),
-        Reply::FieldNotAdded(why) => return emit_error(&Reply::NotAdded(why), out),
+        Reply::FieldNotAdded(why) => emit_error(&Reply::NotAdded(why), out),
         Reply::NotAdded(NotAdded::Overflow) => {
             out.extend_from_slice(b"Error: the result would not fit a whole number of 64 bits; nothing was changed")
         }

@@ -1,5 +1,7 @@
 //! Hashes and sets on several nodes: what is written apart comes together, however it gets there.
 
+use std::collections::BTreeSet;
+
 use crate::harness::Cluster;
 use crate::retire::{PEERS, pass};
 
@@ -182,4 +184,97 @@ fn what_is_written_before_the_cluster_is_met_is_written_anew_with_its_key() {
     assert_eq!(all(&mut cluster, "TYPE k"), "hash");
     assert_eq!(all(&mut cluster, "TYPE other"), "set");
     assert_eq!(all(&mut cluster, "SMEMBERS other"), "m");
+}
+
+/// Numbers that a seed gives, one after the other (SplitMix64).
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// A command on one of few keys, which holds a set if its name says so, and now and then something else.
+    fn command(&mut self, step: u64) -> String {
+        let key = ["h", "i", "s", "t"][self.below(4) as usize];
+        let (field, other) = (self.below(4), self.below(4));
+        match self.below(16) {
+            0 => format!("DEL {key}"),
+            1 => format!("SET {key} {step}"),
+            2 => format!("RENAME {key} {}", ["h", "i", "s", "t"][self.below(4) as usize]),
+            3 => format!("SMOVE {key} t m{field}"),
+            4..7 if key < "s" => format!("HDEL {key} f{field} f{other}"),
+            7..10 if key < "s" => format!("HINCRBY {key} n{field} {}", step + 1),
+            _ if key < "s" => format!("HSET {key} f{field} {step} f{other} x{step}"),
+            4..8 => format!("SREM {key} m{field} m{other}"),
+            _ => format!("SADD {key} m{field} m{other}"),
+        }
+    }
+}
+
+/// All that a node shows of a key, in any order.
+fn shown(cluster: &mut Cluster, node: usize, key: &str) -> Vec<String> {
+    let kind = cluster.ask(node, &format!("TYPE {key}"));
+    let (list, count) = match &*kind {
+        "hash" => (format!("HGETALL {key}"), format!("HLEN {key}")),
+        "set" => (format!("SMEMBERS {key}"), format!("SCARD {key}")),
+        "string" => return vec![cluster.ask(node, &format!("GET {key}"))],
+        _ => return Vec::new(),
+    };
+    let (list, count) = (cluster.ask(node, &list), cluster.ask(node, &count));
+    let parts: Vec<&str> = list.lines().collect();
+    let width = if kind == "hash" { 2 } else { 1 };
+    let shown: BTreeSet<String> = parts.chunks(width).map(|part| part.join(" ")).collect();
+    assert_eq!(count, shown.len().to_string(), "{key} of {node}: {list}");
+    shown.into_iter().collect()
+}
+
+/// Whatever three nodes do with few keys, cut off from each other and not, and started again with nothing: in the end
+/// they show the same.
+#[test]
+fn whatever_is_done_apart_ends_the_same_everywhere() {
+    for seed in 0..150 {
+        let (mut draw, mut cluster) = (Draw(seed), Cluster::of_three());
+        let restarts = seed % 3 == 0;
+        for step in 0..80 {
+            let (node, other) = (draw.below(3) as usize, draw.below(3) as usize);
+            match draw.below(24) {
+                0 | 1 if node != other => cluster.cut(node, other),
+                2 | 3 => cluster.heal(),
+                4 if restarts => cluster.restart(node, PEERS[node]),
+                5 => pass(&mut cluster, 3_000),
+                _ => {
+                    let command = draw.command(step);
+                    cluster.ask(node, &command);
+                }
+            }
+            let ms = draw.below(300);
+            pass(&mut cluster, ms);
+        }
+        together(&mut cluster);
+        pass(&mut cluster, 2 * WITHIN_MS);
+        for key in ["h", "i", "s", "t"] {
+            let first = shown(&mut cluster, 0, key);
+            for node in 1..3 {
+                assert_eq!(shown(&mut cluster, node, key), first, "seed {seed}: {key} of {node}");
+            }
+        }
+        // The cut of a digest moves by and by.
+        let digests =
+            |cluster: &Cluster| -> BTreeSet<_> { cluster.turns.iter().map(|turn| turn.node().digest()).collect() };
+        for _ in 0..20 {
+            if digests(&cluster).len() > 1 {
+                pass(&mut cluster, 100);
+            }
+        }
+        assert_eq!(digests(&cluster).len(), 1, "seed {seed}");
+        let found: u64 = cluster.turns.iter().map(|turn| turn.node().scrubbed().found).sum();
+        assert!(restarts || found == 0, "seed {seed}: {found} found by scrubbing");
+        let graves: u64 = cluster.turns.iter().map(|turn| turn.node().graves()).sum();
+        assert_eq!(graves, 0, "seed {seed}: all that was deleted is forgotten");
+    }
 }
