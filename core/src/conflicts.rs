@@ -67,8 +67,9 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Takes in that `lost` gave way to `won`, which has the same key, or that of the element which `lost` is. A later write of a run takes the place of an
-    /// earlier one of it that lost to the same: its writer had overwritten that one itself.
+    /// Takes in that `lost` gave way to `won`, which has the same key, or that of the element which `lost` is. A later
+    /// write of a run takes the place of an earlier one of it that lost to the same: its writer had overwritten that
+    /// one itself.
     pub(crate) fn note(&mut self, now: Mono, lost: &Record<'_>, won: &Record<'_>) {
         debug_assert!(lost.version < won.version, "the greater of two versions of a key wins");
         debug_assert!(lost.key == won.key || owner(lost.key).as_deref() == Some(won.key), "of one key");

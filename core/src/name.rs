@@ -154,8 +154,9 @@ pub(crate) fn owner(stored: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(name))
 }
 
-/// As a person is shown it: a field or a member as `key . field`.
-pub(crate) fn shown(stored: &[u8]) -> Cow<'_, [u8]> {
+/// The key of a record as a person is shown it: that of a field or a member as `key . field`.
+#[must_use]
+pub fn shown(stored: &[u8]) -> Cow<'_, [u8]> {
     match Name::parse(stored).filter(|_| is_element(stored)) {
         Some(Name { key, element, .. }) => Cow::Owned([key, b" . ", element].concat()),
         None => Cow::Borrowed(stored),

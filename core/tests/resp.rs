@@ -343,6 +343,7 @@ fn sets_are_as_in_redis() {
             ("SPOP nothing", "$-1|"),
             ("SPOP nothing 1", "*0|"),
             ("SPOP s -1", "-ERR value is out of range, must be positive|"),
+            ("SPOP s x", "-ERR value is out of range, must be positive|"),
             ("SRANDMEMBER s -3", "*3|$1|a|$1|a|$1|a|"),
             ("SRANDMEMBER s 3", "*1|$1|a|"),
             ("SRANDMEMBER s x", "-ERR value is not an integer or out of range|"),

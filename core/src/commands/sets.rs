@@ -266,23 +266,30 @@ fn parse_list<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
 }
 
 fn parse_pop<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
-    let (key, count) = key_and_count(verb, words, limits)?;
-    let negative = Reply::Error("value is out of range, must be positive");
-    let count = count.map(|count| u64::try_from(count).map_err(|_| negative)).transpose()?;
+    let (key, count) = key_and_word(verb, words, limits)?;
+    let positive = |word| integer(verb, word).ok().and_then(|count| u64::try_from(count).ok());
+    let bad = Reply::Error("value is out of range, must be positive");
+    let count = count.map(|count| positive(count).ok_or(bad)).transpose()?;
     Ok(Command::SetOf(OfSet::Pop { key, count }))
 }
 
 fn parse_draw<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
-    let (key, count) = key_and_count(verb, words, limits)?;
+    let (key, count) = key_and_word(verb, words, limits)?;
+    let count = count.map(|count| integer(verb, count)).transpose()?;
     Ok(Command::SetOf(OfSet::Draw { key, count }))
 }
 
-fn key_and_count<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Result<(&'a [u8], Option<i64>), Reply<'a>> {
+/// A key, and one word or none behind it.
+fn key_and_word<'a>(
+    verb: Verb,
+    mut words: Words<'a>,
+    limits: &Limits,
+) -> Result<(&'a [u8], Option<&'a [u8]>), Reply<'a>> {
     let key = words.next().ok_or(Reply::Usage { verb, hint: false })?;
     check_key(key, limits)?;
-    let count = words.next();
+    let word = words.next();
     nothing(verb, words).map_err(|_| Reply::Syntax(verb))?;
-    Ok((key, count.map(|count| integer(verb, count)).transpose()?))
+    Ok((key, word))
 }
 
 fn parse_move<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {

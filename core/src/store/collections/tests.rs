@@ -82,7 +82,8 @@ fn written(hlc: u64, origin: u64) -> Written {
         }
         12 => element(stored(Kind::Field, key, b"count", None), Some(hlc.to_string().into_bytes()), false),
         _ => {
-            let since = hlc - rand.below(hlc.min(4));
+            // A run begins anew at every fourth, and never earlier than before.
+            let since = (hlc - hlc % 4).max(1);
             let part = Part {
                 origin: OriginId(origin),
                 hlc: version.hlc,
