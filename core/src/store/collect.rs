@@ -94,19 +94,25 @@ impl Store {
         self.take_out_at(self.place(key), key);
     }
 
-    pub(super) fn take_out_at(&mut self, place: Place, key: &[u8]) {
+    fn take_out_at(&mut self, place: Place, key: &[u8]) {
+        let lived = self.remove_at(place, key);
+        if name::is_element(key) && lived.is_some() {
+            self.note_element(place, key, lived, None, Hlc::ZERO);
+        }
+    }
+
+    /// Takes an entry out, which the index still has if it is an element; whether there was a value in it.
+    pub(super) fn remove_at(&mut self, place: Place, key: &[u8]) -> Option<bool> {
         let Place { slot, hash } = place;
         let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
-        let Some((entry, shrunk_bytes)) = table.remove(hash, key) else { return };
+        let (entry, shrunk_bytes) = table.remove(hash, key)?;
         let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
         let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
         books.leave(&origins.record(&entry), &entry);
         books.totals.table_bytes -= shrunk_bytes;
-        if name::is_element(key) {
-            self.note_element(place, key, Some(entry.has_value()), None, Hlc::ZERO);
-        }
+        Some(entry.has_value())
     }
 
     /// Shows `visit` all entries of `slot`, in no order that means anything.

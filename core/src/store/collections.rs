@@ -255,30 +255,46 @@ impl Store {
     }
 
     /// `key` is the plain name of a key, and something new stands under it: takes out of its elements what that covers.
+    /// The index is begun anew with what is left, which mostly is nothing.
     pub(super) fn take_covered(&mut self, key: &[u8], meet: &mut dyn FnMut(&Record<'_>)) {
         let Some(record) = self.get(key) else { return };
-        let Some(cover) = covers(&record) else { return };
-        let (place, covered) = (self.place(key), self.covered_by(&record));
+        let (covered, cover, place) = (self.covered_by(&record), covers(&record), self.place(key));
+        let Some(cover) = cover.filter(|_| !covered.is_empty()) else { return };
+        let Some(collection) = self.indexes[usize::from(place.slot)].remove(&(place.hash, Box::from(key))) else {
+            return;
+        };
+        self.totals.indexed -= 1;
+        self.totals.collections -= u64::from(collection.lives());
+        self.totals.index_bytes -= collection.bytes(key);
+        let table = &self.slots[usize::from(place.slot)].table;
+        let mut left = BTreeMap::new();
+        if collection.newest >= cover.hlc {
+            for hash in collection.hashes() {
+                let of_key = table.of_hash(hash).filter(|entry| name::owner(entry.key()).as_deref() == Some(key));
+                left.extend(of_key.map(|entry| (entry.key().to_vec(), (hash, entry.has_value()))));
+            }
+        }
         for (hash, stored) in covered {
+            left.remove(&stored);
             let place = Place { slot: place.slot, hash };
             let Some(stands) = self.get_at(place, &stored) else { continue };
             if !stands.is_counter {
                 meet(&stands);
-                self.take_out_at(place, &stored);
+                self.remove_at(place, &stored);
                 continue;
             }
             let (cell, mut text) = (stands.value.map(<[u8]>::to_vec), Vec::new());
-            let before = Record { key: &stored, value: cell.as_deref(), ..stands };
-            let mut counter = Counter::of(&before);
+            let mut counter = Counter::of(&Record { key: &stored, value: cell.as_deref(), ..stands });
             counter.reset(cover);
-            match counter.record(&stored, &mut text) {
-                None => self.take_out_at(place, &stored),
-                Some(rest) if rest != before => {
-                    let put = self.put_at(place, &rest);
-                    debug_assert!(put.is_ok(), "its origins were those of an entry");
-                }
-                Some(_) => {}
+            self.remove_at(place, &stored);
+            if let Some(rest) = counter.record(&stored, &mut text) {
+                let put = self.put_at(place, &rest);
+                debug_assert!(put.is_ok(), "its origins were those of an entry");
             }
+        }
+        for (stored, (hash, lives)) in left {
+            let hlc = self.get(&stored).map_or(Hlc::ZERO, |record| record.version.hlc);
+            self.note_element(Place { slot: place.slot, hash }, &stored, None, Some(lives), hlc);
         }
     }
 
