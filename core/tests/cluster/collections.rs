@@ -210,7 +210,7 @@ impl Draw {
             4..7 if key < "s" => format!("HDEL {key} f{field} f{other}"),
             7..10 if key < "s" => format!("HINCRBY {key} n{field} {}", step + 1),
             _ if key < "s" => format!("HSET {key} f{field} {step} f{other} x{step}"),
-            4..8 => format!("SREM {key} m{field} m{other}"),
+            4..9 => format!("SREM {key} m{field} m{other}"),
             _ => format!("SADD {key} m{field} m{other}"),
         }
     }
