@@ -49,6 +49,11 @@ TIMES = [b"4000000000", b"5000000000", b"1", b"0", b"-1", b"x", b"92233720368547
 EXPIRIES = [[b"EX", SPANS], [b"PX", [b"1000000", b"100000000", b"0", b"-1", b"x"]], [b"EXAT", TIMES],
             # A time that no clock here can tell is refused.
             [b"PXAT", TIMES[:-1]]]
+# Hashes and sets, which nothing here has expire.
+WHOLES = [b"h", b"s", b"t\x00"]
+PARTS = [b"a", b"b", b"c", b"", b"\xff\r\n", b"1", b"some field"]
+# The order of what these answer means nothing.
+UNORDERED = {b"KEYS", b"HKEYS", b"HVALS", b"SMEMBERS", b"SINTER", b"SUNION", b"SDIFF", b"SPOP", b"SRANDMEMBER"}
 PATTERNS = [b"*", b"a", b"?", b"[a-c]", b"[^a]", b"k*s", b"\\a", b"none", b"[", b"*b*"]
 
 
@@ -163,9 +168,40 @@ def command(draw):
         lambda: [b"MULTI"],
         lambda: [b"WATCH", *some(key)],
     ]
-    words = draw.choice(makers)()
-    # The beginnings of some have answers of their own, about the server.
-    if draw.random() < 0.03 and words[0] not in (b"COMMAND", b"CLIENT", b"HELLO", b"MEMORY", b"OBJECT"):
+    whole, part = (lambda: draw.choice(WHOLES)), (lambda: draw.choice(PARTS))
+    of_wholes = [
+        lambda: [draw.choice([b"HSET", b"HMSET"]), whole(), *[word for at in some(part) for word in (at, value())]],
+        lambda: [b"HSETNX", whole(), part(), value()],
+        lambda: [draw.choice([b"HGET", b"HEXISTS", b"HSTRLEN"]), whole(), part()],
+        lambda: [draw.choice([b"HMGET", b"HDEL"]), whole(), *some(part)],
+        lambda: [draw.choice([b"HGETALL", b"HKEYS", b"HVALS", b"HLEN"]), whole()],
+        lambda: [b"HINCRBY", whole(), part(), number()],
+        lambda: [b"HRANDFIELD", whole(), b"1000", *draw.choice([[], [b"WITHVALUES"], [b"no"]])],
+        lambda: [draw.choice([b"HSCAN", b"SSCAN"]), whole(), b"0", b"COUNT", b"1000", b"MATCH", draw.choice(PATTERNS)],
+        lambda: [b"SADD", whole(), *some(part)],
+        lambda: [b"SADD", whole(), *some(part)],
+        lambda: [b"SREM", whole(), *some(part)],
+        lambda: [b"SISMEMBER", whole(), part()],
+        lambda: [b"SMISMEMBER", whole(), *some(part)],
+        lambda: [draw.choice([b"SMEMBERS", b"SCARD"]), whole()],
+        lambda: [draw.choice([b"SPOP", b"SRANDMEMBER"]), whole(), draw.choice([b"1000", b"0", b"x"])],
+        lambda: [b"SMOVE", whole(), whole(), part()],
+        lambda: [draw.choice([b"SINTER", b"SUNION", b"SDIFF"]), *some(whole)],
+        lambda: [draw.choice([b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"]), whole(), *some(whole)],
+        lambda: [b"SINTERCARD", draw.choice([b"1", b"2", b"0", b"x"]), *some(whole),
+                 *draw.choice([[], [b"LIMIT", draw.choice([b"0", b"1", b"-1", b"x"])]])],
+        lambda: [draw.choice([b"GET", b"INCR", b"STRLEN", b"TYPE", b"TTL", b"DEL", b"EXISTS", b"PERSIST"]), whole()],
+        lambda: [draw.choice([b"SET", b"APPEND", b"SETNX", b"GETSET"]), whole(), value()],
+        lambda: [b"MGET", whole(), key()],
+        lambda: [draw.choice([b"RENAME", b"RENAMENX", b"COPY"]), whole(), whole()],
+        lambda: [b"DEL", whole()],
+        lambda: [b"WATCH", whole()],
+    ]
+    words = draw.choice(makers + of_wholes)()
+    # The beginnings of some have answers of their own, about the server. Errors call other names of a command by the one
+    # that HELP has, and what is wrong with options is told before it is looked whether the key holds a set.
+    whole_only = (b"COMMAND", b"CLIENT", b"HELLO", b"MEMORY", b"OBJECT", b"UNLINK", b"SUBSTR", b"HSCAN", b"SSCAN")
+    if draw.random() < 0.03 and words[0] not in whole_only:
         words = words[: draw.randint(1, len(words))]
     return words
 
@@ -174,10 +210,14 @@ def compared(words, reply):
     """A reply as far as it has to be equal."""
     kind, body = reply
     name = words[0]
-    if kind == b"*" and name == b"KEYS":
+    if kind == b"*" and name in UNORDERED:
         return kind, sorted(body)
-    if kind == b"*" and name == b"SCAN" and len(body) == 2:
-        return kind, [body[0], (body[1][0], sorted(body[1][1]))]
+    in_pairs = name in (b"HGETALL", b"HSCAN") or words[-1] == b"WITHVALUES"
+    ordered = lambda parts: sorted(zip(parts[::2], parts[1::2]) if in_pairs else parts)
+    if kind == b"*" and name in (b"HGETALL", b"HRANDFIELD"):
+        return kind, ordered(body)
+    if kind == b"*" and name in (b"SCAN", b"HSCAN", b"SSCAN") and len(body) == 2:
+        return kind, [body[0], (body[1][0], ordered(body[1][1]))]
     # Two clocks: they are read within a few seconds of each other.
     if kind == b":" and name in (b"TTL", b"EXPIRETIME") and int(body) > 0:
         return kind, int(body) // 20

@@ -7,8 +7,8 @@ use crate::record::Record;
 use crate::replica::{Refused, Replica};
 use crate::retiring::entry_of;
 use crate::store::OriginsFull;
-use crate::time::Now;
-use crate::version::Version;
+use crate::time::{Now, WallMs};
+use crate::version::{Hlc, Version};
 
 /// Why nothing was added. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,21 +23,40 @@ pub(crate) enum NotAdded {
 impl Replica {
     /// Adds `amount` to the integer of the client's `key`, an absent one being 0; the sum as this node knows it.
     pub(crate) fn add(&mut self, now: Now, key: &[u8], amount: i64) -> Result<i64, NotAdded> {
+        self.add_stored(now, &self.name(key), amount, None)
+    }
+
+    /// As [`add`](Self::add), to what is stored as `key`. What is begun so gets the `deadline`, and then is a value: of
+    /// two that begin it at the same time one wins.
+    pub(crate) fn add_stored(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        amount: i64,
+        deadline: Option<WallMs>,
+    ) -> Result<i64, NotAdded> {
         self.may_write().map_err(NotAdded::Refused)?;
-        let key = &*self.name(key);
         if self.is_reissuing() {
             // So a part of this run says that nothing stands beside it that is yet to be written anew.
             self.reissue(now, key);
         }
         let counter = self.store.get(key).as_ref().map(Counter::of).unwrap_or_default();
-        let count = match counter.count_at(now.wall) {
+        let count = counter.count_at(now.wall);
+        let before = match count {
             Count::Absent => 0,
             Count::Number(count) => count,
             Count::NoNumber => return Err(NotAdded::NoNumber),
         };
-        let sum = count.checked_add(i128::from(amount)).and_then(|sum| i64::try_from(sum).ok());
+        let sum = before.checked_add(i128::from(amount)).and_then(|sum| i64::try_from(sum).ok());
         let sum = sum.ok_or(NotAdded::Overflow)?;
-        self.put_part(now, key, i128::from(amount), false);
+        if deadline.is_some() && count == Count::Absent {
+            let version = Version { hlc: Hlc::ZERO, origin: self.own() };
+            let (mut text, is_counter) = (itoa::Buffer::new(), false);
+            let value = Some(text.format(sum).as_bytes());
+            self.stamp_and_take(now, &Record { key, value, is_counter, deadline, version });
+        } else {
+            self.put_part(now, key, i128::from(amount), false);
+        }
         self.note_change(key, Changed::Added);
         Ok(sum)
     }
@@ -194,7 +213,7 @@ impl Replica {
     /// Adds `amount` to this run's part of a counter. If it is `in_place` of what was taken out unlogged, one frame
     /// tells the log of both: a crash leaves the one or the other.
     /// (`sim/regressions/a-write-was-cut-between-what-was-hidden-and-what-took-its-place`)
-    fn put_part(&mut self, now: Now, key: &[u8], amount: i128, in_place: bool) {
+    pub(crate) fn put_part(&mut self, now: Now, key: &[u8], amount: i128, in_place: bool) {
         let Version { hlc, origin } = self.stamp(now);
         let counter = self.store.get(key).as_ref().map(Counter::of).unwrap_or_default();
         let (since, total) = counter.part_at(now.wall, origin).map_or((hlc, 0), |part| (part.since, part.total));

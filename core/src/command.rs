@@ -1,6 +1,9 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
+mod collections;
+
 use crate::adding::NotAdded;
 use crate::commands::Verb;
+use crate::name::Kind;
 use crate::pubsub::Topic;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
@@ -9,6 +12,7 @@ use crate::time::WallMs;
 use crate::wire::peer::MEMBERS_MAX;
 use crate::wire::token::Token;
 use crate::wire::words::{Words, WordsError};
+pub(crate) use collections::{Combine, OfHash, OfSet, Shown};
 
 /// What a client asks for. Limits have been checked: carrying it out fails only for a reason that the data has.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +101,14 @@ pub(crate) enum Command<'a> {
         pattern: &'a [u8],
     },
     Scan(Scan<'a>),
+    Hash(OfHash<'a>),
+    SetOf(OfSet<'a>),
+    /// A step of listing fields or members.
+    ScanElements {
+        key: &'a [u8],
+        scan: Scan<'a>,
+        kind: Kind,
+    },
     DbSize,
     /// `amount` is negative to take away.
     Add {
@@ -215,7 +227,24 @@ pub(crate) enum Command<'a> {
     Quit,
 }
 
-impl Command<'_> {
+impl<'a> Command<'a> {
+    /// The key that has to hold a string, or nothing.
+    pub(crate) const fn string_key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Get { key }
+            | Self::GetDel { key }
+            | Self::GetEx { key, .. }
+            | Self::Append { key, .. }
+            | Self::StrLen { key }
+            | Self::GetRange { key, .. }
+            | Self::SetRange { key, .. }
+            | Self::Add { key, .. }
+            | Self::AddFloat { key, .. }
+            | Self::Set(Write { key, answers_old: true, .. }) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether it is run also while data is loaded: it is about the connection, or tells of what is going on.
     pub(crate) const fn is_run_while_loading(&self) -> bool {
         matches!(
@@ -544,6 +573,10 @@ pub(crate) enum Reply<'a> {
     /// Not an integer of 64 bits.
     NotInteger(Verb),
     NotAdded(NotAdded),
+    /// A field is not a number that can be added to, or what it would come to is not.
+    FieldNotAdded(NotAdded),
+    /// The key holds something else.
+    WrongType,
     NotLeft(NotLeft),
     /// All data is in memory.
     NoDisk,
@@ -561,4 +594,6 @@ pub(crate) enum Bounded {
     Line,
     Pattern,
     Reply,
+    /// A key and a field or a member of it.
+    Element,
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::name::owner;
 use crate::record::Record;
 use crate::time::{Mono, WallMs};
 use crate::version::{OriginId, Version};
@@ -66,10 +67,12 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Takes in that `lost` gave way to `won`, which has the same key. A later write of a run takes the place of an
-    /// earlier one of it that lost to the same: its writer had overwritten that one itself.
+    /// Takes in that `lost` gave way to `won`, which has the same key, or that of the element which `lost` is. A later
+    /// write of a run takes the place of an earlier one of it that lost to the same: its writer had overwritten that
+    /// one itself.
     pub(crate) fn note(&mut self, now: Mono, lost: &Record<'_>, won: &Record<'_>) {
-        debug_assert!(lost.key == won.key && lost.version < won.version, "the greater of two versions of a key wins");
+        debug_assert!(lost.version < won.version, "the greater of two versions of a key wins");
+        debug_assert!(lost.key == won.key || owner(lost.key).as_deref() == Some(won.key), "of one key");
         self.found += 1;
         if let Some(number) = self.numbers.get(&(won.version, lost.version.origin)).copied() {
             if self.entries.get(&number).is_some_and(|listed| listed.lost >= lost.version) {

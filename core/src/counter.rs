@@ -217,6 +217,13 @@ impl<'a> Counter<'a> {
         self.parts.retain(|part| counts_on(base, part.oldest()) && !is_folded(part));
     }
 
+    /// Lets go of what something else of this version took: as a delete does, which is remembered elsewhere.
+    pub(crate) fn reset(&mut self, by: Version) {
+        let base = Some(Base { version: by, deadline: None, value: BaseValue::Nothing });
+        self.join(Self { base, ..Self::default() }, |_| None);
+        self.base.take_if(|base| base.version <= by);
+    }
+
     /// Adds up, era by era, the parts that `entry` names an entry of the ledger for; how many those were. None are as
     /// long as the base may still end, and a part with it.
     pub(crate) fn fold(&mut self, entry: impl Fn(&Part) -> Option<Folds>) -> usize {
@@ -318,6 +325,13 @@ impl<'a> Counter<'a> {
         let deadline = *deadline;
         self.parts.retain(|part| outlives(deadline, part.oldest()));
         self.folds.retain(|fold| outlives(deadline, fold.oldest));
+    }
+
+    /// Whether anything goes on once the base has ended.
+    pub(crate) fn outlives_base(&self) -> bool {
+        let Some(Base { deadline: Some(deadline), .. }) = self.base else { return true };
+        let mut oldest = self.parts.iter().map(Part::oldest).chain(self.folds.iter().map(|fold| fold.oldest));
+        oldest.any(|oldest| outlives(deadline, oldest))
     }
 
     /// Whether [`end_base`](Self::end_base) has something to let go.

@@ -47,6 +47,7 @@ pub use disk::{
     Backup, DiskError, DiskOp, DiskWork, FileId, FileKind, Fsync, Item, Lane, LoadFailure, ReadAt, Says, Scanner,
 };
 pub use gauges::Gauges;
+pub use name::shown as shown_name;
 pub use node::Node;
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};
 pub use repl::{Activity, Scrubbed, Sweeps};

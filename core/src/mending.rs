@@ -115,6 +115,12 @@ impl Replica {
             return match self.compare(wall, &self.store.listed(record), mine.as_ref()) {
                 // Floors are not collected.
                 Lack::Unclear if floor_space(record.key).is_some() && mine.is_none() => Lack::Missing,
+                // What a list says does not tell what it is an element of.
+                Lack::Missing if self.store.is_covered(record) => Lack::None,
+                Lack::Missing if mine.is_none() && self.may_have_deleted(record.key, record.version.hlc) => {
+                    let has_passed = record.deadline.is_some_and(|deadline| deadline <= wall);
+                    if record.value.is_none() || has_passed { Lack::None } else { Lack::Unclear }
+                }
                 lack => lack,
             };
         }
@@ -129,14 +135,14 @@ impl Replica {
         let first = oldest.chain(theirs.base.iter().map(|base| base.version)).map(|version| version.hlc).min();
         joined.join(theirs, |origin| self.origins.retired().folds(origin));
         floor.inspect(|floor| joined.join(Counter::below(*floor), |_| None));
+        self.store.cover(record.key).inspect(|cover| joined.reset(*cover));
         let has_passed = joined.count_at(wall) == Count::Absent;
         let mut text = Vec::new();
         let after = joined.record(record.key, &mut text).map_or(0, |joined| self.store.print(&joined));
         if after == mine.map_or(0, |mine| self.store.print(&mine)) {
             return Lack::None;
         }
-        let name = key_name(record.key);
-        let may_be_deleted = first.is_some_and(|first| self.collected.may_have_deleted(name, first));
+        let may_be_deleted = first.is_some_and(|first| self.may_have_deleted(record.key, first));
         match mine {
             None if may_be_deleted && has_passed => Lack::None,
             None if may_be_deleted => Lack::Unclear,

@@ -233,6 +233,10 @@ pub(crate) enum Changed {
         expires: bool,
     },
     Deleted,
+    /// A member of a set got another deadline, or none.
+    Expiry {
+        expires: bool,
+    },
     /// Added to.
     Added,
     Expired,

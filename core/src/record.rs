@@ -170,12 +170,17 @@ fn parse(body: &[u8]) -> Option<Framed<'_>> {
     may_stand(&record).then_some(Framed { stamp, prev, seen, record })
 }
 
-/// Whether something can be called what `record` is called, and can be what the record says of it.
+/// Whether something can be called what `record` is called, and can be what the record says of it. All that a member
+/// says is that it was added, by a write that is no newer than the one which says so: who removes it has seen that, and
+/// who writes it anew keeps its name.
 fn may_stand(record: &Record<'_>) -> bool {
-    match Name::parse(record.key).map(|name| name.kind) {
-        Some(Kind::Key) => true,
-        Some(Kind::Floor) => record.value == Some(b"") && record.deadline.is_none() && !record.is_counter,
-        None => false,
+    let Some(name) = Name::parse(record.key) else { return false };
+    let Record { value, is_counter, deadline, version, .. } = *record;
+    let is_added = |dot: Version| is_named(&dot) && dot.hlc != Hlc::ZERO && dot <= version;
+    match name.kind {
+        Kind::Key | Kind::Field => true,
+        Kind::Floor => value == Some(b"") && deadline.is_none() && !is_counter,
+        Kind::Member => !is_counter && value.is_none_or(<[u8]>::is_empty) && name.dot.is_some_and(is_added),
     }
 }
 

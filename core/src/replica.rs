@@ -3,6 +3,7 @@
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
 mod changes;
+mod elements;
 mod floors;
 mod hidden;
 mod obsolete;
@@ -13,11 +14,12 @@ use std::collections::BTreeSet;
 
 use crate::collected::Collected;
 use crate::conflicts::Ledger;
-use crate::counter::{Count, Counter};
+use crate::counter::{Base, Count, Counter};
 use crate::disk::{DiskError, Durable, Log};
-use crate::name::{Kind, Name};
+use crate::name::{self, Kind, Name};
 use crate::origins::{Claims, Known, Origins};
 use crate::pubsub::Change;
+use crate::rand::Rand;
 use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
@@ -26,7 +28,7 @@ use crate::store::{Folding, Graves, Merged, OriginsFull, Store, floor_space, key
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
-use changes::changed;
+pub(crate) use elements::Holds;
 pub(crate) use hidden::{Exposure, HOME_MAX, Return, Unshown};
 pub(crate) use obsolete::Obsolete;
 
@@ -75,6 +77,14 @@ impl Shown<'_> {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Number(number) => itoa::Buffer::new().format(number).len(),
+        }
+    }
+
+    /// As text that does not borrow from the store.
+    pub(crate) fn to_text(self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes.to_vec(),
+            Self::Number(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
         }
     }
 }
@@ -173,6 +183,8 @@ pub(crate) struct Replica {
     changes: Option<Vec<Change>>,
     /// The keyspace of the client whose command is run: where commands and the data meet, keys get their names.
     pub(crate) space: u8,
+    /// For elements that are drawn.
+    chance: Rand,
     scratch: Vec<u8>,
 }
 
@@ -217,6 +229,7 @@ impl Replica {
             flushed: Hlc::ZERO,
             changes: None,
             space: 0,
+            chance: Rand::new([own.0, hash_key[0], hash_key[1], 0]),
             scratch: Vec::new(),
         }
     }
@@ -242,6 +255,11 @@ impl Replica {
         self.entry(key).and_then(|record| self.read(now, &record))
     }
 
+    /// As [`get`](Self::get), of what is stored as `name`.
+    pub(crate) fn get_stored(&self, now: Now, name: &[u8]) -> Option<Live<'_>> {
+        self.store.get(name).and_then(|record| self.read(now, &record))
+    }
+
     /// What a reader sees of `record`, which stands.
     pub(crate) fn read<'a>(&self, now: Now, record: &Record<'a>) -> Option<Live<'a>> {
         self.note_unsynced_read(record);
@@ -260,12 +278,22 @@ impl Replica {
         Stood { standing: self.standing(now, name), floor, newest }
     }
 
-    /// What stands as `name`.
+    /// What stands as `name`, which is that of a key.
     pub(crate) fn standing(&self, now: Now, name: &[u8]) -> Option<Standing> {
-        let record = self.store.get(name)?;
-        let (version, live) = (record.version, self.read(now, &record));
+        let (record, elements) = (self.store.get(name), self.store.elements(name, now.wall));
+        let changed = self.store.elements_changed(name);
+        if record.is_none() && changed == 0 {
+            return None;
+        }
+        let live = record.as_ref().and_then(|record| self.read(now, record));
         let sum = live.and_then(|live| if let Shown::Number(sum) = live.value { Some(sum) } else { None });
-        Some(Standing { version, is_live: live.is_some(), sum, deadline: live.and_then(|live| live.deadline) })
+        Some(Standing {
+            version: record.map(|record| record.version),
+            is_live: live.is_some() || elements.is_some(),
+            sum,
+            deadline: live.and_then(|live| live.deadline),
+            elements: (changed, elements.map_or(0, |of| of.fields + of.members)),
+        })
     }
 
     /// Whether a reader sees `record`, which stands.
@@ -275,16 +303,16 @@ impl Replica {
 
     /// Sets the client's `key`. `deadline` is absolute; none means it never expires.
     pub(crate) fn set(&mut self, now: Now, key: &[u8], value: &[u8], deadline: Option<WallMs>) -> Result<(), Refused> {
-        self.write(now, key, Some(value), deadline)
+        self.write(now, &self.name(key), Some(value), deadline)
     }
 
     /// Deletes the client's `key`; whether there was something to delete. An absent key gets no tombstone: nothing was
     /// seen.
     pub(crate) fn delete(&mut self, now: Now, key: &[u8]) -> Result<bool, Refused> {
-        if self.get(now, key).is_none() {
+        if !self.is_there(now, key) {
             return self.may_write().map(|()| false);
         }
-        self.write(now, key, None, None).map(|()| true)
+        self.write(now, &self.name(key), None, None).map(|()| true)
     }
 
     /// Whether client writes are taken.
@@ -303,11 +331,19 @@ impl Replica {
         self.log.as_ref().is_some_and(|log| log.is_behind_max())
     }
 
-    fn write(&mut self, now: Now, key: &[u8], value: Option<&[u8]>, deadline: Option<WallMs>) -> Result<(), Refused> {
+    /// Writes what is stored as `name`.
+    pub(crate) fn write(
+        &mut self,
+        now: Now,
+        name: &[u8],
+        value: Option<&[u8]>,
+        deadline: Option<WallMs>,
+    ) -> Result<(), Refused> {
         self.may_write()?;
-        let (key, version) = (&*self.name(key), Version { hlc: Hlc::ZERO, origin: self.own });
-        self.stamp_and_take(now, &Record { key, value, is_counter: false, deadline, version });
-        self.note_change(key, changed(false, value, deadline));
+        let version = Version { hlc: Hlc::ZERO, origin: self.own };
+        let record = Record { key: name, value, is_counter: false, deadline, version };
+        self.stamp_and_take(now, &record);
+        self.note_taken(&record);
         Ok(())
     }
 
@@ -320,6 +356,8 @@ impl Replica {
     /// Writes `record`, whose version is a new stamp of this run; `in_place` of what the log still says of the key.
     pub(crate) fn take_stamped(&mut self, now: Now, record: &Record<'_>, in_place: bool) {
         let (record, stamp) = (*record, record.version);
+        // With a key goes what it had of elements.
+        let newest_element = self.store.newest_element(record.key);
         let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
@@ -327,7 +365,7 @@ impl Replica {
             self.log_replaced(record.key);
         }
         if self.tail_on || self.log.is_some() {
-            let seen = over.map_or(Hlc::ZERO, |over| over.hlc);
+            let seen = over.map_or(Hlc::ZERO, |over| over.hlc).max(newest_element);
             self.scratch.clear();
             encode(&Framed { stamp, prev: Some(self.own_last), seen, record }, &mut self.scratch);
         }
@@ -423,8 +461,12 @@ impl Replica {
             self.hold(now, version)?;
         }
         news.leave_out(|version| Some(version) != streamed && self.covers(version));
-        let name = key_name(record.key);
-        news.base.take_if(|base| self.covers(base.version) && self.collected.may_have_reset(name, base));
+        let (name, owner) = (key_name(record.key), name::owner(record.key).map(|owner| key_name(&owner)));
+        let may_have_reset = |base: &Base<'_>| {
+            let names = [Some(name), owner].into_iter().flatten();
+            names.into_iter().any(|name| self.collected.may_have_reset(name, base))
+        };
+        news.base.take_if(|base| self.covers(base.version) && may_have_reset(base));
         // A fold of entries that nobody has told comes again with the sweep that tells them.
         news.folds.retain(|fold| !self.covers_fold(fold) && self.is_foretold(fold));
         if !news.folds.is_empty() {
@@ -452,7 +494,9 @@ impl Replica {
     /// (`sim/regressions/both-who-forgot-restarted-and-a-delete-came-back`)
     fn knew(&self, record: &Record<'_>) -> bool {
         let Record { key, version, is_counter, .. } = *record;
-        !self.is_news(record) || (!is_counter && self.collected.has_deleted(key_name(key), version.hlc))
+        let has_deleted = |key: &[u8]| self.collected.has_deleted(key_name(key), version.hlc);
+        let was_deleted = has_deleted(key) || name::owner(key).is_some_and(|owner| has_deleted(&owner));
+        !self.is_news(record) || (!is_counter && was_deleted)
     }
 
     /// Takes a record of a stream, whose encoding is `bytes`.
@@ -477,12 +521,12 @@ impl Replica {
         let version = framed.record.version;
         let is_taken = version == framed.stamp || self.is_news(&framed.record);
         if is_taken {
+            self.note_superseded_elements(&framed.record);
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
             self.note_superseded(&framed.record, merged);
             if matches!(merged, Merged::Won { .. }) {
-                let Record { key, value, is_counter, deadline, .. } = framed.record;
-                self.note_change(key, changed(is_counter, value, deadline));
+                self.note_taken(&framed.record);
             }
         }
         self.clock.observe(hlc);
@@ -515,12 +559,11 @@ impl Replica {
         // knew it. (`sim/regressions/who-came-back-deleted-the-flush-itself`)
         let is_floor = floor_space(record.key).is_some();
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
-        if self.is_returning() && stands.is_none() && self.knew(record) && !is_floor {
+        let is_mine_to_delete = !is_floor && !self.store.is_covered(record);
+        if self.is_returning() && stands.is_none() && self.knew(record) && is_mine_to_delete {
             let version = Version { hlc: Hlc::ZERO, origin: self.own };
-            self.stamp_and_take(
-                now,
-                &Record { key: record.key, value: None, is_counter: false, deadline: None, version },
-            );
+            let deleted = Record { key: record.key, value: None, is_counter: false, deadline: None, version };
+            self.keeping_elements(now, record.key, |replica| replica.stamp_and_take(now, &deleted));
             return Ok(());
         }
         if self.is_returning() && (record.is_counter || stands.is_some_and(|stands| stands.is_counter)) {
@@ -532,6 +575,7 @@ impl Replica {
         if !is_floor && (!self.is_news(record) || (self.is_own(origin) && !record.is_counter)) {
             return Ok(());
         }
+        self.note_superseded_elements(record);
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(record, merged);
         if matches!(merged, Merged::Won { .. }) {

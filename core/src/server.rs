@@ -276,10 +276,10 @@ impl Server<'_, '_> {
         let mut found = None;
         for at in 0..SLOTS {
             let slot = (first as u16 + at) % SLOTS;
-            self.replica.store.visit(slot, |record| {
-                if let Some(key) = self.replica.key_of(record.key)
+            self.replica.store.visit_keys((slot, self.now.wall), &mut |name, of| {
+                if let Some(key) = self.replica.key_of(name)
                     && found.is_none()
-                    && self.replica.is_live(self.now, record)
+                    && self.replica.is_found(self.now, of)
                 {
                     found = Some(key.to_vec());
                 }

@@ -4,8 +4,9 @@ use crate::command::{Command, Reply};
 use crate::conflicts::Conflict;
 use crate::counter::Counter;
 use crate::json::Json;
+use crate::name;
 use crate::repl::{Replication, Writers};
-use crate::replica::Replica;
+use crate::replica::{Holds, Replica};
 use crate::time::{Now, WallMs};
 use crate::version::Version;
 use crate::wire::Answer;
@@ -15,6 +16,9 @@ pub(crate) fn say(now: Now, command: &Command<'_>, replica: &Replica, repl: &Rep
     let mut text = String::new();
     let mut json = Json::new(&mut text);
     match *command {
+        Command::Why { key } if replica.elements(now, key).is_some() => {
+            write_why_elements(now, key, replica, &mut json);
+        }
         Command::Why { key } if replica.entry(key).is_none() => return answer.say(&Reply::NotFound),
         Command::Why { key } => write_why(now, key, replica, repl, &mut json),
         Command::Conflicts { count } => {
@@ -33,6 +37,18 @@ pub(crate) fn say(now: Now, command: &Command<'_>, replica: &Replica, repl: &Rep
     }
     text.push('\n');
     answer.text(|out| out.extend_from_slice(text.as_bytes()));
+}
+
+/// Of a hash or a set each element has a version of its own.
+fn write_why_elements(now: Now, key: &[u8], replica: &Replica, json: &mut Json<'_>) {
+    let Some(elements) = replica.elements(now, key) else { return };
+    json.open('{');
+    json.bytes("key", key);
+    json.string("state", Holds::of(&elements).name());
+    json.number("fields", elements.fields);
+    json.number("members", elements.members);
+    json.string("newest", &WallMs(elements.newest.ms()).iso_8601());
+    json.close('}');
 }
 
 fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: &mut Json<'_>) {
@@ -68,7 +84,7 @@ fn write_why(now: Now, key: &[u8], replica: &Replica, repl: &Replication, json: 
 fn write_conflict(now: Now, conflict: &Conflict<'_>, writers: &Writers, json: &mut Json<'_>) {
     let Conflict { key, lost, value, value_bytes, deadline, won, won_bytes } = *conflict;
     json.open('{');
-    json.bytes("key", key);
+    json.bytes("key", &name::shown(key));
     json.key("lost");
     json.open('{');
     // A value does not outlive its deadline here either.

@@ -186,6 +186,24 @@ fn it_is_the_same_data_in_every_dialect() {
 }
 
 #[test]
+fn a_hash_is_not_a_value() {
+    let mut session = Session::new();
+    session.send("HSET h f v\nSADD s m\n");
+    for key in ["h", "s"] {
+        let refused = session.ask(&format!("GET /v1/kv/{key}"), &[], "");
+        assert!(status(&refused) == 409 && refused.contains("the key holds something else"), "{refused}");
+        assert_eq!(status(&session.request(&format!("HEAD /v1/kv/{key}"), &[], "").text), 409);
+        let batch = format!("{{\"ops\":[{{\"op\":\"get\",\"key\":\"{key}\"}}]}}");
+        let told = session.ask("POST /v1/batch", &[], &batch);
+        assert!(told.contains("\"status\":409"), "{told}");
+    }
+    assert_eq!(status(&session.ask("PUT /v1/kv/h", &["If-None-Match: *"], "text")), 412);
+    assert_eq!(status(&session.ask("PUT /v1/kv/h", &["If-Match: *"], "text")), 204);
+    assert_eq!(status(&session.ask("DELETE /v1/kv/s", &[], "")), 204);
+    assert_eq!(session.send("GET h\nSCARD s\n").text, "text\n0\n");
+}
+
+#[test]
 fn it_has_the_first_keyspace_whatever_its_keys_begin_with() {
     let mut session = Session::new();
     assert_eq!(session.send("SELECT 1\nSET k one\n").text, "OK\nOK\n");
@@ -528,7 +546,7 @@ fn what_is_wrong_with_a_request_for_a_head_is_told_in_a_head() {
 }
 
 /// Requests, among them one for each answer that is described.
-const ASKED: [(&str, &[&str], &str); 31] = [
+const ASKED: [(&str, &[&str], &str); 33] = [
     ("PUT /v1/kv/{a}", &[], "1"),
     ("PUT /v1/kv/{a}?ttl=60s", &[], "2"),
     ("PUT /v1/kv/{a}?ttl=never", &[], "2"),
@@ -541,6 +559,8 @@ const ASKED: [(&str, &[&str], &str); 31] = [
     ("HEAD /v1/kv/{a}", &["If-None-Match: *"], ""),
     ("HEAD /v1/kv/{a}", &["If-Match: \"1-1\""], ""),
     ("HEAD /v1/kv/{b}", &[], ""),
+    ("GET /v1/kv/{hash}", &[], ""),
+    ("HEAD /v1/kv/{hash}", &[], ""),
     ("GET /v1/kv", &[], ""),
     ("GET /v1/kv?prefix=a&limit=1", &[], ""),
     ("GET /v1/kv?limit=0", &[], ""),
@@ -589,6 +609,7 @@ fn the_description_is_what_is_answered() {
         allowed.sort();
         assert_eq!(allowed.iter().collect::<Vec<_>>(), methods, "{path}");
     }
+    session.send("HSET hash field value\n");
     for (line, fields, body) in ASKED {
         let (method, target) = line.split_once(' ').expect("a target");
         let path = target.split('?').next().unwrap_or_default();

@@ -268,6 +268,157 @@ fn a_scan_finds_every_key_that_is_there_all_the_while() {
     );
 }
 
+const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value|";
+
+#[test]
+fn hashes_are_as_in_redis() {
+    let not_integer = "-ERR value is not an integer or out of range|";
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("HSET h a 1 b 2", ":2|"),
+            ("HSET h a 1 b", "-ERR wrong number of arguments for 'hset' command|"),
+            ("HMSET h c", "-ERR wrong number of arguments for 'hmset' command|"),
+            ("HMSET h a 3", "+OK|"),
+            ("HGET h a", "$1|3|"),
+            ("HGET h none", "$-1|"),
+            ("HMGET h none b", "*2|$-1|$1|2|"),
+            ("HMGET nothing b", "*1|$-1|"),
+            ("HSETNX h a 4", ":0|"),
+            ("HSETNX h c x", ":1|"),
+            ("HDEL h b none", ":1|"),
+            ("HGETALL nothing", "*0|"),
+            ("HKEYS nothing", "*0|"),
+            ("HINCRBY h a 2", ":5|"),
+            ("HINCRBY h a x", not_integer),
+            ("HINCRBY h c 1", "-ERR hash value is not an integer|"),
+            ("HINCRBY h a 9223372036854775807", "-ERR increment or decrement would overflow|"),
+            ("HGET h a", "$1|5|"),
+            ("HSTRLEN h c", ":1|"),
+            ("HSCAN h x", "-ERR invalid cursor|"),
+            ("HSCAN h 0 TYPE x", "-ERR syntax error|"),
+            ("HSCAN h 0 MATCH a", "*2|$1|0|*2|$1|a|$1|5|"),
+            ("HSCAN h 99999999999", "*2|$1|0|*0|"),
+            ("SSCAN h 0", WRONG_TYPE),
+            ("HRANDFIELD nothing", "$-1|"),
+            ("HRANDFIELD nothing 2", "*0|"),
+            ("HRANDFIELD h 1 x", "-ERR syntax error|"),
+            ("HRANDFIELD h -9223372036854775808", "-ERR value is out of range|"),
+            ("HDEL h c", ":1|"),
+            ("HGETALL h", "*2|$1|a|$1|5|"),
+            ("HRANDFIELD h 9 WITHVALUES", "*2|$1|a|$1|5|"),
+            ("HRANDFIELD h -2", "*2|$1|a|$1|a|"),
+            ("GET h", WRONG_TYPE),
+            ("INCR h", WRONG_TYPE),
+            ("APPEND h x", WRONG_TYPE),
+            ("SADD h x", WRONG_TYPE),
+            ("TYPE h", "+hash|"),
+            ("TTL h", ":-1|"),
+            ("SCAN 0 TYPE hash", "*2|$1|0|*1|$1|h|"),
+            ("SCAN 0 TYPE string", "*2|$1|0|*0|"),
+            ("SET s x", "+OK|"),
+            ("HGET s x", WRONG_TYPE),
+            ("HSET s x y", WRONG_TYPE),
+            ("HGETALL s", WRONG_TYPE),
+            ("WATCH h", "+OK|"),
+            ("HSET h a 6", ":0|"),
+            ("MULTI", "+OK|"),
+            ("HLEN h", "+QUEUED|"),
+            ("EXEC", "*-1|"),
+            ("WATCH h", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("HLEN h", "+QUEUED|"),
+            ("EXEC", "*1|:1|"),
+        ],
+    );
+    assert!(session.ask("HELLO 3").starts_with('%'));
+    check(
+        &mut session,
+        &[
+            ("HGETALL h", "%1|$1|a|$1|6|"),
+            ("HRANDFIELD h 1 WITHVALUES", "*1|*2|$1|a|$1|6|"),
+            ("HGET h none", "_|"),
+            ("HKEYS h", "*1|$1|a|"),
+        ],
+    );
+}
+
+#[test]
+fn sets_are_as_in_redis() {
+    let mut session = Session::new();
+    check(
+        &mut session,
+        &[
+            ("SADD s a b a", ":2|"),
+            ("SADD s", "-ERR wrong number of arguments for 'sadd' command|"),
+            ("SISMEMBER s a", ":1|"),
+            ("SMISMEMBER nothing a b", "*2|:0|:0|"),
+            ("SREM s b none", ":1|"),
+            ("SMEMBERS s", "*1|$1|a|"),
+            ("SMEMBERS nothing", "*0|"),
+            ("SPOP nothing", "$-1|"),
+            ("SPOP nothing 1", "*0|"),
+            ("SPOP s -1", "-ERR value is out of range, must be positive|"),
+            ("SPOP s x", "-ERR value is out of range, must be positive|"),
+            ("SRANDMEMBER s -3", "*3|$1|a|$1|a|$1|a|"),
+            ("SRANDMEMBER s 3", "*1|$1|a|"),
+            ("SRANDMEMBER s x", "-ERR value is not an integer or out of range|"),
+            ("SINTERCARD 0 s", "-ERR numkeys should be greater than 0|"),
+            ("SINTERCARD 2 s", "-ERR Number of keys can't be greater than number of args|"),
+            ("SINTERCARD 1 s LIMIT -1", "-ERR LIMIT can't be negative|"),
+            ("SINTERCARD 1 s LIMIT", "-ERR syntax error|"),
+            ("SINTERCARD 1 s", ":1|"),
+            ("SSCAN s 0", "*2|$1|0|*1|$1|a|"),
+            ("SMOVE s t none", ":0|"),
+            ("SMOVE s t a", ":1|"),
+            ("EXISTS s t", ":1|"),
+            ("SET x text", "+OK|"),
+            ("SMOVE t x a", WRONG_TYPE),
+            ("SUNION t x", WRONG_TYPE),
+            ("SUNIONSTORE x t nothing", ":1|"),
+            ("TYPE x", "+set|"),
+            ("HGET x a", WRONG_TYPE),
+            ("SDIFFSTORE x t t", ":0|"),
+            ("EXISTS x", ":0|"),
+            ("SPOP t 5", "*1|$1|a|"),
+            ("DBSIZE", ":0|"),
+        ],
+    );
+    session.ask("SADD s a");
+    assert!(session.ask("HELLO 3").starts_with('%'));
+    check(&mut session, &[("SMEMBERS s", "~1|$1|a|"), ("SRANDMEMBER s 1", "*1|$1|a|"), ("SPOP s 1", "~1|$1|a|")]);
+}
+
+#[test]
+fn a_scan_of_elements_finds_each_that_is_there_all_the_while() {
+    let mut session = Session::new();
+    for element in 0..1_000 {
+        session.ask(&format!("HSET h f{element} v{element}"));
+        session.ask(&format!("SADD s f{element}"));
+    }
+    for (command, key) in [("HSCAN", "h"), ("SSCAN", "s")] {
+        let (mut found, mut cursor, mut steps) = (std::collections::BTreeSet::new(), "0".to_owned(), 0);
+        loop {
+            let answer = session.ask(&format!("{command} {key} {cursor} COUNT 20"));
+            let mut lines = answer.split("\r\n").filter(|line| !line.starts_with(['*', '$']));
+            cursor = lines.next().expect("a cursor").to_owned();
+            found.extend(lines.filter(|line| line.starts_with('f')).map(str::to_owned));
+            steps += 1;
+            session.ask(&format!("HDEL h later{steps}"));
+            session.ask(&format!("HSET h later{steps} v"));
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(found.len(), 1_000, "{command}");
+        assert!((50..80).contains(&steps), "{steps} steps");
+    }
+    assert_eq!(session.ask("SPOP s 900").matches('f').count(), 900);
+    assert_eq!(session.ask("SRANDMEMBER s 50").matches('f').count(), 50);
+    assert_eq!(session.ask("SCARD s"), ":100\r\n");
+}
+
 #[test]
 fn a_transaction_is_run_at_once_or_not_at_all() {
     let mut session = Session::new();
@@ -501,7 +652,7 @@ fn what_one_request_is_answered_is_bounded() {
 
 #[test]
 fn what_one_client_watches_is_bounded() {
-    let mut session = Session::with(Limits { request_bytes_max: 1_000, ..Limits::default() });
+    let mut session = Session::with(Limits { request_bytes_max: 1_200, ..Limits::default() });
     let keys: Vec<String> = (0..40).map(|key| format!("key:{key:0>16}")).collect();
     for (number, key) in keys.iter().enumerate() {
         let answer = session.ask(&format!("WATCH {key} {key}"));

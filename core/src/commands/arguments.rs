@@ -1,10 +1,11 @@
 //! Arguments that commands have in common.
 
 use super::Verb;
-use crate::command::{Bounded, EXPIRES_IN_MS_MAX, Expires, Reply};
+use crate::command::{Bounded, EXPIRES_IN_MS_MAX, Expires, Reply, Scan};
 use crate::config::Limits;
 use crate::counter;
 use crate::name::SPACES;
+use crate::store::ELEMENT_BYTES_MAX;
 use crate::time::WallMs;
 use crate::wire::words::Words;
 
@@ -66,6 +67,36 @@ const PATTERN_BYTES_MAX: usize = 1 << 10;
 
 pub(super) fn check_pattern<'a>(pattern: &[u8]) -> Result<(), Reply<'a>> {
     check_length(Bounded::Pattern, pattern.len(), PATTERN_BYTES_MAX)
+}
+
+/// A field or a member of a key.
+pub(super) fn check_element<'a>(key: &[u8], element: &[u8]) -> Result<(), Reply<'a>> {
+    check_length(Bounded::Element, key.len() + element.len(), ELEMENT_BYTES_MAX)
+}
+
+/// Keys that a step of `SCAN` looks at if nobody says how many, and at the most.
+const SCAN_COUNT: (u64, u64) = (10, 10_000);
+
+/// A cursor, and what follows it.
+pub(super) fn scan_options<'a>(verb: Verb, mut words: Words<'a>, has_type: bool) -> Result<Scan<'a>, Reply<'a>> {
+    let cursor = words.next().ok_or(Reply::Usage { verb, hint: false })?;
+    let cursor = number(cursor).ok_or(Reply::Error("invalid cursor"))?;
+    let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT.0, kind: None };
+    while let Some(option) = words.next() {
+        let value = words.next().ok_or(Reply::Syntax(verb))?;
+        if option.eq_ignore_ascii_case(b"MATCH") {
+            check_pattern(value)?;
+            scan.pattern = Some(value);
+        } else if option.eq_ignore_ascii_case(b"COUNT") {
+            let count = u64::try_from(integer(verb, value)?).ok().filter(|count| *count > 0);
+            scan.count = count.ok_or(Reply::Syntax(verb))?.min(SCAN_COUNT.1);
+        } else if option.eq_ignore_ascii_case(b"TYPE") && has_type {
+            scan.kind = Some(value);
+        } else {
+            return Err(Reply::Syntax(verb));
+        }
+    }
+    Ok(scan)
 }
 
 pub(super) fn check_length<'a>(what: Bounded, bytes: usize, bytes_max: usize) -> Result<(), Reply<'a>> {

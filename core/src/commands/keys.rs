@@ -1,8 +1,8 @@
 //! Keys, and when they expire.
 
-use super::arguments::{check_key, check_pattern, exactly, integer, keys, keyspace, nothing, number, only_key};
+use super::arguments::{check_key, check_pattern, exactly, integer, keys, keyspace, nothing, only_key, scan_options};
 use super::{ALL, BOTH, FIRST, Manual, NO_KEYS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
-use crate::command::{Command, Copy, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, Scan, TimeLeft};
+use crate::command::{Command, Copy, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, TimeLeft};
 use crate::config::Limits;
 use crate::time::WallMs;
 use crate::wire::words::Words;
@@ -90,7 +90,8 @@ pub(super) static MANUALS: [Manual; 23] = [
                  LT earlier. A time that has passed deletes the key. It writes the value\n\
                  anew, so of a SET at the same time on another node one wins; what other nodes add to a number at\n\
                  the same time may\n\
-                 be lost.",
+                 be lost. Of a hash or a set it writes each field or member anew, so it takes as long as\n\
+                 there are many.",
         example: "EXPIRE session 600",
     },
     Manual {
@@ -322,9 +323,6 @@ pub(super) static MANUALS: [Manual; 23] = [
     },
 ];
 
-/// Keys that a step of `SCAN` looks at if nobody says how many, and at the most.
-const SCAN_COUNT: (u64, u64) = (10, 10_000);
-
 type Parsed<'a> = Result<Command<'a>, Reply<'a>>;
 
 fn parse_del<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
@@ -446,25 +444,8 @@ fn parse_keys<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
     Ok(Command::Keys { pattern })
 }
 
-fn parse_scan<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
-    let cursor = words.next().ok_or(Reply::Usage { verb, hint: false })?;
-    let cursor = number(cursor).ok_or(Reply::Error("invalid cursor"))?;
-    let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT.0, kind: None };
-    while let Some(option) = words.next() {
-        let value = words.next().ok_or(Reply::Syntax(verb))?;
-        if option.eq_ignore_ascii_case(b"MATCH") {
-            check_pattern(value)?;
-            scan.pattern = Some(value);
-        } else if option.eq_ignore_ascii_case(b"COUNT") {
-            let count = u64::try_from(integer(verb, value)?).ok().filter(|count| *count > 0);
-            scan.count = count.ok_or(Reply::Syntax(verb))?.min(SCAN_COUNT.1);
-        } else if option.eq_ignore_ascii_case(b"TYPE") {
-            scan.kind = Some(value);
-        } else {
-            return Err(Reply::Syntax(verb));
-        }
-    }
-    Ok(Command::Scan(scan))
+fn parse_scan<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
+    scan_options(verb, words, true).map(Command::Scan)
 }
 
 fn parse_db_size<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {

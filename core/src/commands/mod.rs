@@ -5,10 +5,12 @@ mod arguments;
 mod clients;
 mod cluster;
 mod counters;
+mod hashes;
 mod inspection;
 mod keys;
 mod pubsub;
 mod server;
+mod sets;
 mod strings;
 
 use crate::command::{Command, Reply};
@@ -61,6 +63,38 @@ pub(crate) enum Verb {
     IncrBy,
     DecrBy,
     IncrByFloat,
+    HSet,
+    HMSet,
+    HSetNx,
+    HGet,
+    HMGet,
+    HGetAll,
+    HKeys,
+    HVals,
+    HDel,
+    HLen,
+    HExists,
+    HStrLen,
+    HIncrBy,
+    HRandField,
+    HScan,
+    SAdd,
+    SRem,
+    SIsMember,
+    SMIsMember,
+    SMembers,
+    SCard,
+    SPop,
+    SRandMember,
+    SMove,
+    SInter,
+    SInterStore,
+    SInterCard,
+    SUnion,
+    SUnionStore,
+    SDiff,
+    SDiffStore,
+    SScan,
     Wait,
     Token,
     WaitFor,
@@ -153,10 +187,12 @@ const LOADING: &[&str] = &["loading", "stale"];
 
 /// All commands, in the order of the list.
 pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
-    let groups: [&[Manual]; 7] = [
+    let groups: [&[Manual]; 9] = [
         &strings::MANUALS,
         &keys::MANUALS,
         &counters::MANUALS,
+        &hashes::MANUALS,
+        &sets::MANUALS,
         &cluster::MANUALS,
         &server::MANUALS,
         &inspection::MANUALS,
@@ -283,9 +319,17 @@ pub(crate) fn nearest(word: &[u8]) -> Option<&'static str> {
         .min_by_key(|(edits, name)| {
             // Who mistypes begins right, mostly.
             let begins_alike = word.first().is_some_and(|first| first.eq_ignore_ascii_case(&name.as_bytes()[0]));
-            (*edits, !begins_alike)
+            // Of two that are as near it is the one of the same letters.
+            (*edits, !begins_alike, letters(word) != letters(name.as_bytes()))
         })
         .map(|(_, name)| name)
+}
+
+/// The letters of a name or a word that is near one, in any order.
+fn letters(word: &[u8]) -> Vec<u8> {
+    let mut letters = word.to_ascii_uppercase();
+    letters.sort_unstable();
+    letters
 }
 
 /// Longest name plus two: what is longer is further away than anything that is suggested.
@@ -383,7 +427,7 @@ mod tests {
         ] {
             assert_eq!(nearest(word.as_bytes()), Some(name), "{word}");
         }
-        for word in ["", "X", "FOO", "HGETALL", "\u{1f980}", "GETGETGETGET"] {
+        for word in ["", "X", "FOO", "ZREVRANGE", "\u{1f980}", "GETGETGETGET"] {
             assert_eq!(nearest(word.as_bytes()), None, "{word}");
         }
     }

@@ -26,6 +26,14 @@ impl Replica {
         self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind() && self.flushed > log.own_synced())
     }
 
+    /// Elements were looked at, none newer than `newest`, as [`note_unsynced_read`](Self::note_unsynced_read).
+    pub(crate) fn note_unsynced_elements(&self, newest: Hlc) {
+        let Some(log) = self.log.as_ref().filter(|log| log.is_always() && log.is_behind()) else { return };
+        if newest > log.own_synced() {
+            self.unsynced_read.set(true);
+        }
+    }
+
     /// The newest that this run wrote may be told, by a token or a message: nobody is to rely on what is lost.
     pub(crate) fn note_unsynced_told(&self) {
         if self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {

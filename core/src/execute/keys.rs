@@ -5,14 +5,16 @@ use super::strings::{put, text};
 use crate::command::{AboutObject, Copy, Expires, OnExpiry, Reply, Scan, TimeLeft};
 use crate::counter;
 use crate::record::Record;
-use crate::replica::{Replica, Shown};
-use crate::store::{SLOTS, floor_space};
+use crate::replica::{Holds, Refused, Replica, Shown};
+use crate::store::{Elements, SLOTS, floor_space};
 use crate::time::{Now, WallMs};
 use crate::wire::Answer;
 
 pub(super) fn ttl(now: Now, key: &[u8], told: TimeLeft, replica: &Replica) -> Reply<'static> {
-    let Some(live) = replica.get(now, key) else { return Reply::NoTtl };
-    Reply::Ttl(live.deadline.map(|deadline| {
+    if !replica.is_there(now, key) {
+        return Reply::NoTtl;
+    }
+    Reply::Ttl(replica.deadline(now, key).map(|deadline| {
         let left_ms = deadline.0.saturating_sub(now.wall.0);
         match told {
             TimeLeft::Seconds => left_ms.saturating_add(500) / 1_000,
@@ -24,40 +26,56 @@ pub(super) fn ttl(now: Now, key: &[u8], told: TimeLeft, replica: &Replica) -> Re
 }
 
 pub(super) fn expire(now: Now, key: &[u8], expires: Expires, on: OnExpiry, replica: &mut Replica) -> Reply<'static> {
-    let Some(live) = replica.get(now, key) else {
-        return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
-    };
-    let (before, after) = (live.deadline, expires.deadline(now, live.deadline));
-    let at = |deadline: Option<WallMs>| deadline.map_or(u64::MAX, |deadline| deadline.0);
-    let is_off = (on.if_none && before.is_some())
-        || (on.if_some && before.is_none())
-        || (on.if_later && at(after) <= at(before))
-        || (on.if_earlier && at(after) >= at(before));
-    if is_off {
+    let before = replica.deadline(now, key);
+    let after = expires.deadline(now, before);
+    if !replica.is_there(now, key) || !on.allows(before, after) {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
     }
-    let bytes = text(&live);
-    put(now, key, &bytes, after, replica).map_or_else(Reply::Refused, |()| Reply::Number(1))
+    end_at(now, key, after, replica).map_or_else(Reply::Refused, |()| Reply::Number(1))
 }
 
 pub(super) fn persist(now: Now, key: &[u8], replica: &mut Replica) -> Reply<'static> {
-    let Some(live) = replica.get(now, key).filter(|live| live.deadline.is_some()) else {
+    if replica.deadline(now, key).is_none() {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
-    };
-    let bytes = text(&live);
-    replica.set(now, key, &bytes, None).map_or_else(Reply::Refused, |()| Reply::Number(1))
+    }
+    end_at(now, key, None, replica).map_or_else(Reply::Refused, |()| Reply::Number(1))
+}
+
+impl OnExpiry {
+    /// Whether a deadline may be changed so.
+    fn allows(self, before: Option<WallMs>, after: Option<WallMs>) -> bool {
+        let at = |deadline: Option<WallMs>| deadline.map_or(u64::MAX, |deadline| deadline.0);
+        !((self.if_none && before.is_some())
+            || (self.if_some && before.is_none())
+            || (self.if_later && at(after) <= at(before))
+            || (self.if_earlier && at(after) >= at(before)))
+    }
+}
+
+/// Writes what is under `key` anew, to end then; or deletes it if that would be over already.
+fn end_at(now: Now, key: &[u8], deadline: Option<WallMs>, replica: &mut Replica) -> Result<(), Refused> {
+    if replica.elements(now, key).is_none() {
+        let bytes = replica.get(now, key).as_ref().map(text).unwrap_or_default();
+        return put(now, key, &bytes, deadline, replica);
+    }
+    if deadline.is_some_and(|deadline| deadline <= now.wall) {
+        return replica.delete(now, key).map(|_existed| ());
+    }
+    replica.expire_elements(now, key, deadline)
 }
 
 pub(super) fn rename(now: Now, (key, name): (&[u8], &[u8]), if_absent: bool, replica: &mut Replica) -> Reply<'static> {
-    let Some(live) = replica.get(now, key) else { return Reply::Error("no such key") };
-    if if_absent && replica.get(now, name).is_some() {
+    if !replica.is_there(now, key) {
+        return Reply::Error("no such key");
+    }
+    if if_absent && replica.is_there(now, name) {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0));
     }
     if key == name {
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Ok);
     }
-    let (bytes, deadline) = (text(&live), live.deadline);
-    let moved = replica.set(now, name, &bytes, deadline).and_then(|()| replica.delete(now, key));
+    let Some(content) = replica.content(now, key) else { return Reply::Error("no such key") };
+    let moved = replica.put_content(now, name, &content).and_then(|()| replica.delete(now, key));
     moved.map_or_else(Reply::Refused, |_| if if_absent { Reply::Number(1) } else { Reply::Ok })
 }
 
@@ -67,11 +85,11 @@ pub(super) fn copy(now: Now, copy: &Copy<'_>, replica: &mut Replica) -> Reply<'s
     if key == name && space == home {
         return Reply::Error("source and destination objects are the same");
     }
-    let live = replica.get(now, key).map(|live| (text(&live), live.deadline));
+    let content = replica.content(now, key);
     replica.space = space;
-    let is_free = replaces || replica.get(now, name).is_none();
-    let copied = match live.filter(|_| is_free) {
-        Some((bytes, deadline)) => replica.set(now, name, &bytes, deadline).map(|()| true),
+    let is_free = replaces || !replica.is_there(now, name);
+    let copied = match content.filter(|_| is_free) {
+        Some(content) => replica.put_content(now, name, &content).map(|()| true),
         None => replica.may_write().map(|()| false),
     };
     replica.space = home;
@@ -88,16 +106,19 @@ pub(super) fn flush(now: Now, all: bool, replica: &mut Replica) -> Reply<'static
 }
 
 pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica) -> Reply<'static> {
-    let live = replica.get(now, key);
-    let Some((live, record)) = live.zip(replica.entry(key)) else { return Reply::NotFound };
+    let elements = replica.elements(now, key);
+    let live = replica.get(now, key).zip(replica.entry(key));
+    let newest = elements.map(|elements| elements.newest).or(live.map(|(_, record)| record.version.hlc));
+    let Some(newest) = newest else { return Reply::NotFound };
     match told {
-        AboutObject::Encoding => Reply::Value(match live.value {
-            Shown::Number(_) => b"int",
-            Shown::Bytes(bytes) if counter::integer(bytes).is_some() => b"int",
-            Shown::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX => b"embstr",
-            Shown::Bytes(_) => b"raw",
+        AboutObject::Encoding => Reply::Value(match live.filter(|_| elements.is_none()).map(|(live, _)| live.value) {
+            None => b"hashtable",
+            Some(Shown::Number(_)) => b"int",
+            Some(Shown::Bytes(bytes)) if counter::integer(bytes).is_some() => b"int",
+            Some(Shown::Bytes(bytes)) if bytes.len() <= EMBEDDED_BYTES_MAX => b"embstr",
+            Some(Shown::Bytes(_)) => b"raw",
         }),
-        AboutObject::IdleTime => Reply::Count(now.wall.0.saturating_sub(record.version.hlc.ms()) / 1_000),
+        AboutObject::IdleTime => Reply::Count(now.wall.0.saturating_sub(newest.ms()) / 1_000),
         AboutObject::References => Reply::Number(1),
         AboutObject::Frequency => Reply::Error(
             "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
@@ -107,9 +128,12 @@ pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica)
 }
 
 pub(super) fn memory_usage(now: Now, key: &[u8], replica: &Replica) -> Reply<'static> {
-    let is_there = replica.get(now, key).is_some();
-    let bytes = replica.store.bytes_of(&replica.name(key)).filter(|_| is_there);
-    bytes.map_or(Reply::NotFound, |bytes| Reply::Count(bytes as u64))
+    if !replica.is_there(now, key) {
+        return Reply::NotFound;
+    }
+    let name = replica.name(key);
+    let bytes = replica.store.bytes_of(&name).unwrap_or(0) + replica.store.bytes_of_elements(&name);
+    Reply::Count(bytes as u64)
 }
 
 /// Longest value that Redis holds beside its header.
@@ -118,18 +142,21 @@ const EMBEDDED_BYTES_MAX: usize = 44;
 pub(super) fn list(now: Now, pattern: &[u8], replica: &Replica, answer: &mut Answer<'_>) {
     // Counted first: the number stands before them.
     let mut count = 0;
-    let listed = |record: &Record<'_>, list: &mut dyn FnMut(&[u8])| {
-        if let Some(key) = replica.key_of(record.key)
+    let listed = |name: &[u8], of: Result<&Record<'_>, Elements>, list: &mut dyn FnMut(&[u8])| {
+        if let Some(key) = replica.key_of(name)
             && matches(pattern, key)
-            && replica.is_live(now, record)
+            && replica.is_found(now, of)
         {
             list(key);
         }
     };
-    (0..SLOTS).for_each(|slot| replica.store.visit(slot, |record| listed(record, &mut |_| count += 1)));
+    for slot in 0..SLOTS {
+        replica.store.visit_keys((slot, now.wall), &mut |name, of| listed(name, of, &mut |_| count += 1));
+    }
     answer.say(&Reply::Array(count));
     for slot in 0..SLOTS {
-        replica.store.visit(slot, |record| listed(record, &mut |key| answer.say(&Reply::Value(key))));
+        let mut say = |key: &[u8]| answer.say(&Reply::Value(key));
+        replica.store.visit_keys((slot, now.wall), &mut |name, of| listed(name, of, &mut say));
     }
 }
 
@@ -141,21 +168,21 @@ fn cursor_of(slot: u16, after: Option<u32>) -> u64 {
 pub(super) fn scan(now: Now, scan: &Scan<'_>, replica: &Replica, answer: &mut Answer<'_>) {
     let mut slot = u16::try_from(scan.cursor >> 33).unwrap_or(SLOTS).min(SLOTS);
     let mut after = u32::try_from((scan.cursor & ((1 << 33) - 1)).wrapping_sub(1)).ok();
-    let kind_fits = scan.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(b"string"));
+    let is_asked = |kind: Holds| scan.kind.is_none_or(|asked| asked.eq_ignore_ascii_case(kind.name().as_bytes()));
     let (mut found, mut looked_at) = (Vec::new(), 0);
     // To pass all slots of a store with little in it takes less than a millisecond.
     while slot < SLOTS && looked_at < scan.count {
         let at_once = usize::try_from(scan.count - looked_at).unwrap_or(usize::MAX);
-        after = replica.store.walk(slot, after, at_once, &mut |record| {
+        after = replica.store.walk_keys((slot, now.wall), after, at_once, &mut |name, of| {
             // Of floors there are a few, which a client would ask once more for.
-            looked_at += u64::from(floor_space(record.key).is_none());
-            let fits = |key: &&[u8]| kind_fits && scan.pattern.is_none_or(|pattern| matches(pattern, key));
-            if let Some(key) = replica.key_of(record.key).filter(fits)
-                && replica.is_live(now, record)
+            looked_at += u64::from(floor_space(name).is_none());
+            let kind = of.as_ref().err().map_or(Holds::String, Holds::of);
+            let fits = |key: &&[u8]| is_asked(kind) && scan.pattern.is_none_or(|pattern| matches(pattern, key));
+            if let Some(key) = replica.key_of(name).filter(fits)
+                && replica.is_found(now, of)
             {
                 found.push(key.to_vec());
             }
-            looked_at < scan.count
         });
         slot += u16::from(after.is_none());
     }

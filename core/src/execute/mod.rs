@@ -1,7 +1,10 @@
 //! Carries out commands on the data of a node.
 
+mod elements;
+mod hashes;
 mod keys;
 mod pattern;
+mod sets;
 mod strings;
 
 use crate::command::{Command, Reply};
@@ -32,6 +35,10 @@ pub(crate) enum Flow {
 
 /// Runs `command` and appends its reply to `answer`.
 pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, answer: &mut Answer<'_>) -> Flow {
+    if command.string_key().is_some_and(|key| replica.elements(now, key).is_some()) {
+        answer.say(&Reply::WrongType);
+        return Flow::Continue;
+    }
     match *command {
         Command::Get { key } => answer.say(&replica.get(now, key).map_or(Reply::NotFound, value)),
         Command::Set(write) => strings::set(now, &write, replica, answer),
@@ -63,12 +70,13 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::Expire { key, expires, on } => answer.say(&keys::expire(now, key, expires, on, replica)),
         Command::Persist { key } => answer.say(&keys::persist(now, key, replica)),
         Command::Exists { keys } => {
-            let there = keys.filter(|key| replica.get(now, key).is_some()).count();
+            let there = keys.filter(|key| replica.is_there(now, key)).count();
             answer.say(&Reply::Count(there as u64));
         }
-        Command::Type { key } => {
-            answer.say(&Reply::Status(if replica.get(now, key).is_some() { "string" } else { "none" }));
-        }
+        Command::Type { key } => answer.say(&Reply::Status(replica.holds(now, key).name())),
+        Command::Hash(of_hash) => hashes::run(now, &of_hash, replica, answer),
+        Command::SetOf(of_set) => sets::run(now, &of_set, replica, answer),
+        Command::ScanElements { key, scan, kind } => elements::scan(now, key, &scan, kind, replica, answer),
         Command::Rename { key, name, if_absent } => answer.say(&keys::rename(now, (key, name), if_absent, replica)),
         Command::Copy(copy) => answer.say(&keys::copy(now, &copy, replica)),
         Command::Flush { all } => answer.say(&keys::flush(now, all, replica)),

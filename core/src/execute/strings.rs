@@ -10,10 +10,7 @@ use crate::wire::words::Words;
 
 /// What stands, as text that does not borrow from the store.
 pub(super) fn text(live: &Live<'_>) -> Vec<u8> {
-    match live.value {
-        Shown::Bytes(value) => value.to_vec(),
-        Shown::Number(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
-    }
+    live.value.to_text()
 }
 
 impl Expires {
@@ -65,7 +62,7 @@ fn try_set(now: Now, write: &Write<'_>, replica: &mut Replica, answer: &mut Answ
     let mut before = None;
     if answers_old || condition.is_some() || expires == Expires::Kept {
         let live = replica.get(now, key);
-        let (is_there, deadline) = (live.is_some(), live.and_then(|live| live.deadline));
+        let (is_there, deadline) = (replica.is_there(now, key), live.and_then(|live| live.deadline));
         before = deadline;
         if answers_old {
             answer.say(&live.map_or(Reply::NotFound, value));
@@ -105,7 +102,8 @@ pub(super) fn mget(now: Now, keys: Words<'_>, bytes_max: usize, replica: &Replic
     let from = answer.out.len();
     answer.say(&Reply::Array(keys.into_iter().count()));
     for key in keys {
-        answer.say(&replica.get(now, key).map_or(Reply::NotFound, value));
+        let live = replica.get(now, key).filter(|_| replica.elements(now, key).is_none());
+        answer.say(&live.map_or(Reply::NotFound, value));
         // One key may be named a million times.
         if answer.out.len() - from > bytes_max {
             answer.out.truncate(from);
@@ -116,7 +114,7 @@ pub(super) fn mget(now: Now, keys: Words<'_>, bytes_max: usize, replica: &Replic
 
 pub(super) fn mset(now: Now, pairs: Words<'_>, if_absent: bool, replica: &mut Replica, answer: &mut Answer<'_>) {
     let mut keys = pairs.step_by(2);
-    if if_absent && keys.any(|key| replica.get(now, key).is_some()) {
+    if if_absent && keys.any(|key| replica.is_there(now, key)) {
         return answer.say(&replica.may_write().map_or_else(Reply::Refused, |()| Reply::Number(0)));
     }
     let mut rest = pairs;

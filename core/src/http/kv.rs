@@ -104,6 +104,7 @@ impl Desk<'_, '_, '_> {
                     Why::Node => 503,
                     Why::Key => 414,
                     Why::Size => 413,
+                    Why::Type => 409,
                     Why::Asked => 400,
                 };
                 Err(Fault::new(status, text))
@@ -149,10 +150,13 @@ fn refused_by_match(head: &Head, etag: Option<&str>) -> Option<Fault> {
 
 /// How a version is told. A counter changes also by what is older than the newest that it has.
 pub(super) fn etag(standing: &Standing) -> String {
-    let Standing { version, sum, .. } = standing;
-    match sum {
-        Some(sum) => format!("\"{:x}-{}-{sum}\"", version.hlc.0, version.origin),
-        None => format!("\"{:x}-{}\"", version.hlc.0, version.origin),
+    let Standing { version, sum, elements: (changed, count), .. } = *standing;
+    match (version, sum) {
+        // A hash or a set has no version of its own: this tells whether it is another on this node.
+        _ if count > 0 => format!("\"elements-{changed:x}-{count}\""),
+        (Some(version), Some(sum)) => format!("\"{:x}-{}-{sum}\"", version.hlc.0, version.origin),
+        (Some(version), None) => format!("\"{:x}-{}\"", version.hlc.0, version.origin),
+        (None, _) => String::new(),
     }
 }
 

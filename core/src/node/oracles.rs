@@ -4,6 +4,7 @@
 use crate::conflicts::Conflict;
 use crate::counter::Part;
 use crate::gauges::{self, Gauges};
+use crate::name::{Kind, Name};
 use crate::node::{Node, PEER_CONNECTIONS_SPARE};
 use crate::record::Record;
 use crate::repl::{Activity, Scrubbed};
@@ -45,6 +46,18 @@ impl Node {
     #[must_use]
     pub fn slot_of(key: &[u8]) -> u16 {
         slot_of(key)
+    }
+
+    /// What a field of a hash of the first keyspace is stored as.
+    #[must_use]
+    pub fn field_name(key: &[u8], field: &[u8]) -> Vec<u8> {
+        Name::field(0, key, field).stored().into_owned()
+    }
+
+    /// The field that is stored as `name`, if that is one.
+    #[must_use]
+    pub fn field_of(name: &[u8]) -> Option<&[u8]> {
+        Name::parse(name).filter(|name| name.kind == Kind::Field).map(|name| name.element)
     }
 
     /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.

@@ -1,7 +1,9 @@
 //! What becomes of keys, for those who want to be told.
 
 use super::Replica;
+use crate::name::{self, Name};
 use crate::pubsub::{Change, Changed};
+use crate::record::Record;
 use crate::time::WallMs;
 
 impl Replica {
@@ -17,6 +19,36 @@ impl Replica {
         }
     }
 
+    /// Notes what a record that was taken has done, if that is wanted.
+    pub(crate) fn note_taken(&mut self, record: &Record<'_>) {
+        if self.changes.is_none() {
+            return;
+        }
+        let Record { key: name, value, is_counter, deadline, version } = *record;
+        let mut what = match value {
+            _ if is_counter => Changed::Added,
+            Some(_) => Changed::Set { expires: deadline.is_some() },
+            None => Changed::Deleted,
+        };
+        let Some(owner) = name::owner(name) else { return self.note_change(name, what) };
+        let (_, cut) = self.store.digest();
+        let mut is_told = true;
+        if let Some(Name { element, dot: Some(dot), .. }) = Name::parse(name) {
+            if value.is_some() && dot != version {
+                what = Changed::Expiry { expires: deadline.is_some() };
+            } else {
+                // One that is in the set by another add was there before, or still is.
+                is_told = !self.store.dots(&owner, element, cut).iter().any(|other| other != name);
+            }
+        }
+        if is_told {
+            self.note_change(name, what);
+        }
+        if value.is_none() && self.store.elements(&owner, cut).is_none() {
+            self.note_change(&owner, Changed::Deleted);
+        }
+    }
+
     /// What has become of keys since this was last called.
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
@@ -28,14 +60,5 @@ impl Replica {
         let Some(changes) = changes else { return store.expire(wall) };
         let what = Changed::Expired;
         store.expire_telling(wall, &mut |name| changes.push(Change { name: name.into(), what }))
-    }
-}
-
-/// What has become of a key that was written.
-pub(super) fn changed(is_counter: bool, value: Option<&[u8]>, deadline: Option<WallMs>) -> Changed {
-    match value {
-        _ if is_counter => Changed::Added,
-        Some(_) => Changed::Set { expires: deadline.is_some() },
-        None => Changed::Deleted,
     }
 }

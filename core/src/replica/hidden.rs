@@ -5,6 +5,7 @@
 use super::Replica;
 use crate::counter::{Counter, Fold};
 use crate::disk::Durable;
+use crate::name;
 use crate::origins::{Known, Swept};
 use crate::record::Record;
 use crate::store::{Merged, floor_space};
@@ -245,7 +246,23 @@ impl Replica {
     }
 
     /// Writes the record of `key` anew if it is one of those hidden for good, or announces what took its place.
+    ///
+    /// A key goes before its elements, which are newer than what stands under it and have to stay so; and what of them
+    /// has been seen under an older version is then written anew as well.
     pub(crate) fn reissue(&mut self, now: Now, key: &[u8]) {
+        let is_rewritten = |replica: &Self, key: &[u8]| {
+            let stands = replica.store.get(key);
+            stands.is_some_and(|record| Counter::of(&record).versions().any(|version| replica.is_to_rewrite(version)))
+        };
+        for key in name::owner(key).as_deref().into_iter().chain([key]) {
+            if is_rewritten(self, key) {
+                self.keeping_elements(now, key, |replica| replica.reissue_one(now, key));
+            }
+        }
+        self.reissue_one(now, key);
+    }
+
+    fn reissue_one(&mut self, now: Now, key: &[u8]) {
         let Some(record) = self.store.get(key).filter(|record| self.is_to_reissue(record)) else { return };
         if record.is_counter {
             let counter = Counter::of(&record);

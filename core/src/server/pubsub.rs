@@ -69,14 +69,20 @@ impl Audience<'_> {
         told
     }
 
-    /// Tells what has become of keys, by a command, or none if peers or time brought it about.
+    /// Tells what has become of keys, by a command, or none if peers or time brought it about. What happens to several
+    /// elements of a key, one after the other, is told once.
     pub(crate) fn notify(&mut self, changes: &[Change], verb: Option<Verb>, mut own: Option<(ConnId, &mut Client)>) {
         let notices = self.pubsub.notices;
+        let mut before = None;
         for Change { name, what } in changes {
             // Of what is no key nothing is told: Redis tells nothing of a flush either.
-            let Some(Name { space, kind: Kind::Key, key, .. }) = Name::parse(name) else { continue };
-            for (class, event) in events(*what, verb).into_iter().flatten() {
-                if !notices.has(class) {
+            let Some(Name { space, kind, key, .. }) = Name::parse(name).filter(|name| name.kind != Kind::Floor) else {
+                continue;
+            };
+            for (class, event) in events(kind, *what, verb).into_iter().flatten() {
+                let is_again = kind != Kind::Key && before == Some((space, key, event));
+                before = Some((space, key, event));
+                if !notices.has(class) || is_again {
                     continue;
                 }
                 if notices.has(b'K') {
@@ -92,27 +98,60 @@ impl Audience<'_> {
     }
 }
 
-/// The classes and names of what has happened, as Redis has them.
-fn events(what: Changed, verb: Option<Verb>) -> [Option<(u8, &'static str)>; 2] {
+/// The classes and names of what has happened to a key, or to an element of one, as Redis has them.
+fn events(kind: Kind, what: Changed, verb: Option<Verb>) -> [Option<(u8, &'static str)>; 2] {
     let one = |class, event| [Some((class, event)), None];
     match (what, verb) {
         (Changed::Expired, _) => one(b'x', "expired"),
-        (Changed::Added, _) => one(b'$', "incrby"),
-        (Changed::Deleted, Some(Verb::Rename | Verb::RenameNx)) => one(b'g', "rename_from"),
-        (Changed::Deleted, Some(Verb::Move)) => one(b'g', "move_from"),
-        (Changed::Deleted, _) => one(b'g', "del"),
+        (Changed::Expiry { expires }, _) => one(b'g', if expires { "expire" } else { "persist" }),
         (Changed::Set { .. }, Some(Verb::Rename | Verb::RenameNx)) => one(b'g', "rename_to"),
         (Changed::Set { .. }, Some(Verb::Move)) => one(b'g', "move_to"),
         (Changed::Set { .. }, Some(Verb::Copy)) => one(b'g', "copy_to"),
         (Changed::Set { .. }, Some(Verb::Persist)) => one(b'g', "persist"),
+        (Changed::Set { .. }, Some(Verb::Expire | Verb::PExpire | Verb::ExpireAt | Verb::PExpireAt)) => {
+            one(b'g', "expire")
+        }
+        (what, verb) => match kind {
+            Kind::Field => one(b'h', of_field(what)),
+            Kind::Member => one(b's', of_member(what, verb)),
+            Kind::Key | Kind::Floor => of_key(what, verb),
+        },
+    }
+}
+
+fn of_key(what: Changed, verb: Option<Verb>) -> [Option<(u8, &'static str)>; 2] {
+    let one = |class, event| [Some((class, event)), None];
+    match (what, verb) {
+        (Changed::Added, _) => one(b'$', "incrby"),
+        (Changed::Deleted, Some(Verb::Rename | Verb::RenameNx)) => one(b'g', "rename_from"),
+        (Changed::Deleted, Some(Verb::Move)) => one(b'g', "move_from"),
+        (Changed::Deleted, _) => one(b'g', "del"),
         (Changed::Set { .. }, Some(Verb::Append)) => one(b'$', "append"),
         (Changed::Set { .. }, Some(Verb::SetRange)) => one(b'$', "setrange"),
         (Changed::Set { .. }, Some(Verb::IncrByFloat)) => one(b'$', "incrbyfloat"),
         (Changed::Set { expires }, Some(Verb::GetEx)) => one(b'g', if expires { "expire" } else { "persist" }),
-        (Changed::Set { .. }, Some(Verb::Expire | Verb::PExpire | Verb::ExpireAt | Verb::PExpireAt)) => {
-            one(b'g', "expire")
-        }
         (Changed::Set { expires }, _) => [Some((b'$', "set")), expires.then_some((b'g', "expire"))],
+        // Told above.
+        (Changed::Expired | Changed::Expiry { .. }, _) => [None, None],
+    }
+}
+
+fn of_field(what: Changed) -> &'static str {
+    match what {
+        Changed::Deleted => "hdel",
+        Changed::Added => "hincrby",
+        Changed::Set { .. } | Changed::Expiry { .. } | Changed::Expired => "hset",
+    }
+}
+
+fn of_member(what: Changed, verb: Option<Verb>) -> &'static str {
+    match (what, verb) {
+        (Changed::Deleted, Some(Verb::SPop)) => "spop",
+        (Changed::Deleted, _) => "srem",
+        (_, Some(Verb::SInterStore)) => "sinterstore",
+        (_, Some(Verb::SUnionStore)) => "sunionstore",
+        (_, Some(Verb::SDiffStore)) => "sdiffstore",
+        (_, _) => "sadd",
     }
 }
 

@@ -30,12 +30,14 @@ pub(crate) struct Watched {
 /// What stands at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    pub(crate) version: Version,
+    pub(crate) version: Option<Version>,
     /// A reader finds it.
     pub(crate) is_live: bool,
     /// Of a counter: what others have added may be older than the newest that stands.
     pub(crate) sum: Option<i128>,
     pub(crate) deadline: Option<WallMs>,
+    /// When a field or a member of it was written or removed last, and how many there are.
+    pub(crate) elements: (u64, u64),
 }
 
 /// How a watched key stood.
@@ -63,7 +65,7 @@ impl Stood {
 }
 
 /// Bytes that a watched key takes, besides itself.
-const WATCHED_BYTES: usize = 112;
+const WATCHED_BYTES: usize = 144;
 
 impl Watched {
     /// Watches `key` from now on, unless all of them would come to more than `bytes_max`; whether they do not.

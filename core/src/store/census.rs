@@ -88,6 +88,11 @@ impl Census {
         (digests.fold(0, |sum: u128, digest| sum.wrapping_add(*digest)), self.done)
     }
 
+    /// The cut that the answers are for.
+    pub(super) fn done(&self) -> WallMs {
+        self.done
+    }
+
     /// The cut of every slot; none while it is being moved.
     pub(super) fn settled_cut(&self) -> Option<WallMs> {
         self.walk.is_none().then_some(self.done)
@@ -149,6 +154,15 @@ impl Census {
             Book::Closed => {}
         }
         0
+    }
+
+    /// Counts a key of which only elements stand, in the sum at the slots' cuts and in that of what is late: whether it
+    /// was counted, and is now.
+    pub(super) fn count_key(&mut self, space: u8, standing: (bool, bool), late: (bool, bool)) {
+        let space = usize::from(space);
+        for (tally, (was, is)) in [(&mut self.standing, standing), (&mut self.late, late)] {
+            tally.keys[space] = tally.keys[space] - u64::from(was) + u64::from(is);
+        }
     }
 
     /// What a record of `slot` is in the slot's own sum.

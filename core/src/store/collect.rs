@@ -5,7 +5,8 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::census::CLUSTER_KEY;
-use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, SLOTS_AT_ONCE, Slot, Store, floor_space};
+use super::{Books, Changes, Kinds, Place, RECENT, SLOTS, SLOTS_AT_ONCE, Slot, State, Store, floor_space, state};
+use crate::name;
 use crate::record::Record;
 use crate::version::{Hlc, Version};
 
@@ -91,17 +92,32 @@ impl Store {
 
     /// Takes the entry of `key` out.
     pub(crate) fn take_out(&mut self, key: &[u8]) {
-        let Place { slot, hash } = self.place(key);
-        self.settle(slot);
-        let Self { slots, kinds, crowds, floors, origins, census, totals, .. } = self;
+        let place = self.place(key);
+        self.settle(place.slot);
+        let was = self.remove_at(place, key);
+        if name::is_element(key) {
+            if let Some(was) = was {
+                self.note_element(place, key, (Some(was), None), Hlc::ZERO);
+            }
+            return;
+        }
+        floor_space(key).filter(|_| was.is_some()).inspect(|space| self.floors.lift(*space));
+        self.tally_key(key);
+    }
+
+    /// Takes an entry out, which the index still has if it is an element; what it was.
+    pub(super) fn remove_at(&mut self, place: Place, key: &[u8]) -> Option<State> {
+        let Place { slot, hash } = place;
+        let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
-        let Some((entry, shrunk_bytes)) = table.remove(hash, key) else { return };
-        floor_space(key).inspect(|space| floors.lift(*space));
+        let (entry, shrunk_bytes) = table.remove(hash, key)?;
         let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
         let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
-        books.leave(&origins.record(&entry), &entry);
+        let record = origins.record(&entry);
+        books.leave(&record, &entry);
         books.totals.table_bytes -= shrunk_bytes;
+        Some(state(&record))
     }
 
     /// Shows `visit` all entries of `slot`, in no order that means anything.
@@ -124,15 +140,22 @@ impl Store {
         let Slot { table, digest, .. } = &mut slots[index];
         let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
         let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
+        let mut elements = Vec::new();
         let shrunk_bytes = table.retain(|entry| {
             let record = origins.record(entry);
             if !goes(&record) {
                 return true;
             }
             books.leave(&record, entry);
+            if name::is_element(record.key) {
+                elements.push((entry.hash(), record.key.to_vec(), state(&record)));
+            }
             false
         });
         books.totals.table_bytes -= shrunk_bytes;
+        for (hash, stored, was) in elements {
+            self.note_element(Place { slot, hash }, &stored, (Some(was), None), Hlc::ZERO);
+        }
     }
 }
 

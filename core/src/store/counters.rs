@@ -2,8 +2,9 @@
 
 use super::entry::Entry;
 use super::expiry::next_due;
-use super::{Books, Merged, OriginsFull, Place, SLOTS_AT_ONCE, Slot, Store, parts};
+use super::{Books, Merged, OriginsFull, Place, SLOTS_AT_ONCE, Slot, Store, parts, state};
 use crate::counter::{Counter, Part};
+use crate::name;
 use crate::record::Record;
 use crate::retired::Folds;
 use crate::version::OriginId;
@@ -77,6 +78,7 @@ impl Store {
     ) -> Result<Merged, OriginsFull> {
         self.settle(place.slot);
         let (stands, floor) = (self.get_at(place, record.key), self.floor_over(record.key));
+        let cover = self.cover(record.key);
         let mut whole = stands.as_ref().map(Counter::of).unwrap_or_default();
         whole.join(news, entry);
         if let Some(floor) = floor {
@@ -85,11 +87,14 @@ impl Store {
                 return Ok(Merged::Lost { to: floor });
             }
         }
+        if let Some(cover) = cover {
+            whole.reset(cover);
+        }
         // A copy: the entry that the counter borrows from is overwritten.
         let (mut text, mut copy) = (Vec::new(), Vec::new());
         let over = stands.map(|stands| stands.version);
         let Some(joined) = whole.record(record.key, &mut text).filter(|joined| stands.as_ref() != Some(joined)) else {
-            return Ok(over.map_or(Merged::Same, |to| Merged::Lost { to }));
+            return Ok(over.or(cover).map_or(Merged::Same, |to| Merged::Lost { to }));
         };
         let value = joined.value.map(|value| {
             copy.extend_from_slice(value);
@@ -100,6 +105,9 @@ impl Store {
         self.put_at(place, &joined)?;
         let slot = &mut self.slots[usize::from(place.slot)];
         slot.newest = slot.newest.max(record.version.hlc);
+        if self.totals.indexed > 0 && !name::is_element(record.key) {
+            self.take_covered(record.key, &mut |_| {});
+        }
         Ok(Merged::Won { over })
     }
 
@@ -111,9 +119,12 @@ impl Store {
         let kinds = &mut kinds[usize::from(place.slot)];
         let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
         let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
+        let mut was = None;
         match table.find_mut(place.hash, record.key) {
             Some(entry) => {
-                books.leave(&origins.record(entry), entry);
+                let stands = origins.record(entry);
+                was = Some(state(&stands));
+                books.leave(&stands, entry);
                 entry.overwrite(&parts);
                 books.enter(record, entry);
             }
@@ -127,6 +138,9 @@ impl Store {
         let next = next_due(record, books.census.cut(place.slot));
         *due = (*due).min(next);
         dues.note(place.slot, next);
+        if name::is_element(record.key) {
+            self.note_element(place, record.key, (was, Some(state(record))), record.version.hlc);
+        }
         Ok(())
     }
 }

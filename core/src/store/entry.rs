@@ -97,6 +97,10 @@ impl Entry {
         }
     }
 
+    pub(super) fn has_value(&self) -> bool {
+        self.shape().has_value
+    }
+
     /// Replaces everything but the key, in place when the class of the allocation stays.
     pub(super) fn overwrite(&mut self, parts: &Parts<'_>) {
         debug_assert!(self.key() == parts.key, "an entry keeps its key");

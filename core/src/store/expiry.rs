@@ -3,11 +3,14 @@
 //! That a key with a deadline reads as absent is the reader's doing. This walk is for what must not depend on
 //! anybody reading: counts, digest and memory.
 
+use std::collections::BTreeSet;
+
 use super::census::Walk;
 use super::entry::Entry;
 use super::origins::Origins;
-use super::{SLOTS, SLOTS_AT_ONCE, Store, parts};
+use super::{Kinds, Place, SLOTS, SLOTS_AT_ONCE, Store, Totals, parts, state};
 use crate::counter::Counter;
+use crate::name;
 use crate::record::Record;
 use crate::time::WallMs;
 
@@ -95,6 +98,8 @@ impl Store {
             return 0;
         }
         slot.due = NEVER;
+        let has_elements = !self.indexes[usize::from(walk.cursor)].is_empty();
+        let (mut ended, mut crossed) = (Vec::new(), BTreeSet::new());
         for entry in slot.table.iter_mut() {
             let record = self.origins.record(entry);
             if record.deadline.is_none() {
@@ -103,7 +108,13 @@ impl Store {
             let crosses = self.census.crosses(walk, &record);
             if crosses {
                 self.census.cross(walk, &mut slot.digest, &record);
-                told(record.key);
+                let owner = has_elements.then(|| name::owner(record.key)).flatten();
+                if owner.is_none() {
+                    told(record.key);
+                }
+                if has_elements {
+                    crossed.insert(owner.unwrap_or(record.key.into()).into_owned());
+                }
             }
             let due = next_due(&record, walk.to);
             // What was counted at the old cut has to be told until the walk is over, which may take long where a clock
@@ -113,25 +124,58 @@ impl Store {
                 slot.due = slot.due.min(due);
                 continue;
             }
-            let (before, was_counter) = (entry.allocation_bytes(), record.is_counter);
-            if !end_base(entry, &mut self.origins) {
-                entry.free_value();
-                let kinds = &mut self.kinds[usize::from(walk.cursor)];
-                self.totals.husks += 1;
-                kinds.graves += 1;
-                kinds.husks += 1;
-                self.totals.counters -= u64::from(was_counter);
-                kinds.counters -= u32::from(was_counter);
-                // A counter was counted already.
-                self.crowds[usize::from(walk.cursor / SLOTS_AT_ONCE)] += u32::from(!was_counter);
+            if has_elements && name::is_element(record.key) {
+                // One by one, for the index.
+                ended.push((entry.hash(), record.key.to_vec()));
+                continue;
             }
-            self.totals.entry_bytes -= before;
-            self.totals.entry_bytes += entry.allocation_bytes();
-            self.totals.changes.note(walk.cursor);
+            let crowd = &mut self.crowds[usize::from(walk.cursor / SLOTS_AT_ONCE)];
+            let books = (&mut self.kinds[usize::from(walk.cursor)], crowd, &mut self.totals);
+            end(entry, &mut self.origins, books, walk.cursor);
         }
-        self.dues.note(walk.cursor, slot.due);
-        slot.table.len()
+        let (due, looked_at) = (slot.due, slot.table.len());
+        self.dues.note(walk.cursor, due);
+        for (hash, stored) in ended {
+            self.end_element(Place { slot: walk.cursor, hash }, &stored);
+        }
+        // With the last of its elements a key is gone.
+        crossed.iter().filter(|key| self.tally_key_at(key, walk.to)).for_each(|key| told(key));
+        looked_at
     }
+
+    fn end_element(&mut self, place: Place, stored: &[u8]) {
+        let Self { slots, kinds, crowds, origins, totals, .. } = self;
+        let Some(entry) = slots[usize::from(place.slot)].table.find_mut(place.hash, stored) else { return };
+        let was = state(&origins.record(entry));
+        let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
+        end(entry, origins, (&mut kinds[usize::from(place.slot)], crowd, totals), place.slot);
+        if !entry.has_value() {
+            self.note_freed(place, stored, was);
+        }
+    }
+}
+
+/// Frees the value of an entry of `slot`, or lets a counter that goes on do so without its base.
+fn end(
+    entry: &mut Entry,
+    origins: &mut Origins,
+    (kinds, crowd, totals): (&mut Kinds, &mut u32, &mut Totals),
+    slot: u16,
+) {
+    let (before, was_counter) = (entry.allocation_bytes(), origins.record(entry).is_counter);
+    if !end_base(entry, origins) {
+        entry.free_value();
+        totals.husks += 1;
+        kinds.graves += 1;
+        kinds.husks += 1;
+        totals.counters -= u64::from(was_counter);
+        kinds.counters -= u32::from(was_counter);
+        // A counter was counted already.
+        *crowd += u32::from(!was_counter);
+    }
+    totals.entry_bytes -= before;
+    totals.entry_bytes += entry.allocation_bytes();
+    totals.changes.note(slot);
 }
 
 /// Lets a counter whose base has ended go on without it, or become the husk of its base if nothing goes on. False if it

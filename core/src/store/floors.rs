@@ -19,7 +19,7 @@ use super::entry::Entry;
 use super::expiry::NEVER;
 use super::{Books, Kinds, SLOTS, SLOTS_AT_ONCE, Slot, Store};
 use crate::counter::Counter;
-use crate::name::{Kind, Name, SPACES};
+use crate::name::{self, Kind, Name, SPACES};
 use crate::record::Record;
 use crate::version::{Hlc, OriginId, Version};
 
@@ -61,6 +61,11 @@ impl Stale {
         self.count += usize::from(*spaces == 0);
         self.first = self.first.min(usize::from(slot));
         *spaces |= 1 << space;
+    }
+
+    /// The bits of `slot`.
+    pub(super) fn of(&self, slot: u16) -> u16 {
+        self.spaces[usize::from(slot)]
     }
 
     /// The bits of `slot`, which has none any more.
@@ -107,13 +112,13 @@ impl Floors {
 #[inline]
 pub(super) fn spaces_of(name: &[u8]) -> u16 {
     match Name::parse(name) {
-        Some(Name { space, kind: Kind::Key, .. }) => 1 << space,
         Some(Name { kind: Kind::Floor, .. }) | None => ALL_SPACES,
+        Some(Name { space, .. }) => 1 << space,
     }
 }
 
 /// Whether what is stored as `name` is of one of these keyspaces, given as bits.
-fn is_of(spaces: u16, name: &[u8]) -> bool {
+pub(super) fn is_of(spaces: u16, name: &[u8]) -> bool {
     spaces != 0 && Name::parse(name).is_some_and(|name| spaces >> name.space & 1 == 1 && name.kind != Kind::Floor)
 }
 
@@ -157,6 +162,7 @@ impl Store {
     /// Takes everything out of `slot`, which counts nowhere else any more.
     fn put_aside(&mut self, slot: u16) {
         let index = usize::from(slot);
+        self.forget_collections(slot, self.spaces[index]);
         let Self { slots, kinds, crowds, totals, spaces, stale, dead, .. } = self;
         let Slot { table, digest, due, .. } = &mut slots[index];
         let Kinds { graves, counters, husks } = std::mem::take(&mut kinds[index]);
@@ -176,18 +182,21 @@ impl Store {
     /// Takes out of `slot` what is of `space` and beaten; what is not counts again.
     fn sift(&mut self, slot: u16, space: u8, floor: Version) {
         self.settle(slot);
-        let mut counters = Vec::new();
+        self.forget_collections(slot, 1 << space);
+        let (mut counters, mut elements) = (Vec::new(), Vec::new());
         self.extract(slot, &mut |record, census| {
             let is_its = Name::parse(record.key).is_some_and(|name| name.space == space && name.kind != Kind::Floor);
             let goes = is_its && !record.is_counter && record.version <= floor;
             if is_its && !goes {
                 census.count(slot, record);
+                elements.extend(name::is_element(record.key).then(|| record.key.to_vec()));
             }
             if is_its && record.is_counter {
                 counters.push(record.key.to_vec());
             }
             goes
         });
+        elements.iter().for_each(|name| self.index_again(self.place(name), name));
         counters.iter().for_each(|name| self.lower(name, floor));
     }
 
@@ -197,6 +206,7 @@ impl Store {
         if self.is_stale() {
             let spaces = self.stale.take(slot);
             if spaces != 0 {
+                self.forget_collections(slot, spaces);
                 self.extract(slot, &mut |record, _| is_of(spaces, record.key));
             }
         }
@@ -245,7 +255,10 @@ impl Store {
         let stands = Record { key: name, value: cell.as_deref(), ..stands };
         let mut counter = Counter::of(&stands);
         counter.join(Counter::below(floor), |_| None);
-        if counter.is_below(floor) {
+        if let Some(cover) = self.cover(name) {
+            counter.reset(cover);
+        }
+        if counter.is_below(floor) || counter == Counter::default() {
             return self.take_out(name);
         }
         let mut text = Vec::new();

@@ -13,13 +13,14 @@ use std::fmt;
 use siphasher::sip::SipHasher13;
 
 use crate::counter::Counter;
-use crate::name::slot_part;
+use crate::name;
 use crate::record::Record;
 use crate::time::WallMs;
 use crate::version::{Hlc, Version};
 
 mod census;
 mod collect;
+mod collections;
 mod counters;
 mod entry;
 mod expiry;
@@ -33,6 +34,8 @@ mod warm;
 
 use census::{Census, is_tombstone};
 pub(crate) use collect::{Graves, key_name};
+use collections::{ELEMENT, Index, State, state};
+pub(crate) use collections::{ELEMENT_BYTES_MAX, Elements};
 pub(crate) use counters::Folding;
 use entry::{Entry, Parts};
 use expiry::{Dues, NEVER, next_due};
@@ -79,6 +82,8 @@ pub(crate) struct Store {
     hasher: SipHasher13,
     slots: Box<[Slot]>,
     kinds: Box<[Kinds]>,
+    /// By slot: where the elements of keys are.
+    indexes: Box<[Index]>,
     /// By [`SLOTS_AT_ONCE`] slots: what of all kinds is in them.
     crowds: Box<[u32]>,
     /// By slot: bits of the keyspaces that something in it may be of.
@@ -129,8 +134,11 @@ struct Totals {
     tombstones: u64,
     husks: u64,
     counters: u64,
+    /// Keys that have elements, tombstones or not.
+    indexed: u64,
     entry_bytes: usize,
     table_bytes: usize,
+    index_bytes: usize,
     changes: Changes,
 }
 
@@ -159,6 +167,7 @@ impl Store {
             hasher: SipHasher13::new_with_keys(hash_key[0], hash_key[1]),
             slots: (0..SLOTS).map(|_| Slot::new()).collect(),
             kinds: vec![Kinds::default(); usize::from(SLOTS)].into_boxed_slice(),
+            indexes: (0..SLOTS).map(|_| Index::new()).collect(),
             crowds: vec![0; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice(),
             spaces: vec![0; usize::from(SLOTS)].into_boxed_slice(),
             stale: Stale::new(),
@@ -226,7 +235,7 @@ impl Store {
         table.walk(after, max, &mut |entry| !self.stands(slot, entry) || visit(&self.origins.record(entry)))
     }
 
-    /// Keys whose values live by the cut of [`Store::digest`].
+    /// Keys whose values live by the cut of [`Store::digest`], or any of their elements.
     pub(crate) fn keys(&self) -> u64 {
         self.census.keys()
     }
@@ -243,8 +252,9 @@ impl Store {
 
     /// What entries, tables and slots take; the allocator's own overhead is not in it. O(1).
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let fixed_bytes = size_of_val(&*self.slots) + size_of_val(&*self.kinds) + 2 * size_of_val(&*self.spaces);
-        (self.totals.entry_bytes + self.totals.table_bytes + fixed_bytes) as u64
+        let of_slots = size_of_val(&*self.slots) + size_of_val(&*self.kinds) + size_of_val(&*self.indexes);
+        let fixed_bytes = of_slots + 2 * size_of_val(&*self.spaces);
+        (self.totals.entry_bytes + self.totals.table_bytes + self.totals.index_bytes + fixed_bytes) as u64
     }
 
     /// The sum mod 2^128 of a hash of (key, version, deadline) over all values that live by the cut, and the cut.
@@ -254,7 +264,7 @@ impl Store {
     }
 
     fn place(&self, key: &[u8]) -> Place {
-        Place { slot: slot_of(key), hash: (self.hasher.hash(key) >> 32) as u32 }
+        Place { slot: slot_of(key), hash: hash_of(&self.hasher, key, name::is_element(key)) }
     }
 
     fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {
@@ -279,15 +289,23 @@ impl Store {
         meet: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Merged, OriginsFull> {
         self.settle(place.slot);
+        let is_element = name::is_element(record.key);
+        if is_element && let Some(answer) = self.meet_cover(place, record, meet) {
+            return answer;
+        }
         let Self { slots, kinds, crowds, spaces, floors, dues, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
         let kinds = &mut kinds[usize::from(place.slot)];
         let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
         let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
+        let mut was = None;
         let merged = match table.find_mut(place.hash, record.key) {
             Some(entry) => {
                 let stands = origins.record(entry);
                 let over = stands.version;
+                if is_element {
+                    was = Some(state(&stands));
+                }
                 if record.is_counter || (stands.is_counter && record.version <= over) {
                     return self.join_at(place, record, Counter::of(record), |_| None);
                 }
@@ -323,7 +341,43 @@ impl Store {
         let next = next_due(record, census.cut(place.slot));
         *due = (*due).min(next);
         dues.note(place.slot, next);
+        if is_element {
+            // One that stood before may have got its value back.
+            if matches!(merged, Merged::Won { .. }) || (merged == Merged::Same && was == Some(None)) {
+                self.note_merged(place, record, was);
+            }
+        } else if totals.indexed > 0 && matches!(merged, Merged::Won { .. }) {
+            self.take_covered(record.key, meet);
+        }
         Ok(merged)
+    }
+
+    /// Tells the index what stands of an element, which was something else.
+    fn note_merged(&mut self, place: Place, record: &Record<'_>, was: Option<State>) {
+        let is = self.get_at(place, record.key).map(|stands| state(&stands));
+        if was != is || is.flatten().is_some() {
+            self.note_element(place, record.key, (was, is), record.version.hlc);
+        }
+    }
+
+    /// What becomes of an element that is not merged as others are, because of what stands under its key.
+    fn meet_cover(
+        &mut self,
+        place: Place,
+        record: &Record<'_>,
+        meet: &mut dyn FnMut(&Record<'_>),
+    ) -> Option<Result<Merged, OriginsFull>> {
+        if record.is_counter {
+            return Some(self.join_at(place, record, Counter::of(record), |_| None));
+        }
+        let key = name::owner(record.key)?;
+        let cover = self.cover(record.key).filter(|cover| record.version <= *cover)?;
+        let slot = &mut self.slots[usize::from(place.slot)];
+        slot.newest = slot.newest.max(record.version.hlc);
+        if let Some(stands) = self.get(&key).filter(|stands| stands.version == cover && record.version < cover) {
+            meet(&stands);
+        }
+        Some(Ok(Merged::Lost { to: cover }))
     }
 }
 
@@ -424,7 +478,13 @@ impl Changes {
 /// 50 ms a million keys), expires in one, and looks at all of its hashes for each call of a walk. What it does not
 /// cost: lookups stay as fast, because within a slot the keyed hash places the keys; other slots do not notice.
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
-    (crc32c::crc32c(slot_part(key)) % u32::from(SLOTS)) as u16
+    (crc32c::crc32c(name::slot_part(key)) % u32::from(SLOTS)) as u16
+}
+
+/// The top half of a keyed hash, but for the bit that tells elements from others.
+fn hash_of(hasher: &SipHasher13, stored: &[u8], is_element: bool) -> u32 {
+    let hash = (hasher.hash(stored) >> 32) as u32;
+    if is_element { hash | ELEMENT } else { hash & !ELEMENT }
 }
 
 fn is_husk(record: &Record<'_>) -> bool {

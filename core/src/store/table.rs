@@ -2,6 +2,7 @@
 
 use hashbrown::HashTable;
 
+use super::collections::ELEMENT;
 use super::entry::Entry;
 use super::warm::{WARM_KEYS, touch};
 
@@ -68,6 +69,11 @@ impl Table {
         before - self.0.allocation_size()
     }
 
+    /// The entries of this hash, of which there is hardly ever more than one.
+    pub(super) fn of_hash(&self, hash: u32) -> impl Iterator<Item = &Entry> + Clone {
+        self.0.iter_hash(spread(hash)).filter(move |entry| entry.hash() == hash)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter()
     }
@@ -84,14 +90,40 @@ impl Table {
     /// Visits entries in the order of their hash, from the first hash greater than `after`, and those of one hash
     /// always in one go; see [`Store::walk`](super::Store::walk). Touches the allocations of few others.
     pub(super) fn walk(&self, after: Option<u32>, max: usize, visit: &mut dyn FnMut(&Entry) -> bool) -> Option<u32> {
+        let ahead = |entry: &&Entry| after.is_none_or(|after| entry.hash() > after);
+        self.walk_ahead(ahead, max, visit)
+    }
+
+    /// As [`walk`](Self::walk), of entries that are no elements, up to the hash `upto`. `None`: there are no more up to
+    /// there.
+    pub(super) fn walk_keys(
+        &self,
+        after: Option<u32>,
+        upto: u32,
+        max: usize,
+        visit: &mut dyn FnMut(&Entry),
+    ) -> Option<u32> {
+        let is_within = |hash: u32| hash <= upto && after.is_none_or(|after| hash > after);
+        let ahead = |entry: &&Entry| entry.hash() & ELEMENT == 0 && is_within(entry.hash());
+        self.walk_ahead(ahead, max, &mut |entry| {
+            visit(entry);
+            true
+        })
+    }
+
+    fn walk_ahead(
+        &self,
+        ahead: impl Fn(&&Entry) -> bool,
+        max: usize,
+        visit: &mut dyn FnMut(&Entry) -> bool,
+    ) -> Option<u32> {
         if self.0.is_empty() {
             return None;
         }
-        let ahead = |entry: &&Entry| after.is_none_or(|after| entry.hash() > after);
-        let greatest = self.greatest_within(max.max(1), ahead);
+        let greatest = self.greatest_within(max.max(1), &ahead);
         let mut more = false;
         let mut chosen = Vec::with_capacity(max.min(self.0.len()));
-        for entry in self.0.iter().filter(ahead) {
+        for entry in self.0.iter().filter(&ahead) {
             if entry.hash() <= greatest {
                 chosen.push(entry);
             } else {

@@ -185,6 +185,13 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::NotAdded(NotAdded::NoNumber) => out.extend_from_slice(
             b"Error: the value is no whole number of 64 bits; nothing was changed; SET it to one, or DEL it, to count",
         ),
+        Reply::WrongType => out.extend_from_slice(
+            b"Error: the key holds something else; nothing was changed; TYPE tells what, and DEL deletes it",
+        ),
+        Reply::FieldNotAdded(NotAdded::NoNumber) => out.extend_from_slice(
+            b"Error: the field is no whole number of 64 bits; nothing was changed; HSET it to one to count",
+        ),
+        Reply::FieldNotAdded(why) => emit_error(&Reply::NotAdded(why), out),
         Reply::NotAdded(NotAdded::Overflow) => {
             out.extend_from_slice(b"Error: the result would not fit a whole number of 64 bits; nothing was changed")
         }
@@ -317,6 +324,7 @@ const fn bounded_name(what: Bounded) -> &'static str {
         Bounded::Line => "line",
         Bounded::Pattern => "pattern",
         Bounded::Reply => "reply",
+        Bounded::Element => "key with the field or member",
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) enum Why {
     Key,
     /// ... or the value, or the reply would be.
     Size,
+    /// The key holds something else.
+    Type,
     /// It makes no sense.
     Asked,
 }
@@ -46,6 +48,7 @@ const ARRAY: u8 = b'a';
 const NODE: u8 = b'N';
 const KEY: u8 = b'K';
 const SIZE: u8 = b'S';
+const TYPE: u8 = b'T';
 const ASKED: u8 = b'A';
 
 /// A tag and a length.
@@ -71,11 +74,11 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
         _ => {
             let tag = match reply {
-                Reply::Refused(_) | Reply::Loading { .. } | Reply::Paused | Reply::NotAdded(NotAdded::Refused(_)) => {
-                    NODE
-                }
+                Reply::Refused(_) | Reply::Loading { .. } | Reply::Paused => NODE,
+                Reply::NotAdded(NotAdded::Refused(_)) | Reply::FieldNotAdded(NotAdded::Refused(_)) => NODE,
                 Reply::TooLong { what: Bounded::Key | Bounded::Pattern, .. } => KEY,
                 Reply::TooLong { .. } => SIZE,
+                Reply::WrongType => TYPE,
                 _ => ASKED,
             };
             let mut text = Vec::new();
@@ -107,6 +110,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Packed<'_>, &[u8])> {
         NODE => refused(Why::Node)?,
         KEY => refused(Why::Key)?,
         SIZE => refused(Why::Size)?,
+        TYPE => refused(Why::Type)?,
         ASKED => refused(Why::Asked)?,
         _ => return None,
     };

@@ -305,11 +305,15 @@ pub(crate) fn emit_broken(broken: Broken, out: &mut Vec<u8>) {
 
 /// Where Redis has an error of its own for it, clients know that one; the others are told as in the line dialect.
 fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    if let Reply::FieldNotAdded(why @ (NotAdded::Overflow | NotAdded::Refused(_))) = *reply {
+        return emit_error(&Reply::NotAdded(why), out);
+    }
     let code: &[u8] = match reply {
         Reply::Loading { .. } => b"LOADING ",
         Reply::NoProtocol => b"NOPROTO ",
         Reply::Aborted => b"EXECABORT ",
         Reply::WrongPassword => b"WRONGPASS ",
+        Reply::WrongType => b"WRONGTYPE ",
         Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))
         | Reply::Refused(Refused::DiskBehind)
         | Reply::NotAdded(NotAdded::Refused(Refused::Disk(_) | Refused::DiskBehind)) => b"MISCONF ",
@@ -367,6 +371,10 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::NotInteger(_) | Reply::BadExpiry { is_integer: false, .. } | Reply::NotAdded(NotAdded::NoNumber) => {
             out.extend_from_slice(b"value is not an integer or out of range");
         }
+        Reply::WrongType => {
+            out.extend_from_slice(b"Operation against a key holding the wrong kind of value");
+        }
+        Reply::FieldNotAdded(NotAdded::NoNumber) => out.extend_from_slice(b"hash value is not an integer"),
         Reply::NotAdded(NotAdded::Overflow) => out.extend_from_slice(b"increment or decrement would overflow"),
         Reply::BadExpiry { verb, .. } => {
             out.extend_from_slice(b"invalid expire time in '");

@@ -41,6 +41,30 @@ pub(crate) struct Span {
     pub(crate) to: usize,
 }
 
+impl<'a> Words<'a> {
+    /// The first `count` of them, or all there are, and the rest.
+    pub(crate) fn split(self, count: usize) -> (Self, Self) {
+        match self {
+            Self::InPlace(text) => {
+                let mut rest = self;
+                rest.by_ref().take(count).for_each(drop);
+                let left = if let Self::InPlace(left) = rest { left.len() } else { 0 };
+                let (first, rest) = text.split_at(text.len() - left);
+                (Self::InPlace(first), Self::InPlace(rest))
+            }
+            Self::Unquoted { text, lengths } => {
+                let (first, rest) = lengths.split_at(count.min(lengths.len()));
+                let (before, behind) = text.split_at(first.iter().sum());
+                (Self::Unquoted { text: before, lengths: first }, Self::Unquoted { text: behind, lengths: rest })
+            }
+            Self::Spans { bytes, spans } => {
+                let (first, rest) = spans.split_at(count.min(spans.len()));
+                (Self::Spans { bytes, spans: first }, Self::Spans { bytes, spans: rest })
+            }
+        }
+    }
+}
+
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 

@@ -4,6 +4,7 @@
 mod alloc;
 mod catch_up;
 mod clocks;
+mod collections;
 mod conflicts;
 mod flush;
 mod folding;

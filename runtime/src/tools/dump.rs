@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use kv_core::{Count, Counter, FileId, Framed, Item, Record, Says, Version, WallMs};
+use kv_core::{Count, Counter, FileId, Framed, Item, Record, Says, Version, WallMs, shown_name};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -45,7 +45,9 @@ pub(super) fn dump(dir: &Path, json: bool) -> Result<(), Failure> {
 fn in_words(file: FileId, item: &Item<'_>) -> Option<String> {
     Some(match item {
         Item::Frame { says: Says::Record(framed), .. } => format!("{file}  {}", record_in_words(&framed.record)),
-        Item::Frame { says: Says::Replaced(key, None), .. } => format!("{file}  drop \"{}\"", key.escape_ascii()),
+        Item::Frame { says: Says::Replaced(key, None), .. } => {
+            format!("{file}  drop \"{}\"", shown_name(key).escape_ascii())
+        }
         Item::Frame { says: Says::Replaced(_, Some(record)), .. } => {
             format!("{file}  put back: {}", record_in_words(record))
         }
@@ -59,7 +61,8 @@ fn in_words(file: FileId, item: &Item<'_>) -> Option<String> {
 
 fn record_in_words(record: &Record<'_>) -> String {
     let Version { hlc, origin } = record.version;
-    let key = record.key.escape_ascii();
+    let key = shown_name(record.key);
+    let key = key.escape_ascii();
     let mut line = match (record.value, count(record)) {
         (None, _) => format!("delete \"{key}\""),
         (Some(_), Some(count)) => format!("count \"{key}\" {count}"),

@@ -36,6 +36,7 @@ use std::collections::BTreeSet;
 use crate::boundary::{Close, ConnId};
 use crate::config::Timers;
 use crate::mending::Lack;
+use crate::name::shown;
 use crate::record;
 use crate::repl::frames::{Stop, check_lengths};
 use crate::repl::link::{Link, Peer, PullStage, Role};
@@ -402,8 +403,8 @@ impl Scrubber {
             }
             (Scrub::Keys { keys, .. }, Stage::Keys(_)) => {
                 descent.unclear.clear();
-                let (peer, keys) = (link.name().unwrap_or("?"), keys.iter().map(|key| key.escape_ascii().to_string()));
-                let keys = keys.collect::<Vec<String>>();
+                let peer = link.name().unwrap_or("?");
+                let keys: Vec<String> = keys.iter().map(|key| shown(key).escape_ascii().to_string()).collect();
                 tracing::warn!(
                     peer,
                     ?keys,
