@@ -449,6 +449,43 @@ fn what_becomes_of_keys_is_told_if_that_is_wanted() {
     }
     (0..300).for_each(|_| clients.wait(100));
     assert_eq!(clients.told(ANN), both("k", "expired"));
+    for (words, events) in [
+        ("HSET h a 1 b 2 c 3", vec![("h", "hset")]),
+        ("HSETNX h a 1", vec![]),
+        ("HINCRBY h n 1", vec![("h", "hincrby")]),
+        ("HDEL h a b none", vec![("h", "hdel")]),
+        ("SADD s a b", vec![("s", "sadd")]),
+        ("SADD s a b", vec![]),
+        ("SREM s a none", vec![("s", "srem")]),
+        ("SPOP s", vec![("s", "spop"), ("s", "del")]),
+        ("EXPIRE h 100", vec![("h", "expire")]),
+        ("PERSIST h", vec![("h", "persist")]),
+        ("COPY h i", vec![("i", "copy_to")]),
+        ("RENAME h j", vec![("h", "rename_from"), ("j", "rename_to")]),
+        ("RENAME i j", vec![("i", "rename_from"), ("j", "rename_to")]),
+        ("HDEL j c n", vec![("j", "hdel"), ("j", "del")]),
+        ("SADD s a b c", vec![("s", "sadd")]),
+        ("EXPIRE s 100", vec![("s", "expire")]),
+        ("PERSIST s", vec![("s", "persist")]),
+        ("SMOVE s t a", vec![("s", "srem"), ("t", "sadd")]),
+        ("SUNIONSTORE t s", vec![("t", "sunionstore")]),
+        ("SINTERSTORE t s none", vec![("t", "del")]),
+        ("DEL s t", vec![("s", "del")]),
+        ("HSET h a 1 b 2", vec![("h", "hset")]),
+        ("PEXPIRE h 100", vec![("h", "expire")]),
+        ("SADD s a", vec![("s", "sadd")]),
+        ("PEXPIRE s 100", vec![("s", "expire")]),
+    ] {
+        clients.ask(BOB, words);
+        let expected: String = events.iter().map(|(key, event)| both(key, event)).collect();
+        assert_eq!(clients.told(ANN), expected, "{words}");
+    }
+    (0..300).for_each(|_| clients.wait(100));
+    let expired = clients.told(ANN);
+    assert!(
+        [both("h", "expired") + &both("s", "expired"), both("s", "expired") + &both("h", "expired")].contains(&expired)
+    );
+    clients.check(BOB, &[("DBSIZE", ":1|")]);
     clients.check(BOB, &[("SELECT 3", "+OK|"), ("SET k v", "+OK|")]);
     let in_3 = |space: u8, event: &str| {
         told(&format!("__keyspace@{space}__:k"), event) + &told(&format!("__keyevent@{space}__:{event}"), "k")

@@ -187,12 +187,16 @@ fn what_is_written_before_the_cluster_is_met_is_written_anew_with_its_key() {
 }
 
 /// Numbers that a seed gives, one after the other (SplitMix64).
-struct Draw(u64);
+struct Draw {
+    state: u64,
+    /// Keys expire, are flushed, and are moved to another keyspace.
+    ends: bool,
+}
 
 impl Draw {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
@@ -202,6 +206,16 @@ impl Draw {
     fn command(&mut self, step: u64) -> String {
         let key = ["h", "i", "s", "t"][self.below(4) as usize];
         let (field, other) = (self.below(4), self.below(4));
+        if self.ends && self.below(5) == 0 {
+            return match self.below(12) {
+                0 => "FLUSHDB".to_owned(),
+                1 => format!("MOVE {key} 5"),
+                2 => format!("COPY {key} {key} DB 5 REPLACE"),
+                3 | 4 => format!("SELECT {}", 5 * self.below(2)),
+                5 | 6 => format!("PERSIST {key}"),
+                _ => format!("PEXPIRE {key} {}", 1 + self.below(15_000)),
+            };
+        }
         match self.below(16) {
             0 => format!("DEL {key}"),
             1 => format!("SET {key} {step}"),
@@ -230,7 +244,22 @@ fn shown(cluster: &mut Cluster, node: usize, key: &str) -> Vec<String> {
     let width = if kind == "hash" { 2 } else { 1 };
     let shown: BTreeSet<String> = parts.chunks(width).map(|part| part.join(" ")).collect();
     assert_eq!(count, shown.len().to_string(), "{key} of {node}: {list}");
-    shown.into_iter().collect()
+    let left = cluster.ask(node, &format!("PTTL {key}"));
+    shown.into_iter().chain([left]).collect()
+}
+
+/// All nodes show the same of all keys.
+#[track_caller]
+fn agree(cluster: &mut Cluster, seed: u64) {
+    for space in [0, 5] {
+        (0..3).for_each(|node| drop(cluster.ask(node, &format!("SELECT {space}"))));
+        for key in ["h", "i", "s", "t"] {
+            let first = shown(cluster, 0, key);
+            for node in 1..3 {
+                assert_eq!(shown(cluster, node, key), first, "seed {seed}: {key} of {node} in {space}");
+            }
+        }
+    }
 }
 
 /// Whatever three nodes do with few keys, cut off from each other and not, and started again with nothing: in the end
@@ -238,7 +267,7 @@ fn shown(cluster: &mut Cluster, node: usize, key: &str) -> Vec<String> {
 #[test]
 fn whatever_is_done_apart_ends_the_same_everywhere() {
     for seed in 0..150 {
-        let (mut draw, mut cluster) = (Draw(seed), Cluster::of_three());
+        let (mut draw, mut cluster) = (Draw { state: seed, ends: seed % 2 == 1 }, Cluster::of_three());
         let restarts = seed % 3 == 0;
         for step in 0..80 {
             let (node, other) = (draw.below(3) as usize, draw.below(3) as usize);
@@ -256,13 +285,10 @@ fn whatever_is_done_apart_ends_the_same_everywhere() {
             pass(&mut cluster, ms);
         }
         together(&mut cluster);
-        pass(&mut cluster, 2 * WITHIN_MS);
-        for key in ["h", "i", "s", "t"] {
-            let first = shown(&mut cluster, 0, key);
-            for node in 1..3 {
-                assert_eq!(shown(&mut cluster, node, key), first, "seed {seed}: {key} of {node}");
-            }
-        }
+        agree(&mut cluster, seed);
+        // What has expired is freed a minute later, and then forgotten.
+        pass(&mut cluster, if draw.ends { 6 * WITHIN_MS } else { 2 * WITHIN_MS });
+        agree(&mut cluster, seed);
         // The cut of a digest moves by and by.
         let digests =
             |cluster: &Cluster| -> BTreeSet<_> { cluster.turns.iter().map(|turn| turn.node().digest()).collect() };
@@ -277,4 +303,102 @@ fn whatever_is_done_apart_ends_the_same_everywhere() {
         let graves: u64 = cluster.turns.iter().map(|turn| turn.node().graves()).sum();
         assert_eq!(graves, 0, "seed {seed}: all that was deleted is forgotten");
     }
+}
+
+#[test]
+fn a_hash_expires_everywhere_with_what_is_written_to_it_later() {
+    let mut cluster = Cluster::of_three();
+    cluster.ask(0, "HSET user name Ann age 7");
+    cluster.ask(0, "SADD tags red blue");
+    cluster.ask(1, "EXPIRE user 20");
+    cluster.ask(1, "EXPIRE tags 20");
+    pass(&mut cluster, 500);
+    cluster.ask(2, "HSET user town Rome");
+    cluster.ask(2, "HINCRBY user visits 3");
+    cluster.ask(0, "SADD tags green red");
+    pass(&mut cluster, 500);
+    assert_eq!(all(&mut cluster, "PTTL user"), all(&mut cluster, "PTTL tags"));
+    assert_eq!(all(&mut cluster, "HMGET user name town visits"), "Ann Rome 3");
+    assert_eq!((all(&mut cluster, "HLEN user"), all(&mut cluster, "SCARD tags")), ("4".to_owned(), "3".to_owned()));
+    pass(&mut cluster, 20_000);
+    assert_eq!(all(&mut cluster, "EXISTS user tags"), "0");
+    assert_eq!(all(&mut cluster, "HMGET user name town visits").matches("Key not found").count(), 3);
+    assert_eq!(all(&mut cluster, "SMEMBERS tags"), "(none)");
+    pass(&mut cluster, 10_000);
+    assert_eq!(all(&mut cluster, "DBSIZE"), "0");
+    pass(&mut cluster, 120_000);
+    assert!(cluster.turns.iter().all(|turn| turn.node().graves() == 0));
+}
+
+#[test]
+fn of_an_expiry_and_a_write_at_the_same_time_each_element_has_one() {
+    let mut cluster = Cluster::of_three();
+    cluster.ask(0, "HSET user name Ann age 7 town Rome");
+    cluster.ask(0, "SADD tags red blue green");
+    pass(&mut cluster, 500);
+    apart(&mut cluster);
+    cluster.ask(2, "HSET user name Bob");
+    cluster.ask(2, "SREM tags red");
+    cluster.ask(2, "SADD tags black");
+    pass(&mut cluster, 500);
+    cluster.ask(0, "EXPIRE user 30");
+    cluster.ask(0, "EXPIRE tags 30");
+    pass(&mut cluster, 500);
+    cluster.ask(2, "HDEL user age");
+    cluster.ask(2, "SREM tags blue");
+    together(&mut cluster);
+    // What was written after the expiry has none, and neither has what was added and not seen.
+    assert_eq!(all(&mut cluster, "HMGET user name town"), "Ann Rome");
+    assert_eq!(all(&mut cluster, "SMEMBERS tags"), "black green red");
+    assert_eq!(all(&mut cluster, "TTL tags"), "-1");
+    pass(&mut cluster, 15_000);
+    assert_eq!(all(&mut cluster, "EXISTS user"), "0");
+    assert_eq!(all(&mut cluster, "SMEMBERS tags"), "black");
+    assert_eq!(all(&mut cluster, "SCARD tags"), "1");
+}
+
+#[test]
+fn persisting_on_one_node_and_expiring_on_another_leaves_one_of_both_to_each_element() {
+    let mut cluster = Cluster::of_three();
+    cluster.ask(0, "HSET user name Ann age 7");
+    cluster.ask(0, "EXPIRE user 25");
+    pass(&mut cluster, 500);
+    apart(&mut cluster);
+    cluster.ask(0, "PERSIST user");
+    pass(&mut cluster, 500);
+    cluster.ask(2, "PEXPIRE user 10000");
+    pass(&mut cluster, 500);
+    cluster.ask(1, "HSET user name Bob");
+    together(&mut cluster);
+    assert_eq!(all(&mut cluster, "HGETALL user"), "name Bob");
+    assert_eq!(all(&mut cluster, "TTL user"), "-1");
+}
+
+#[test]
+fn a_flush_takes_the_elements_of_its_keyspace_everywhere() {
+    let mut cluster = Cluster::of_three();
+    for space in [0, 5] {
+        cluster.ask(0, &format!("SELECT {space}"));
+        cluster.ask(0, "HSET h f 1");
+        cluster.ask(0, "HINCRBY h n 5");
+        cluster.ask(0, "SADD s a b");
+    }
+    (0..3).for_each(|node| drop(cluster.ask(node, "SELECT 5")));
+    pass(&mut cluster, 500);
+    apart(&mut cluster);
+    cluster.ask(2, "HSET h early 1");
+    pass(&mut cluster, 500);
+    cluster.ask(0, "FLUSHDB");
+    assert_eq!(cluster.ask(0, "DBSIZE"), "0");
+    pass(&mut cluster, 500);
+    cluster.ask(2, "HINCRBY h n 1");
+    cluster.ask(2, "HSET h late 1");
+    together(&mut cluster);
+    assert_eq!(all(&mut cluster, "HMGET h f early late"), "Key not found Key not found 1");
+    assert_eq!((all(&mut cluster, "EXISTS s"), all(&mut cluster, "DBSIZE")), ("0".to_owned(), "1".to_owned()));
+    (0..3).for_each(|node| drop(cluster.ask(node, "SELECT 0")));
+    assert_eq!((all(&mut cluster, "HMGET h f n"), all(&mut cluster, "DBSIZE")), ("1 5".to_owned(), "2".to_owned()));
+    cluster.restart(1, PEERS[1]);
+    pass(&mut cluster, WITHIN_MS);
+    assert_eq!(all(&mut cluster, "SMEMBERS s"), "a b");
 }

@@ -50,6 +50,37 @@ fn what_becomes_of_keys_on_one_node_is_told_on_those_that_want_it() {
         cluster.settle();
     }
     assert_eq!(String::from_utf8_lossy(&cluster.replies), format!("{pattern}:expired k\n"));
+    cluster.hand_in_from(1, client, b"CONFIG SET notify-keyspace-events Egxhs\nPSUBSCRIBE *:h* *:s*\n");
+    cluster.settle();
+    let told = |events: &[(&str, char, &str)]| -> String {
+        let told = events.iter().map(|(event, first, key)| {
+            format!("\npmessage __keyevent@0__:{event} {key}").replacen(
+                "__keyevent@0__:",
+                &format!("*:{first}* __keyevent@0__:"),
+                1,
+            )
+        });
+        told.collect()
+    };
+    for (command, answer) in [
+        ("HSET h a 1 b 2", "2".to_owned() + &told(&[("hset", 'h', "h")])),
+        ("HINCRBY h n 1", "1".to_owned() + &told(&[("hincrby", 'h', "h")])),
+        ("HDEL h a b", "2".to_owned() + &told(&[("hdel", 'h', "h")])),
+        ("SADD s a b", "2".to_owned() + &told(&[("sadd", 's', "s")])),
+        // It takes another record, and one that takes out the first.
+        ("SADD s a b", "0".to_owned()),
+        ("SREM s b", "1".to_owned() + &told(&[("srem", 's', "s")])),
+        ("SREM s a", "1".to_owned() + &told(&[("srem", 's', "s")]) + &format!("\n{pattern}:del s")),
+        ("PEXPIRE h 5000", format!("1{}", told(&[("hset", 'h', "h")]))),
+    ] {
+        assert_eq!(cluster.ask(0, command), answer, "{command}");
+    }
+    cluster.replies.clear();
+    for _ in 0..200 {
+        cluster.pass(100);
+        cluster.settle();
+    }
+    assert_eq!(String::from_utf8_lossy(&cluster.replies), format!("{pattern}:expired h\n"));
 }
 
 #[test]
