@@ -106,7 +106,7 @@ impl Replica {
     /// What `record`, which a peer has, is to this node.
     fn lacks_of(&self, wall: WallMs, record: &Record<'_>) -> Lack {
         let (mine, floor) = (self.store.get(record.key), self.store.floor_over(record.key));
-        if !record.is_counter && floor.is_some_and(|floor| record.version <= floor) {
+        if !record.is_counter && (floor.is_some_and(|floor| record.version <= floor) || self.store.is_covered(record)) {
             // The peer has yet to hear of it.
             return Lack::None;
         }
@@ -116,7 +116,6 @@ impl Replica {
                 // Floors are not collected.
                 Lack::Unclear if floor_space(record.key).is_some() && mine.is_none() => Lack::Missing,
                 // What a list says does not tell what it is an element of.
-                Lack::Missing if self.store.is_covered(record) => Lack::None,
                 Lack::Missing if mine.is_none() && self.may_have_deleted(record.key, record.version.hlc) => {
                     let has_passed = record.deadline.is_some_and(|deadline| deadline <= wall);
                     if record.value.is_none() || has_passed { Lack::None } else { Lack::Unclear }

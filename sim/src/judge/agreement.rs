@@ -207,7 +207,7 @@ impl Judge {
     /// What the delete of a hash is remembered by.
     fn is_cover(&self, record: &Record<'_>) -> bool {
         let is_hash = (0..self.plan.setting.hashes).any(|hash| hash_text(hash).as_bytes() == record.key);
-        is_hash && record.value.is_none() && self.drops.contains(&record.version)
+        is_hash && record.value.is_none() && record.deadline.is_none()
     }
 
     /// Live data of a run at `cut`, in the order of the keys: what names it. A value that a run has freed already,

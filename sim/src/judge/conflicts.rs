@@ -5,7 +5,7 @@ use kv_core::{Conflict, Node, Version};
 use super::{Judge, Run, RunId};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
-use crate::plan::{key_text, size, token_of, value};
+use crate::plan::{hash_text, key_text, size, token_of, value};
 
 impl Judge {
     /// Looks at what a run lists since it was last looked at.
@@ -32,7 +32,8 @@ impl Judge {
         if lost >= won {
             return Err("the greater version lost".to_owned());
         }
-        if self.counters.stored.iter().any(|name| name == key) {
+        let is_hash = (0..self.plan.setting.hashes).any(|hash| hash_text(hash).as_bytes() == key);
+        if is_hash || self.counters.stored.iter().any(|name| name == key) {
             return Ok(());
         }
         let writers = [lost, won].map(|version| self.origins.get(&version.origin).copied());
@@ -53,7 +54,7 @@ impl Judge {
             // What was overwritten in the step in which it was written, nobody saw standing.
             let right = match self.versions.get(&version) {
                 Some(written) => written.key == index as u64,
-                None => writer != run,
+                None => writer != run || self.drops.contains(&version),
             };
             if !right {
                 return Err(format!("{version:?} was not written under this key"));

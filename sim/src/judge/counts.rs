@@ -123,9 +123,11 @@ impl Judge {
         for counter in self.counters.changed(node, since, std::iter::empty()) {
             let record = node.peek(&self.counters.stored[size(counter)]);
             let over = node.flushed().max(self.cover(node, counter));
-            let flushed = over.map(|version| Base { version, deadline: None, value: BaseValue::Nothing });
-            let none = || Counter { base: flushed, ..Counter::default() };
-            let state = record.as_ref().map_or_else(none, Counter::of);
+            let mut state = record.as_ref().map(Counter::of).unwrap_or_default();
+            // The record need not say what stands over it.
+            if let Some(version) = over.filter(|over| state.base.as_ref().is_none_or(|base| base.version < *over)) {
+                state.base = Some(Base { version, deadline: None, value: BaseValue::Nothing });
+            }
             for part in &state.parts {
                 let what = (part.since, part.total);
                 let first = *self.counts.parts.entry((counter, part.origin, part.hlc)).or_insert(what);

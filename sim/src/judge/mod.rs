@@ -429,7 +429,10 @@ impl Judge {
             self.forgotten[member] = true;
             // The roster is sealed when there is something to collect, be it of a counter.
             let is_grave = |written: &Written| written.token.is_none() || written.deadline.is_some();
-            let forgets = || !self.counters.stored.is_empty() || self.versions.values().any(is_grave);
+            let forgets = || {
+                let deletes = !self.drops.is_empty() || self.versions.values().any(is_grave);
+                deletes || !self.counters.stored.is_empty()
+            };
             if self.gone == 0 && self.plan.setting.absence_ms == 0 && !forgets() {
                 self.fail(Oracle::Lww, || format!("run {} comes back, and there is nothing to forget", run.0));
             }
