@@ -324,7 +324,7 @@ impl Node {
 
     /// Whether something of this run was read that is not on the disk, where replies wait for that.
     pub(crate) fn take_unsynced_read(&self) -> bool {
-        self.replica.unsynced_read.take()
+        self.replica.unsynced_read.take() || self.replica.is_flush_unsynced()
     }
 
     /// Whether the client at `conn` waits for something: until [`fill`](Self::fill) has given it its late reply, or

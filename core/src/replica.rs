@@ -177,6 +177,8 @@ pub(crate) struct Replica {
     pub(crate) is_unmarked: bool,
     /// Something of this run was read that is not on the disk, where replies wait for that.
     pub(crate) unsynced_read: Cell<bool>,
+    /// When this run flushed last.
+    pub(crate) flushed: Hlc,
     /// What has become of keys since it was last asked, if that is told.
     changes: Option<Vec<Change>>,
     /// The keyspace of the client whose command is run: where commands and the data meet, keys get their names.
@@ -224,6 +226,7 @@ impl Replica {
             mark_due: false,
             is_unmarked: false,
             unsynced_read: Cell::new(false),
+            flushed: Hlc::ZERO,
             changes: None,
             space: 0,
             chance: Rand::new([own.0, hash_key[0], hash_key[1], 0]),

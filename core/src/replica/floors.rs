@@ -24,6 +24,7 @@ impl Replica {
                 let version = Version { hlc: Hlc::ZERO, origin: self.own };
                 let floor = Record { key: &name, value: Some(b""), is_counter: false, deadline: None, version };
                 self.stamp_and_take(now, &floor);
+                self.flushed = self.clock();
             }
         }
         Ok(())

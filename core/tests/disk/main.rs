@@ -598,6 +598,27 @@ fn under_always_keys_that_are_listed_are_on_the_disk() {
 }
 
 #[test]
+fn under_always_what_was_flushed_is_missed_once_the_disk_knows() {
+    let reader = ConnId(1);
+    for command in ["GET k", "EXISTS k", "DBSIZE", "SCAN 0"] {
+        let mut node = Machine::new(Fsync::Always);
+        node.turn.event(Event::Opened { conn: reader });
+        assert_eq!(node.ask("SET k v\n"), "OK\n");
+        node.holds = true;
+        assert_eq!(node.ask("FLUSHDB\n"), "", "it waits");
+        node.turn.input(reader, format!("{command}\n").as_bytes());
+        assert_eq!(node.turn.output(reader), b"", "{command} waits, too");
+        node.holds = false;
+        node.wait(10);
+        assert!(!node.turn.output(reader).is_empty(), "{command}");
+        let count = node.turn.output(reader).len();
+        node.turn.sent(reader, count);
+        node.turn.input(reader, b"GET k\n");
+        assert_eq!(node.turn.output(reader), b"Key not found\n", "and then nothing waits any more");
+    }
+}
+
+#[test]
 fn under_always_a_write_that_is_told_of_is_on_the_disk() {
     let reader = ConnId(1);
     let mut node = Machine::new(Fsync::Always);

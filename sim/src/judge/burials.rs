@@ -22,27 +22,31 @@ const CLOCK_BOUND_MS: u64 = 60_000;
 /// What is known of graves.
 #[derive(Debug, Default)]
 pub(super) struct Burials {
-    /// By version: everything it has been seen to bury.
-    under: BTreeMap<Version, BTreeSet<Version>>,
+    /// By key and version: everything of the key that it has been seen to bury. A flush is of every key, and buries
+    /// something else of each.
+    under: BTreeMap<(u64, Version), BTreeSet<Version>>,
     /// By key: the newest version that a run has taken out.
     newest: BTreeMap<u64, Version>,
 }
 
 impl Judge {
-    /// In some run, `new` took the place of `old`.
-    pub(super) fn bury(&mut self, old: Version, new: Version) {
-        let Some(below) = self.burials.under.get(&old).cloned() else {
-            self.burials.under.entry(new).or_default().insert(old);
-            return;
-        };
-        let under = self.burials.under.entry(new).or_default();
-        under.insert(old);
+    /// In some run, `new` took the place of `old` of `key`. A flush itself may come again where it was forgotten: who
+    /// comes back to a cluster is told of its flushes anew. What it took may not.
+    /// (`sim/regressions/who-came-back-was-told-of-an-older-flush-first`,
+    /// `what-a-flush-had-taken-of-one-key-was-another-ones`)
+    pub(super) fn bury(&mut self, key: u64, old: Version, new: Version) {
+        let below = self.burials.under.get(&(key, old)).cloned().unwrap_or_default();
+        let is_flush = self.flushes.contains(&old);
+        let under = self.burials.under.entry((key, new)).or_default();
         under.extend(below);
+        if !is_flush {
+            under.insert(old);
+        }
     }
 
     /// Whether `new` has been seen to take the place of `old`, or of what had.
-    pub(super) fn buries(&self, new: Version, old: Version) -> bool {
-        self.burials.under.get(&new).is_some_and(|under| under.contains(&old))
+    pub(super) fn buries(&self, key: u64, new: Version, old: Version) -> bool {
+        self.burials.under.get(&(key, new)).is_some_and(|under| under.contains(&old))
     }
 
     /// A run no longer has `old` of `key`, nor anything else of it.
@@ -67,7 +71,7 @@ impl Judge {
         if is_grave {
             let newest = self.burials.newest.entry(key).or_insert(old.version);
             *newest = (*newest).max(old.version);
-            let buried = self.burials.under.get(&old.version).cloned().unwrap_or_default();
+            let buried = self.burials.under.get(&(key, old.version)).cloned().unwrap_or_default();
             self.run_mut(run).buried.extend(buried);
             self.stats.collected += 1;
             self.see_collected(run);

@@ -324,7 +324,7 @@ impl Judge {
 
     /// The same, though nobody has a disk.
     pub(super) fn is_with_nobody(&self, key: u64, version: Version) -> bool {
-        let has_it = |held: Version| held == version || self.buries(held, version);
+        let has_it = |held: Version| held == version || self.buries(key, held, version);
         let mut current = self.runs.iter().filter(|run| run.standing == Standing::Current);
         !current.any(|run| run.entries[size(key)].is_some_and(|entry| has_it(entry.version)))
             && !self.platters.iter().any(|platter| platter.floor(size(key)).is_some_and(has_it))
@@ -338,7 +338,11 @@ impl Judge {
         });
         // Two syncs, of which the one has to wait for the other, each with what ends a segment and begins the next.
         let sync_us = 4 * self.plan.setting.sync_us_mean + slow_us.max().unwrap_or(0);
-        WINDOW_US + SLACK_US + 10 * sync_us + 1_000 * self.pause_ms_max
+        // And values that fill a segment each, so that all of it comes with every one of them.
+        // (`sim/regressions/each-value-began-a-segment-on-a-slow-disk`)
+        let fills = |token: &&super::Token| 2 * token.pad >= self.plan.setting.segment_bytes;
+        let segments = self.tokens.values().filter(fills).count() as u64;
+        WINDOW_US + SLACK_US + (10 + 3 * segments) * sync_us + 1_000 * self.pause_ms_max
     }
 
     /// A run has read its files; `read` bits of those have turned, or `read` places were not read at all. `damage`:

@@ -279,7 +279,7 @@ impl Judge {
         self.see_stamp(entry.version, Some(run));
         self.check_grave(run, key, entry.version);
         if let Some(old) = self.run(run).entries[size(key)] {
-            self.bury(old.version, entry.version);
+            self.bury(key, old.version, entry.version);
         }
         let state = self.run_mut(run);
         state.entries[size(key)] = Some(entry);

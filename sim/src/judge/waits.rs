@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use kv_core::{Hlc, OriginId, Version};
 
 use super::sessions::{Reply, Session};
+use super::versions::Entry;
 use super::{Judge, RunId, SessionId, Standing};
 use crate::outcome::Oracle;
 use crate::plan::{Ask, size};
@@ -299,7 +300,10 @@ impl Need {
         // What is gone was deleted later, by somebody, and that was forgotten; or a memory lost it before others had
         // it.
         let is_forgotten = || judge.is_forgotten(self.key, Some(self.version));
-        let Some(entry) = run.entries[size(self.key)] else {
+        // A flush is with every key, also where what was written and deleted since is forgotten.
+        // (`sim/regressions/a-delete-since-a-flush-was-forgotten-before-a-run-waited-for-it`)
+        let is_nothing = |entry: &Entry| judge.flushes.contains(&entry.version) && entry.version < self.version;
+        let Some(entry) = run.entries[size(self.key)].filter(|entry| !is_nothing(entry)) else {
             // What all memories have lost of a run that ended is covered once the rest of it is with everybody.
             let is_lost = || judge.is_with_nobody(self.key, self.version);
             return self.may_go || judge.is_rotten(self.key) || is_forgotten() || is_lost();
