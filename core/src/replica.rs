@@ -303,7 +303,7 @@ impl Replica {
 
     /// Sets the client's `key`. `deadline` is absolute; none means it never expires.
     pub(crate) fn set(&mut self, now: Now, key: &[u8], value: &[u8], deadline: Option<WallMs>) -> Result<(), Refused> {
-        self.write(now, &self.name(key), Some(value), deadline)
+        self.replace(now, key, Some(value), deadline)
     }
 
     /// Deletes the client's `key`; whether there was something to delete. An absent key gets no tombstone: nothing was
@@ -312,7 +312,7 @@ impl Replica {
         if !self.is_there(now, key) {
             return self.may_write().map(|()| false);
         }
-        self.write(now, &self.name(key), None, None).map(|()| true)
+        self.replace(now, key, None, None).map(|()| true)
     }
 
     /// Whether client writes are taken.

@@ -206,9 +206,46 @@ impl Replica {
         if self.is_there(now, key) {
             let version = Version { hlc: Hlc::ZERO, origin: self.own };
             let name = self.name(key);
-            self.stamp_and_take(now, &Record { key: &name, value: None, is_counter: false, deadline: None, version });
+            let deleted = Record { key: &name, value: None, is_counter: false, deadline: None, version };
+            self.replace_untold(now, &deleted);
         }
         Ok(())
+    }
+
+    /// Writes `value` in the place of all that is under the client's `key`, or deletes that.
+    pub(crate) fn replace(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        value: Option<&[u8]>,
+        deadline: Option<WallMs>,
+    ) -> Result<(), Refused> {
+        self.may_write()?;
+        let version = Version { hlc: Hlc::ZERO, origin: self.own };
+        let record = Record { key: &self.name(key), value, is_counter: false, deadline, version };
+        self.replace_untold(now, &record);
+        self.note_taken(&record);
+        Ok(())
+    }
+
+    /// As [`replace`](Self::replace), and nobody is told of it.
+    ///
+    /// What peers may not see yet is written anew before they do, and would then take what they have written of the key
+    /// since. So as long as that is so each element is deleted by itself, behind the value, and nothing is written
+    /// under the key where there is no value.
+    fn replace_untold(&mut self, now: Now, record: &Record<'_>) {
+        let mut elements = Vec::new();
+        if self.store.has_elements() && self.is_hidden(self.own) {
+            self.store.visit_elements(record.key, now.wall, &mut |element| elements.push(element.key.to_vec()));
+        }
+        let has_value = || self.store.get(record.key).is_some_and(|stands| stands.value.is_some());
+        if elements.is_empty() || record.value.is_some() || has_value() {
+            self.stamp_and_take(now, record);
+        }
+        for element in elements {
+            let deleted = Record { key: &element, value: None, deadline: None, ..*record };
+            self.stamp_and_take(now, &deleted);
+        }
     }
 
     /// Has all elements of the client's `key` end at the `deadline`, or never: each is written anew.
@@ -236,10 +273,15 @@ impl Replica {
     }
 
     /// Does what puts another version under `key`, a plain name, not by the will of a client: what of its elements that
-    /// takes out is written anew.
+    /// takes out is written anew, but for what only others wrote if peers have had a say: they may have deleted it.
+    /// (`sim/regressions/a-field-that-was-deleted-elsewhere-was-written-anew`)
     pub(crate) fn keeping_elements(&mut self, now: Now, key: &[u8], act: impl FnOnce(&mut Self)) {
         let mut elements = Vec::new();
         self.store.visit_elements(key, now.wall, &mut |record| {
+            let is_due = |version| self.is_to_rewrite(version);
+            if !self.is_returning() && !Counter::of(record).versions().any(is_due) {
+                return;
+            }
             let amount = match Counter::of(record).count_at(now.wall) {
                 Count::Number(sum) if record.is_counter => Some(sum),
                 _ => None,

@@ -260,7 +260,7 @@ impl Judge {
         let any_lives = fields.iter().any(lives);
         for key in fields {
             let state = self.expected(run, key, expected);
-            if any_lives {
+            if state.is_live(now) {
                 *state = Expected { token: None, deadline: None, write: Write::Done };
             } else if state.write == Write::None {
                 // A counter of the hash may be there, and be deleted.
