@@ -60,6 +60,12 @@ impl Node {
         Name::parse(name).filter(|name| name.kind == Kind::Field).map(|name| name.element)
     }
 
+    /// Fields that the hash `key` of the first keyspace is said to have at `wall`.
+    #[must_use]
+    pub fn fields(&self, key: &[u8], wall: WallMs) -> u64 {
+        self.replica.store.elements(key, wall).map_or(0, |elements| elements.fields)
+    }
+
     /// Visits every entry, tombstones and expired ones included, in an order that depends on the seed.
     pub fn entries(&self, visit: &mut dyn FnMut(&Record<'_>)) {
         for slot in (0..SLOTS).filter(|slot| self.replica.store.slot_newest(*slot) > Hlc::ZERO) {

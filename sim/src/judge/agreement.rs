@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Node, Record, Version, WallMs};
+use kv_core::{Count, Counter, Node, Record, Version, WallMs};
 
 use super::versions::Entry;
 use super::{Judge, RunId, Standing};
@@ -179,9 +179,32 @@ impl Judge {
     /// Fails if a walk over all that a node holds visits what is not of the plan, or leaves out what is. For the end of
     /// a run: it looks at every slot.
     pub fn check_walks(&mut self, nodes: &[(RunId, &Node)]) {
-        if let Some(stranger) = nodes.iter().find_map(|(run, node)| self.stranger(*run, node)) {
+        let wrong =
+            |(run, node): &(RunId, &Node)| self.stranger(*run, node).or_else(|| self.miscounted_hash(*run, node));
+        if let Some(stranger) = nodes.iter().find_map(wrong) {
             self.fail(Oracle::Convergence, || stranger);
         }
+    }
+
+    /// A hash that says to have more or fewer fields than it has.
+    fn miscounted_hash(&self, run: RunId, node: &Node) -> Option<String> {
+        let wall = self.run(run).wall_max;
+        let setting = &self.plan.setting;
+        let lives = |name: &&Vec<u8>| {
+            let record = node.peek(name);
+            record.is_some_and(|record| match record.is_counter {
+                true => matches!(Counter::of(&record).count_at(wall), Count::Number(_)),
+                false => record.value.is_some() && record.deadline.is_none_or(|deadline| deadline > wall),
+            })
+        };
+        (0..setting.hashes).find_map(|hash| {
+            let of = |names: &super::Names| {
+                let all = (0..).zip(&names.stored);
+                all.filter(|(number, _)| self.is_in(*number, hash)).map(|(_, name)| name).filter(lives).count() as u64
+            };
+            let (said, count) = (node.fields(hash_text(hash).as_bytes(), wall), of(&self.keys) + of(&self.counters));
+            (said != count).then(|| format!("run {}: h{hash} has {count} fields, and says {said}", run.0))
+        })
     }
 
     /// An entry that is not of the plan, or a key that the walk over all entries leaves out.
