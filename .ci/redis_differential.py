@@ -49,7 +49,7 @@ TIMES = [b"4000000000", b"5000000000", b"1", b"0", b"-1", b"x", b"92233720368547
 EXPIRIES = [[b"EX", SPANS], [b"PX", [b"1000000", b"100000000", b"0", b"-1", b"x"]], [b"EXAT", TIMES],
             # A time that no clock here can tell is refused.
             [b"PXAT", TIMES[:-1]]]
-# Hashes and sets, which nothing here has expire.
+# Hashes and sets.
 WHOLES = [b"h", b"s", b"t\x00"]
 PARTS = [b"a", b"b", b"c", b"", b"\xff\r\n", b"1", b"some field"]
 # The order of what these answer means nothing.
@@ -194,13 +194,20 @@ def command(draw):
         lambda: [draw.choice([b"SET", b"APPEND", b"SETNX", b"GETSET"]), whole(), value()],
         lambda: [b"MGET", whole(), key()],
         lambda: [draw.choice([b"RENAME", b"RENAMENX", b"COPY"]), whole(), whole()],
+        lambda: [draw.choice([b"EXPIRE", b"PEXPIRE"]), whole(), draw.choice([b"100000", b"1000000", b"-1", b"x"]), *on()],
+        lambda: [b"EXPIREAT", whole(), draw.choice(TIMES), *on()],
+        lambda: [draw.choice([b"TTL", b"EXPIRETIME", b"PTTL", b"PEXPIRETIME", b"PERSIST"]), whole()],
+        lambda: [b"MOVE", whole(), draw.choice(SPACES)],
+        lambda: [b"COPY", whole(), whole(), b"DB", draw.choice(SPACES), *draw.choice([[], [b"REPLACE"]])],
         lambda: [b"DEL", whole()],
         lambda: [b"WATCH", whole()],
     ]
     words = draw.choice(makers + of_wholes)()
     # The beginnings of some have answers of their own, about the server. Errors call other names of a command by the one
-    # that HELP has, and what is wrong with options is told before it is looked whether the key holds a set.
-    whole_only = (b"COMMAND", b"CLIENT", b"HELLO", b"MEMORY", b"OBJECT", b"UNLINK", b"SUBSTR", b"HSCAN", b"SSCAN")
+    # that HELP has, and what is wrong with options is told before it is looked whether the key holds a set. What is drawn
+    # of a set without a count is any of it.
+    whole_only = (b"COMMAND", b"CLIENT", b"HELLO", b"MEMORY", b"OBJECT", b"UNLINK", b"SUBSTR", b"HSCAN", b"SSCAN",
+                  b"SPOP", b"SRANDMEMBER", b"HRANDFIELD")
     if draw.random() < 0.03 and words[0] not in whole_only:
         words = words[: draw.randint(1, len(words))]
     return words

@@ -52,6 +52,12 @@ impl Session {
         }
     }
 
+    fn wait(&mut self, ms: u64) {
+        self.ms += ms;
+        self.turn.begin(at(self.ms));
+        self.turn.settle();
+    }
+
     /// What is answered to a request of these words.
     fn ask(&mut self, words: &str) -> String {
         let words: Vec<&str> = words.split(' ').collect();
@@ -939,4 +945,47 @@ fn choosing_and_flushing_wait_for_their_place_in_a_transaction() {
             ("EXEC", "*-1|"),
         ],
     );
+}
+
+/// Whether `EXEC` runs after what is between it and `WATCH h`.
+fn is_run(session: &mut Session, between: &[&str]) -> bool {
+    check(session, &[("WATCH h", "+OK|")]);
+    between.iter().for_each(|command| drop(session.ask(command)));
+    check(session, &[("MULTI", "+OK|"), ("PING", "+QUEUED|")]);
+    session.ask("EXEC") != "*-1\r\n"
+}
+
+#[test]
+fn a_hash_that_is_watched_changes_with_each_of_its_fields() {
+    let mut session = Session::new();
+    for (before, between, runs) in [
+        ("HSET h a 1", &[][..], true),
+        ("HSET h a 1", &["HSET h b 2"], false),
+        ("HSET h a 1", &["HSET h a 1"], false),
+        ("HSET h a 1", &["HDEL h none", "HSETNX h a 2", "PERSIST h", "EXPIRE none 5"], true),
+        ("HSET h a 1", &["EXPIRE h 100"], false),
+        ("HSET h a 1", &["DEL h"], false),
+        ("HSET h a 1", &["FLUSHDB"], false),
+        ("HSET h a 1", &["FLUSHDB", "HSET h a 1"], false),
+        ("HSET other a 1", &["HSET h a 1", "HDEL h a"], false),
+        ("HSET other a 1", &["SADD h a", "FLUSHALL"], false),
+        ("HSET other a 1", &["FLUSHALL", "HDEL h a"], true),
+        ("SADD h a b", &["SREM h none", "SMEMBERS h"], true),
+        ("SADD h a b", &["SREM h a"], false),
+        ("SADD h a b", &["RENAME h g"], false),
+    ] {
+        session.ask("FLUSHALL");
+        session.ask(before);
+        assert_eq!(is_run(&mut session, between), runs, "{before}, {between:?}");
+    }
+    session.ask("FLUSHALL");
+    session.ask("HSET h a 1");
+    session.ask("PEXPIRE h 50");
+    check(&mut session, &[("WATCH h", "+OK|")]);
+    session.wait(100);
+    check(&mut session, &[("MULTI", "+OK|"), ("PING", "+QUEUED|"), ("EXEC", "*-1|")]);
+    // It is gone, and freed a minute later.
+    check(&mut session, &[("WATCH h", "+OK|")]);
+    (0..100).for_each(|_| session.wait(1_000));
+    check(&mut session, &[("MULTI", "+OK|"), ("PING", "+QUEUED|"), ("EXEC", "*1|+PONG|")]);
 }

@@ -4,6 +4,7 @@ use super::matches;
 use super::strings::{put, text};
 use crate::command::{AboutObject, Copy, Expires, OnExpiry, Reply, Scan, TimeLeft};
 use crate::counter;
+use crate::name::Kind;
 use crate::record::Record;
 use crate::replica::{Holds, Refused, Replica, Shown};
 use crate::store::{Elements, SLOTS, floor_space};
@@ -112,7 +113,7 @@ pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica)
     let Some(newest) = newest else { return Reply::NotFound };
     match told {
         AboutObject::Encoding => Reply::Value(match live.filter(|_| elements.is_none()).map(|(live, _)| live.value) {
-            None => b"hashtable",
+            None => elements_encoding(now, key, replica),
             Some(Shown::Number(_)) => b"int",
             Some(Shown::Bytes(bytes)) if counter::integer(bytes).is_some() => b"int",
             Some(Shown::Bytes(bytes)) if bytes.len() <= EMBEDDED_BYTES_MAX => b"embstr",
@@ -126,6 +127,28 @@ pub(super) fn object(now: Now, key: &[u8], told: AboutObject, replica: &Replica)
         ),
     }
 }
+
+/// How Redis would hold a hash or a set, as its settings are.
+fn elements_encoding(now: Now, key: &[u8], replica: &Replica) -> &'static [u8] {
+    let is_hash = replica.holds(now, key) == Holds::Hash;
+    let (kind, max, packed): (_, _, &[u8]) =
+        if is_hash { (Kind::Field, PACKED_FIELDS_MAX, b"listpack") } else { (Kind::Member, INTEGERS_MAX, b"intset") };
+    let (mut count, mut fits) = (0, true);
+    let rest = replica.walk_elements((now, key), kind, None, max + 1, &mut |element, record| {
+        count += 1;
+        let value_bytes = replica.read(now, record).map_or(0, |live| live.value.bytes());
+        fits &= match is_hash {
+            true => element.len().max(value_bytes) <= PACKED_BYTES_MAX,
+            false => counter::integer(element).is_some(),
+        };
+    });
+    if fits && count <= max && rest.is_none() { packed } else { b"hashtable" }
+}
+
+/// Most fields of a packed hash, their longest name and value, and most members of a packed set, which are integers.
+const PACKED_FIELDS_MAX: usize = 128;
+const PACKED_BYTES_MAX: usize = 64;
+const INTEGERS_MAX: usize = 512;
 
 pub(super) fn memory_usage(now: Now, key: &[u8], replica: &Replica) -> Reply<'static> {
     if !replica.is_there(now, key) {

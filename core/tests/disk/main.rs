@@ -43,6 +43,28 @@ fn hashes_and_sets_are_there_again() {
 }
 
 #[test]
+fn when_hashes_and_sets_expire_is_there_again_and_what_was_flushed_is_not() {
+    let mut node = Machine::new(Fsync::EverySec);
+    node.ask("HSET h a 1\nEXPIRE h 100\nHINCRBY h n 5\nSADD s x y\nEXPIRE s 3\nHSET p f 1\nEXPIRE p 3\nPERSIST p\n");
+    node.ask("SELECT 2\nHSET gone f 1\nHINCRBY gone n 1\nSADD too m\nFLUSHDB\nHSET here f 2\nSELECT 0\n");
+    for seconds in [100, 99, 98] {
+        node = node.restarted();
+        assert_eq!(node.ask("TTL h\nHMGET h a n\nTTL p\n"), format!("{seconds}\n1\n5\n-1\n"));
+        assert_eq!(node.ask("SELECT 2\nKEYS *\nDBSIZE\nHGET here f\n"), "OK\nhere\n1\n2\n");
+        node.wait(1_000);
+    }
+    assert_eq!(node.ask("SELECT 0\nEXISTS s\nHLEN p\n"), "OK\n0\n1\n");
+    node.wait(10_000);
+    node = node.restarted();
+    node.wait(1_000);
+    assert_eq!(node.ask("EXISTS s\nDBSIZE\n"), "0\n2\n");
+    node.wait(100_000);
+    node = node.restarted();
+    node.wait(1_000);
+    assert_eq!(node.ask("EXISTS h\nDBSIZE\nHGET p f\n"), "0\n1\n1\n");
+}
+
+#[test]
 fn under_always_a_reply_says_what_is_on_the_disk() {
     let mut node = Machine::new(Fsync::Always);
     node.holds = true;
@@ -104,7 +126,7 @@ fn a_failed_disk_refuses_writes_and_recovers() {
     node.fails = None;
     node.wait(10_000);
     assert_eq!(node.ask("SET d 4\n"), "OK\n");
-    node.wait(1_000);
+    node.wait(10);
     assert!(node.ask("STATS\n").contains(r#""state":"whole""#));
     node = node.crashed();
     assert_eq!(node.ask("GET a\nGET d\n"), "1\n4\n");
@@ -208,7 +230,7 @@ fn a_snapshot_from_before_the_disk_failed_does_not_fill_the_gap() {
     node.fails = Some(DiskError::Full);
     assert_eq!(node.ask("SET b 2\n"), "OK\n");
     node.fails = None;
-    node.wait(1_000);
+    node.wait(10);
     assert!(node.ask("STATS\n").contains(r#""state":"recovering""#));
     node.holds_lane = None;
     node.wait(2_500);
@@ -665,7 +687,7 @@ fn what_was_flushed_stays_gone() {
         assert_eq!(node.ask(commands), "5\nOK\nOK\nOK\nOK\n1\nOK\n");
         if snapshot {
             assert_eq!(node.ask("SAVE\n"), "OK\n");
-            node.wait(1_000);
+            node.wait(10);
         }
         for _ in 0..3 {
             node = node.restarted();
