@@ -176,6 +176,7 @@ def command(draw):
         lambda: [draw.choice([b"HMGET", b"HDEL"]), whole(), *some(part)],
         lambda: [draw.choice([b"HGETALL", b"HKEYS", b"HVALS", b"HLEN"]), whole()],
         lambda: [b"HINCRBY", whole(), part(), number()],
+        lambda: [b"HINCRBYFLOAT", whole(), b"float", draw.choice(FLOATS)],
         lambda: [b"HRANDFIELD", whole(), b"1000", *draw.choice([[], [b"WITHVALUES"], [b"no"]])],
         lambda: [draw.choice([b"HSCAN", b"SSCAN"]), whole(), b"0", b"COUNT", b"1000", b"MATCH", draw.choice(PATTERNS)],
         lambda: [b"SADD", whole(), *some(part)],

@@ -338,6 +338,8 @@ pub(crate) struct Scan<'a> {
     /// Keys to look at.
     pub(crate) count: u64,
     pub(crate) kind: Option<&'a [u8]>,
+    /// Of fields, their values are listed, too.
+    pub(crate) has_values: bool,
 }
 
 /// What is asked of connections, or said of the own one.

@@ -398,61 +398,28 @@ fn a_subscriber_that_does_not_read_is_disconnected() {
     assert!(clients.ask(BOB, "CLIENT LIST").contains("id=3 "));
 }
 
+/// What is told by a pattern that all events match.
+fn told(channel: &str, message: &str) -> String {
+    format!("*4|$8|pmessage|$6|__key*|${}|{channel}|${}|{message}|", channel.len(), message.len())
+}
+
+fn both(key: &str, event: &str) -> String {
+    told(&format!("__keyspace@0__:{key}"), event) + &told(&format!("__keyevent@0__:{event}"), key)
+}
+
 #[test]
-fn what_becomes_of_keys_is_told_if_that_is_wanted() {
+fn what_becomes_of_hashes_and_sets_is_told() {
     let mut clients = Clients::new();
     clients.ask(ANN, "PSUBSCRIBE __key*");
-    clients.check(BOB, &[("SET k v", "+OK|")]);
-    assert_eq!(clients.told(ANN), "");
-    let refusal = "-ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - Invalid event \
-                   class character. Use 'Ag$lshzxeKEtmdn'.|";
-    clients.check(
-        BOB,
-        &[
-            ("CONFIG SET notify-keyspace-events q", refusal),
-            ("CONFIG SET notify-keyspace-events KEA", "+OK|"),
-            ("CONFIG GET notify*", "*2|$22|notify-keyspace-events|$3|AKE|"),
-            ("SET k v", "+OK|"),
-        ],
-    );
-    let told = |channel: &str, message: &str| {
-        format!("*4|$8|pmessage|$6|__key*|${}|{channel}|${}|{message}|", channel.len(), message.len())
-    };
-    let both = |key: &str, event: &str| {
-        told(&format!("__keyspace@0__:{key}"), event) + &told(&format!("__keyevent@0__:{event}"), key)
-    };
-    assert_eq!(clients.told(ANN), both("k", "set"));
-    for (words, events) in [
-        ("SET k v EX 100", vec![("k", "set"), ("k", "expire")]),
-        ("GET k", vec![]),
-        ("SET k v NX", vec![]),
-        ("APPEND k x", vec![("k", "append")]),
-        ("SETRANGE k 0 x", vec![("k", "setrange")]),
-        ("EXPIRE k 100", vec![("k", "expire")]),
-        ("PERSIST k", vec![("k", "persist")]),
-        ("GETEX k EX 100", vec![("k", "expire")]),
-        ("GETEX k PERSIST", vec![("k", "persist")]),
-        ("INCR n", vec![("n", "incrby")]),
-        ("DECRBY n 5", vec![("n", "incrby")]),
-        ("INCRBYFLOAT n 0.5", vec![("n", "incrbyfloat")]),
-        ("MSET a 1 b 2", vec![("a", "set"), ("b", "set")]),
-        ("RENAME a c", vec![("a", "rename_from"), ("c", "rename_to")]),
-        ("COPY c d", vec![("d", "copy_to")]),
-        ("DEL c d none", vec![("c", "del"), ("d", "del")]),
-        ("GETDEL b", vec![("b", "del")]),
-        ("EXPIRE k -1", vec![("k", "del")]),
-        ("SET k v PX 100", vec![("k", "set"), ("k", "expire")]),
-    ] {
-        clients.ask(BOB, words);
-        let expected: String = events.iter().map(|(key, event)| both(key, event)).collect();
-        assert_eq!(clients.told(ANN), expected, "{words}");
-    }
-    (0..300).for_each(|_| clients.wait(100));
-    assert_eq!(clients.told(ANN), both("k", "expired"));
+    clients.check(BOB, &[("CONFIG SET notify-keyspace-events KEA", "+OK|")]);
     for (words, events) in [
         ("HSET h a 1 b 2 c 3", vec![("h", "hset")]),
         ("HSETNX h a 1", vec![]),
         ("HINCRBY h n 1", vec![("h", "hincrby")]),
+        ("HINCRBYFLOAT h c 1", vec![("h", "hincrbyfloat")]),
+        ("HEXPIRE h 100 FIELDS 2 a c", vec![("h", "hexpire")]),
+        ("HPERSIST h FIELDS 3 a b c", vec![("h", "hpersist")]),
+        ("HTTL h FIELDS 1 a", vec![]),
         ("HDEL h a b none", vec![("h", "hdel")]),
         ("SADD s a b", vec![("s", "sadd")]),
         ("SADD s a b", vec![]),
@@ -485,7 +452,54 @@ fn what_becomes_of_keys_is_told_if_that_is_wanted() {
     assert!(
         [both("h", "expired") + &both("s", "expired"), both("s", "expired") + &both("h", "expired")].contains(&expired)
     );
-    clients.check(BOB, &[("DBSIZE", ":1|")]);
+    clients.check(BOB, &[("DBSIZE", ":0|")]);
+}
+
+#[test]
+fn what_becomes_of_keys_is_told_if_that_is_wanted() {
+    let mut clients = Clients::new();
+    clients.ask(ANN, "PSUBSCRIBE __key*");
+    clients.check(BOB, &[("SET k v", "+OK|")]);
+    assert_eq!(clients.told(ANN), "");
+    let refusal = "-ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - Invalid event \
+                   class character. Use 'Ag$lshzxeKEtmdn'.|";
+    clients.check(
+        BOB,
+        &[
+            ("CONFIG SET notify-keyspace-events q", refusal),
+            ("CONFIG SET notify-keyspace-events KEA", "+OK|"),
+            ("CONFIG GET notify*", "*2|$22|notify-keyspace-events|$3|AKE|"),
+            ("SET k v", "+OK|"),
+        ],
+    );
+    assert_eq!(clients.told(ANN), both("k", "set"));
+    for (words, events) in [
+        ("SET k v EX 100", vec![("k", "set"), ("k", "expire")]),
+        ("GET k", vec![]),
+        ("SET k v NX", vec![]),
+        ("APPEND k x", vec![("k", "append")]),
+        ("SETRANGE k 0 x", vec![("k", "setrange")]),
+        ("EXPIRE k 100", vec![("k", "expire")]),
+        ("PERSIST k", vec![("k", "persist")]),
+        ("GETEX k EX 100", vec![("k", "expire")]),
+        ("GETEX k PERSIST", vec![("k", "persist")]),
+        ("INCR n", vec![("n", "incrby")]),
+        ("DECRBY n 5", vec![("n", "incrby")]),
+        ("INCRBYFLOAT n 0.5", vec![("n", "incrbyfloat")]),
+        ("MSET a 1 b 2", vec![("a", "set"), ("b", "set")]),
+        ("RENAME a c", vec![("a", "rename_from"), ("c", "rename_to")]),
+        ("COPY c d", vec![("d", "copy_to")]),
+        ("DEL c d none", vec![("c", "del"), ("d", "del")]),
+        ("GETDEL b", vec![("b", "del")]),
+        ("EXPIRE k -1", vec![("k", "del")]),
+        ("SET k v PX 100", vec![("k", "set"), ("k", "expire")]),
+    ] {
+        clients.ask(BOB, words);
+        let expected: String = events.iter().map(|(key, event)| both(key, event)).collect();
+        assert_eq!(clients.told(ANN), expected, "{words}");
+    }
+    (0..300).for_each(|_| clients.wait(100));
+    assert_eq!(clients.told(ANN), both("k", "expired"));
     clients.check(BOB, &[("SELECT 3", "+OK|"), ("SET k v", "+OK|")]);
     let in_3 = |space: u8, event: &str| {
         told(&format!("__keyspace@{space}__:k"), event) + &told(&format!("__keyevent@{space}__:{event}"), "k")

@@ -1,5 +1,6 @@
 //! What is asked of hashes and sets.
 
+use super::{Expires, OnExpiry, TimeLeft};
 use crate::wire::words::Words;
 
 /// What is asked of a hash.
@@ -53,10 +54,35 @@ pub(crate) enum OfHash<'a> {
         field: &'a [u8],
         amount: i64,
     },
+    AddFloat {
+        key: &'a [u8],
+        field: &'a [u8],
+        amount: &'a [u8],
+        /// What the sum may come to.
+        bytes_max: usize,
+    },
     Draw {
         key: &'a [u8],
         count: Option<i64>,
         has_values: bool,
+    },
+    /// At least one field.
+    Expire {
+        key: &'a [u8],
+        fields: Words<'a>,
+        expires: Expires,
+        on: OnExpiry,
+    },
+    /// At least one field.
+    Persist {
+        key: &'a [u8],
+        fields: Words<'a>,
+    },
+    /// At least one field.
+    TimesLeft {
+        key: &'a [u8],
+        fields: Words<'a>,
+        told: TimeLeft,
     },
 }
 

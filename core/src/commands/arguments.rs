@@ -81,8 +81,12 @@ const SCAN_COUNT: (u64, u64) = (10, 10_000);
 pub(super) fn scan_options<'a>(verb: Verb, mut words: Words<'a>, has_type: bool) -> Result<Scan<'a>, Reply<'a>> {
     let cursor = words.next().ok_or(Reply::Usage { verb, hint: false })?;
     let cursor = number(cursor).ok_or(Reply::Error("invalid cursor"))?;
-    let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT.0, kind: None };
+    let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT.0, kind: None, has_values: true };
     while let Some(option) = words.next() {
+        if verb == Verb::HScan && option.eq_ignore_ascii_case(b"NOVALUES") {
+            scan.has_values = false;
+            continue;
+        }
         let value = words.next().ok_or(Reply::Syntax(verb))?;
         if option.eq_ignore_ascii_case(b"MATCH") {
             check_pattern(value)?;

@@ -2,12 +2,13 @@
 
 use super::arguments::{check_element, check_key, check_value, exactly, integer, nothing, only_key, scan_options};
 use super::{FIRST, Manual, READ, READ_FAST, Verb, WRITE_FAST};
-use crate::command::{Command, OfHash, Reply, Shown};
+use crate::command::{Command, NO_FLOAT, OfHash, Reply, Shown};
 use crate::config::Limits;
+use crate::decimal::Decimal;
 use crate::name::Kind;
 use crate::wire::words::Words;
 
-pub(super) static MANUALS: [Manual; 15] = [
+pub(super) static MANUALS: [Manual; 16] = [
     Manual {
         verb: Verb::HSet,
         name: "HSET",
@@ -182,6 +183,19 @@ pub(super) static MANUALS: [Manual; 15] = [
         example: "HINCRBY user visits 1",
     },
     Manual {
+        verb: Verb::HIncrByFloat,
+        name: "HINCRBYFLOAT",
+        aliases: &[],
+        arity: 4,
+        flags: WRITE_FAST,
+        keys: FIRST,
+        parse: parse_add_float,
+        usage: "HINCRBYFLOAT key field amount",
+        summary: "Add an amount with a fraction to the number in a field",
+        detail: "As INCRBYFLOAT: the sum is exact, and of what two nodes add at the same time one wins.",
+        example: "HINCRBYFLOAT user balance -0.25",
+    },
+    Manual {
         verb: Verb::HRandField,
         name: "HRANDFIELD",
         aliases: &[],
@@ -202,10 +216,10 @@ pub(super) static MANUALS: [Manual; 15] = [
         flags: READ,
         keys: FIRST,
         parse: parse_element_scan,
-        usage: "HSCAN key cursor [MATCH pattern] [COUNT count]",
+        usage: "HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
         summary: "List the fields of a hash in steps",
         detail: "Begin with cursor 0 and go on with the one that is answered, until it is 0 again. What is there all\n\
-                 the while is listed.",
+                 the while is listed, with its value unless those are not wanted.",
         example: "HSCAN user 0",
     },
 ];
@@ -273,6 +287,14 @@ fn parse_add<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
     check_key(key, limits)?;
     check_element(key, field)?;
     Ok(Command::Hash(OfHash::Add { key, field, amount: integer(verb, amount)? }))
+}
+
+fn parse_add_float<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let [key, field, amount] = exactly(verb, words)?;
+    check_key(key, limits)?;
+    check_element(key, field)?;
+    Decimal::parse(amount).ok_or(Reply::Error(NO_FLOAT))?;
+    Ok(Command::Hash(OfHash::AddFloat { key, field, amount, bytes_max: limits.value_bytes_max }))
 }
 
 fn parse_draw<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {

@@ -346,12 +346,8 @@ fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
     check_key(key, limits)?;
     let mut on = OnExpiry::default();
     for option in words {
-        match option {
-            _ if option.eq_ignore_ascii_case(b"NX") => on.if_none = true,
-            _ if option.eq_ignore_ascii_case(b"XX") => on.if_some = true,
-            _ if option.eq_ignore_ascii_case(b"GT") => on.if_later = true,
-            _ if option.eq_ignore_ascii_case(b"LT") => on.if_earlier = true,
-            _ => return Err(Reply::UnsupportedOption { verb, option }),
+        if !on.take(option) {
+            return Err(Reply::UnsupportedOption { verb, option });
         }
     }
     if on.if_none && (on.if_some || on.if_later || on.if_earlier) {
@@ -360,11 +356,16 @@ fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
     if on.if_later && on.if_earlier {
         return Err(Reply::Error("GT and LT options at the same time are not compatible"));
     }
-    let number = integer(verb, time)?;
+    let expires = deadline(verb, integer(verb, time)?)?;
+    Ok(Command::Expire { key, expires, on })
+}
+
+/// When what a command has expire does so, which says it by this number.
+pub(super) fn deadline<'a>(verb: Verb, number: i64) -> Result<Expires, Reply<'a>> {
     let (unit_ms, is_point) = match verb {
-        Verb::Expire => (1_000, false),
-        Verb::PExpire => (1, false),
-        Verb::ExpireAt => (1_000, true),
+        Verb::Expire | Verb::HExpire => (1_000, false),
+        Verb::PExpire | Verb::HPExpire => (1, false),
+        Verb::ExpireAt | Verb::HExpireAt => (1_000, true),
         _ => (1, true),
     };
     let bound_ms = i64::try_from(EXPIRES_IN_MS_MAX).unwrap_or(i64::MAX);
@@ -377,8 +378,21 @@ fn parse_expire<'a>(verb: Verb, mut words: Words<'a>, limits: &Limits) -> Parsed
     })?;
     // What has passed deletes.
     let past = u64::try_from(ms).unwrap_or(0);
-    let expires = if is_point { Expires::At(WallMs(past)) } else { Expires::In { ms: past } };
-    Ok(Command::Expire { key, expires, on })
+    Ok(if is_point { Expires::At(WallMs(past)) } else { Expires::In { ms: past } })
+}
+
+impl OnExpiry {
+    /// Whether this is one of the options.
+    pub(super) fn take(&mut self, option: &[u8]) -> bool {
+        let options = [
+            (&b"NX"[..], &mut self.if_none),
+            (b"XX", &mut self.if_some),
+            (b"GT", &mut self.if_later),
+            (b"LT", &mut self.if_earlier),
+        ];
+        let found = options.into_iter().find(|(name, _)| option.eq_ignore_ascii_case(name));
+        found.map(|(_, is_on)| *is_on = true).is_some()
+    }
 }
 
 fn parse_persist<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<'a> {

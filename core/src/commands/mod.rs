@@ -5,6 +5,7 @@ mod arguments;
 mod clients;
 mod cluster;
 mod counters;
+mod fields;
 mod hashes;
 mod inspection;
 mod keys;
@@ -76,8 +77,18 @@ pub(crate) enum Verb {
     HExists,
     HStrLen,
     HIncrBy,
+    HIncrByFloat,
     HRandField,
     HScan,
+    HExpire,
+    HPExpire,
+    HExpireAt,
+    HPExpireAt,
+    HPersist,
+    HTtl,
+    HPTtl,
+    HExpireTime,
+    HPExpireTime,
     SAdd,
     SRem,
     SIsMember,
@@ -187,11 +198,12 @@ const LOADING: &[&str] = &["loading", "stale"];
 
 /// All commands, in the order of the list.
 pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
-    let groups: [&[Manual]; 9] = [
+    let groups: [&[Manual]; 10] = [
         &strings::MANUALS,
         &keys::MANUALS,
         &counters::MANUALS,
         &hashes::MANUALS,
+        &fields::MANUALS,
         &sets::MANUALS,
         &cluster::MANUALS,
         &server::MANUALS,

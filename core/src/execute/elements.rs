@@ -42,7 +42,7 @@ pub(super) fn scan(now: Now, key: &[u8], scan: &Scan<'_>, kind: Kind, replica: &
         }
         listed.say(&Reply::Value(element));
         parts += 1;
-        if let (Kind::Field, Some(live)) = (kind, replica.read(now, record)) {
+        if let (Kind::Field, true, Some(live)) = (kind, scan.has_values, replica.read(now, record)) {
             listed.say(&value(live));
             parts += 1;
         }

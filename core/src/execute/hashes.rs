@@ -1,7 +1,8 @@
 //! Hashes.
 
 use super::elements::{draw, is_of_type};
-use super::value;
+use super::strings::float_sum;
+use super::{fields, value};
 use crate::command::{Bounded, OfHash, Reply, Shown};
 use crate::name::Kind;
 use crate::replica::{Holds, Refused, Replica};
@@ -37,7 +38,7 @@ pub(super) fn run(now: Now, command: &OfHash<'_>, replica: &mut Replica, answer:
             });
             answer.say(&outcome.map_or_else(Reply::Refused, |()| Reply::Count(deleted)));
         }
-        OfHash::Count { key } => answer.say(&Reply::Count(fields(now, key, replica))),
+        OfHash::Count { key } => answer.say(&Reply::Count(count(now, key, replica))),
         OfHash::Exists { key, field } => {
             answer.say(&Reply::Number(replica.get_stored(now, &replica.field_name(key, field)).is_some().into()));
         }
@@ -50,12 +51,29 @@ pub(super) fn run(now: Now, command: &OfHash<'_>, replica: &mut Replica, answer:
             let added = replica.add_stored(now, &name, amount, deadline);
             answer.say(&added.map_or_else(Reply::FieldNotAdded, |sum| Reply::Number(sum.into())));
         }
+        OfHash::AddFloat { key, field, amount, bytes_max } => {
+            let name = replica.field_name(key, field);
+            let live = replica.get_stored(now, &name);
+            let deadline = live.map_or_else(|| deadline(now, key, replica), |live| live.deadline);
+            match float_sum(live.as_ref(), (amount, bytes_max), "hash value is not a float") {
+                Ok(sum) => {
+                    let written = replica.write(now, &name, Some(&sum), deadline);
+                    answer.say(&written.map_or_else(Reply::Refused, |()| Reply::Value(&sum)));
+                }
+                Err(reply) => answer.say(&reply),
+            }
+        }
+        OfHash::Expire { key, fields, expires, on } => {
+            fields::expire(now, key, fields, (expires, on), replica, answer);
+        }
+        OfHash::Persist { key, fields } => fields::persist(now, key, fields, replica, answer),
+        OfHash::TimesLeft { key, fields, told } => fields::times_left(now, key, fields, told, replica, answer),
         OfHash::Draw { key, count: None, .. } => {
             let drawn = replica.draw_element(now, key, Kind::Field);
             answer.say(&drawn.as_deref().map_or(Reply::NotFound, Reply::Value));
         }
         OfHash::Draw { key, count: Some(count), has_values } => {
-            let all = fields(now, key, replica);
+            let all = self::count(now, key, replica);
             let Some(drawn) = draw((now, key), Kind::Field, all, count, replica) else {
                 return answer.say(&Reply::Error("value is out of range"));
             };
@@ -76,11 +94,15 @@ const fn key_of<'a>(command: &OfHash<'a>) -> &'a [u8] {
         | OfHash::Exists { key, .. }
         | OfHash::Length { key, .. }
         | OfHash::Add { key, .. }
+        | OfHash::AddFloat { key, .. }
+        | OfHash::Expire { key, .. }
+        | OfHash::Persist { key, .. }
+        | OfHash::TimesLeft { key, .. }
         | OfHash::Draw { key, .. } => key,
     }
 }
 
-fn fields(now: Now, key: &[u8], replica: &Replica) -> u64 {
+fn count(now: Now, key: &[u8], replica: &Replica) -> u64 {
     replica.elements(now, key).map_or(0, |elements| elements.fields)
 }
 
@@ -130,7 +152,7 @@ fn read_some(
 }
 
 fn list(now: Now, key: &[u8], shown: Shown, replica: &Replica, answer: &mut Answer<'_>) {
-    let count = usize::try_from(fields(now, key, replica)).unwrap_or(usize::MAX);
+    let count = usize::try_from(count(now, key, replica)).unwrap_or(usize::MAX);
     answer.say(&if shown == Shown::Both { Reply::Map(count) } else { Reply::Array(count) });
     replica.walk_elements((now, key), Kind::Field, None, usize::MAX, &mut |field, record| {
         if shown != Shown::Values {

@@ -44,7 +44,7 @@ pub(super) fn persist(now: Now, key: &[u8], replica: &mut Replica) -> Reply<'sta
 
 impl OnExpiry {
     /// Whether a deadline may be changed so.
-    fn allows(self, before: Option<WallMs>, after: Option<WallMs>) -> bool {
+    pub(super) fn allows(self, before: Option<WallMs>, after: Option<WallMs>) -> bool {
         let at = |deadline: Option<WallMs>| deadline.map_or(u64::MAX, |deadline| deadline.0);
         !((self.if_none && before.is_some())
             || (self.if_some && before.is_none())

@@ -1,6 +1,7 @@
 //! Carries out commands on the data of a node.
 
 mod elements;
+mod fields;
 mod hashes;
 mod keys;
 mod pattern;

@@ -173,19 +173,28 @@ pub(super) fn add_float(
 ) {
     let live = replica.get(now, key);
     let deadline = live.and_then(|live| live.deadline);
-    let before = live.as_ref().map_or_else(|| b"0".to_vec(), text);
-    let (Some(before), Some(amount)) = (Decimal::parse(&before), Decimal::parse(amount)) else {
-        return answer.say(&Reply::Error(NO_FLOAT));
+    let sum = match float_sum(live.as_ref(), (amount, bytes_max), NO_FLOAT) {
+        Ok(sum) => sum,
+        Err(reply) => return answer.say(&reply),
     };
-    let Some(sum) = before.plus(amount) else {
-        return answer.say(&Reply::Error("increment would produce NaN or Infinity"));
-    };
-    let sum = sum.text();
-    if sum.len() > bytes_max {
-        return answer.say(&Reply::TooLong { what: Bounded::Value, bytes_max });
-    }
     let written = replica.set(now, key, &sum, deadline);
     answer.say(&written.map_or_else(Reply::Refused, |()| Reply::Value(&sum)));
+}
+
+/// What is there and `amount` together; `no_float` is told if what is there is no number.
+pub(super) fn float_sum(
+    live: Option<&Live<'_>>,
+    (amount, bytes_max): (&[u8], usize),
+    no_float: &'static str,
+) -> Result<Vec<u8>, Reply<'static>> {
+    let before = live.map_or_else(|| b"0".to_vec(), text);
+    let before = Decimal::parse(&before).ok_or(Reply::Error(no_float))?;
+    let amount = Decimal::parse(amount).ok_or(Reply::Error(NO_FLOAT))?;
+    let sum = before.plus(amount).ok_or(Reply::Error("increment would produce NaN or Infinity"))?.text();
+    if sum.len() > bytes_max {
+        return Err(Reply::TooLong { what: Bounded::Value, bytes_max });
+    }
+    Ok(sum)
 }
 
 fn write_whole(now: Now, key: &[u8], bytes: &[u8], deadline: Option<WallMs>, replica: &mut Replica) -> Reply<'static> {

@@ -45,7 +45,7 @@ impl Page {
         json.key("keys");
         json.open('[');
         loop {
-            let scan = Scan { cursor, pattern: Some(&pattern), count: self.limit, kind: None };
+            let scan = Scan { cursor, pattern: Some(&pattern), count: self.limit, kind: None, has_values: false };
             desk.ask(Verb::Scan, &Command::Scan(scan))?;
             let mut found = false;
             (cursor, found) = read(desk.packed, |key| {

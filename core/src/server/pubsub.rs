@@ -112,7 +112,7 @@ fn events(kind: Kind, what: Changed, verb: Option<Verb>) -> [Option<(u8, &'stati
             one(b'g', "expire")
         }
         (what, verb) => match kind {
-            Kind::Field => one(b'h', of_field(what)),
+            Kind::Field => one(b'h', of_field(what, verb)),
             Kind::Member => one(b's', of_member(what, verb)),
             Kind::Key | Kind::Floor => of_key(what, verb),
         },
@@ -136,11 +136,14 @@ fn of_key(what: Changed, verb: Option<Verb>) -> [Option<(u8, &'static str)>; 2] 
     }
 }
 
-fn of_field(what: Changed) -> &'static str {
-    match what {
-        Changed::Deleted => "hdel",
-        Changed::Added => "hincrby",
-        Changed::Set { .. } | Changed::Expiry { .. } | Changed::Expired => "hset",
+fn of_field(what: Changed, verb: Option<Verb>) -> &'static str {
+    match (what, verb) {
+        (Changed::Deleted, _) => "hdel",
+        (Changed::Added, _) => "hincrby",
+        (_, Some(Verb::HIncrByFloat)) => "hincrbyfloat",
+        (_, Some(Verb::HExpire | Verb::HPExpire | Verb::HExpireAt | Verb::HPExpireAt)) => "hexpire",
+        (_, Some(Verb::HPersist)) => "hpersist",
+        (_, _) => "hset",
     }
 }
 

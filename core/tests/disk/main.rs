@@ -126,7 +126,7 @@ fn a_failed_disk_refuses_writes_and_recovers() {
     node.fails = None;
     node.wait(10_000);
     assert_eq!(node.ask("SET d 4\n"), "OK\n");
-    node.wait(10);
+    node.wait(1_000);
     assert!(node.ask("STATS\n").contains(r#""state":"whole""#));
     node = node.crashed();
     assert_eq!(node.ask("GET a\nGET d\n"), "1\n4\n");
@@ -230,7 +230,7 @@ fn a_snapshot_from_before_the_disk_failed_does_not_fill_the_gap() {
     node.fails = Some(DiskError::Full);
     assert_eq!(node.ask("SET b 2\n"), "OK\n");
     node.fails = None;
-    node.wait(10);
+    node.wait(1_000);
     assert!(node.ask("STATS\n").contains(r#""state":"recovering""#));
     node.holds_lane = None;
     node.wait(2_500);
@@ -687,7 +687,7 @@ fn what_was_flushed_stays_gone() {
         assert_eq!(node.ask(commands), "5\nOK\nOK\nOK\nOK\n1\nOK\n");
         if snapshot {
             assert_eq!(node.ask("SAVE\n"), "OK\n");
-            node.wait(10);
+            node.wait(1_000);
         }
         for _ in 0..3 {
             node = node.restarted();
