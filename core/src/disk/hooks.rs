@@ -34,12 +34,6 @@ impl Replica {
         }
     }
 
-    /// Whether what this run flushed is gone here, and would be back after a crash. Until then any reply may tell of
-    /// it.
-    pub(crate) fn is_flush_unsynced(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind() && self.flushed > log.own_synced())
-    }
-
     /// The newest that this run wrote may be told, by a token or a message: nobody is to rely on what is lost.
     pub(crate) fn note_unsynced_told(&self) {
         if self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind()) {
