@@ -322,6 +322,7 @@ fn hashes_are_as_in_redis() {
             ("HTTL h FIELDS 0 a", "-ERR Number of fields must be a positive integer|"),
             ("HSCAN h 0 COUNT 9 NOVALUES MATCH a", "*2|$1|0|*1|$1|a|"),
             ("HINCRBYFLOAT h c 1", "-ERR hash value is not a float|"),
+            ("HINCRBYFLOAT h c inf", "-ERR value is NaN or Infinity|"),
             ("HINCRBYFLOAT h a 0.5", "$3|5.5|"),
             ("HINCRBYFLOAT h a -0.5", "$1|5|"),
             ("HDEL h c", ":1|"),

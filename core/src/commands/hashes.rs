@@ -293,7 +293,10 @@ fn parse_add_float<'a>(verb: Verb, words: Words<'a>, limits: &Limits) -> Parsed<
     let [key, field, amount] = exactly(verb, words)?;
     check_key(key, limits)?;
     check_element(key, field)?;
-    Decimal::parse(amount).ok_or(Reply::Error(NO_FLOAT))?;
+    // Unlike INCRBYFLOAT this looks at the amount before it looks at the key.
+    if Decimal::parse(amount).ok_or(Reply::Error(NO_FLOAT))? == Decimal::Infinite {
+        return Err(Reply::Error("value is NaN or Infinity"));
+    }
     Ok(Command::Hash(OfHash::AddFloat { key, field, amount, bytes_max: limits.value_bytes_max }))
 }
 

@@ -212,7 +212,9 @@ impl Draw {
                 1 => format!("MOVE {key} 5"),
                 2 => format!("COPY {key} {key} DB 5 REPLACE"),
                 3 | 4 => format!("SELECT {}", 5 * self.below(2)),
-                5 | 6 => format!("PERSIST {key}"),
+                5 => format!("PERSIST {key}"),
+                6 => format!("HPERSIST {key} FIELDS 2 f{field} n{other}"),
+                7 => format!("HPEXPIRE {key} {} FIELDS 2 f{field} n{other}", 1 + self.below(15_000)),
                 _ => format!("PEXPIRE {key} {}", 1 + self.below(15_000)),
             };
         }

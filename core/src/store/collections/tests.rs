@@ -399,6 +399,40 @@ fn what_a_key_has_goes_with_it_and_what_comes_late_loses() {
 }
 
 #[test]
+fn a_number_is_counted_as_long_as_it_is_read() {
+    let ends = WallMs(100_000);
+    let number = |field: &[u8], since: u64| {
+        let base = Base { version: version(1, 1), deadline: Some(ends), value: BaseValue::Integer(7) };
+        let part =
+            Part { origin: OriginId(since), hlc: Hlc::at(WallMs(since)), since: Hlc::at(WallMs(since)), total: 1 };
+        let mut cell = Vec::new();
+        Counter { base: Some(base), parts: vec![part], ..Counter::default() }.put_cell(&mut cell);
+        let stored = stored(0, Kind::Field, b"k", field, None);
+        Written { stored, value: Some(cell), is_counter: true, deadline: Some(ends), version: part.version() }
+    };
+    let mut store = Store::new([1, 2]);
+    number(b"ends", 20_000).merge_into(&mut store);
+    let found = |store: &Store, wall| store.elements(b"k", WallMs(wall)).map(|of| (of.fields, of.deadline));
+    assert_eq!((found(&store, 99_999), found(&store, 100_000)), (Some((1, Some(ends))), None));
+    // One whose clock was ahead has added to what had ended there.
+    number(b"goes on", 100_001).merge_into(&mut store);
+    check_index(&store);
+    assert_eq!((found(&store, 99_999), found(&store, 100_000)), (Some((2, None)), Some((1, None))));
+    number(b"goes on", 20_000).merge_into(&mut store);
+    for wall in [90_000, 110_000, 200_000, 300_000] {
+        expire(&mut store, wall);
+        check_index(&store);
+        assert_eq!(store.keys(), 1, "{wall}");
+    }
+    assert_eq!((found(&store, 99_999), store.husks()), (Some((1, None)), 1));
+    let tombstone = stored(0, Kind::Field, b"k", b"goes on", None);
+    let version = version(30, 1);
+    Written { stored: tombstone, value: None, is_counter: false, deadline: None, version }.merge_into(&mut store);
+    check_index(&store);
+    assert_eq!((found(&store, 0), store.keys()), (None, 0));
+}
+
+#[test]
 fn a_drawn_element_is_any_of_them() {
     for count in [1_u32, 20, 2_000] {
         let mut store = Store::new([1, 2]);
