@@ -157,8 +157,10 @@ impl Judge {
     /// (`sim/regressions/an-older-delete-where-a-memory-lost-the-newer-one`, `nothing-where-a-memory-lost-a-delete`,
     /// `nothing-where-the-memory-of-who-swept-lost-a-delete`)
     fn is_lost_delete(&self, key: u64, entry: Option<Entry>, held: Option<Version>) -> bool {
-        let is_delete =
-            |held: &Version| self.versions.get(held).is_some_and(|of| of.token.is_none() && of.deadline.is_none());
+        let is_delete = |held: &Version| {
+            let written = self.versions.get(held);
+            self.is_wide(*held) || written.is_some_and(|of| of.token.is_none() && of.deadline.is_none())
+        };
         let was_lost = held.is_some_and(|held| is_delete(&held) && self.has_rotted(key, held));
         was_lost && entry.is_none_or(|entry| entry.token.is_none() && entry.deadline.is_none())
     }

@@ -61,7 +61,7 @@ impl Judge {
             }
         }
         // Greater than the winner's, the loser's writer cannot have seen it: its own clock would have been beyond it.
-        if self.overwritten.get(&won) == Some(&lost) {
+        if self.overwritten.get(&won) == Some(&lost) && !self.is_wide(won) {
             return Err("the winner was written over the other".to_owned());
         }
         let written = self.versions.get(&lost);
