@@ -468,7 +468,7 @@ fn operators_are_told_how_it_is() {
     assert!(session.ask("GET /readyz", &[], "").ends_with("\r\n\r\n{\"ready\":true,\"reasons\":[]}\n"));
     let cluster = session.ask("GET /v1/cluster", &[], "");
     assert!(status(&cluster) == 200 && cluster.contains("\r\n\r\n{\"node\":\"a\",\"origin\":"), "{cluster}");
-    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv", "/v1/watch"] {
         assert_eq!(field(&session.ask(&format!("PUT {path}"), &[], ""), "Allow"), Some("GET, HEAD"), "{path}");
     }
     assert_eq!(field(&session.ask("GET /v1/batch", &[], ""), "Allow"), Some("POST"));
@@ -528,7 +528,7 @@ fn what_is_wrong_with_a_request_for_a_head_is_told_in_a_head() {
 }
 
 /// Requests, among them one for each answer that is described.
-const ASKED: [(&str, &[&str], &str); 31] = [
+const ASKED: [(&str, &[&str], &str); 34] = [
     ("PUT /v1/kv/{a}", &[], "1"),
     ("PUT /v1/kv/{a}?ttl=60s", &[], "2"),
     ("PUT /v1/kv/{a}?ttl=never", &[], "2"),
@@ -545,6 +545,9 @@ const ASKED: [(&str, &[&str], &str); 31] = [
     ("GET /v1/kv?prefix=a&limit=1", &[], ""),
     ("GET /v1/kv?limit=0", &[], ""),
     ("HEAD /v1/kv", &[], ""),
+    ("GET /v1/watch?prefix=a", &["Last-Event-ID: x"], ""),
+    ("GET /v1/watch?values=maybe", &[], ""),
+    ("HEAD /v1/watch", &[], ""),
     ("DELETE /v1/kv/{a}", &["If-Match: \"1-1\""], ""),
     ("DELETE /v1/kv/{a}", &[], ""),
     ("DELETE /v1/kv/{a}", &[], ""),

@@ -15,4 +15,5 @@ mod retire;
 mod scrub;
 mod strangers;
 mod waiting;
+mod watch;
 mod why;
