@@ -124,6 +124,8 @@ pub(crate) fn emit_stats(
     json.number("commands", counters.commands);
     json.number("conflicts", replica.ledger.found());
     json.number("conflicts_kept", replica.ledger.len() as u64);
+    json.number("links", repl.links.len() as u64);
+    json.number("uptime_ms", now.mono.ms_since(counters.started));
     emit_scrubbed(repl.scrub.done(), &mut json);
     emit_disk(replica, keeper, &mut json);
     json.close('}');

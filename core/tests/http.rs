@@ -468,7 +468,7 @@ fn operators_are_told_how_it_is() {
     assert!(session.ask("GET /readyz", &[], "").ends_with("\r\n\r\n{\"ready\":true,\"reasons\":[]}\n"));
     let cluster = session.ask("GET /v1/cluster", &[], "");
     assert!(status(&cluster) == 200 && cluster.contains("\r\n\r\n{\"node\":\"a\",\"origin\":"), "{cluster}");
-    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv", "/v1/watch"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv", "/v1/watch", "/v1/why/k", "/"] {
         assert_eq!(field(&session.ask(&format!("PUT {path}"), &[], ""), "Allow"), Some("GET, HEAD"), "{path}");
     }
     assert_eq!(field(&session.ask("GET /v1/batch", &[], ""), "Allow"), Some("POST"));
@@ -528,7 +528,7 @@ fn what_is_wrong_with_a_request_for_a_head_is_told_in_a_head() {
 }
 
 /// Requests, among them one for each answer that is described.
-const ASKED: [(&str, &[&str], &str); 34] = [
+const ASKED: [(&str, &[&str], &str); 40] = [
     ("PUT /v1/kv/{a}", &[], "1"),
     ("PUT /v1/kv/{a}?ttl=60s", &[], "2"),
     ("PUT /v1/kv/{a}?ttl=never", &[], "2"),
@@ -560,6 +560,12 @@ const ASKED: [(&str, &[&str], &str); 34] = [
         ),
     ),
     ("POST /v1/batch", &[], "{}"),
+    ("GET /", &[], ""),
+    ("HEAD /", &[], ""),
+    ("GET /v1/why/{a}", &[], ""),
+    ("GET /v1/why/{none}", &[], ""),
+    ("HEAD /v1/why/{a}", &[], ""),
+    ("HEAD /v1/why/{none}", &[], ""),
     ("GET /v1/cluster", &[], ""),
     ("HEAD /v1/cluster", &[], ""),
     ("GET /v1/openapi.json", &[], ""),
@@ -595,7 +601,10 @@ fn the_description_is_what_is_answered() {
     for (line, fields, body) in ASKED {
         let (method, target) = line.split_once(' ').expect("a target");
         let path = target.split('?').next().unwrap_or_default();
-        let path = if path.contains('{') { "/v1/kv/{key}" } else { path };
+        let path = match path.rsplit_once('/') {
+            Some((before, key)) if key.starts_with('{') => &format!("{before}/{{key}}"),
+            _ => path,
+        };
         let answer = session.request(&line.replace(['{', '}'], ""), fields, body).text;
         let responses = &described["paths"][path][method.to_lowercase()]["responses"];
         let name = status(&answer).to_string();

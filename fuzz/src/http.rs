@@ -5,7 +5,7 @@ use arbitrary::Arbitrary;
 use crate::line::replies_in;
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "DELETE", "POST", "OPTIONS", "PATCH", "TRACE"];
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 18] = [
     "/v1/kv/k",
     "/v1/kv/k?ttl=9",
     "/v1/kv/%00%ff",
@@ -14,6 +14,8 @@ const TARGETS: [&str; 16] = [
     "/v1/kv?limit=2&prefix=k",
     "/v1/watch?prefix=k&values=true",
     "/v1/watch?last_event_id=1-1",
+    "/",
+    "/v1/why/k",
     "/v1/batch",
     "/v1/cluster",
     "/v1/openapi.json",

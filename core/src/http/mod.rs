@@ -11,6 +11,7 @@ mod kv;
 mod list;
 mod metrics;
 mod ops;
+mod page;
 mod response;
 mod routes;
 mod text;

@@ -6,7 +6,7 @@ use super::head::{Head, Method};
 use super::list::{self, LIMIT, LIMIT_MAX, PREFIX_BYTES_MAX, Page};
 use super::response::{Fault, Response};
 use super::watch::{self, Watch};
-use super::{Desk, batch, kv, metrics, ops, text};
+use super::{Desk, batch, kv, metrics, ops, page, text};
 use crate::command::{EXPIRES_IN_MS_MAX, Expires};
 use crate::config::Limits;
 
@@ -19,6 +19,8 @@ pub(super) enum Route {
     List(Page),
     Batch,
     Watch(Watch),
+    Why { key: Vec<u8> },
+    Page,
     Health,
     Ready,
     Cluster,
@@ -30,9 +32,15 @@ pub(super) enum Route {
 pub(super) fn route(head: &Head, limits: &Limits) -> Result<Route, Fault> {
     let (path, query) = head.target.split_once('?').map_or((&*head.target, ""), |(path, query)| (path, query));
     let mut query = Query::parse(query)?;
-    let route = match path.strip_prefix("/v1/kv/") {
-        Some(key) => key_route(head.method, decode(key)?, &mut query, limits)?,
-        None => plain_route(head.method, path, &mut query)?,
+    let route = if let Some(key) = path.strip_prefix("/v1/kv/") {
+        key_route(head.method, key_of(key, limits)?, &mut query)?
+    } else if let Some(key) = path.strip_prefix("/v1/why/") {
+        if !matches!(head.method, Method::Get | Method::Head) {
+            return Err(Fault::not_allowed("GET, HEAD"));
+        }
+        Route::Why { key: key_of(key, limits)? }
+    } else {
+        plain_route(head.method, path, &mut query)?
     };
     query.end()?;
     Ok(route)
@@ -43,7 +51,7 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
     match path {
         "/v1/batch" if method == Method::Post => return Ok(Route::Batch),
         "/v1/batch" => return Err(Fault::not_allowed("POST")),
-        "/v1/kv" | "/v1/watch" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" | "/v1/openapi.json"
+        "/" | "/v1/kv" | "/v1/watch" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" | "/v1/openapi.json"
             if !is_read =>
         {
             return Err(Fault::not_allowed("GET, HEAD"));
@@ -53,6 +61,7 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
     Ok(match path {
         "/v1/kv" => Route::List(page(query)?),
         "/v1/watch" => Route::Watch(watch(query)?),
+        "/" => Route::Page,
         "/healthz" => Route::Health,
         "/readyz" => Route::Ready,
         "/metrics" => Route::Metrics,
@@ -87,11 +96,16 @@ fn watch(query: &mut Query<'_>) -> Result<Watch, Fault> {
     Ok(Watch { prefix: prefix(query)?, with_values, last_id: query.take("last_event_id") })
 }
 
-fn key_route(method: Method, key: Vec<u8>, query: &mut Query<'_>, limits: &Limits) -> Result<Route, Fault> {
+fn key_of(text: &str, limits: &Limits) -> Result<Vec<u8>, Fault> {
+    let key = decode(text)?;
     if key.len() > limits.key_bytes_max {
         let detail = format!("the key is longer than {} bytes; nothing was changed", limits.key_bytes_max);
         return Err(Fault::new(414, &detail));
     }
+    Ok(key)
+}
+
+fn key_route(method: Method, key: Vec<u8>, query: &mut Query<'_>) -> Result<Route, Fault> {
     Ok(match method {
         Method::Get | Method::Head => Route::Read { key },
         Method::Put => {
@@ -133,6 +147,8 @@ pub(super) fn answer(
         Route::List(page) => list::list(page, desk, response),
         Route::Batch => batch::run(body, desk, response),
         Route::Watch(wanted) => watch::watch(head, wanted, desk, response),
+        Route::Why { key } => ops::why(key, desk, response),
+        Route::Page => page::page(response),
         Route::Health => ops::health(response),
         Route::Ready => ops::ready(desk, response),
         Route::Metrics => metrics::metrics(desk, response),
