@@ -208,6 +208,7 @@ impl Replica {
             let merged = self.store.merge(&rest);
             debug_assert!(merged.is_ok(), "its origins were those of an entry");
         }
+        self.feed_change(key);
     }
 
     /// Adds `amount` to this run's part of a counter. If it is `in_place` of what was taken out unlogged, one frame

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::conflicts::{CONFLICTS_MAX, LEDGER_BYTES_MAX};
+use crate::feed;
 use crate::origins::ORIGINS_MAX;
 use crate::repl::{ENDED_MAX, LINKS_MAX, MARKS_MAX, Replication, STAGED_BYTES_MAX, UNCLEAR_MAX};
 use crate::replica::{HOME_MAX, Replica};
@@ -59,6 +60,12 @@ pub struct Gauges {
     pub crowded: (usize, usize),
     /// Clients that wait, of those connected.
     pub waiters: (usize, usize),
+    /// Those who watch keys.
+    pub watchers: (usize, usize),
+    /// Changes that are kept for them.
+    pub watched_changes: (usize, usize),
+    /// What those take.
+    pub watched_bytes: (usize, usize),
     /// Bytes that wait for the disk.
     pub disk_queue_bytes: (usize, usize),
 }
@@ -66,11 +73,11 @@ pub struct Gauges {
 impl Gauges {
     /// All of them, by name.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, (usize, usize)); 21] {
+    pub const fn named(&self) -> [(&'static str, (usize, usize)); 24] {
         let Self { ring_bytes, addresses, origins, retired, links, staged_bytes, conflicts, conflict_bytes, .. } =
             *self;
         let Self { writers, stored_origins, members, holders, ended, seats, lag_marks, unclear, home, .. } = *self;
-        let Self { clients, crowded, waiters, disk_queue_bytes, .. } = *self;
+        let Self { clients, crowded, waiters, watchers, watched_changes, watched_bytes, disk_queue_bytes, .. } = *self;
         [
             ("ring_bytes", ring_bytes),
             ("addresses", addresses),
@@ -92,6 +99,9 @@ impl Gauges {
             ("clients", clients),
             ("crowded", crowded),
             ("waiters", waiters),
+            ("watchers", watchers),
+            ("watched_changes", watched_changes),
+            ("watched_bytes", watched_bytes),
             ("disk_queue_bytes", disk_queue_bytes),
         ]
     }
@@ -117,6 +127,8 @@ pub(crate) fn of(config: &Config, replica: &Replica, repl: &Replication) -> Gaug
         lag_marks: (repl.marks.len(), MARKS_MAX),
         unclear: (repl.scrub.unclear(), UNCLEAR_MAX),
         home: (replica.home_len(), HOME_MAX),
+        watched_changes: (replica.feed.len(), feed::CHANGES_MAX),
+        watched_bytes: (replica.feed.bytes(), feed::BYTES_MAX),
         disk_queue_bytes: replica.log.as_ref().map_or((0, 0), |log| {
             let (bytes, max) = log.queue();
             (bytes as usize, max.saturating_add(QUEUE_OVERSHOOT_BYTES) as usize)

@@ -12,6 +12,7 @@ mod counter;
 mod decimal;
 mod disk;
 mod execute;
+mod feed;
 mod gauges;
 mod http;
 mod json;
@@ -36,6 +37,7 @@ mod time;
 mod turn;
 mod version;
 mod waiters;
+mod watchers;
 mod why;
 mod wire;
 

@@ -93,7 +93,9 @@ impl Replica {
             // As one part is told from another by the join alone: what the frontier says of them proved wrong.
             let merged = if record.is_counter {
                 let Self { store, origins, .. } = self;
-                store.merge_counter(record, Counter::of(record), |origin| origins.retired().folds(origin))
+                let merged = store.merge_counter(record, Counter::of(record), |origin| origins.retired().folds(origin));
+                self.feed_change(record.key);
+                merged
             } else {
                 self.take(now.mono, record, None)
             };
@@ -262,7 +264,9 @@ mod tests {
             Counter::of(&record).count_at(NOW.wall)
         };
         let mut replica = replica(None);
+        replica.feed.keep();
         assert_eq!(replica.mend(NOW, &counter(50, &one)), Lack::Missing);
+        assert_eq!(replica.feed.len(), 1, "who watches hears of it");
         assert_eq!(replica.mend(NOW, &counter(60, &more)), Lack::Missing);
         assert_eq!(replica.mend(NOW, &counter(50, &one)), Lack::None);
         assert_eq!(replica.mend(NOW, &counter(101, &news)), Lack::None, "it is on its way");

@@ -75,7 +75,7 @@ impl Node {
             repl,
             conns: Connections::default(),
             pause: Pause::default(),
-            pubsub: PubSub::default(),
+            pubsub: PubSub::new(run),
             counters: Counters::new(now.mono),
             waiters: Waiters::default(),
             keeper,
@@ -266,6 +266,7 @@ impl Node {
                     repl.tick(now, &mut Context { config, replica, effects });
                 }
                 self.tell_subscribers(effects);
+                self.pubsub.watchers.tick(now.mono, &mut self.replica.feed, effects);
                 self.waiters.stir();
                 self.waiters.expire(now, &self.replica, &self.repl, effects);
             }
@@ -300,7 +301,10 @@ impl Node {
             }
             return filled == Filled::Partly || !session.client.pushed.is_empty();
         }
-        let Self { config, replica, repl, .. } = self;
+        let Self { config, replica, repl, pubsub, .. } = self;
+        if let Some(more) = pubsub.watchers.fill(now, conn, limit, replica, out) {
+            return more;
+        }
         let more = repl.fill(now, conn, limit, out, &mut Context { config, replica, effects });
         self.settle(effects);
         more
@@ -313,7 +317,8 @@ impl Node {
             return None;
         }
         let repl = (!self.is_withheld()).then(|| self.repl.deadline());
-        let others = [self.waiters.deadline(), self.pause.deadline(), self.disk_deadline()];
+        let others =
+            [self.waiters.deadline(), self.pause.deadline(), self.pubsub.watchers.deadline(), self.disk_deadline()];
         others.into_iter().chain([repl]).flatten().min()
     }
 
@@ -390,6 +395,9 @@ impl Node {
             }
         }
         self.waiters.look(&self.replica, &mut self.repl, effects);
+        if self.replica.feed.take_news() {
+            self.pubsub.watchers.wake(effects);
+        }
         let Self { config, replica, repl, .. } = self;
         repl.wake_fed(&mut Context { config, replica, effects });
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::boundary::ConnId;
 use crate::execute::matches_within;
+use crate::version::OriginId;
+use crate::watchers::Watchers;
 
 /// Patterns that are subscribed to at once, of all clients together: each is tried on the channel of every message.
 const PATTERNS_MAX: usize = 10_000;
@@ -22,6 +24,8 @@ pub(crate) struct PubSub {
     channels: Subscribers,
     patterns: Subscribers,
     by_client: BTreeMap<ConnId, Subscribed>,
+    /// Those who hear of keys by HTTP.
+    pub(crate) watchers: Watchers,
     /// Which events of the data are told of.
     pub(crate) notices: Notices,
     /// How often a pattern would have taken longer on a channel than its share of the steps: it did not match.
@@ -46,6 +50,11 @@ pub(crate) enum Topic {
 }
 
 impl PubSub {
+    /// Of the node whose run this is.
+    pub(crate) fn new(run: OriginId) -> Self {
+        Self { watchers: Watchers::new(run), ..Self::default() }
+    }
+
     /// Subscribes `conn`, unless what it has subscribed to would come to more than `bytes_max`; whether it has now.
     pub(crate) fn subscribe(&mut self, conn: ConnId, topic: Topic, name: &[u8], bytes_max: usize) -> bool {
         let known = match topic {
@@ -83,6 +92,7 @@ impl PubSub {
 
     /// Ends all of them; a connection that has gone has none.
     pub(crate) fn forget(&mut self, conn: ConnId) {
+        self.watchers.forget(conn);
         let Some(own) = self.by_client.remove(&conn) else { return };
         own.channels.iter().for_each(|name| self.leave(conn, Topic::Channel, name));
         own.patterns.iter().for_each(|name| self.leave(conn, Topic::Pattern, name));

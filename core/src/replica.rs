@@ -16,6 +16,7 @@ use crate::collected::Collected;
 use crate::conflicts::Ledger;
 use crate::counter::{Base, Count, Counter};
 use crate::disk::{DiskError, Durable, Log};
+use crate::feed::Feed;
 use crate::name::{self, Kind, Name};
 use crate::origins::{Claims, Known, Origins};
 use crate::pubsub::Change;
@@ -181,6 +182,8 @@ pub(crate) struct Replica {
     pub(crate) flushed: Hlc,
     /// What has become of keys since it was last asked, if that is told.
     changes: Option<Vec<Change>>,
+    /// The newest changes of keys, if somebody watches.
+    pub(crate) feed: Feed,
     /// The keyspace of the client whose command is run: where commands and the data meet, keys get their names.
     pub(crate) space: u8,
     /// For elements that are drawn.
@@ -228,6 +231,7 @@ impl Replica {
             unsynced_read: Cell::new(false),
             flushed: Hlc::ZERO,
             changes: None,
+            feed: Feed::default(),
             space: 0,
             chance: Rand::new([own.0, hash_key[0], hash_key[1], 0]),
             scratch: Vec::new(),
@@ -414,6 +418,14 @@ impl Replica {
     /// a record of mine and was never here was not known when I wrote mine; what beats mine did not know mine if it
     /// says so.
     pub(crate) fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
+        let merged = self.merge(now, record, seen)?;
+        if matches!(merged, Merged::Won { .. }) {
+            self.feed_change(record.key);
+        }
+        Ok(merged)
+    }
+
+    fn merge(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let version = record.version;
         if record.is_counter {
             return self.take_counter(now, record, None);
@@ -843,9 +855,10 @@ mod tests {
         let body = next_frame(&held, 1 << 10).expect("a frame").expect("all of it");
         let Some(Frame::SweepHeld { names, .. }) = parse(body) else { panic!("what a sender holds") };
         let mut obsolete = Obsolete::default();
+        replica.feed.keep();
         let at_once: usize = (0..SLOTS).map(|slot| replica.reconcile(slot, &claims, &names, &mut obsolete)).sum();
-        assert_eq!((at_once, parts(&replica)), (0, vec![5]));
-        assert_eq!((replica.let_go(obsolete, &claims), parts(&replica)), (1, vec![]));
+        assert_eq!((at_once, parts(&replica), replica.feed.len()), (0, vec![5], 0));
+        assert_eq!((replica.let_go(obsolete, &claims), parts(&replica), replica.feed.len()), (1, vec![], 1));
     }
 
     #[test]

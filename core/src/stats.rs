@@ -100,7 +100,8 @@ pub(crate) fn emit_stats(
     json.number("origins", replica.origins.len() as u64);
     json.number("retired", u64::from(replica.origins.retired().len()));
     json.number("retired_max", RETIRED_MAX as u64);
-    let besides = replica.tail.memory_bytes() + replica.ledger.bytes() + replica.collected.memory_bytes();
+    let besides =
+        replica.tail.memory_bytes() + replica.ledger.bytes() + replica.collected.memory_bytes() + replica.feed.bytes();
     json.number("memory_bytes", store.memory_bytes() + besides as u64);
     json.string("digest", &format!("{digest:032x}"));
     json.number("digest_at", digest_at.0);
@@ -123,6 +124,8 @@ pub(crate) fn emit_stats(
     json.number("commands", counters.commands);
     json.number("conflicts", replica.ledger.found());
     json.number("conflicts_kept", replica.ledger.len() as u64);
+    json.number("links", repl.links.len() as u64);
+    json.number("uptime_ms", now.mono.ms_since(counters.started));
     emit_scrubbed(repl.scrub.done(), &mut json);
     emit_disk(replica, keeper, &mut json);
     json.close('}');

@@ -486,7 +486,7 @@ fn operators_are_told_how_it_is() {
     assert!(session.ask("GET /readyz", &[], "").ends_with("\r\n\r\n{\"ready\":true,\"reasons\":[]}\n"));
     let cluster = session.ask("GET /v1/cluster", &[], "");
     assert!(status(&cluster) == 200 && cluster.contains("\r\n\r\n{\"node\":\"a\",\"origin\":"), "{cluster}");
-    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv", "/v1/watch", "/v1/why/k", "/"] {
         assert_eq!(field(&session.ask(&format!("PUT {path}"), &[], ""), "Allow"), Some("GET, HEAD"), "{path}");
     }
     assert_eq!(field(&session.ask("GET /v1/batch", &[], ""), "Allow"), Some("POST"));
@@ -546,7 +546,7 @@ fn what_is_wrong_with_a_request_for_a_head_is_told_in_a_head() {
 }
 
 /// Requests, among them one for each answer that is described.
-const ASKED: [(&str, &[&str], &str); 33] = [
+const ASKED: [(&str, &[&str], &str); 42] = [
     ("PUT /v1/kv/{a}", &[], "1"),
     ("PUT /v1/kv/{a}?ttl=60s", &[], "2"),
     ("PUT /v1/kv/{a}?ttl=never", &[], "2"),
@@ -565,6 +565,9 @@ const ASKED: [(&str, &[&str], &str); 33] = [
     ("GET /v1/kv?prefix=a&limit=1", &[], ""),
     ("GET /v1/kv?limit=0", &[], ""),
     ("HEAD /v1/kv", &[], ""),
+    ("GET /v1/watch?prefix=a", &["Last-Event-ID: x"], ""),
+    ("GET /v1/watch?values=maybe", &[], ""),
+    ("HEAD /v1/watch", &[], ""),
     ("DELETE /v1/kv/{a}", &["If-Match: \"1-1\""], ""),
     ("DELETE /v1/kv/{a}", &[], ""),
     ("DELETE /v1/kv/{a}", &[], ""),
@@ -577,6 +580,12 @@ const ASKED: [(&str, &[&str], &str); 33] = [
         ),
     ),
     ("POST /v1/batch", &[], "{}"),
+    ("GET /", &[], ""),
+    ("HEAD /", &[], ""),
+    ("GET /v1/why/{a}", &[], ""),
+    ("GET /v1/why/{none}", &[], ""),
+    ("HEAD /v1/why/{a}", &[], ""),
+    ("HEAD /v1/why/{none}", &[], ""),
     ("GET /v1/cluster", &[], ""),
     ("HEAD /v1/cluster", &[], ""),
     ("GET /v1/openapi.json", &[], ""),
@@ -613,7 +622,10 @@ fn the_description_is_what_is_answered() {
     for (line, fields, body) in ASKED {
         let (method, target) = line.split_once(' ').expect("a target");
         let path = target.split('?').next().unwrap_or_default();
-        let path = if path.contains('{') { "/v1/kv/{key}" } else { path };
+        let path = match path.rsplit_once('/') {
+            Some((before, key)) if key.starts_with('{') => &format!("{before}/{{key}}"),
+            _ => path,
+        };
         let answer = session.request(&line.replace(['{', '}'], ""), fields, body).text;
         let responses = &described["paths"][path][method.to_lowercase()]["responses"];
         let name = status(&answer).to_string();

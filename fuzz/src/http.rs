@@ -5,13 +5,17 @@ use arbitrary::Arbitrary;
 use crate::line::replies_in;
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "DELETE", "POST", "OPTIONS", "PATCH", "TRACE"];
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 18] = [
     "/v1/kv/k",
     "/v1/kv/k?ttl=9",
     "/v1/kv/%00%ff",
     "/v1/kv/",
     "/v1/kv",
     "/v1/kv?limit=2&prefix=k",
+    "/v1/watch?prefix=k&values=true",
+    "/v1/watch?last_event_id=1-1",
+    "/",
+    "/v1/why/k",
     "/v1/batch",
     "/v1/cluster",
     "/v1/openapi.json",
@@ -21,7 +25,7 @@ const TARGETS: [&str; 14] = [
     "http://a/v1/kv/k",
     "*",
 ];
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "If-Match: *",
     "If-None-Match: *",
     "If-Match: \"1-1\", W/\"2-2\"",
@@ -30,6 +34,7 @@ const FIELDS: [&str; 12] = [
     "Connection: keep-alive",
     "Origin: http://a",
     "Origin: null",
+    "Last-Event-ID: 1-1",
     "Range: bytes=0-1",
     "Accept: */*",
     "Host: b",
@@ -79,7 +84,7 @@ pub fn check(input: &Input) {
     let (mut rest, mut answered) = (&replies.bytes[..], 0);
     // What a broken request stands for is not known.
     while answered < are_heads.len() && !rest.is_empty() {
-        let (status, behind) = response(rest, are_heads[answered]);
+        let Some((status, behind)) = response(rest, are_heads[answered]) else { return };
         answered += usize::from(status >= 200);
         rest = behind;
     }
@@ -137,19 +142,42 @@ fn batch(steps: &[(bool, u8)]) -> Vec<u8> {
     format!("{{\"ops\":[{}]}}", steps.join(",")).into_bytes()
 }
 
-/// The status of the response that `bytes` begin with, and what follows it.
-fn response(bytes: &[u8], is_head: bool) -> (u16, &[u8]) {
+/// The status of the response that `bytes` begin with, and what follows it; none if that one has no end.
+fn response(bytes: &[u8], is_head: bool) -> Option<(u16, &[u8])> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut fields);
     let Ok(httparse::Status::Complete(end)) = head.parse(bytes) else {
         panic!("no response begins with {}", bytes.escape_ascii())
     };
     let status = head.code.expect("a status");
+    let is_stream = head.headers.iter().any(|field| field.value == b"text/event-stream");
+    if is_stream && !is_head {
+        let is_chunked = head.headers.iter().any(|field| field.name == "Transfer-Encoding");
+        check_stream(&bytes[end..], is_chunked);
+        return None;
+    }
     let lengths: Vec<&[u8]> =
         head.headers.iter().filter(|field| field.name == "Content-Length").map(|field| field.value).collect();
-    let has_body = !matches!(status, 100..200 | 204 | 304);
+    let has_body = !matches!(status, 100..200 | 204 | 304) && !is_stream;
     assert_eq!(lengths.len(), usize::from(has_body), "{}", bytes[..end].escape_ascii());
     let length = lengths.first().map(|digits| std::str::from_utf8(digits).expect("digits").parse().expect("a length"));
     let length: usize = if is_head { 0 } else { length.unwrap_or(0) };
-    (status, bytes.get(end + length..).expect("all of its body"))
+    Some((status, bytes.get(end + length..).expect("all of its body")))
+}
+
+/// Holds a stream to whole chunks of whole events.
+fn check_stream(mut bytes: &[u8], is_chunked: bool) {
+    while !bytes.is_empty() {
+        let mut text = bytes;
+        let mut rest = &[][..];
+        if is_chunked {
+            let at = bytes.windows(2).position(|two| two == b"\r\n").expect("a line");
+            let length =
+                std::str::from_utf8(&bytes[..at]).ok().and_then(|digits| usize::from_str_radix(digits, 16).ok());
+            let end = at + 2 + length.expect("a length");
+            (text, rest) = (&bytes[at + 2..end], bytes[end..].strip_prefix(b"\r\n").expect("the end of a chunk"));
+        }
+        assert!(text.ends_with(b"\n\n") && std::str::from_utf8(text).is_ok(), "{}", text.escape_ascii());
+        bytes = rest;
+    }
 }

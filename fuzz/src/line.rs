@@ -4,8 +4,8 @@ use kv_core::{ConnId, Event, Turn};
 
 use crate::driver::{LIMITS, PREAMBLE, Replies, START, config, settle};
 
-/// The longest reply (`HELP`, `COMMAND`, what describes HTTP), with room to spare.
-const REPLY_BYTES_MAX: usize = 32 << 10;
+/// The longest reply (`HELP`, `COMMAND`, what describes HTTP, the page), with room to spare.
+const REPLY_BYTES_MAX: usize = 64 << 10;
 
 const CLIENT: ConnId = ConnId(0);
 

@@ -21,7 +21,8 @@ impl Replica {
         }
     }
 
-    /// Whether what this run flushed is gone here, and would be back after a crash. Until then any reply may tell of it.
+    /// Whether what this run flushed is gone here, and would be back after a crash. Until then any reply may tell of
+    /// it.
     pub(crate) fn is_flush_unsynced(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.is_always() && log.is_behind() && self.flushed > log.own_synced())
     }

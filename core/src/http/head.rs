@@ -48,6 +48,10 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
     pub(super) if_match: Option<Box<[u8]>>,
     pub(super) if_none_match: Option<Box<[u8]>>,
+    /// The last event that the client heard of a stream.
+    pub(super) last_event_id: Option<Box<[u8]>>,
+    /// It is of version 1.0, which has no chunks.
+    pub(super) is_old: bool,
     /// It may come from a web page of somebody else, is for another host, or brings a part of a value: it is answered
     /// so.
     pub(super) strange: Option<Fault>,
@@ -66,6 +70,7 @@ struct Fields<'a> {
     is_part: bool,
     if_match: Option<Box<[u8]>>,
     if_none_match: Option<Box<[u8]>>,
+    last_event_id: Option<Box<[u8]>>,
 }
 
 /// Reads a whole head. What is wrong with it leaves unknown where the next request begins: the connection ends.
@@ -112,6 +117,8 @@ pub(super) fn parse(bytes: &[u8], config: &Config) -> Result<Head, Fault> {
         expects_continue: said.expects_continue && !is_old,
         if_match: said.if_match.take(),
         if_none_match: said.if_none_match.take(),
+        last_event_id: said.last_event_id.take(),
+        is_old,
         strange,
     })
 }
@@ -166,6 +173,8 @@ fn read_fields<'a>(headers: &[httparse::Header<'a>], is_old: bool) -> Result<Fie
             join(&mut said.if_match, value);
         } else if is("if-none-match") {
             join(&mut said.if_none_match, value);
+        } else if is("last-event-id") {
+            join(&mut said.last_event_id, value);
         }
     }
     if said.is_chunked && (said.length.is_some() || is_old) {

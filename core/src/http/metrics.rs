@@ -18,6 +18,7 @@ use super::response::Response;
 use crate::gauges;
 use crate::server::Server;
 use crate::stats;
+use crate::watchers::WATCHERS_MAX;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -126,19 +127,23 @@ fn node(server: &Server<'_, '_>, is_ready: bool, metrics: &mut Metrics) {
     metrics.gauge("clients_waiting", "Clients that wait for other nodes", waiters.len() as u64);
     metrics.gauge("pubsub_channels", "Channels that somebody has subscribed to", pubsub.counts().0 as u64);
     metrics.gauge("pubsub_patterns", "Patterns that somebody has subscribed to", pubsub.counts().1 as u64);
+    metrics.gauge("watchers", "Clients that watch keys", pubsub.watchers.len() as u64);
+    metrics.counter("watch_resets", "How often one of them was told to read anew", pubsub.watchers.resets);
     metrics.counter("pubsub_dropped", "Messages that a peer was not sent, as it was behind", repl.unsaid());
     let classes = [
         ("store", store.memory_bytes()),
         ("ring", replica.tail.memory_bytes() as u64),
         ("conflicts", replica.ledger.bytes() as u64),
         ("collected", replica.collected.memory_bytes() as u64),
+        ("watch", replica.feed.bytes() as u64),
     ];
     let rows = classes.map(|(class, bytes)| (class.to_owned(), bytes as f64));
     metrics.by("class", "memory_bytes", "Memory, by what it holds", rows.into_iter());
     let below = gauges::of(config, replica, repl).named();
     // Those of connections are not below them.
     let clients = ("clients", (conns.len(), config.limits.clients_max));
-    let sizes: Vec<_> = below.into_iter().filter(|(_, size)| size.1 > 0).chain([clients]).collect();
+    let watchers = ("watchers", (pubsub.watchers.len(), WATCHERS_MAX));
+    let sizes: Vec<_> = below.into_iter().filter(|(_, size)| size.1 > 0).chain([clients, watchers]).collect();
     let rows = |figure: fn((usize, usize)) -> usize| {
         sizes.iter().map(move |(name, size)| ((*name).to_owned(), figure(*size) as f64))
     };

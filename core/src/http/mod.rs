@@ -5,14 +5,17 @@
 
 mod batch;
 mod chunked;
+pub(crate) mod events;
 mod head;
 mod kv;
 mod list;
 mod metrics;
 mod ops;
+mod page;
 mod response;
 mod routes;
 mod text;
+mod watch;
 
 use memchr::memchr;
 
@@ -112,6 +115,8 @@ enum State {
         request: Box<Request>,
         chunked: Chunked,
     },
+    /// The answer to the last request has no end.
+    Watching,
     /// Nothing more is answered.
     Left,
 }
@@ -159,7 +164,7 @@ impl HttpSession {
     fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) -> usize {
         let limits = &server.config.limits;
         match &mut self.state {
-            State::Left => bytes.len(),
+            State::Left | State::Watching => bytes.len(),
             State::Head { scanned, line } => {
                 let window = &bytes[..bytes.len().min(head_bytes_max(limits))];
                 match scan_head(window, scanned, line) {
@@ -275,7 +280,9 @@ impl HttpSession {
         if self.packed.capacity() > KEPT_BYTES {
             self.packed = Vec::new();
         }
-        if persistence == Persistence::Ends {
+        if server.pubsub.watchers.is_watcher(server.conn) {
+            self.state = State::Watching;
+        } else if persistence == Persistence::Ends {
             self.state = State::Left;
         }
     }

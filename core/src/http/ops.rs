@@ -66,3 +66,12 @@ pub(super) fn cluster(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) 
         Err(fault) => response.fail(&fault),
     }
 }
+
+/// What `WHY` tells.
+pub(super) fn why(key: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
+    match desk.ask(Verb::Why, &Command::Why { key }) {
+        Ok(Packed::Value(text)) => response.send(200, &[("Cache-Control", "no-store")], JSON, text),
+        Ok(_) => response.fail(&Fault::new(404, "nothing is known of the key")),
+        Err(fault) => response.fail(&fault),
+    }
+}

@@ -62,6 +62,17 @@ impl Response<'_> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Answers 200 with the head of a body that has no end; what follows comes in chunks, if the client knows them.
+    pub(super) fn begin_stream(&mut self, fields: &[(&str, &str)], kind: &str, is_chunked: bool) {
+        self.begin(200, fields);
+        self.field("Content-Type", kind);
+        self.field("X-Content-Type-Options", "nosniff");
+        if is_chunked {
+            self.field("Transfer-Encoding", "chunked");
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     pub(super) fn fail(&mut self, fault: &Fault) {
         let mut text = String::new();
         let mut json = Json::new(&mut text);

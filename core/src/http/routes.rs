@@ -5,7 +5,8 @@ use percent_encoding::percent_decode_str;
 use super::head::{Head, Method};
 use super::list::{self, LIMIT, LIMIT_MAX, PREFIX_BYTES_MAX, Page};
 use super::response::{Fault, Response};
-use super::{Desk, batch, kv, metrics, ops, text};
+use super::watch::{self, Watch};
+use super::{Desk, batch, kv, metrics, ops, page, text};
 use crate::command::{EXPIRES_IN_MS_MAX, Expires};
 use crate::config::Limits;
 
@@ -17,6 +18,9 @@ pub(super) enum Route {
     Delete { key: Vec<u8> },
     List(Page),
     Batch,
+    Watch(Watch),
+    Why { key: Vec<u8> },
+    Page,
     Health,
     Ready,
     Cluster,
@@ -28,9 +32,15 @@ pub(super) enum Route {
 pub(super) fn route(head: &Head, limits: &Limits) -> Result<Route, Fault> {
     let (path, query) = head.target.split_once('?').map_or((&*head.target, ""), |(path, query)| (path, query));
     let mut query = Query::parse(query)?;
-    let route = match path.strip_prefix("/v1/kv/") {
-        Some(key) => key_route(head.method, decode(key)?, &mut query, limits)?,
-        None => plain_route(head.method, path, &mut query)?,
+    let route = if let Some(key) = path.strip_prefix("/v1/kv/") {
+        key_route(head.method, key_of(key, limits)?, &mut query)?
+    } else if let Some(key) = path.strip_prefix("/v1/why/") {
+        if !matches!(head.method, Method::Get | Method::Head) {
+            return Err(Fault::not_allowed("GET, HEAD"));
+        }
+        Route::Why { key: key_of(key, limits)? }
+    } else {
+        plain_route(head.method, path, &mut query)?
     };
     query.end()?;
     Ok(route)
@@ -41,13 +51,17 @@ fn plain_route(method: Method, path: &str, query: &mut Query<'_>) -> Result<Rout
     match path {
         "/v1/batch" if method == Method::Post => return Ok(Route::Batch),
         "/v1/batch" => return Err(Fault::not_allowed("POST")),
-        "/v1/kv" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" | "/v1/openapi.json" if !is_read => {
+        "/" | "/v1/kv" | "/v1/watch" | "/healthz" | "/readyz" | "/metrics" | "/v1/cluster" | "/v1/openapi.json"
+            if !is_read =>
+        {
             return Err(Fault::not_allowed("GET, HEAD"));
         }
         _ => {}
     }
     Ok(match path {
         "/v1/kv" => Route::List(page(query)?),
+        "/v1/watch" => Route::Watch(watch(query)?),
+        "/" => Route::Page,
         "/healthz" => Route::Health,
         "/readyz" => Route::Ready,
         "/metrics" => Route::Metrics,
@@ -62,18 +76,36 @@ fn page(query: &mut Query<'_>) -> Result<Page, Fault> {
     let limit = number("limit", LIMIT).filter(|limit| (1..=LIMIT_MAX).contains(limit));
     let limit = limit.ok_or_else(|| Fault::bad("limit is a number from 1 to 1000"))?;
     let cursor = number("cursor", 0).ok_or_else(|| Fault::bad("cursor is what the page before told"))?;
+    Ok(Page { prefix: prefix(query)?, limit, cursor })
+}
+
+fn prefix(query: &mut Query<'_>) -> Result<Vec<u8>, Fault> {
     let prefix = query.take("prefix").unwrap_or_default();
     if prefix.len() > PREFIX_BYTES_MAX {
         return Err(Fault::bad("the prefix is longer than 512 bytes"));
     }
-    Ok(Page { prefix, limit, cursor })
+    Ok(prefix)
 }
 
-fn key_route(method: Method, key: Vec<u8>, query: &mut Query<'_>, limits: &Limits) -> Result<Route, Fault> {
+fn watch(query: &mut Query<'_>) -> Result<Watch, Fault> {
+    let with_values = match query.take("values").as_deref() {
+        None | Some(b"false") => false,
+        Some(b"true") => true,
+        Some(_) => return Err(Fault::bad("values is true or false")),
+    };
+    Ok(Watch { prefix: prefix(query)?, with_values, last_id: query.take("last_event_id") })
+}
+
+fn key_of(text: &str, limits: &Limits) -> Result<Vec<u8>, Fault> {
+    let key = decode(text)?;
     if key.len() > limits.key_bytes_max {
         let detail = format!("the key is longer than {} bytes; nothing was changed", limits.key_bytes_max);
         return Err(Fault::new(414, &detail));
     }
+    Ok(key)
+}
+
+fn key_route(method: Method, key: Vec<u8>, query: &mut Query<'_>) -> Result<Route, Fault> {
     Ok(match method {
         Method::Get | Method::Head => Route::Read { key },
         Method::Put => {
@@ -114,6 +146,9 @@ pub(super) fn answer(
         Route::Delete { key } => kv::delete(head, key, desk, response),
         Route::List(page) => list::list(page, desk, response),
         Route::Batch => batch::run(body, desk, response),
+        Route::Watch(wanted) => watch::watch(head, wanted, desk, response),
+        Route::Why { key } => ops::why(key, desk, response),
+        Route::Page => page::page(response),
         Route::Health => ops::health(response),
         Route::Ready => ops::ready(desk, response),
         Route::Metrics => metrics::metrics(desk, response),

@@ -13,6 +13,7 @@ use crate::store::{SLOTS, slot_of};
 use crate::tail::{Pos, Tail};
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
+use crate::watchers::WATCHERS_MAX;
 
 impl Node {
     /// The entry of `key`, tombstones and expired ones included.
@@ -265,6 +266,7 @@ impl Node {
         let clients = (self.conns.len(), self.config.limits.clients_max + PEER_CONNECTIONS_SPARE);
         let waiters = (self.waiters.len(), self.conns.len());
         let crowded = (self.conns.crowded(), self.conns.len());
-        Gauges { clients, crowded, waiters, ..gauges::of(&self.config, &self.replica, &self.repl) }
+        let watchers = (self.pubsub.watchers.len(), WATCHERS_MAX);
+        Gauges { clients, crowded, waiters, watchers, ..gauges::of(&self.config, &self.replica, &self.repl) }
     }
 }

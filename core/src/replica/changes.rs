@@ -56,9 +56,23 @@ impl Replica {
 
     /// A step of letting go of what has expired; true while more is to be done now.
     pub(crate) fn expire(&mut self, wall: WallMs) -> bool {
-        let Self { store, changes, .. } = self;
-        let Some(changes) = changes else { return store.expire(wall) };
+        let Self { store, changes, feed, .. } = self;
+        if changes.is_none() && !feed.is_kept() {
+            return store.expire(wall);
+        }
         let what = Changed::Expired;
-        store.expire_telling(wall, &mut |name| changes.push(Change { name: name.into(), what }))
+        store.expire_telling(wall, &mut |name| {
+            feed.note_passed(name);
+            changes.iter_mut().for_each(|changes| changes.push(Change { name: name.into(), what }));
+        })
+    }
+
+    /// What is stored as `name` may read otherwise from now on, whoever wrote it and however it came here: those who
+    /// watch are to hear of it.
+    pub(crate) fn feed_change(&mut self, name: &[u8]) {
+        let Self { store, feed, .. } = self;
+        if feed.is_kept() {
+            feed.note(name, store.get(name).as_ref());
+        }
     }
 }

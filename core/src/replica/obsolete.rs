@@ -83,6 +83,7 @@ impl Replica {
             self.collected.note(key_name(key), stands.version.hlc, false);
             self.store.take_out(key);
             self.log_replaced(key);
+            self.feed_change(key);
         }
         goes
     }
@@ -117,6 +118,7 @@ mod tests {
         emit_sweep_held(1, (0, SLOTS), &[key_name(b"held")], &mut frame);
         let body = next_frame(&frame, 1 << 10).expect("a frame").expect("all of it");
         let Some(Frame::SweepHeld { names, .. }) = parse(body) else { panic!("what a sender holds") };
+        replica.feed.keep();
         let mut obsolete = Obsolete::default();
         let at_once: usize = (0..SLOTS).map(|slot| replica.reconcile(slot, &claims, &names, &mut obsolete)).sum();
         assert_eq!((at_once, obsolete.keys.len(), replica.store.keys()), (3, 7, 9));
@@ -125,5 +127,6 @@ mod tests {
         put(&mut replica, &again, 70);
         assert_eq!((replica.let_go(obsolete, &claims), replica.store.keys()), (6, 3));
         assert!([&again[..], b"new", b"held"].iter().all(|key| replica.store.get(key).is_some()));
+        assert_eq!(replica.feed.len(), 3 + 1 + 6, "who watches hears of each");
     }
 }

@@ -92,6 +92,7 @@ impl Server<'_, '_> {
             let (client, called) = match &seat.state {
                 _ if conn == self.conn => (own, "client|list"),
                 Conn::Client(Some(Session::Text(session))) => (&session.client, ""),
+                _ if self.pubsub.watchers.is_watcher(conn) => (&nobody, "http|watch"),
                 _ => (&nobody, ""),
             };
             if kind.is_none_or(|kind| kind == self.kind_of(conn)) {
@@ -110,7 +111,7 @@ impl Server<'_, '_> {
         let (age, idle) = (self.now.mono.ms_since(*opened) / 1_000, self.now.mono.ms_since(*heard) / 1_000);
         let (channels, patterns) = self.pubsub.counts_of(conn);
         let mut flags = String::new();
-        flags.extend(self.pubsub.is_subscriber(conn).then_some('P'));
+        flags.extend((self.pubsub.is_subscriber(conn) || self.pubsub.watchers.is_watcher(conn)).then_some('P'));
         flags.extend(client.transaction.is_some().then_some('x'));
         flags.extend((self.waiters.is_waiting(conn) || self.pause.holds(conn)).then_some('b'));
         flags.extend(flags.is_empty().then_some('N'));
@@ -176,6 +177,7 @@ impl Server<'_, '_> {
     }
 
     fn kind_of(&self, conn: ConnId) -> ClientKind {
-        if self.pubsub.is_subscriber(conn) { ClientKind::PubSub } else { ClientKind::Normal }
+        let is_told = self.pubsub.is_subscriber(conn) || self.pubsub.watchers.is_watcher(conn);
+        if is_told { ClientKind::PubSub } else { ClientKind::Normal }
     }
 }

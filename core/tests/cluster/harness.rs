@@ -33,6 +33,10 @@ pub(crate) struct Cluster {
     /// By node: how far its wall clock is ahead, in milliseconds.
     skews_ms: Vec<i64>,
     pub(crate) replies: Vec<u8>,
+    /// Whose replies are kept apart: a node's client.
+    pub(crate) listener: Option<(usize, ConnId)>,
+    /// Those.
+    pub(crate) heard: Vec<u8>,
     /// What nodes have sent to each other.
     pub(crate) sent_bytes: usize,
     /// From one to another: the bytes that still pass. What comes behind them gets lost.
@@ -52,6 +56,8 @@ impl Cluster {
             now: START,
             skews_ms: vec![0; nodes.len()],
             replies: Vec::with_capacity(64 << 10),
+            listener: None,
+            heard: Vec::new(),
             sent_bytes: 0,
             passes: Vec::new(),
         };
@@ -194,6 +200,7 @@ impl Cluster {
                 match self.ends[node][conn.0 as usize] {
                     Some((other, end)) if other < node => before[other].input(end, bytes),
                     Some((other, end)) => after[other - node - 1].input(end, bytes),
+                    None if self.listener == Some((node, conn)) => self.heard.extend_from_slice(bytes),
                     None => self.replies.extend_from_slice(bytes),
                 }
                 turn.sent(conn, count);

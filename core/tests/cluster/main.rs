@@ -16,4 +16,5 @@ mod retire;
 mod scrub;
 mod strangers;
 mod waiting;
+mod watch;
 mod why;
