@@ -1003,3 +1003,37 @@ fn a_hash_that_is_watched_changes_with_each_of_its_fields() {
     (0..100).for_each(|_| session.wait(1_000));
     check(&mut session, &[("MULTI", "+OK|"), ("PING", "+QUEUED|"), ("EXEC", "*1|+PONG|")]);
 }
+
+#[test]
+fn what_is_under_one_key_need_not_fit_under_another() {
+    let mut session = Session::new();
+    let (long, other) = ("f".repeat(40_000), "k".repeat(40_000));
+    assert_eq!(session.ask(&format!("HSET h {long} v")), ":1\r\n");
+    assert_eq!(session.ask(&format!("SADD s {long}")), ":1\r\n");
+    for command in [
+        format!("RENAME h {other}"),
+        format!("RENAMENX s {other}"),
+        format!("COPY h {other}"),
+        format!("SUNIONSTORE {other} s"),
+        format!("SINTERSTORE {other} s s"),
+        format!("SDIFFSTORE {other} s"),
+        format!("SMOVE s {other} {long}"),
+    ] {
+        assert!(session.ask(&command).starts_with("-ERR "), "{command:.20}");
+    }
+    assert_eq!(session.ask(&format!("EXISTS h s {other}")), ":2\r\n", "nothing was changed");
+    assert_eq!(session.ask("RENAME h short"), "+OK\r\n");
+}
+
+#[test]
+fn what_is_drawn_again_and_again_is_bounded() {
+    let mut session = Session::new();
+    let long = "v".repeat(60_000);
+    session.ask(&format!("HSET h f {long}"));
+    session.ask(&format!("SADD s {long}"));
+    for command in ["HRANDFIELD h -131072 WITHVALUES", "SRANDMEMBER s -131072"] {
+        assert!(session.ask(command).starts_with("-ERR "), "{command:.20}");
+    }
+    assert!(session.ask("HRANDFIELD h -131072").starts_with("*131072\r\n"));
+    assert_eq!(session.ask("HRANDFIELD h -2 WITHVALUES").len(), 4 + 2 * (7 + 8 + 60_000 + 2));
+}

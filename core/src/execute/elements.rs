@@ -3,14 +3,30 @@
 use std::collections::BTreeSet;
 
 use super::{matches, value};
-use crate::command::{Reply, Scan};
+use crate::command::{Bounded, Reply, Scan};
 use crate::name::Kind;
 use crate::replica::{Holds, Replica};
+use crate::store::ELEMENT_BYTES_MAX;
 use crate::time::Now;
 use crate::wire::Answer;
 
 /// Most draws with repeats at a time: some tens of milliseconds, in which everybody waits.
 const DRAWS_MAX: u64 = 1 << 17;
+
+/// Most bytes of them.
+const DRAWN_BYTES_MAX: usize = 16 << 20;
+
+/// One of them would be under a key with which it is too long.
+pub(super) const ELEMENT_TOO_LONG: Reply<'static> =
+    Reply::TooLong { what: Bounded::Element, bytes_max: ELEMENT_BYTES_MAX };
+
+/// More of them were asked for than one answer is to say again and again.
+pub(super) const DRAWN_TOO_LONG: Reply<'static> = Reply::TooLong { what: Bounded::Reply, bytes_max: DRAWN_BYTES_MAX };
+
+/// Whether so much is more than draws with repeats may answer.
+pub(super) const fn is_too_long(bytes: usize) -> bool {
+    bytes > DRAWN_BYTES_MAX
+}
 
 /// From how many on those that are drawn are drawn one by one, if they are few of all.
 const GATHERED_MAX: u64 = 1_024;
@@ -65,8 +81,7 @@ pub(super) fn draw(
 ) -> Option<Vec<Vec<u8>>> {
     let wanted = count.unsigned_abs();
     if count < 0 {
-        return (wanted <= DRAWS_MAX)
-            .then(|| (0..wanted).map_while(|_| replica.draw_element(now, key, kind)).collect());
+        return draw_again((now, key), kind, all, wanted, replica);
     }
     if wanted < all && all > GATHERED_MAX && wanted <= all / 4 {
         let (mut drawn, mut tries) = (BTreeSet::new(), 16 * wanted);
@@ -87,4 +102,35 @@ pub(super) fn draw(
         elements.truncate(wanted);
     }
     Some(elements)
+}
+
+/// So many elements, of which any may come again. None: too many, or too long.
+fn draw_again(
+    (now, key): (Now, &[u8]),
+    kind: Kind,
+    all: u64,
+    wanted: u64,
+    replica: &mut Replica,
+) -> Option<Vec<Vec<u8>>> {
+    if wanted > DRAWS_MAX {
+        return None;
+    }
+    let mut few = Vec::new();
+    if all <= GATHERED_MAX {
+        replica.walk_elements((now, key), kind, None, usize::MAX, &mut |element, _| few.push(element.to_vec()));
+    }
+    let (mut drawn, mut bytes) = (Vec::new(), 0);
+    for _ in 0..wanted {
+        let element = match few.len() {
+            0 => replica.draw_element(now, key, kind),
+            count => few.get(replica.below(count as u64) as usize).cloned(),
+        };
+        let Some(element) = element else { break };
+        bytes += element.len();
+        if is_too_long(bytes) {
+            return None;
+        }
+        drawn.push(element);
+    }
+    Some(drawn)
 }

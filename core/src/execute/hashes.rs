@@ -1,6 +1,6 @@
 //! Hashes.
 
-use super::elements::{draw, is_of_type};
+use super::elements::{DRAWN_TOO_LONG, draw, is_of_type, is_too_long};
 use super::strings::float_sum;
 use super::{fields, value};
 use crate::command::{Bounded, OfHash, Reply, Shown};
@@ -77,7 +77,13 @@ pub(super) fn run(now: Now, command: &OfHash<'_>, replica: &mut Replica, answer:
             let Some(drawn) = draw((now, key), Kind::Field, all, count, replica) else {
                 return answer.say(&Reply::Error("value is out of range"));
             };
-            say_drawn(now, key, (&drawn, has_values), replica, answer);
+            let from = answer.out.len();
+            say_drawn(now, key, (&drawn, has_values, count < 0), replica, answer);
+            // One value may be drawn again and again.
+            if count < 0 && is_too_long(answer.out.len() - from) {
+                answer.out.truncate(from);
+                answer.say(&DRAWN_TOO_LONG);
+            }
         }
     }
 }
@@ -167,15 +173,19 @@ fn list(now: Now, key: &[u8], shown: Shown, replica: &Replica, answer: &mut Answ
 fn say_drawn(
     now: Now,
     key: &[u8],
-    (drawn, has_values): (&[Vec<u8>], bool),
+    (drawn, has_values, is_bounded): (&[Vec<u8>], bool, bool),
     replica: &Replica,
     answer: &mut Answer<'_>,
 ) {
     // In version 3 of the protocol each field stands in a pair with its value.
     let in_pairs = answer.dialect == Dialect::Resp { is_3: true };
     let parts = if has_values && !in_pairs { 2 } else { 1 };
+    let from = answer.out.len();
     answer.say(&Reply::Array(parts * drawn.len()));
     for field in drawn {
+        if is_bounded && is_too_long(answer.out.len() - from) {
+            return;
+        }
         if has_values && in_pairs {
             answer.say(&Reply::Array(2));
         }

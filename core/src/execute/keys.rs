@@ -1,5 +1,6 @@
 //! Keys, and when they expire.
 
+use super::elements::ELEMENT_TOO_LONG;
 use super::matches;
 use super::strings::{put, text};
 use crate::command::{AboutObject, Copy, Expires, OnExpiry, Reply, Scan, TimeLeft};
@@ -76,6 +77,9 @@ pub(super) fn rename(now: Now, (key, name): (&[u8], &[u8]), if_absent: bool, rep
         return replica.may_write().map_or_else(Reply::Refused, |()| Reply::Ok);
     }
     let Some(content) = replica.content(now, key) else { return Reply::Error("no such key") };
+    if !content.fits(name) {
+        return ELEMENT_TOO_LONG;
+    }
     let moved = replica.put_content(now, name, &content).and_then(|()| replica.delete(now, key));
     moved.map_or_else(Reply::Refused, |_| if if_absent { Reply::Number(1) } else { Reply::Ok })
 }
@@ -87,6 +91,9 @@ pub(super) fn copy(now: Now, copy: &Copy<'_>, replica: &mut Replica) -> Reply<'s
         return Reply::Error("source and destination objects are the same");
     }
     let content = replica.content(now, key);
+    if content.as_ref().is_some_and(|content| !content.fits(name)) {
+        return ELEMENT_TOO_LONG;
+    }
     replica.space = space;
     let is_free = replaces || !replica.is_there(now, name);
     let copied = match content.filter(|_| is_free) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::elements::{draw, is_of_type};
+use super::elements::{ELEMENT_TOO_LONG, draw, is_of_type};
 use crate::command::{Combine, OfSet, Reply};
 use crate::name::Kind;
 use crate::replica::{Holds, Refused, Replica};
+use crate::store::ELEMENT_BYTES_MAX;
 use crate::time::Now;
 use crate::wire::Answer;
 use crate::wire::words::Words;
@@ -70,6 +71,9 @@ pub(super) fn run(now: Now, command: &OfSet<'_>, replica: &mut Replica, answer: 
             let members = combine(now, how, keys, replica);
             match into {
                 None => say_all(true, &members, answer),
+                Some(into) if members.iter().any(|member| into.len() + member.len() > ELEMENT_BYTES_MAX) => {
+                    answer.say(&ELEMENT_TOO_LONG);
+                }
                 Some(into) => {
                     let stored = store(now, into, &members, replica);
                     answer.say(&stored.map_or_else(Reply::Refused, |()| Reply::Count(members.len() as u64)));

@@ -138,6 +138,10 @@ enum Event<'a> {
 impl<'a> Event<'a> {
     fn of(now: Now, noted: &Noted, replica: &'a Replica) -> Self {
         let stands = replica.store.get(&noted.name);
+        // What is newer than a value or a delete is there, whichever came first.
+        if let Some(elements) = replica.store.elements(&noted.name, now.wall) {
+            return Self::Elements(Holds::of(&elements));
+        }
         match noted.what {
             What::Put { version, deadline } if deadline.is_some_and(|deadline| deadline <= now.wall) => {
                 Self::Gone { name: "expire", version: Some(version) }
@@ -151,9 +155,6 @@ impl<'a> Event<'a> {
             }
             What::Deleted { version } => Self::Gone { name: "delete", version },
             What::Unread | What::Flushed => {
-                if let Some(elements) = replica.store.elements(&noted.name, now.wall) {
-                    return Self::Elements(Holds::of(&elements));
-                }
                 let live = stands.and_then(|record| replica.read(now, &record));
                 match (live, replica.standing(now, &noted.name)) {
                     (Some(live), Some(standing)) => {

@@ -61,9 +61,10 @@ impl Replica {
             return store.expire(wall);
         }
         let what = Changed::Expired;
-        store.expire_telling(wall, &mut |name| {
+        store.expire_telling(wall, &mut |name, is_gone| {
             feed.note_passed(name);
-            changes.iter_mut().for_each(|changes| changes.push(Change { name: name.into(), what }));
+            let changes = changes.iter_mut().filter(|_| is_gone);
+            changes.for_each(|changes| changes.push(Change { name: name.into(), what }));
         })
     }
 

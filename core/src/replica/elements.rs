@@ -15,7 +15,7 @@ use crate::counter::{Count, Counter};
 use crate::name::{self, Kind, Name};
 use crate::record::Record;
 use crate::replica::{Exposure, Live, Refused, Replica};
-use crate::store::{Elements, key_name};
+use crate::store::{ELEMENT_BYTES_MAX, Elements, key_name};
 use crate::time::{Now, WallMs};
 use crate::version::{Hlc, Version};
 
@@ -56,6 +56,20 @@ pub(crate) enum Content {
         fields: Vec<(Vec<u8>, Vec<u8>, Option<WallMs>)>,
         members: Vec<(Vec<u8>, Option<WallMs>)>,
     },
+}
+
+impl Content {
+    /// Whether all of it can be under `key`: an element and its key are bounded together.
+    pub(crate) fn fits(&self, key: &[u8]) -> bool {
+        let longest = match self {
+            Self::Text(..) => return true,
+            Self::Elements { fields, members } => {
+                let fields = fields.iter().map(|(field, ..)| field.len());
+                fields.chain(members.iter().map(|(member, _)| member.len())).max().unwrap_or(0)
+            }
+        };
+        key.len() + longest <= ELEMENT_BYTES_MAX
+    }
 }
 
 impl Replica {

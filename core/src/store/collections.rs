@@ -25,7 +25,7 @@ use super::entry::Entry;
 use super::expiry::NEVER;
 use super::origins::Origins;
 use super::table::Table;
-use super::{KEY_BYTES_MAX, Place, Store, floors, hash_of};
+use super::{KEY_BYTES_MAX, Place, Store, floors, hash_of, slot_of};
 use crate::counter::Counter;
 use crate::name::{self, Kind, Name};
 use crate::record::Record;
@@ -575,6 +575,9 @@ impl Store {
     }
 
     fn collection(&self, key: &[u8]) -> Option<&Collection> {
+        if self.indexes[usize::from(slot_of(key))].is_empty() {
+            return None;
+        }
         let Place { slot, hash } = self.place(key);
         collection_in(&self.indexes[usize::from(slot)], hash, key).filter(|_| !self.is_flushed(slot, key))
     }

@@ -48,11 +48,12 @@ impl Store {
     /// Moves the digest's cut towards `wall` and frees values whose deadline passed long ago, a bounded step.
     /// True while more is to be done now. Does nothing before [`Store::next_expiry`]; the cut never goes back.
     pub(crate) fn expire(&mut self, wall: WallMs) -> bool {
-        self.expire_telling(wall, &mut |_| {})
+        self.expire_telling(wall, &mut |_, _| {})
     }
 
-    /// As [`expire`](Self::expire); `told` hears of the keys that leave the counts.
-    pub(crate) fn expire_telling(&mut self, wall: WallMs, told: &mut dyn FnMut(&[u8])) -> bool {
+    /// As [`expire`](Self::expire); `told` hears of the keys that leave the counts, and of those of which an element
+    /// has ended: whether nothing is left.
+    pub(crate) fn expire_telling(&mut self, wall: WallMs, told: &mut dyn FnMut(&[u8], bool)) -> bool {
         let mut walk = self.census.walk_at(wall);
         let mut work = 0;
         while let Some(step) = walk
@@ -90,7 +91,7 @@ impl Store {
     }
 
     /// Moves the slot at the walk's cursor to the walk's cut; how many entries that took a look at.
-    fn expire_slot(&mut self, walk: Walk, told: &mut dyn FnMut(&[u8])) -> usize {
+    fn expire_slot(&mut self, walk: Walk, told: &mut dyn FnMut(&[u8], bool)) -> usize {
         self.settle(walk.cursor);
         let slot = &mut self.slots[usize::from(walk.cursor)];
         if slot.due > walk.to {
@@ -110,7 +111,7 @@ impl Store {
                 self.census.cross(walk, &mut slot.digest, &record);
                 let owner = has_elements.then(|| name::owner(record.key)).flatten();
                 if owner.is_none() {
-                    told(record.key);
+                    told(record.key, true);
                 }
                 if has_elements {
                     crossed.insert(owner.unwrap_or(record.key.into()).into_owned());
@@ -139,7 +140,10 @@ impl Store {
             self.end_element(Place { slot: walk.cursor, hash }, &stored);
         }
         // With the last of its elements a key is gone.
-        crossed.iter().filter(|key| self.tally_key_at(key, walk.to)).for_each(|key| told(key));
+        for key in &crossed {
+            let is_gone = self.tally_key_at(key, walk.to);
+            told(key, is_gone);
+        }
         looked_at
     }
 

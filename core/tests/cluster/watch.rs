@@ -150,6 +150,23 @@ fn of_a_hash_or_a_set_it_is_told_that_it_has_changed() {
     assert!(told.contains(&r#"data: {"key":"k/s","type":"set"}"#), "{text}");
     let last = |key: &str| told.chunks(2).rfind(|event| event[1].contains(key)).map(|event| event[0]);
     assert_eq!([last("k/h"), last("k/s")], [Some("event: delete"); 2], "{text}");
+    cluster.heard.clear();
+    // What of it ends by itself, and what is newer than its delete.
+    cluster.ask(0, "HSET k/h f v g v");
+    cluster.ask(0, "HPEXPIRE k/h 1000 FIELDS 1 f");
+    cluster.settle();
+    cluster.heard.clear();
+    run_for(&mut cluster, 20_000);
+    assert!(chunks(&cluster.heard).contains(r#"data: {"key":"k/h","type":"hash"}"#), "{:?}", chunks(&cluster.heard));
+    cluster.heard.clear();
+    cluster.cut(0, 1);
+    cluster.ask(0, "DEL k/h");
+    cluster.ask(2, "HSET k/h f v");
+    cluster.heal();
+    run_for(&mut cluster, 20_000);
+    let text = chunks(&cluster.heard);
+    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("data") && line.contains("k/h")).collect();
+    assert_eq!(told.last(), Some(&r#"data: {"key":"k/h","type":"hash"}"#), "{text}");
 }
 
 #[test]
