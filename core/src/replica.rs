@@ -573,9 +573,7 @@ impl Replica {
         // A member that comes back knew it, deleted it and has forgotten that: only it knows of the delete.
         let is_mine_to_delete = !is_floor && !self.store.is_covered(record);
         if self.is_returning() && stands.is_none() && self.knew(record) && is_mine_to_delete {
-            let version = Version { hlc: Hlc::ZERO, origin: self.own };
-            let deleted = Record { key: record.key, value: None, is_counter: false, deadline: None, version };
-            self.keeping_elements(now, record.key, |replica| replica.stamp_and_take(now, &deleted));
+            self.delete_anew(now, record.key);
             return Ok(());
         }
         if self.is_returning() && (record.is_counter || stands.is_some_and(|stands| stands.is_counter)) {
@@ -590,8 +588,10 @@ impl Replica {
         self.note_superseded_elements(record);
         let merged = self.take(now.mono, record, None)?;
         self.note_superseded(record, merged);
-        if matches!(merged, Merged::Won { .. }) {
-            self.log_unstreamed(record);
+        match merged {
+            Merged::Won { .. } => self.log_unstreamed(record),
+            Merged::Lost { to } if self.is_untold(record, to, claims) => self.delete_anew(now, record.key),
+            Merged::Lost { .. } | Merged::Same => {}
         }
         if self.is_returning() {
             self.note_home(record.version, claims);
@@ -604,6 +604,26 @@ impl Replica {
             self.origins.sweep(origin, hlc);
         }
         Ok(())
+    }
+
+    /// Whether who claims all of `claims` and sweeps `record` was never told of the delete that it loses `to` here,
+    /// which nobody will be told of again: it had been collected where the other heard of it, by who was alone, or by
+    /// who had yet to hear of the other, whose memory had lost that what it wrote was for nobody to see.
+    /// (`sim/regressions/who-claimed-a-delete-without-*`)
+    fn is_untold(&self, record: &Record<'_>, to: Version, claims: &Known) -> bool {
+        let is_deleted = match self.store.get(record.key) {
+            Some(stands) => stands.value.is_none(),
+            None => self.store.is_covered(record),
+        };
+        let is_value = record.value.is_some() && !record.is_counter && self.exposure == Exposure::Exposed;
+        is_value && is_deleted && claims.covers(to, self.origins.retired())
+    }
+
+    /// Deletes a key that a client deleted, and others hold again.
+    fn delete_anew(&mut self, now: Now, key: &[u8]) {
+        let version = Version { hlc: Hlc::ZERO, origin: self.own };
+        let deleted = Record { key, value: None, is_counter: false, deadline: None, version };
+        self.keeping_elements(now, key, |replica| replica.stamp_and_take(now, &deleted));
     }
 
     /// The sweep was cut: what it brought is held, and not claimed.
@@ -752,6 +772,20 @@ mod tests {
         let theirs = counter(&[part(1, replica.own_last().0), part(6, 60)]);
         sweep(&mut replica, &theirs.record(b"k", &mut cell).unwrap(), false);
         assert_eq!(parts(&replica), [1, 6]);
+    }
+
+    #[test]
+    fn what_was_deleted_is_deleted_anew_only_where_who_sweeps_it_claims_the_delete() {
+        for (claim, is_anew) in [(49, false), (50, true)] {
+            let mut replica = replica();
+            let tombstone = Record { value: None, ..text(version(9, 50)) };
+            assert_eq!(stream(&mut replica, version(9, 50), 0, tombstone), Streamed::Taken);
+            let mut claims = Known::default();
+            claims.claims.raise(OriginId(9), Hlc(claim));
+            assert!(replica.swept(NOW, &text(version(8, 10)), (&claims, false)).is_ok());
+            let stands = replica.store.get(b"k").map(|stands| (stands.value, stands.version.origin));
+            assert_eq!(stands, Some((None, OriginId(if is_anew { 1 } else { 9 }))));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kv_core::{Node, Now, OriginId, Record, Version, WallMs};
 
 use super::sessions::{Expected, Write};
-use super::{Judge, RunId, Standing};
+use super::{Judge, Run, RunId, Standing};
 use crate::marks::Mark;
 use crate::outcome::Oracle;
 use crate::plan::{hash_text, is_value, size, token_of};
@@ -280,7 +280,7 @@ impl Judge {
             (was_own || came_back) && old.deadline == deadline && (old.token == token || is_freed)
         });
         match want {
-            None if own && !reissued => {
+            None if own && !reissued && !self.is_untold(run, key, entry, old) => {
                 self.fail(Oracle::Lww, || format!("run {}: wrote k{key} {entry:?} over {old:?} for no client", run.0));
             }
             // A delete of nothing may have left the key to an entry that came in the same step.
@@ -294,6 +294,17 @@ impl Judge {
             }
             _ => {}
         }
+    }
+
+    /// Whether `entry` deletes once more what a run has deleted, as some other claims to know of that, and holds what
+    /// it deleted.
+    fn is_untold(&self, run: RunId, key: u64, entry: Entry, old: Option<Entry>) -> bool {
+        let Some(deleted) = old.filter(|old| old.token.is_none() && entry.token.is_none()) else { return false };
+        let holds = |other: &Run| {
+            other.entries[size(key)].is_some_and(|held| held.token.is_some() && held.version < deleted.version)
+        };
+        let others = self.runs.iter().enumerate().filter(|(at, _)| *at != size(run.0)).map(|(_, other)| other);
+        others.filter(|other| holds(other)).any(|other| other.claimed >= deleted.version.hlc)
     }
 
     /// Remembers up to where a run claims to hold what others wrote. What was deleted and forgotten is covered by such
