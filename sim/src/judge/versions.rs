@@ -297,14 +297,17 @@ impl Judge {
     }
 
     /// Whether `entry` deletes once more what a run has deleted, as some other claims to know of that, and holds what
-    /// it deleted.
+    /// it deleted, or did until yet another had deleted it once more.
     fn is_untold(&self, run: RunId, key: u64, entry: Entry, old: Option<Entry>) -> bool {
         let Some(deleted) = old.filter(|old| old.token.is_none() && entry.token.is_none()) else { return false };
-        let holds = |other: &Run| {
-            other.entries[size(key)].is_some_and(|held| held.token.is_some() && held.version < deleted.version)
+        let held = |other: &Run| {
+            other.entries[size(key)].is_some_and(|held| match held.token {
+                Some(_) => held.version < deleted.version,
+                None => held.version > deleted.version && held.deadline.is_none(),
+            })
         };
         let others = self.runs.iter().enumerate().filter(|(at, _)| *at != size(run.0)).map(|(_, other)| other);
-        others.filter(|other| holds(other)).any(|other| other.claimed >= deleted.version.hlc)
+        others.filter(|other| held(other)).any(|other| other.claimed >= deleted.version.hlc)
     }
 
     /// Remembers up to where a run claims to hold what others wrote. What was deleted and forgotten is covered by such
