@@ -840,7 +840,7 @@ fn keyspaces_have_nothing_to_do_with_each_other() {
         ],
     );
     let info = session.ask("INFO keyspace");
-    assert!(info.contains("db0:keys=1,expires=0,avg_ttl=0\r\ndb15:keys=1,expires=0,avg_ttl=0\r\n"), "{info}");
+    assert!(info.contains("db0:keys=1,expires=0,avg_ttl=0\r\ndb15:keys=1,expires=1,avg_ttl=0\r\n"), "{info}");
     assert!(session.ask("CONFIG GET databases").ends_with("$2\r\n16\r\n"));
 }
 

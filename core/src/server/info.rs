@@ -36,8 +36,12 @@ impl Server<'_, '_> {
         let uptime = self.now.mono.ms_since(counters.started) / 1_000;
         let memory = replica.store.memory_bytes() + replica.tail.memory_bytes() as u64;
         let run = replica.own().to_string();
-        let keys = (0..SPACES).map(|space| (space, replica.store.keys_in(space))).filter(|(_, keys)| *keys > 0);
-        let keys = keys.map(|(space, keys)| format!("db{space}:keys={keys},expires=0,avg_ttl=0\r\n")).collect();
+        let store = &replica.store;
+        let counts = (0..SPACES).map(|space| (space, store.keys_in(space), store.expiring_in(space)));
+        let keys = counts.filter(|(_, keys, _)| *keys > 0);
+        let keys =
+            keys.map(|(space, keys, expiring)| format!("db{space}:keys={keys},expires={expiring},avg_ttl=0\r\n"));
+        let keys = keys.collect();
         let peers = self.repl.members.len();
         [
             (

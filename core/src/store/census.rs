@@ -53,6 +53,15 @@ struct Tally {
     digests: [u128; SPACES as usize + 1],
     /// What is no key, but only of one, or of a keyspace, is not counted.
     keys: [u64; SPACES as usize + 1],
+    /// Keys with a deadline of their own.
+    expiring: [u64; SPACES as usize + 1],
+}
+
+/// What one record adds to the sums.
+#[derive(Clone, Copy)]
+struct Print {
+    fingerprint: u128,
+    expires: bool,
 }
 
 /// Where a record is counted.
@@ -81,6 +90,11 @@ impl Census {
     pub(super) fn keys_in(&self, space: u8) -> u64 {
         let space = usize::from(space);
         self.standing.keys[space] + self.late.keys[space]
+    }
+
+    pub(super) fn expiring_in(&self, space: u8) -> u64 {
+        let space = usize::from(space);
+        self.standing.expiring[space] + self.late.expiring[space]
     }
 
     pub(super) fn digest(&self) -> (u128, WallMs) {
@@ -118,15 +132,15 @@ impl Census {
                 done.inspect(|print| self.late.add(*print, belongs));
                 cut.inspect(|print| self.late.remove(*print, belongs));
             }
-            return cut.unwrap_or(0);
+            return cut.map_or(0, |print| print.fingerprint);
         }
         match self.book(slot, record) {
             Book::Standing => {
-                let fingerprint = fingerprint(record);
-                self.standing.add(fingerprint, belongs);
-                return fingerprint;
+                let print = Print::of(record);
+                self.standing.add(print, belongs);
+                return print.fingerprint;
             }
-            Book::Late => self.late.add(fingerprint(record), belongs),
+            Book::Late => self.late.add(Print::of(record), belongs),
             Book::Closed => {}
         }
         0
@@ -142,15 +156,15 @@ impl Census {
                 cut.inspect(|print| self.late.add(*print, belongs));
                 done.inspect(|print| self.late.remove(*print, belongs));
             }
-            return cut.unwrap_or(0);
+            return cut.map_or(0, |print| print.fingerprint);
         }
         match self.book(slot, record) {
             Book::Standing => {
-                let fingerprint = fingerprint(record);
-                self.standing.remove(fingerprint, belongs);
-                return fingerprint;
+                let print = Print::of(record);
+                self.standing.remove(print, belongs);
+                return print.fingerprint;
             }
-            Book::Late => self.late.remove(fingerprint(record), belongs),
+            Book::Late => self.late.remove(Print::of(record), belongs),
             Book::Closed => {}
         }
         0
@@ -173,7 +187,8 @@ impl Census {
     /// Nothing of a keyspace counts any more.
     pub(super) fn clear(&mut self, space: u8) {
         for tally in [&mut self.standing, &mut self.late] {
-            (tally.digests[usize::from(space)], tally.keys[usize::from(space)]) = (0, 0);
+            let space = usize::from(space);
+            (tally.digests[space], tally.keys[space], tally.expiring[space]) = (0, 0, 0);
         }
     }
 
@@ -221,9 +236,9 @@ impl Census {
             cut.inspect(|print| self.late.remove(*print, belongs));
             return;
         }
-        let fingerprint = fingerprint(record);
-        self.standing.remove(fingerprint, belongs);
-        self.late.add(fingerprint, belongs);
+        let print = Print::of(record);
+        self.standing.remove(print, belongs);
+        self.late.add(print, belongs);
     }
 
     /// All that crosses in the walk's next `slots` was moved. After the last slot the cut is the walk's.
@@ -239,16 +254,25 @@ impl Census {
 }
 
 impl Tally {
-    fn add(&mut self, fingerprint: u128, belongs: Belongs) {
+    fn add(&mut self, print: Print, belongs: Belongs) {
         let digest = &mut self.digests[belongs.space];
-        *digest = digest.wrapping_add(fingerprint);
+        *digest = digest.wrapping_add(print.fingerprint);
         self.keys[belongs.space] += u64::from(belongs.is_key);
+        self.expiring[belongs.space] += u64::from(belongs.is_key && print.expires);
     }
 
-    fn remove(&mut self, fingerprint: u128, belongs: Belongs) {
+    fn remove(&mut self, print: Print, belongs: Belongs) {
         let digest = &mut self.digests[belongs.space];
-        *digest = digest.wrapping_sub(fingerprint);
+        *digest = digest.wrapping_sub(print.fingerprint);
         self.keys[belongs.space] -= u64::from(belongs.is_key);
+        self.expiring[belongs.space] -= u64::from(belongs.is_key && print.expires);
+    }
+}
+
+impl Print {
+    /// Of anything but a counter.
+    fn of(record: &Record<'_>) -> Self {
+        Self { fingerprint: fingerprint(record), expires: record.deadline.is_some() }
     }
 }
 
@@ -269,7 +293,7 @@ pub(super) fn is_tombstone(record: &Record<'_>) -> bool {
 /// What `record` adds to the digest at `cut`; 0 if it does not count.
 pub(super) fn contribution(cut: WallMs, record: &Record<'_>) -> u128 {
     if record.is_counter {
-        return print_at(cut, record).unwrap_or(0);
+        return print_at(cut, record).map_or(0, |print| print.fingerprint);
     }
     let counts = !is_tombstone(record) && is_after(record.deadline, cut);
     if counts { fingerprint(record) } else { 0 }
@@ -281,17 +305,18 @@ fn is_after(deadline: Option<WallMs>, cut: WallMs) -> bool {
 
 /// The fingerprint of a counter at `cut`, if there is anything to count: of its key, and what is added of its base, the
 /// deadline and the sum.
-fn print_at(cut: WallMs, record: &Record<'_>) -> Option<u128> {
+fn print_at(cut: WallMs, record: &Record<'_>) -> Option<Print> {
     let counter = Counter::of(record);
     let Count::Number(sum) = counter.count_at(cut) else { return None };
     let mut hasher = SipHasher13::new_with_keys(CLUSTER_KEY[0], !CLUSTER_KEY[1]);
     let base = counter.base_at(cut).map_or((0, 0), |base| (base.hlc.0, base.origin.0));
     hasher.write(&base.0.to_le_bytes());
     hasher.write(&base.1.to_le_bytes());
-    hasher.write(&counter.deadline_at(cut).map_or(0, |deadline| deadline.0).to_le_bytes());
+    let deadline = counter.deadline_at(cut);
+    hasher.write(&deadline.map_or(0, |deadline| deadline.0).to_le_bytes());
     hasher.write(&sum.to_le_bytes());
     hasher.write(record.key);
-    Some(hasher.finish128().as_u128())
+    Some(Print { fingerprint: hasher.finish128().as_u128(), expires: deadline.is_some() })
 }
 
 /// SipHash-1-3 with 128 bits of (hlc, origin, deadline, key). The value is not in it: the version names it.

@@ -245,6 +245,11 @@ impl Store {
         self.census.keys_in(space)
     }
 
+    /// Those of them that have a deadline; a hash or set, whose parts have theirs, is not among them.
+    pub(crate) fn expiring_in(&self, space: u8) -> u64 {
+        self.census.expiring_in(space)
+    }
+
     /// Deletions remembered. Husks are not among them.
     pub(crate) fn tombstones(&self) -> u64 {
         self.totals.tombstones

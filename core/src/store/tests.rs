@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::census::fingerprint;
 use super::*;
+use crate::name::SPACES;
 use crate::version::OriginId;
 
 /// Long enough that both the cut and the freeing pass, short enough that deadlines meet.
@@ -105,7 +106,7 @@ pub(super) fn shuffled<T: Copy>(steps: &[T], order: u64) -> Vec<T> {
 
 /// Recomputes from nothing all that the store keeps count of.
 fn check(store: &Store) {
-    let (mut digest, mut keys, mut tombstones, mut husks, mut entries) = (0_u128, 0, 0, 0, 0);
+    let (mut digest, mut keys, mut expiring, mut tombstones, mut husks, mut entries) = (0_u128, 0, 0, 0, 0, 0);
     let mut crowds = [0; (SLOTS / SLOTS_AT_ONCE) as usize];
     for slot in 0..SLOTS {
         let (mut own, mut graves, mut counters, mut own_husks) = (0_u128, 0, 0, 0);
@@ -118,6 +119,7 @@ fn check(store: &Store) {
             if counts_at(store.digest().1) {
                 digest = digest.wrapping_add(fingerprint(record));
                 keys += 1;
+                expiring += u64::from(record.deadline.is_some());
             }
             tombstones += u64::from(tombstone);
             graves += u32::from(record.value.is_none());
@@ -139,6 +141,7 @@ fn check(store: &Store) {
     assert_eq!(store.totals.entries, entries);
     assert_eq!(store.digest().0, digest);
     assert_eq!((store.keys(), store.tombstones(), store.totals.husks), (keys, tombstones, husks));
+    assert_eq!((0..SPACES).map(|space| store.expiring_in(space)).sum::<u64>(), expiring);
 }
 
 /// Takes out what has no value and is no newer than `stable`, here and there: nothing else may change.
