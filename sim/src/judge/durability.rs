@@ -379,6 +379,12 @@ impl Judge {
         for key in 0..self.platters[node].floors.len() {
             let floor = self.platters[node].floor(key);
             let held = self.run(run).entries[key];
+            // Who comes back lets go of flushes, of which its cluster tells it; what they had taken stays gone.
+            let is_flush = floor.is_some_and(|floor| self.flushes.contains(&floor));
+            if state.is_returning() && is_flush && held.is_none_or(|held| held.token.is_none()) {
+                self.owe_nothing_of(run, key as u64);
+                continue;
+            }
             if held.map(|entry| entry.version) < floor && !self.is_forgotten(key as u64, floor) {
                 self.fail(Oracle::Durability, || {
                     format!("run {}: k{key} is {held:?} after a restart, and its disk had {floor:?}", run.0)
