@@ -13,6 +13,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use crate::version::Version;
 use crate::wire::num::Bytes;
@@ -50,6 +51,50 @@ pub(crate) struct Name<'a> {
     pub(crate) element: &'a [u8],
     /// By which version a member was added.
     pub(crate) dot: Option<Version>,
+}
+
+/// A name as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored<'a> {
+    /// That of a plain key is the key.
+    Key(&'a [u8]),
+    /// That of a key of another keyspace: most are short, and a command of one key is not to allocate for its name.
+    Short {
+        bytes: [u8; SHORT_BYTES],
+        len: usize,
+    },
+    Long(Vec<u8>),
+}
+
+/// Names of keys up to this long are spelt out without an allocation.
+const SHORT_BYTES: usize = 128;
+
+impl Stored<'_> {
+    pub(crate) fn into_owned(self) -> Vec<u8> {
+        match self {
+            Stored::Long(stored) => stored,
+            Stored::Key(_) | Stored::Short { .. } => self.to_vec(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Stored<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Deref for Stored<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Stored::Key(key) => key,
+            Stored::Short { bytes, len } => &bytes[..*len],
+            Stored::Long(stored) => stored,
+        }
+    }
 }
 
 impl<'a> Name<'a> {
@@ -100,13 +145,22 @@ impl<'a> Name<'a> {
     }
 
     /// The name as it is stored; that of a plain key is the key.
-    pub(crate) fn stored(&self) -> Cow<'a, [u8]> {
+    #[inline]
+    pub(crate) fn stored(&self) -> Stored<'a> {
         if self.is_plain() {
-            return Cow::Borrowed(self.key);
+            return Stored::Key(self.key);
         }
-        let mut stored = Vec::with_capacity(4 + self.key.len() + self.element.len() + DOT_BYTES);
+        let Self { space, kind, key, .. } = *self;
+        let len = 2 + key.len();
+        if kind == Kind::Key && len <= SHORT_BYTES {
+            let mut bytes = [0; SHORT_BYTES];
+            [bytes[0], bytes[1]] = [SPELT, kind as u8 * SPACES + space];
+            bytes[2..len].copy_from_slice(key);
+            return Stored::Short { bytes, len };
+        }
+        let mut stored = Vec::with_capacity(4 + key.len() + self.element.len() + DOT_BYTES);
         self.put(&mut stored);
-        Cow::Owned(stored)
+        Stored::Long(stored)
     }
 
     /// Whether it is the key and nothing more.
@@ -173,7 +227,7 @@ pub(crate) fn is_element(stored: &[u8]) -> bool {
 }
 
 /// The name of the key that a field or a member is of; none of what is neither.
-pub(crate) fn owner(stored: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn owner(stored: &[u8]) -> Option<Stored<'_>> {
     if !is_element(stored) {
         return None;
     }
@@ -251,7 +305,7 @@ mod tests {
             assert_eq!(Name::parse(stored), None, "{stored:?}");
         }
         assert_eq!(Name::parse(&[SPELT, 1, b'k']), Some(Name::key(1, b"k")));
-        assert_eq!(owner(&[SPELT, 2 * SPACES, 2, 0, b'k']), None);
+        assert!(owner(&[SPELT, 2 * SPACES, 2, 0, b'k']).is_none());
     }
 
     #[test]

@@ -118,8 +118,10 @@ impl Node {
         let (count, used) = session::peek(bytes, &mut keys);
         // A single one would wait just as long.
         if count > 1 {
-            let names = keys.map(|key| Name::key(session.client.space, key).stored());
-            self.replica.store.warm(&names[..count]);
+            match session.client.space {
+                0 => self.replica.store.warm(&keys[..count]),
+                space => self.replica.store.warm(&keys.map(|key| Name::key(space, key).stored())[..count]),
+            }
         }
         used
     }

@@ -8,7 +8,6 @@ mod floors;
 mod hidden;
 mod obsolete;
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
@@ -17,7 +16,7 @@ use crate::conflicts::Ledger;
 use crate::counter::{Base, Count, Counter};
 use crate::disk::{DiskError, Durable, Log};
 use crate::feed::Feed;
-use crate::name::{self, Kind, Name};
+use crate::name::{self, Kind, Name, Stored};
 use crate::origins::{Claims, Known, Origins};
 use crate::pubsub::Change;
 use crate::rand::Rand;
@@ -239,7 +238,7 @@ impl Replica {
     }
 
     /// What the client's `key` is called in the store.
-    pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Cow<'k, [u8]> {
+    pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Stored<'k> {
         Name::key(self.space, key).stored()
     }
 

@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::origins::Origins;
 use super::{Kinds, Place, SLOTS, SLOTS_AT_ONCE, Store, Totals, parts, state};
 use crate::counter::Counter;
-use crate::name;
+use crate::name::{self, Stored};
 use crate::record::Record;
 use crate::time::WallMs;
 
@@ -114,7 +114,7 @@ impl Store {
                     told(record.key, true);
                 }
                 if has_elements {
-                    crossed.insert(owner.unwrap_or(record.key.into()).into_owned());
+                    crossed.insert(owner.map_or_else(|| record.key.to_vec(), Stored::into_owned));
                 }
             }
             let due = next_due(&record, walk.to);

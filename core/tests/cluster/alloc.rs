@@ -107,6 +107,15 @@ fn sixteen_requests_of_the_redis_protocol_at_a_time_allocate_nothing() {
 }
 
 #[test]
+fn sixteen_requests_in_another_keyspace_at_a_time_allocate_nothing() {
+    let set = pipeline(|at| request(&format!("SET key{at:02} a-value")));
+    let get = pipeline(|at| request(&format!("GET key{at:02}")));
+    let prepare = [request("SELECT 3").as_bytes(), &set].concat();
+    check_node(Node::new(config("a", &["b:1"]), START), &prepare, &set, b"+OK\r\n");
+    check_node(Node::new(config("a", &[]), START), &prepare, &get, b"$7\r\na-value\r\n");
+}
+
+#[test]
 fn replication_to_two_peers_allocates_nothing() {
     let mut cluster = Cluster::of_three();
     let mut commands = Vec::with_capacity(4 << 10);
