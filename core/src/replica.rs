@@ -3,6 +3,7 @@
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
 mod changes;
+mod collect;
 mod elements;
 mod floors;
 mod hidden;
@@ -24,7 +25,7 @@ use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
 use crate::session::{Standing, Stood};
-use crate::store::{Folding, Graves, Merged, OriginsFull, Store, floor_space, key_name, slot_of};
+use crate::store::{Merged, OriginsFull, Store, floor_space, key_name, slot_of};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
@@ -657,31 +658,6 @@ impl Replica {
 
     pub(crate) fn clock(&self) -> Hlc {
         self.clock.last()
-    }
-
-    /// Takes out of `slot` what is without a value and `stable` covers; counts it.
-    pub(crate) fn collect(&mut self, slot: u16, stable: &Known, count: &mut u64) -> Graves {
-        let Self { store, reaped, collected, origins, mark_due, .. } = self;
-        let is_stable = |version: Version| stable.covers(version, origins.retired());
-        store.collect(slot, is_stable, |record| {
-            let version = record.version;
-            reaped.note(version, origins.retired());
-            collected.note(key_name(record.key), version.hlc, record.is_counter);
-            *mark_due = true;
-            *count += 1;
-        })
-    }
-
-    /// Folds what ended runs, of which `stable` says that all members hold everything, added to the counters of `slot`,
-    /// while those have `parted` who had when the runs were retired.
-    pub(crate) fn fold(&mut self, slot: u16, stable: &Known, parted: u32) -> Folding {
-        let Self { store, origins, .. } = self;
-        let retired = origins.retired();
-        store.fold(slot, |part| {
-            let is_stable = part.hlc <= retired.last_within(stable.retired, part.origin);
-            let entry = retired.folds_under(parted, part.origin)?;
-            (is_stable && entry.number <= stable.retired && part.since > entry.after).then_some(entry)
-        })
     }
 
     pub(crate) fn covers(&self, version: Version) -> bool {
