@@ -21,7 +21,7 @@ use crate::wire::words::{Unquoted, Words, trim};
 use crate::wire::{Dialect, line};
 pub(crate) use pushed::Pushed;
 pub(crate) use transaction::{Standing, Stood, Watched};
-use transaction::{Transaction, is_run_at_once, may_wait};
+use transaction::{Transaction, is_by_itself, is_run_at_once};
 
 /// What a request of the Redis protocol begins with.
 const REQUEST: u8 = b'*';
@@ -388,7 +388,7 @@ impl ClientSession {
             && !parsed.as_ref().is_ok_and(is_run_at_once)
         {
             let put_off = match parsed {
-                Ok(command) if may_wait(&command) => Err(Reply::Error("Command not allowed inside a transaction")),
+                Ok(command) if is_by_itself(&command) => Err(Reply::Error("Command not allowed inside a transaction")),
                 Err(reply) if commands::is_misspelt(&reply, words) => Err(reply),
                 // What else is wrong with it is told in its place, as in Redis.
                 Ok(_) | Err(_) => transaction.put_off(words, limits),

@@ -148,7 +148,7 @@ pub(crate) const fn is_run_at_once(command: &Command<'_>) -> bool {
     )
 }
 
-/// Whether its reply may come later.
-pub(crate) const fn may_wait(command: &Command<'_>) -> bool {
-    matches!(command, Command::WaitFor { .. } | Command::Leave)
+/// Whether a transaction may not have it: its reply may come later, or Redis refuses it there.
+pub(crate) const fn is_by_itself(command: &Command<'_>) -> bool {
+    matches!(command, Command::WaitFor { .. } | Command::Leave | Command::Save)
 }
