@@ -30,7 +30,7 @@ const CORE_DEPENDENCIES: [&str; 12] = [
     "siphasher",
     "tracing",
 ];
-const CORE_DEV_DEPENDENCIES: [&str; 1] = ["proptest"];
+const CORE_DEV_DEPENDENCIES: [&str; 2] = ["divan", "proptest"];
 
 /// The only files that may hold what the compiler does not check.
 const UNCHECKED: [&str; 2] = ["core/src/store/entry.rs", "core/tests/cluster/alloc.rs"];
