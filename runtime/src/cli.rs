@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::bench::{self, BenchOptions};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -24,11 +25,12 @@ Examples:
                                              nothing acknowledged is lost, whatever crashes
   SIMPLEKV_LOG_FORMAT=json simple-kv 8080    every flag can be set by the environment
 
-Commands for a data directory, in place of PORT; 'simple-kv COMMAND --help' explains one:
-  check DIR                                  read everything, verify every checksum, tell what is damaged
+Commands, in place of PORT; 'simple-kv COMMAND --help' explains one:
+  check DIR                                  read a data directory, verify every checksum, tell what is damaged
   backup DIR FILE                            put all that it holds into one file, also while its node runs
   restore FILE DIR                           make a new data directory of a backup
   dump DIR [--json]                          print what it holds, a record a line
+  bench [HOST:PORT]                          how many requests a server answers, and how long that takes
 
 Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.";
@@ -126,11 +128,11 @@ pub(crate) struct Options {
 pub(crate) enum Asked {
     /// To be a node.
     Node(Box<Options>),
-    /// To look after a data directory.
+    /// To look after a data directory, or to load a server.
     Tool(Tool),
 }
 
-/// An active-active key-value store: its data directories.
+/// An active-active key-value store: what it is looked after with.
 #[derive(Debug, Parser)]
 #[command(name = "simple-kv", disable_help_subcommand = true)]
 struct Tools {
@@ -138,8 +140,8 @@ struct Tools {
     tool: Tool,
 }
 
-/// What can be done with a data directory besides running a node on it.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+/// What can be done besides running a node.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
 pub(crate) enum Tool {
     /// Read everything in a data directory, verify every checksum, and tell what is damaged
     ///
@@ -178,6 +180,12 @@ pub(crate) enum Tool {
         #[arg(long)]
         json: bool,
     },
+    /// Load a server with requests, and tell how many it answers and how long that takes
+    ///
+    /// Any server that speaks the protocol of Redis, lines of text as a node does, or memcached's protocol. It
+    /// overwrites keys that are called key:N.
+    #[command(after_long_help = bench::DEFAULTS)]
+    Bench(BenchOptions),
 }
 
 /// Peers as given, each `host:port`.
@@ -313,7 +321,7 @@ fn parse_peers(text: &str) -> Result<Peers, String> {
 }
 
 /// `host:port` or `[address]:port`, unresolved: names are looked up at each dial.
-fn parse_host_port(text: &str) -> Result<String, String> {
+pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
     let wrong = |what: &str| Err(format!("'{text}' {what}; write host:port, as in localhost:8080 or [::1]:8080"));
     let Some((host, port)) = text.rsplit_once(':') else { return wrong("has no port") };
     let bare = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
@@ -386,7 +394,7 @@ fn parse_value_size(text: &str) -> Result<usize, String> {
 }
 
 /// A size in bytes with a unit; see [`EXAMPLES`].
-fn parse_size(text: &str, min: usize, max: usize) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str, min: usize, max: usize) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor: usize = match unit.trim().to_ascii_lowercase().as_str() {
@@ -442,10 +450,15 @@ mod tests {
         ] {
             assert!(matches!(of(arguments), Ok(Asked::Tool(tool)) if tool == expected), "{arguments:?}");
         }
+        let loads =
+            |tool: &Tool| matches!(tool, Tool::Bench(options) if options.server == "h:1" && options.pipeline == 16);
+        assert!(matches!(of(&["bench", "h:1", "-P", "16"]), Ok(Asked::Tool(tool)) if loads(&tool)));
         for arguments in [&[][..], &["8082"], &["8082", "check:8080"], &["--name", "check"]] {
             assert!(matches!(of(arguments), Ok(Asked::Node(_))), "{arguments:?}");
         }
-        for arguments in [&["check"][..], &["check", "d", "e"], &["8080", "check"], &["help"], &["restore", "f"]] {
+        for arguments in
+            [&["check"][..], &["check", "d", "e"], &["8080", "check"], &["help"], &["restore", "f"], &["bench", "h"]]
+        {
             let said = of(arguments).unwrap_err();
             assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
         }

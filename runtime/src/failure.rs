@@ -24,6 +24,10 @@ pub(crate) enum Failure {
     Damaged(String),
     /// A file besides the data directory's cannot be used: what could not be done, and why.
     File(PathBuf, &'static str, io::Error),
+    /// A server cannot be connected to.
+    Connect(String, io::Error),
+    /// A server that was to be measured did this instead of answering all that it was asked.
+    Server(String, String),
     /// The operating system refused something else.
     System(&'static str, io::Error),
 }
@@ -44,6 +48,8 @@ impl Failure {
             | Self::Load(..)
             | Self::Damaged(_)
             | Self::File(..)
+            | Self::Connect(..)
+            | Self::Server(..)
             | Self::System(..) => EXIT_RUNTIME,
         }
     }
@@ -81,6 +87,17 @@ impl fmt::Display for Failure {
             Self::Load(path, why) => write!(f, "cannot load the data directory {}: {why}", path.display()),
             Self::Damaged(what) => f.write_str(what),
             Self::File(path, what, error) => write!(f, "cannot {what} {}: {error}", path.display()),
+            Self::Connect(server, error) => {
+                write!(f, "cannot connect to {server}: ")?;
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused => {
+                        write!(f, "nobody listens there; start a server, as in 'simple-kv 8080', or name another")
+                    }
+                    io::ErrorKind::TimedOut => write!(f, "it does not answer; see that it runs, and can be reached"),
+                    _ => write!(f, "{error}"),
+                }
+            }
+            Self::Server(server, what) => write!(f, "{server} {what}"),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

@@ -61,7 +61,7 @@ fn refuse_open_door(options: &Options) -> Result<(), Failure> {
 }
 
 /// Lets the process open as many files as the system allows without being asked.
-fn raise_descriptor_limit(clients_max: usize) {
+pub(crate) fn raise_descriptor_limit(clients_max: usize) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         warn!(%error, "cannot raise the limit of open files");

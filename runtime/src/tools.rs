@@ -1,11 +1,12 @@
-//! What can be done with a data directory besides running a node on it: it is read by the core's
-//! [`Scanner`](kv_core::Scanner), as a node would read it, and nothing in it is changed.
+//! What can be done besides running a node. A data directory is read by the core's [`Scanner`](kv_core::Scanner), as a
+//! node would read it, and nothing in it is changed.
 
 mod backup;
 mod check;
 mod dump;
 mod source;
 
+use crate::bench;
 use crate::cli::Tool;
 use crate::failure::Failure;
 
@@ -16,5 +17,6 @@ pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
         Tool::Backup { dir, file } => backup::backup(dir, file),
         Tool::Restore { file, dir } => backup::restore(file, dir),
         Tool::Dump { dir, json } => dump::dump(dir, *json),
+        Tool::Bench(options) => bench::run(options),
     }
 }

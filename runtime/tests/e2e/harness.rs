@@ -1,5 +1,6 @@
 //! Nodes as processes, clients as sockets, and waiting for a condition instead of for a while.
 
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 /// Longer than anything here takes on a busy machine; a test that waits this long has failed.
@@ -67,6 +69,15 @@ pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simple-kv"));
     command.env_clear().stdin(Stdio::null());
     command
+}
+
+/// A terminal: the end that sees what is printed, and the one to print on.
+pub(crate) fn terminal() -> (File, File) {
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&controller).expect("a terminal");
+    unlockpt(&controller).expect("a terminal");
+    let name = ptsname(&controller, Vec::new()).expect("a terminal").into_string().expect("a name");
+    (File::from(controller), OpenOptions::new().read(true).write(true).open(name).expect("a terminal"))
 }
 
 /// A node in a process of its own; killed when dropped.

@@ -1,31 +1,24 @@
 //! Log lines: shape and colour.
 
-use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::harness::{Client, Node, PATIENCE, binary, eventually, free_port, quiet_machine, shared_machine};
+use crate::harness::{Client, Node, PATIENCE, binary, eventually, free_port, quiet_machine, shared_machine, terminal};
 
 const ESCAPE: char = '\x1b';
 
 /// What a node prints on a terminal from its start to its end.
 fn printed_on_a_terminal(environment: &[(&str, &str)]) -> String {
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let (mut controller, terminal) = terminal();
     let mut command = binary();
     command.arg("0").envs(environment.iter().copied()).stderr(Stdio::from(terminal));
     let mut child = command.spawn().unwrap();
     // The command holds the terminal too: once it and the child are gone, reading ends.
     drop(command);
     let mut printed = String::new();
-    let mut controller = File::from(controller);
     let mut told = false;
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = controller.read(&mut buffer) {

@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""Compares a node with redis-server, valkey-server and memcached, those that are installed: processor time of the
+server for each operation, and operations a second.
+
+Usage: runtime/benches/peers.py [--binary FILE] [--rounds N] [--seconds S] [--depths 1,16,128] [--keys N]
+                                [--value-size BYTES] [--connections N] [--svg FILE] [--raw FILE]
+
+All servers run side by side on one core, each with all keys; `simple-kv bench` asks from another core, if there is
+one. A round measures every server at every operation and depth, one right after the other, and begins with another
+server than the round before, so that what the machine does meanwhile meets all alike. Told are medians over the rounds,
+and medians of the ratios within each round: machines differ, and so does one from minute to minute, but servers that
+were asked within the same seconds can be compared. What takes processor time beside makes all figures doubtful: the
+table says how much of it there was.
+
+Prints Markdown, and draws the processor time into an SVG file. Exit code 0: measured; 1: a server failed, or refused
+something; 77: there is nothing to compare with.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from html import escape
+from pathlib import Path
+
+PATIENCE_S = 20
+OURS = "Simple-KV"
+# Above this share of its core the load may be the limit, and not the server.
+LOAD_BUSY = 0.95
+
+
+class Failed(Exception):
+    """A measurement that cannot be told of."""
+
+
+class Server:
+    """A server in a process of its own, of which only its end by its process id is asked."""
+
+    def __init__(self, name, version, command, core):
+        self.name, self.version = name, version
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.directory = tempfile.mkdtemp(prefix="peers-")
+        words = [word.format(port=self.port) for word in command]
+        self.process = subprocess.Popen(words, cwd=self.directory, stdin=subprocess.DEVNULL, preexec_fn=on_core(core),
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait()
+
+    def wait(self):
+        """Until it accepts."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.end()
+                    raise Failed(f"{self.name} does not listen: {error}") from error
+                time.sleep(0.01)
+
+    def cpu_us(self):
+        """Processor time that it has used, of all of its threads."""
+        folder = Path(f"/proc/{self.process.pid}")
+        try:
+            threads = [(thread / "schedstat").read_text() for thread in (folder / "task").iterdir()]
+            return sum(int(text.split()[0]) for text in threads) / 1e3
+        except FileNotFoundError:
+            # Not every kernel counts in nanoseconds; in hundredths of a second all do.
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+    def end(self):
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def on_core(core):
+    """What a child does before it becomes what it is to be: it keeps to its core, if there are several."""
+    return None if core is None else lambda: os.sched_setaffinity(0, {core})
+
+
+def stolen():
+    """Processor time that the machine's host took away, and that of all, in ticks."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return fields[7], sum(fields)
+
+
+def bench(args, core, server, protocol, *more):
+    words = [args.binary, "bench", f"127.0.0.1:{server.port}", "--protocol", protocol, "--json", "--keys", str(args.keys),
+             "--value-size", str(args.value_size), "--connections", str(args.connections), *more]
+    run = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, preexec_fn=on_core(core))
+    if run.returncode != 0:
+        raise Failed(f"{server.name}: {run.stderr.strip()}")
+    return json.loads(run.stdout)
+
+
+def measure(args, core, server, protocol, operation, depth):
+    """One server, once."""
+    (stolen_before, all_before), cpu_before = stolen(), server.cpu_us()
+    told = bench(args, core, server, protocol, "--ops", operation, "--pipeline", str(depth), "--seconds",
+                 str(args.seconds), "--warm-up", "0", "--no-fill")
+    cpu_us, (stolen_after, all_after) = server.cpu_us() - cpu_before, stolen()
+    if told["absent"]:
+        raise Failed(f"{server.name}: {told['absent']} keys were absent")
+    return {
+        "cpu_us": cpu_us / told["succeeded"],
+        "per_second": told["per_second"],
+        "p99_us": told["latency_us"]["p99"],
+        "load_cpu": told["load_cpu"],
+        "stolen": (stolen_after - stolen_before) / max(all_after - all_before, 1),
+    }
+
+
+def version(binary, *flags):
+    said = subprocess.run([binary, *flags], capture_output=True, text=True).stdout.split("\n", 1)[0]
+    return next((word.removeprefix("v=") for word in said.split() if word.removeprefix("v=")[:1].isdigit()), said)
+
+
+def start(args, core):
+    """All servers, and in which protocol each is asked: lines of a table."""
+    redis = ["--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    memcached = ["-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-t", "1", "-m", "65536", "-u", "root"]
+    peers = [(name, shutil.which(binary), flags, protocol) for name, binary, flags, protocol in (
+        ("Redis", "redis-server", redis, "resp"), ("Valkey", "valkey-server", redis, "resp"),
+        ("memcached", "memcached", memcached, "memcached"))]
+    rows = []
+    try:
+        node = Server(OURS, version(args.binary, "--version"), [args.binary, "{port}", "--log-level", "error"], core)
+        rows = [(OURS, node, "resp"), (f"{OURS}, telnet", node, "telnet")]
+        for name, binary, flags, protocol in peers:
+            if binary:
+                rows.append((name, Server(name, version(binary, "--version"), [binary, *flags], core), protocol))
+    except BaseException:
+        end(rows)
+        raise
+    return rows
+
+
+def end(rows):
+    for server in {id(server): server for _, server, _ in rows}.values():
+        server.end()
+
+
+def compare(args, rows, load_core, tell):
+    """By operation and depth, by row: what was measured, round by round."""
+    for _, server, protocol in {id(row[1]): row for row in rows}.values():
+        tell(f"filling {server.name}")
+        # One request after each key is set.
+        bench(args, load_core, server, protocol, "--ops", "get", "--requests", "1")
+    cells = [(operation, depth) for depth in args.depths for operation in ("set", "get")]
+    measured = {cell: {name: [] for name, _, _ in rows} for cell in cells}
+    for number in range(args.rounds):
+        shift = number % len(rows)
+        for operation, depth in cells:
+            for name, server, protocol in rows[shift:] + rows[:shift]:
+                tell(f"round {number + 1} of {args.rounds}: {operation}, {depth} deep, {name}")
+                one = measure(args, load_core, server, protocol, operation, depth)
+                measured[operation, depth][name].append(one)
+                if args.raw:
+                    with open(args.raw, "a", encoding="utf-8") as raw:
+                        line = {"round": number, "server": name, "operation": operation, "depth": depth, **one}
+                        print(json.dumps(line), file=raw)
+    return measured
+
+
+def median(rounds, what):
+    return statistics.median(one[what] for one in rounds)
+
+
+def markdown_table(heads, lines):
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    for line in lines:
+        print("| " + " | ".join(line) + " |")
+    print()
+
+
+def heads(measured):
+    return [f"{operation.upper()}, {depth} deep" for operation, depth in measured]
+
+
+def print_report(args, rows, measured, cores, load_before):
+    names, peers = [row[0] for row in rows], [row[0] for row in rows if row[1].name != OURS]
+    versions = {server.name: server.version for _, server, _ in rows}
+    print(f"{args.connections} connections, {args.keys:,} keys of 16 bytes, values of {args.value_size}, {args.rounds} "
+          f"rounds of {args.seconds:g} s; " + ", ".join(f"{name} {version}" for name, version in versions.items())
+          + ".\n")
+    print("Processor time of the server for an operation in µs, and in brackets thousand operations a second\n")
+    limited = False
+    lines = []
+    for name in names:
+        line = [name]
+        for cell in measured:
+            rounds = measured[cell][name]
+            star = "*" if median(rounds, "load_cpu") > LOAD_BUSY else ""
+            limited |= bool(star)
+            line.append(f"{median(rounds, 'cpu_us'):.2f} ({median(rounds, 'per_second') / 1e3:,.0f}{star})")
+        lines.append(line)
+    markdown_table(["", *heads(measured)], lines)
+    if limited:
+        print("\\* the load had no time left on its core: the server may answer more.\n")
+    if peers:
+        print("Processor time of Simple-KV for one of the other's, the median of the rounds, and from the least to the "
+              "most of them\n")
+        lines = []
+        for ours in [name for name in names if name not in peers]:
+            for peer in [*peers, *(["the best of them"] if len(peers) > 1 else [])]:
+                line = [f"{ours} / {peer}"]
+                for cell in measured:
+                    other = [peer] if peer in peers else peers
+                    ratios = [one["cpu_us"] / min(measured[cell][name][number]["cpu_us"] for name in other)
+                              for number, one in enumerate(measured[cell][ours])]
+                    line.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+                lines.append(line)
+        markdown_table(["", *heads(measured)], lines)
+    shares = [one["stolen"] for cell in measured.values() for rounds in cell.values() for one in rounds]
+    placed = (f"server on core {cores[0]}, load on core {cores[1]}" if cores[0] is not None
+              else "server and load on one core, which they share")
+    print(f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {placed}. Beside it: load "
+          f"{load_before:.2f} before the start, {statistics.median(shares):.1%} of the processor time taken by the host "
+          f"at the median, {max(shares):.1%} at the worst.")
+
+
+def processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+STYLE = """\
+text { font: 13px system-ui, sans-serif; fill: #24292f } .head { font-weight: 600 } .note { fill: #57606a; font-size: 12px }
+.ours { fill: #1a7f64 } .peer { fill: #8c959f }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } .note { fill: #9da7b1 } .ours { fill: #3fb993 } .peer { fill: #6e7781 }
+}"""
+PANEL_WIDTH, NAME_WIDTH, BAR_HEIGHT, VALUE_WIDTH, MARGIN, TOP = 330, 118, 20, 44, 12, 70
+
+
+def draw(args, rows, measured):
+    """Processor time as bars: a panel for each operation and depth, each with a scale of its own."""
+    names = [name for name, _, _ in rows]
+    versions = dict.fromkeys(f"{server.name} {server.version}" for _, server, _ in rows)
+    panel_height = 30 + BAR_HEIGHT * len(names) + 14
+    columns, cells = 2, list(measured)
+    width = MARGIN * 2 + PANEL_WIDTH * columns
+    height = TOP + panel_height * ((len(cells) + columns - 1) // columns) + 4
+    shapes = [f'<text x="{MARGIN}" y="22" class="head">Processor time of the server for an operation, in µs</text>',
+              f'<text x="{MARGIN}" y="40" class="note">less is better, each panel on a scale of its own; '
+              f'{args.connections} connections, medians of {args.rounds} rounds</text>',
+              f'<text x="{MARGIN}" y="57" class="note">{escape(", ".join(versions))}; {args.keys:,} keys of 16 bytes, values '
+              f'of {args.value_size}</text>']
+    for number, (operation, depth) in enumerate(cells):
+        left, top = MARGIN + PANEL_WIDTH * (number % columns), TOP + panel_height * (number // columns)
+        values = [median(measured[operation, depth][name], "cpu_us") for name in names]
+        shapes.append(f'<text x="{left}" y="{top + 18}" class="head">{operation.upper()}, {depth} deep</text>')
+        for at, (name, value) in enumerate(zip(names, values)):
+            y = top + 28 + BAR_HEIGHT * at
+            length = max(value / max(values) * (PANEL_WIDTH - NAME_WIDTH - VALUE_WIDTH - MARGIN), 1)
+            kind = "ours" if name.startswith(OURS) else "peer"
+            shapes.append(f'<text x="{left}" y="{y + 13}">{escape(name)}</text>'
+                          f'<rect x="{left + NAME_WIDTH}" y="{y + 2}" width="{length:.1f}" height="{BAR_HEIGHT - 6}" rx="2"'
+                          f' class="{kind}"/>'
+                          f'<text x="{left + NAME_WIDTH + length + 6:.1f}" y="{y + 13}">{value:.2f}</text>')
+    body = "\n".join(shapes)
+    svg = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+           f'role="img" aria-label="Processor time of servers for an operation">\n<style>{STYLE}</style>\n{body}\n</svg>\n')
+    Path(args.svg).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.svg).write_text(svg, encoding="utf-8")
+
+
+def arguments():
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    parser.add_argument("--binary", default=str(target / "release/simple-kv"), help="the node, and the load")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
+    parser.add_argument("--depths", default="1,16,128", help="requests under way on a connection")
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--value-size", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--svg", default=str(target / "peers.svg"), help="where the chart goes")
+    parser.add_argument("--raw", help="a file to which each measurement is added, a line of JSON")
+    args = parser.parse_args()
+    args.depths = [int(depth) for depth in args.depths.split(",")]
+    if args.rounds < 1:
+        parser.error("--rounds is at least 1")
+    return args
+
+
+def main():
+    args = arguments()
+    if not os.access(args.binary, os.X_OK):
+        print(f"there is no {args.binary}; build it by 'cargo build --release', or name another by --binary",
+              file=sys.stderr)
+        return 1
+    if not any(map(shutil.which, ("redis-server", "valkey-server", "memcached"))):
+        print("neither redis-server, valkey-server nor memcached is installed: nothing to compare with",
+              file=sys.stderr)
+        return 77
+    args.binary = str(Path(args.binary).resolve())
+    cores = sorted(os.sched_getaffinity(0))
+    cores = (cores[0], cores[1]) if len(cores) > 1 else (None, None)
+    load_before = os.getloadavg()[0]
+    if load_before > 0.3:
+        print(f"warning: the machine is not idle (load {load_before:.2f}): the figures will not be worth much",
+              file=sys.stderr)
+    on_terminal = sys.stderr.isatty()
+
+    def tell(what):
+        if on_terminal:
+            print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+
+    rows = []
+    try:
+        rows = start(args, cores[0])
+        measured = compare(args, rows, cores[1], tell)
+        tell("")
+        print_report(args, rows, measured, cores, load_before)
+        draw(args, rows, measured)
+        print(f"the chart is in {args.svg}", file=sys.stderr)
+    except Failed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    finally:
+        end(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

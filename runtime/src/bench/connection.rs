@@ -1,0 +1,158 @@
+//! One connection: requests that are under way on it, and bytes that are to be sent.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+
+use super::options::Protocol;
+use super::reply::{Garbage, Replies, Reply};
+use super::workload::Request;
+
+/// How long a server has for accepting a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How much is shown of what a server says that is no answer.
+const SHOWN_BYTES_MAX: usize = 200;
+
+/// Why a connection is of no use any more.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    Closed,
+    System(io::Error),
+    /// It said this instead of an answer to what was asked.
+    Garbage(String),
+    /// It said this, and nothing was asked.
+    Unasked(String),
+    /// Nothing was answered for so long, and something was asked.
+    Silent(Duration),
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    replies: Replies,
+    out: Vec<u8>,
+    /// How much of `out` was sent.
+    sent: usize,
+    /// Oldest first, as they are answered.
+    under_way: VecDeque<Pending>,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) request: Request,
+    /// The time from which it is measured.
+    pub(crate) since_ns: u64,
+}
+
+impl Connection {
+    pub(crate) fn connect(server: SocketAddr, protocol: Protocol) -> io::Result<Self> {
+        let stream = std::net::TcpStream::connect_timeout(&server, CONNECT_WITHIN)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream: TcpStream::from_std(stream),
+            replies: Replies::new(protocol),
+            out: Vec::new(),
+            sent: 0,
+            under_way: VecDeque::new(),
+        })
+    }
+
+    pub(crate) fn under_way(&self) -> &VecDeque<Pending> {
+        &self.under_way
+    }
+
+    /// Whether anything is left to send.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.sent < self.out.len()
+    }
+
+    /// Takes a request up, which `put` writes, to be measured from `since_ns` on.
+    pub(crate) fn ask(&mut self, since_ns: u64, put: impl FnOnce(&mut Vec<u8>) -> Request) {
+        let request = put(&mut self.out);
+        self.under_way.push_back(Pending { request, since_ns });
+    }
+
+    /// Sends as much as goes.
+    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
+        while self.has_unsent() {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What was sent goes once it is more than what is left, so that moving the rest costs less than sending did.
+        if self.sent > self.out.len() / 2 {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads once into `buffer`, and returns how much; 0 if nothing is there.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes in what was read, and shows each answer that is whole by then with its request.
+    pub(crate) fn take(&mut self, mut bytes: &[u8], mut took: impl FnMut(Pending, Reply<'_>)) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            let come = bytes;
+            let Some(pending) = self.under_way.front().copied() else { return Err(Broken::Unasked(shown(come))) };
+            match self.replies.next(pending.request, &mut bytes) {
+                Ok(None) => break,
+                Ok(Some(reply)) => took(pending, reply),
+                Err(Garbage) => return Err(Broken::Garbage(shown(come))),
+            }
+            self.under_way.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of what a server said, as text.
+fn shown(bytes: &[u8]) -> String {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES_MAX)]).trim_end().to_owned()
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::System(error),
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed a connection"),
+            Self::System(error) => write!(f, "cannot be reached any more: {error}"),
+            Self::Garbage(said) => {
+                write!(f, "gives no answer to what it is asked, or in another protocol than --protocol says: ")?;
+                write!(f, "{}", said.escape_debug())
+            }
+            Self::Unasked(said) => write!(f, "said what nobody asked for: {}", said.escape_debug()),
+            Self::Silent(silence) => write!(f, "has answered nothing for {} s", silence.as_secs()),
+        }
+    }
+}
