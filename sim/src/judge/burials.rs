@@ -97,7 +97,10 @@ impl Judge {
         let deletes = self.versions.iter().filter(|(_, written)| written.token.is_none() && written.deadline.is_none());
         let deletes = deletes.map(|(version, written)| (written.key, *version));
         let drops = self.burials.under.keys().copied().filter(|(_, version)| self.drops.contains(version));
-        for (key, version) in deletes.chain(drops).filter(|(_, version)| is_own(version)) {
+        // Of a field that never was, the delete of its hash took nothing.
+        let floors = (0..self.plan.setting.keys).map(|key| (key, self.platters[size(member)].floor(size(key))));
+        let floors = floors.filter_map(|(key, floor)| Some((key, floor.filter(|floor| self.drops.contains(floor))?)));
+        for (key, version) in deletes.chain(drops).chain(floors).filter(|(_, version)| is_own(version)) {
             let newest = graves.entry(key).or_insert(version);
             *newest = version.max(*newest);
         }
