@@ -9,6 +9,7 @@ mod fields;
 mod hashes;
 mod inspection;
 mod keys;
+mod names;
 mod pubsub;
 mod server;
 mod sets;
@@ -292,7 +293,7 @@ impl Verb {
 impl Manual {
     /// The command of that name, in any case.
     pub(crate) fn named(word: &[u8]) -> Option<&'static Self> {
-        manuals().find(|manual| manual.names().any(|name| word.eq_ignore_ascii_case(name.as_bytes())))
+        names::find(word)
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
