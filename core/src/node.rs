@@ -110,7 +110,7 @@ impl Node {
     }
 
     /// Gets ready for the commands with which the input of a client begins; how many bytes those are.
-    fn warm_for(&self, conn: ConnId, bytes: &[u8]) -> usize {
+    fn warm_for(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
         let Some(Conn::Client(Some(Session::Text(session)))) = self.conns.get(conn).map(|seat| &seat.state) else {
             return bytes.len();
         };

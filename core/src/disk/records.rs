@@ -18,7 +18,7 @@ pub(super) fn has_folds(record: &Record<'_>) -> bool {
 }
 
 /// Gets ready for the next records, which as yet are not checked.
-pub(super) fn warm_for(scan: &Scan, replica: &Replica) {
+pub(super) fn warm_for(scan: &Scan, replica: &mut Replica) {
     let mut keys = [&[][..]; WARM_KEYS];
     let mut count = 0;
     let records = scan.peek().take(WARM_KEYS).filter_map(|body| record::decode(body).ok());

@@ -45,6 +45,7 @@ use origins::Origins;
 pub(crate) use scrub::{FANOUT, Listed, Root, What};
 use table::Table;
 pub(crate) use warm::WARM_KEYS;
+use warm::Warmed;
 
 /// Slots the keyspace is cut into, by a hash that all nodes share.
 pub const SLOTS: u16 = 16_384;
@@ -88,6 +89,7 @@ pub(crate) struct Store {
     crowds: Box<[u32]>,
     /// By slot: bits of the keyspaces that something in it may be of.
     spaces: Box<[u16]>,
+    warmed: Warmed,
     stale: Stale,
     floors: Floors,
     dead: Dead,
@@ -170,6 +172,7 @@ impl Store {
             indexes: (0..SLOTS).map(|_| Index::new()).collect(),
             crowds: vec![0; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice(),
             spaces: vec![0; usize::from(SLOTS)].into_boxed_slice(),
+            warmed: Warmed::new(),
             stale: Stale::new(),
             floors: Floors::new(),
             dead: Dead::default(),
@@ -269,7 +272,8 @@ impl Store {
     }
 
     fn place(&self, key: &[u8]) -> Place {
-        Place { slot: slot_of(key), hash: hash_of(&self.hasher, key, name::is_element(key)) }
+        let place = || Place { slot: slot_of(key), hash: hash_of(&self.hasher, key, name::is_element(key)) };
+        self.warmed.place(key).unwrap_or_else(place)
     }
 
     fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {

@@ -1,6 +1,7 @@
 //! Many merges at once: what each of them looks at is far apart in memory, and waiting for one after the other takes
 //! most of their time.
 
+use std::cell::Cell;
 use std::hint::black_box;
 
 use super::entry::{Entry, Parts};
@@ -9,22 +10,74 @@ use super::{Place, Store};
 /// Keys whose lookups wait for memory beside each other: more than a processor has under way at a time.
 pub(crate) const WARM_KEYS: usize = 32;
 
+/// Longest key whose place is kept until its command comes.
+const KEPT_BYTES: usize = 23;
+
+/// Where keys that were warmed belong. Their commands come in the same order and ask for it again, some more than once:
+/// comparing the keys takes less than hashing them.
+pub(super) struct Warmed {
+    kept: [Kept; WARM_KEYS],
+    count: usize,
+    /// The last that was asked for.
+    at: Cell<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Kept {
+    bytes: [u8; KEPT_BYTES],
+    /// Longer keys are kept as empty ones, and not found.
+    len: u8,
+    place: Place,
+}
+
+impl Warmed {
+    pub(super) const fn new() -> Self {
+        let kept = Kept { bytes: [0; KEPT_BYTES], len: 0, place: Place { slot: 0, hash: 0 } };
+        Self { kept: [kept; WARM_KEYS], count: 0, at: Cell::new(0) }
+    }
+
+    /// Where `key` belongs, if it is the one that was asked for last, or the one behind that.
+    pub(super) fn place(&self, key: &[u8]) -> Option<Place> {
+        let at = self.at.get();
+        let next = (at..self.count).take(2).find(|at| self.kept[*at].is(key))?;
+        self.at.set(next);
+        Some(self.kept[next].place)
+    }
+}
+
+impl Kept {
+    fn new(key: &[u8], place: Place) -> Self {
+        let mut kept = Self { bytes: [0; KEPT_BYTES], len: 0, place };
+        if let Some(bytes) = kept.bytes.get_mut(..key.len()) {
+            bytes.copy_from_slice(key);
+            kept.len = key.len() as u8;
+        }
+        kept
+    }
+
+    fn is(&self, key: &[u8]) -> bool {
+        key.len() == usize::from(self.len) && !key.is_empty() && *key == self.bytes[..key.len()]
+    }
+}
+
 impl Store {
     /// Reads what the merges of these keys are going to read, each step for all of them before the next, so that the
-    /// processor waits for all at once. Changes nothing, and means nothing but time.
-    pub(crate) fn warm(&self, keys: &[impl AsRef<[u8]>]) {
-        let mut places = [Place { slot: 0, hash: 0 }; WARM_KEYS];
-        let mut count = 0;
+    /// processor waits for all at once, and keeps where they belong. Means nothing but time.
+    pub(crate) fn warm(&mut self, keys: &[impl AsRef<[u8]>]) {
+        self.warmed.count = 0;
         let mut read = 0;
-        for (place, key) in places.iter_mut().zip(keys) {
-            *place = self.place(key.as_ref());
+        for key in keys.iter().take(WARM_KEYS).map(AsRef::as_ref) {
+            let place = self.place(key);
             let slot = usize::from(place.slot);
             read ^= self.slots[slot].newest.0 ^ u64::from(self.kinds[slot].graves);
-            count += 1;
+            let Warmed { kept, count, .. } = &mut self.warmed;
+            kept[*count] = Kept::new(key, place);
+            *count += 1;
         }
+        self.warmed.at.set(0);
         let mut entries = [None; WARM_KEYS];
-        for (entry, place) in entries.iter_mut().zip(&places[..count]) {
-            *entry = self.slots[usize::from(place.slot)].table.find_any(place.hash);
+        for (entry, kept) in entries.iter_mut().zip(&self.warmed.kept[..self.warmed.count]) {
+            *entry = self.slots[usize::from(kept.place.slot)].table.find_any(kept.place.hash);
         }
         black_box(read);
         touch(entries.iter().flatten().copied());
