@@ -94,3 +94,30 @@ pub(super) fn touch<'a>(entries: impl Iterator<Item = &'a Entry>) {
     // What is read and not used would not be read.
     black_box(read);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warmed_key_belongs_where_it_did() {
+        let (mut store, cold) = (Store::new([1, 2]), Store::new([1, 2]));
+        let of = |store: &Store, key: &[u8]| {
+            let Place { slot, hash } = store.place(key);
+            (slot, hash)
+        };
+        let long = [b'k'; KEPT_BYTES + 1];
+        let keys: [&[u8]; 8] = [b"a", b"", &long[1..], &long, b"b", b"b", b"ab", b"\xff\x20\x01\0h"];
+        for warmed in [&keys[..], &keys[4..6], &[]] {
+            store.warm(warmed);
+            assert_eq!(store.warmed.count, warmed.len());
+            // In their order, each twice; some left out; any way at all.
+            let asked = keys.iter().chain(&keys).chain(keys.iter().step_by(3)).chain(keys.iter().rev());
+            for key in asked.flat_map(|key| [key, key]) {
+                assert_eq!(of(&store, key), of(&cold, key), "{key:?}");
+            }
+        }
+        store.warm(&keys[..1]);
+        assert!(store.warmed.place(b"a").is_some() && store.warmed.place(b"b").is_none());
+    }
+}
