@@ -3,11 +3,11 @@
 //! Whatever comes in, from a client, a stream or a sweep, ends in [`Replica::take`]: there is one way to merge.
 
 mod changes;
-mod collect;
 mod elements;
 mod floors;
 mod hidden;
 mod obsolete;
+mod untold;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ use crate::record::{Framed, Record, encode};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
 use crate::session::{Standing, Stood};
-use crate::store::{Merged, OriginsFull, Store, floor_space, key_name, slot_of};
+use crate::store::{Folding, Graves, Merged, OriginsFull, Store, floor_space, key_name, slot_of};
 use crate::tail::Tail;
 use crate::time::{Mono, Now, WallMs};
 use crate::version::{Hlc, HlcClock, OriginId, Version};
@@ -590,7 +590,7 @@ impl Replica {
         self.note_superseded(record, merged);
         match merged {
             Merged::Won { .. } => self.log_unstreamed(record),
-            Merged::Lost { to } if self.is_untold(record, to, claims) => self.delete_anew(now, record.key),
+            Merged::Lost { to } if self.is_untold(record, to, claims) => self.tell_anew(now, record.key),
             Merged::Lost { .. } | Merged::Same => {}
         }
         if self.is_returning() {
@@ -604,26 +604,6 @@ impl Replica {
             self.origins.sweep(origin, hlc);
         }
         Ok(())
-    }
-
-    /// Whether who claims all of `claims` and sweeps `record` was never told of the delete that it loses `to` here,
-    /// which nobody will be told of again: it had been collected where the other heard of it, by who was alone, or by
-    /// who had yet to hear of the other, whose memory had lost that what it wrote was for nobody to see.
-    /// (`sim/regressions/who-claimed-a-delete-without-*`)
-    fn is_untold(&self, record: &Record<'_>, to: Version, claims: &Known) -> bool {
-        let is_deleted = match self.store.get(record.key) {
-            Some(stands) => stands.value.is_none(),
-            None => self.store.is_covered(record),
-        };
-        let is_value = record.value.is_some() && !record.is_counter && self.exposure == Exposure::Exposed;
-        is_value && is_deleted && claims.covers(to, self.origins.retired())
-    }
-
-    /// Deletes a key that a client deleted, and others hold again.
-    fn delete_anew(&mut self, now: Now, key: &[u8]) {
-        let version = Version { hlc: Hlc::ZERO, origin: self.own };
-        let deleted = Record { key, value: None, is_counter: false, deadline: None, version };
-        self.keeping_elements(now, key, |replica| replica.stamp_and_take(now, &deleted));
     }
 
     /// The sweep was cut: what it brought is held, and not claimed.
@@ -658,6 +638,31 @@ impl Replica {
 
     pub(crate) fn clock(&self) -> Hlc {
         self.clock.last()
+    }
+
+    /// Takes out of `slot` what is without a value and `stable` covers; counts it.
+    pub(crate) fn collect(&mut self, slot: u16, stable: &Known, count: &mut u64) -> Graves {
+        let Self { store, reaped, collected, origins, mark_due, .. } = self;
+        let is_stable = |version: Version| stable.covers(version, origins.retired());
+        store.collect(slot, is_stable, |record| {
+            let version = record.version;
+            reaped.note(version, origins.retired());
+            collected.note(key_name(record.key), version.hlc, record.is_counter);
+            *mark_due = true;
+            *count += 1;
+        })
+    }
+
+    /// Folds what ended runs, of which `stable` says that all members hold everything, added to the counters of `slot`,
+    /// while those have `parted` who had when the runs were retired.
+    pub(crate) fn fold(&mut self, slot: u16, stable: &Known, parted: u32) -> Folding {
+        let Self { store, origins, .. } = self;
+        let retired = origins.retired();
+        store.fold(slot, |part| {
+            let is_stable = part.hlc <= retired.last_within(stable.retired, part.origin);
+            let entry = retired.folds_under(parted, part.origin)?;
+            (is_stable && entry.number <= stable.retired && part.since > entry.after).then_some(entry)
+        })
     }
 
     pub(crate) fn covers(&self, version: Version) -> bool {
@@ -761,6 +766,22 @@ mod tests {
             let stands = replica.store.get(b"k").map(|stands| (stands.value, stands.version.origin));
             assert_eq!(stands, Some((None, OriginId(if is_anew { 1 } else { 9 }))));
         }
+    }
+
+    #[test]
+    fn what_is_deleted_anew_leaves_the_fields_that_were_written_since() {
+        let mut replica = replica();
+        let tombstone = Record { value: None, ..text(version(9, 50)) };
+        assert_eq!(stream(&mut replica, version(9, 50), 0, tombstone), Streamed::Taken);
+        let name = Name::field(0, b"k", b"f").stored().into_owned();
+        let field = Record { key: &name, ..text(version(9, 60)) };
+        assert_eq!(stream(&mut replica, version(9, 60), 50, field), Streamed::Taken);
+        assert!(replica.write(NOW, &Name::field(0, b"k", b"g").stored(), Some(b"mine"), None).is_ok());
+        assert_eq!(replica.elements(NOW, b"k").map(|found| found.fields), Some(2));
+        let mut claims = Known::default();
+        claims.claims.raise(OriginId(9), Hlc(60));
+        assert!(replica.swept(NOW, &text(version(8, 10)), (&claims, false)).is_ok());
+        assert_eq!(replica.elements(NOW, b"k").map(|found| found.fields), Some(2));
     }
 
     #[test]

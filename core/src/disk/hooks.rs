@@ -2,7 +2,6 @@
 //! than by merging a record that is logged.
 
 use crate::counter::Counter;
-use crate::disk::Log;
 use crate::disk::frames::emit_replaced;
 use crate::record::{Framed, Record, encode};
 use crate::replica::Replica;
@@ -77,12 +76,5 @@ impl Replica {
             let stands = store.get(key);
             log.emit(|out| emit_replaced(key, stands.as_ref(), out));
         }
-    }
-}
-
-impl Log {
-    /// Nothing stands under `key` any more.
-    pub(crate) fn emit_gone(&mut self, key: &[u8]) {
-        self.emit(|out| emit_replaced(key, None, out));
     }
 }

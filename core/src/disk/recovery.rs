@@ -669,7 +669,7 @@ impl Recovery {
         let is_damaged = state.is_damaged;
         let resumed = Resumed { number, prev_bytes, read_bytes, unsynced, useless, copy, is_damaged };
         keeper.open(resumed, config, replica, repl);
-        replica.forget_unless_seen(is_damaged);
+        replica.lift_floors_unless_seen();
     }
 }
 

@@ -123,7 +123,9 @@ impl Replica {
 
     /// Who holds something of others is not alone, whatever the rest of a damaged directory says.
     fn look_alone(&mut self) {
-        if self.holds_others() && self.exposure == Exposure::Alone {
+        let is_of_others = |origin: &Origin| !self.is_own(origin.id) && origin.held > Hlc::ZERO;
+        let holds = self.origins.iter().any(is_of_others) || self.origins.retired().len() > 0;
+        if holds && self.exposure == Exposure::Alone {
             self.exposure = Exposure::Hidden;
         }
     }

@@ -79,7 +79,6 @@ impl Replication {
     pub(super) fn meet(&mut self, now: Now, reads: Option<Hlc>, cx: &mut Context<'_>) {
         if cx.replica.exposure == Exposure::Alone {
             cx.replica.lift_floors();
-            cx.replica.forget_deletes();
             cx.replica.exposure = Exposure::Hidden;
         }
         let Some(peer_clock) = reads else { return };

@@ -246,11 +246,11 @@ impl Replica {
     ///
     /// What peers may not see yet is written anew before they do, and would then take what they have written of the key
     /// since. So as long as that is so each element is deleted by itself, behind the value, and nothing is written
-    /// under the key where there is no value. Who is alone collects deletes at once.
+    /// under the key where there is no value. That holds for who is alone, too: somebody may come before the delete is
+    /// collected. (`sim/regressions/who-was-alone-deleted-a-hash-that-others-wrote-to`)
     fn replace_untold(&mut self, now: Now, record: &Record<'_>) {
         let mut elements = Vec::new();
-        let is_shown_anew = self.is_hidden(self.own) && self.exposure != Exposure::Alone;
-        if is_shown_anew && self.store.has_elements() {
+        if self.is_hidden(self.own) && self.store.has_elements() {
             self.store.visit_elements(record.key, now.wall, &mut |element| elements.push(element.key.to_vec()));
         }
         let has_value = || self.store.get(record.key).is_some_and(|stands| stands.value.is_some());

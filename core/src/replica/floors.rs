@@ -31,14 +31,10 @@ impl Replica {
     }
 
     /// As [`lift_floors`](Self::lift_floors), of a node that has come back from its disk, if its flushes are yet to be
-    /// seen; and as [`forget_deletes`](Self::forget_deletes), unless damage may have taken that it was seen.
-    pub(crate) fn forget_unless_seen(&mut self, is_damaged: bool) {
+    /// seen.
+    pub(crate) fn lift_floors_unless_seen(&mut self) {
         if !self.may_flush() {
             self.lift_floors();
-        }
-        let is_unshown = matches!(self.exposure, Exposure::Alone | Exposure::Hidden);
-        if is_unshown && !is_damaged && !self.holds_others() {
-            self.forget_deletes();
         }
     }
 

@@ -84,36 +84,6 @@ impl Judge {
         }
     }
 
-    /// A run that nobody has seen has read its files, and has let go of what it had deleted.
-    pub(super) fn let_go_unseen(&mut self, run: RunId, node: &Node) {
-        if !node.is_alone() && (node.is_established() || node.is_returning()) {
-            return;
-        }
-        let member = self.run(run).node;
-        let is_own =
-            |version: &Version| self.origins.get(&version.origin).is_some_and(|by| self.run(*by).node == member);
-        // What it deleted last, by key: a crash may have left all of that, or only what was synced.
-        let mut graves = BTreeMap::new();
-        let deletes = self.versions.iter().filter(|(_, written)| written.token.is_none() && written.deadline.is_none());
-        let deletes = deletes.map(|(version, written)| (written.key, *version));
-        let drops = self.burials.under.keys().copied().filter(|(_, version)| self.drops.contains(version));
-        // Of a field that never was, the delete of its hash took nothing.
-        let floors = (0..self.plan.setting.keys).map(|key| (key, self.platters[size(member)].floor(size(key))));
-        let floors = floors.filter_map(|(key, floor)| Some((key, floor.filter(|floor| self.drops.contains(floor))?)));
-        for (key, version) in deletes.chain(drops).chain(floors).filter(|(_, version)| is_own(version)) {
-            let newest = graves.entry(key).or_insert(version);
-            *newest = version.max(*newest);
-        }
-        for (key, grave) in graves {
-            let is_gone = node.peek(&self.keys.stored[size(key)]).is_none();
-            if is_gone && Some(grave) >= self.platters[size(member)].floor(size(key)) {
-                let newest = self.burials.newest.entry(key).or_insert(grave);
-                *newest = grave.max(*newest);
-                self.owe_nothing_of(run, key);
-            }
-        }
-    }
-
     /// A run has a version that it did not have before.
     pub(super) fn check_grave(&mut self, run: RunId, key: u64, version: Version) {
         if self.run(run).buried.contains(&version) {

@@ -350,7 +350,6 @@ impl Judge {
     pub fn loaded(&mut self, run: RunId, state: &Node, now: Now, (read, damage): (u64, u64)) {
         let logged = &mut self.run_mut(run).logged;
         (logged.is_loading, logged.is_fresh) = (false, true);
-        self.let_go_unseen(run, state);
         self.observe(run, state, now, None);
         self.run_mut(run).logged.is_fresh = false;
         if damage > 0 {
