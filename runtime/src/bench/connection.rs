@@ -25,6 +25,8 @@ pub(crate) enum Broken {
     System(io::Error),
     /// It said this instead of an answer to what was asked.
     Garbage(String),
+    /// It said this, and wants no connection.
+    Refused(String),
     /// It said this, and nothing was asked.
     Unasked(String),
     /// Nothing was answered for so long, and something was asked.
@@ -115,7 +117,12 @@ impl Connection {
     pub(crate) fn take(&mut self, mut bytes: &[u8], mut took: impl FnMut(Pending, Reply<'_>)) -> Result<(), Broken> {
         while !bytes.is_empty() {
             let come = bytes;
-            let Some(pending) = self.under_way.front().copied() else { return Err(Broken::Unasked(shown(come))) };
+            let Some(pending) = self.under_way.front().copied() else {
+                return Err(match self.replies.turns_away(come) {
+                    true => Broken::Refused(shown(come.strip_prefix(b"-").unwrap_or(come))),
+                    false => Broken::Unasked(shown(come)),
+                });
+            };
             match self.replies.next(pending.request, &mut bytes) {
                 Ok(None) => break,
                 Ok(Some(reply)) => took(pending, reply),
@@ -151,6 +158,7 @@ impl fmt::Display for Broken {
                 write!(f, "gives no answer to what it is asked, or in another protocol than --protocol says: ")?;
                 write!(f, "{}", said.escape_debug())
             }
+            Self::Refused(said) => write!(f, "refused a connection: {}", said.escape_debug()),
             Self::Unasked(said) => write!(f, "said what nobody asked for: {}", said.escape_debug()),
             Self::Silent(silence) => write!(f, "has answered nothing for {} s", silence.as_secs()),
         }

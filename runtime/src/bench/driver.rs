@@ -45,7 +45,8 @@ const UNSENT_RECORDS_MAX: u64 = 100_000;
 pub(crate) enum Until {
     /// That many requests were answered; all of them count.
     Answered(u64),
-    /// `measured` after the warm-up. What is answered after the warm-up counts, and what is not answered at the end.
+    /// `measured` after the warm-up. Of a closed load that counts which is answered after the warm-up, or not at all;
+    /// of an open one that which is due after it.
     Passed { warm_up: Duration, measured: Duration },
 }
 
@@ -65,13 +66,15 @@ pub(crate) struct Outcome {
     /// Of these, reads of keys that are not there.
     pub(crate) absent: u64,
     pub(crate) refused: u64,
-    /// What the first refusal said.
+    /// Of those that succeeded, the ones that were answered after the end, which make no rate.
+    pub(crate) late: u64,
+    /// What the first refusal said, also one that does not count.
     pub(crate) first_refusal: Option<String>,
     /// Not answered until some time after the end.
     pub(crate) unanswered: u64,
     /// Due, and not sent before the end, because those before them were not answered.
     pub(crate) unsent: u64,
-    /// From the end of the warm-up to the end, or to the last answer if that came later.
+    /// From the end of the warm-up to the end; that is the last answer if requests are counted, and not time.
     pub(crate) took: Duration,
     /// Of those that succeeded, in nanoseconds; and of those that were not answered or sent, how long they waited.
     pub(crate) latencies: Histogram<u64>,
@@ -85,6 +88,7 @@ impl Outcome {
         Self {
             succeeded: 0,
             absent: 0,
+            late: 0,
             refused: 0,
             first_refusal: None,
             unanswered: 0,
@@ -100,6 +104,7 @@ impl Outcome {
         outcomes.into_iter().fold(Self::new(), |mut sum, one| {
             sum.succeeded += one.succeeded;
             sum.absent += one.absent;
+            sum.late += one.late;
             sum.refused += one.refused;
             sum.first_refusal = sum.first_refusal.or(one.first_refusal);
             sum.unanswered += one.unanswered;
@@ -111,18 +116,23 @@ impl Outcome {
         })
     }
 
-    /// Counts an answer that came at `now_ns`.
-    fn count(&mut self, pending: Pending, reply: Reply<'_>, now_ns: u64) {
+    /// Counts an answer that came at `now_ns`, `is_late` if that is after the end.
+    fn count(&mut self, pending: Pending, reply: Reply<'_>, now_ns: u64, is_late: bool) {
         match reply {
             Reply::Done | Reply::Absent => {
                 self.succeeded += 1;
                 self.absent += u64::from(reply == Reply::Absent);
+                self.late += u64::from(is_late);
                 self.latencies.saturating_record(now_ns.saturating_sub(pending.since_ns));
             }
-            Reply::Refused(text) => {
-                self.refused += 1;
-                self.first_refusal.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
-            }
+            Reply::Refused(_) => self.refused += 1,
+        }
+    }
+
+    /// Keeps what the first refusal says: it may be why nothing else is answered.
+    fn note(&mut self, reply: Reply<'_>) {
+        if let Reply::Refused(text) = reply {
+            self.first_refusal.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
         }
     }
 }
@@ -226,7 +236,23 @@ impl<'a> Driver<'a> {
             Ok(()) => Ok(self.outcome),
             Err(broken) => {
                 self.shared.failed.store(true, Ordering::Relaxed);
+                if matches!(broken, Broken::Closed) {
+                    self.hear_out();
+                }
                 Err((broken, self.outcome.first_refusal))
+            }
+        }
+    }
+
+    /// Reads once more what each connection has: who closes one may have said why, and that is not read yet if sending
+    /// failed first.
+    fn hear_out(&mut self) {
+        let Self { connections, buffer, outcome, .. } = self;
+        for connection in connections {
+            // Those that are of no use any more are passed over.
+            let Ok(count) = connection.read(buffer) else { continue };
+            if let Err(Broken::Refused(said)) = connection.take(&buffer[..count], |_, reply| outcome.note(reply)) {
+                outcome.first_refusal.get_or_insert(said);
             }
         }
     }
@@ -266,21 +292,24 @@ impl<'a> Driver<'a> {
         }
         let now_ns = self.now_ns();
         for pending in self.connections.iter().flat_map(Connection::under_way) {
-            self.outcome.unanswered += 1;
-            self.outcome.latencies.saturating_record(now_ns.saturating_sub(pending.since_ns));
-            self.last_ns = now_ns;
+            if counts(self.pace, &self.measured, *pending, now_ns) {
+                self.outcome.unanswered += 1;
+                self.outcome.latencies.saturating_record(now_ns.saturating_sub(pending.since_ns));
+            }
         }
+        let mut end_ns = self.last_ns;
         if self.measured.end < u64::MAX {
             self.record_unsent();
-            self.last_ns = self.last_ns.max(self.measured.end);
+            end_ns = self.measured.end;
         }
-        self.outcome.took = Duration::from_nanos(self.last_ns.saturating_sub(self.measured.start));
+        self.outcome.took = Duration::from_nanos(end_ns.saturating_sub(self.measured.start));
         Ok(())
     }
 
     /// What was due and is not sent has waited until the end, at least.
     fn record_unsent(&mut self) {
-        let (first, end) = (self.asked, self.pace.due_before(self.measured.end));
+        let [begin, end] = [self.measured.start, self.measured.end].map(|ns| self.pace.due_before(ns));
+        let first = self.asked.max(begin);
         self.outcome.unsent = end.saturating_sub(first);
         let step = (self.outcome.unsent / UNSENT_RECORDS_MAX).max(1);
         let mut number = first;
@@ -317,14 +346,15 @@ impl<'a> Driver<'a> {
     /// Takes in what has come; to the very end if it has one. Returns the time.
     fn receive(&mut self, number: usize, ended: bool) -> Result<u64, Broken> {
         loop {
-            let Self { connections, buffer, measured, outcome, .. } = self;
+            let Self { connections, buffer, pace, measured, outcome, .. } = self;
             let count = connections[number].read(buffer)?;
             let now_ns = nanoseconds(self.begin);
             let mut answered = 0;
             connections[number].take(&buffer[..count], |pending, reply| {
                 answered += 1;
-                if now_ns >= measured.start {
-                    outcome.count(pending, reply, now_ns);
+                outcome.note(reply);
+                if counts(*pace, measured, pending, now_ns) {
+                    outcome.count(pending, reply, now_ns, now_ns >= measured.end);
                 }
             })?;
             if count > 0 {
@@ -402,6 +432,16 @@ impl<'a> Driver<'a> {
     }
 }
 
+/// Whether a request counts that is answered, or given up, at `now_ns`. Of an open load that does not depend on the
+/// answer, or what a stall in the warm-up holds up would be measured after it.
+fn counts(pace: Pace, measured: &Range<u64>, pending: Pending, now_ns: u64) -> bool {
+    let at_ns = match pace {
+        Pace::Closed => now_ns,
+        Pace::Open { .. } => pending.since_ns,
+    };
+    at_ns >= measured.start
+}
+
 fn nanoseconds(begin: Instant) -> u64 {
     begin.elapsed().as_nanos() as u64
 }
@@ -414,6 +454,7 @@ fn thread_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::TcpListener;
 
     use super::super::tests::options;
@@ -433,6 +474,26 @@ mod tests {
             let given_up = driver.run(Instant::now());
             assert!(matches!(given_up, Err((Broken::Silent(_), None))), "{given_up:?}");
             assert!(shared.failed.load(Ordering::Relaxed), "the other threads are told");
+        }
+    }
+
+    #[test]
+    fn what_a_closed_connection_said_is_heard() {
+        let full = TcpListener::bind("127.0.0.1:0").unwrap();
+        for asks in [true, false] {
+            let (options, shared) = (options(&[]), Shared::default());
+            let workload = Workload::new(&options, Operation::Get, 0);
+            let server = full.local_addr().unwrap();
+            let mut driver = Driver::connect(server, &options, 1, workload, Until::Answered(1), &shared).unwrap();
+            if asks {
+                driver.ask_on(0, 0).unwrap();
+            }
+            full.accept().unwrap().0.write_all(b"-ERR full\r\n").unwrap();
+            while driver.connections[0].stream.peek(&mut [0]).is_err() {
+                std::thread::yield_now();
+            }
+            driver.hear_out();
+            assert_eq!(driver.outcome.first_refusal.as_deref(), Some("ERR full"));
         }
     }
 

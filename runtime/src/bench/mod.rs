@@ -45,6 +45,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs each operation that was asked for, one after the other, and prints what came of it.
 pub(crate) fn run(options: &BenchOptions) -> Result<(), Failure> {
+    options.check_memory().map_err(Failure::Usage)?;
     start::raise_descriptor_limit(options.connections);
     let server = reachable(options)?;
     if options.operations.iter().any(|operation| operation.wants_keys()) && !options.no_fill {
@@ -181,7 +182,12 @@ fn run_all(
         results
     });
     bar.finish_and_clear();
-    let outcomes = results.into_iter().collect::<Result<Vec<_>, _>>().map_err(|(broken, refusal)| {
+    // Whichever thread it was said to.
+    let refusal = results.iter().find_map(|result| match result {
+        Ok(outcome) => outcome.first_refusal.clone(),
+        Err((_, refusal)) => refusal.clone(),
+    });
+    let outcomes = results.into_iter().collect::<Result<Vec<_>, _>>().map_err(|(broken, _)| {
         let mut what = broken.to_string();
         if let Some(said) = refusal {
             what += &format!("; before that it refused a request: {}", said.escape_debug());

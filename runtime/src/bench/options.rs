@@ -23,13 +23,15 @@ Why these defaults:
 
 What is told:
   Each request is counted once: it succeeded, was refused, was not answered, or was due and not
-  sent. The rate is of those that succeeded, and so are the latencies, with those that were not
+  sent. The rate is of those that succeeded before the end, over the time that was to be measured;
+  later ones are late in --json. The latencies are of all that succeeded, with those that were not
   answered or sent added by how long they waited. A refusal is no success, however fast it comes. A
   GET that finds nothing is one, and is counted besides.
   Without --rate the load is closed: a connection asks again when it is answered. A server that
   stands still is then asked nothing, and its tail looks better than clients would see it. With
   --rate the load is open: requests are due whatever the server does, and each is measured from
-  when it was due (corrected for coordinated omission); the core that asks is then never idle.
+  when it was due (corrected for coordinated omission), unless that was in the warm-up; the core that
+  asks is then never idle.
   Keys are key:000000000000 and on, of incr counter:000000000000 and on. They are overwritten, and
   left there.
 
@@ -182,6 +184,28 @@ const KEYS_MAX: u64 = 1_000_000_000_000;
 
 /// Every connection holds its requests, values and all, until they are sent.
 const VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// What the requests that are under way at once may take.
+const UNDER_WAY_BYTES_MAX: u64 = 1 << 30;
+
+/// What a request takes besides its value, at least.
+const REQUEST_BYTES: u64 = 64;
+
+impl BenchOptions {
+    /// Says what is wrong if the requests that are under way at once may take more memory than they should.
+    pub(crate) fn check_memory(&self) -> Result<(), String> {
+        let Self { connections, pipeline, value_size, .. } = self;
+        let needed = *connections as u64 * *pipeline as u64 * (*value_size as u64 + REQUEST_BYTES);
+        if needed <= UNDER_WAY_BYTES_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{connections} connections with {pipeline} requests under way on each, with values of {value_size} bytes, \
+             may take {} MiB of memory, and 1 GiB is the most; lower --connections, --pipeline or --value-size",
+            needed.div_ceil(1 << 20)
+        ))
+    }
+}
 
 fn parse_count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=COUNT_MAX).contains(count));

@@ -30,6 +30,8 @@ pub(crate) struct Replies {
     state: State,
     /// What has come of a line that has not ended, or the text of the last error.
     line: Vec<u8>,
+    /// Whether any answer has come.
+    answered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,12 @@ enum Line {
 
 impl Replies {
     pub(crate) fn new(protocol: Protocol) -> Self {
-        Self { protocol, state: State::Between, line: Vec::new() }
+        Self { protocol, state: State::Between, line: Vec::new(), answered: false }
+    }
+
+    /// Whether a server that says `line`, unasked, turns the connection away.
+    pub(crate) fn turns_away(&self, line: &[u8]) -> bool {
+        !self.answered && (is_crowded(line) || matches!(meaning(self.protocol, Request::Ping, line), Ok(Line::Refused)))
     }
 
     /// Takes from `bytes` up to the end of the next answer, to `request`; none if it is not there yet.
@@ -78,7 +85,12 @@ impl Replies {
         }
         self.state = State::Between;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match meaning(self.protocol, request, line)? {
+        let is_first = !std::mem::replace(&mut self.answered, true);
+        let meant = match is_first && is_crowded(line) {
+            true => Line::Refused,
+            false => meaning(self.protocol, request, line)?,
+        };
+        match meant {
             Line::Done => Ok(Some(Reply::Done)),
             Line::Absent => Ok(Some(Reply::Absent)),
             Line::Value(length) => self.skip(length, bytes),
@@ -107,6 +119,11 @@ impl Replies {
 fn keep(line: &mut Vec<u8>, bytes: &[u8]) {
     let room = LINE_BYTES_MAX.saturating_sub(line.len());
     line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// A node that has too many connections says so before it knows in which protocol it is spoken to.
+fn is_crowded(line: &[u8]) -> bool {
+    line.starts_with(b"Error: ")
 }
 
 fn meaning(protocol: Protocol, request: Request, line: &[u8]) -> Result<Line, Garbage> {
@@ -248,6 +265,23 @@ mod tests {
         ] {
             assert_eq!(read(Protocol::Memcached, &[request], bytes, &[]), Err(Garbage), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_full_refuses_in_any_protocol() {
+        let crowded = b"Error: too many connections\n";
+        for protocol in [Protocol::Resp, Protocol::Telnet, Protocol::Memcached] {
+            for request in [Request::Set, Request::Get, Request::Incr, Request::Ping] {
+                check(protocol, &[request], crowded, &["Error: too many connections"]);
+            }
+            assert!(Replies::new(protocol).turns_away(crowded));
+        }
+        let later = [&b"+OK\r\n"[..], crowded].concat();
+        assert_eq!(read(Protocol::Resp, &[Request::Set, Request::Set], &later, &[]), Err(Garbage));
+        let mut replies = Replies::new(Protocol::Resp);
+        assert!(replies.turns_away(b"-ERR max number of clients reached\r\n") && !replies.turns_away(b"+OK\r\n"));
+        replies.next(Request::Set, &mut &b"+OK\r\n"[..]).unwrap();
+        assert!(!replies.turns_away(crowded));
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub(crate) fn json(options: &BenchOptions, operation: Operation, outcome: &Outco
         "seconds": outcome.took.as_secs_f64(),
         "succeeded": outcome.succeeded,
         "absent": outcome.absent,
+        "late": outcome.late,
         "refused": outcome.refused,
         "first_refusal": outcome.first_refusal,
         "unanswered": outcome.unanswered,
@@ -107,20 +108,21 @@ pub(crate) fn json(options: &BenchOptions, operation: Operation, outcome: &Outco
 
 /// Why a load is a failure, although it was measured.
 pub(crate) fn complaint(operation: Operation, outcome: &Outcome) -> Option<String> {
-    let Outcome { succeeded, refused, unanswered, .. } = outcome;
+    let Outcome { succeeded, refused, unanswered, first_refusal, .. } = outcome;
     let operation = operation.name();
+    let said = first_refusal.as_deref().unwrap_or_default().escape_debug();
     match (*refused, *unanswered) {
         (0, 0) => None,
+        (0, _) if first_refusal.is_some() => Some(format!(
+            "did not answer {unanswered} requests of {operation}, and refused some in the warm-up; the first: {said}"
+        )),
         (0, _) => Some(format!("did not answer {unanswered} requests of {operation}; see its log")),
-        _ => {
-            let said = outcome.first_refusal.as_deref().unwrap_or_default().escape_debug();
-            Some(format!("refused {refused} requests of {operation}, and answered {succeeded}; the first: {said}"))
-        }
+        _ => Some(format!("refused {refused} requests of {operation}, and answered {succeeded}; the first: {said}")),
     }
 }
 
 fn per_second(outcome: &Outcome) -> f64 {
-    outcome.succeeded as f64 / outcome.took.as_secs_f64().max(1e-9)
+    (outcome.succeeded - outcome.late) as f64 / outcome.took.as_secs_f64().max(1e-9)
 }
 
 /// In microseconds; none if nothing was measured.
@@ -201,5 +203,7 @@ mod tests {
         outcome.unanswered = 2;
         assert!(text(&open, Operation::Set, &outcome).contains("2 requests were not answered"));
         assert!(complaint(Operation::Set, &outcome).unwrap().contains("2 requests of set"));
+        outcome.first_refusal = Some("ERR no".to_owned());
+        assert!(complaint(Operation::Set, &outcome).unwrap().ends_with("the first: ERR no"));
     }
 }

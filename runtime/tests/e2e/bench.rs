@@ -119,31 +119,60 @@ fn a_time_is_kept_and_a_rate_is() {
     // The last is due after 99 of 500 parts of a second.
     assert!(told["seconds"].as_f64() >= Some(0.198), "{told}");
 
-    // Those of the warm-up, which are answered at once, do not count.
+    // Those of the warm-up do not count.
     let told = &measured(node.address, &[&arguments[..], &["--rate", "1000"]].concat())[0];
-    let count = ["succeeded", "unsent"].map(|name| told[name].as_u64().unwrap()).iter().sum::<u64>();
-    assert!((300..=400).contains(&count), "{told}");
+    assert_eq!(counted(told), 300, "{told}");
+}
+
+/// How many requests count.
+fn counted(told: &Value) -> u64 {
+    ["succeeded", "refused", "unanswered", "unsent"].map(|name| told[name].as_u64().unwrap()).iter().sum()
+}
+
+/// A server of lines whose first answer comes after `stall`, and the others at once.
+fn stalling(stall: Duration) -> SocketAddr {
+    server(move |number| {
+        let begin = Instant::now();
+        while number == 0 && begin.elapsed() < stall {
+            thread::yield_now();
+        }
+        Some("PONG\n".to_owned())
+    })
+}
+
+#[test]
+fn what_was_due_in_the_warm_up_does_not_count() {
+    let _machine = quiet_machine();
+    let arguments = ["--protocol", "telnet", "--ops", "ping", "-c", "1", "--rate", "1000"];
+    let arguments = [&arguments[..], &["--warm-up", "0.2", "--seconds", "0.2"]].concat();
+    // The stall ends when half of that is measured which was due after the warm-up.
+    let told = &measured(stalling(Duration::from_millis(300)), &arguments)[0];
+    assert_eq!((counted(told), told["succeeded"].as_u64() > Some(0)), (200, true), "{told}");
+    assert!(told["per_second"].as_f64() <= Some(1_000.0), "{told}");
+    // Here it lasts beyond the end.
+    let told = &measured(stalling(Duration::from_millis(600)), &arguments)[0];
+    assert_eq!((&told["succeeded"], &told["unsent"]), (&0.into(), &200.into()), "{told}");
+}
+
+#[test]
+fn a_stall_at_the_end_does_not_stretch_the_time() {
+    let _machine = quiet_machine();
+    let arguments = ["--protocol", "telnet", "--ops", "ping", "-c", "1", "--warm-up", "0", "--seconds", "0.2"];
+    let told = &measured(stalling(Duration::from_millis(400)), &arguments)[0];
+    assert_eq!([&told["succeeded"], &told["late"]], [1, 1], "{told}");
+    assert_eq!([&told["seconds"], &told["per_second"]], [0.2, 0.0], "{told}");
+    assert!(told["latency_us"]["max"].as_f64() >= Some(399_000.0), "{told}");
 }
 
 #[test]
 fn an_open_load_sees_whom_a_stall_held_up() {
     const STALL: Duration = Duration::from_millis(200);
     let _machine = quiet_machine();
-    // The first answer comes late, the others at once.
-    let stalling = || {
-        server(|number| {
-            let begin = Instant::now();
-            while number == 0 && begin.elapsed() < STALL {
-                thread::yield_now();
-            }
-            Some("PONG\n".to_owned())
-        })
-    };
     let arguments = ["--protocol", "telnet", "--ops", "ping", "-c", "1", "-n", "20"];
-    let closed = &measured(stalling(), &arguments)[0]["latency_us"];
+    let closed = &measured(stalling(STALL), &arguments)[0]["latency_us"];
     assert!(closed["max"].as_f64() >= Some(199_000.0) && closed["p50"].as_f64() < Some(50_000.0), "{closed}");
     // Each 10 ms one is due, and each but the last has to wait.
-    let open = &measured(stalling(), &[&arguments[..], &["--rate", "100"]].concat())[0]["latency_us"];
+    let open = &measured(stalling(STALL), &[&arguments[..], &["--rate", "100"]].concat())[0]["latency_us"];
     assert!(open["max"].as_f64() >= Some(199_000.0) && open["p50"].as_f64() >= Some(99_000.0), "{open}");
 }
 
@@ -201,14 +230,26 @@ fn a_server_that_cannot_be_measured_is_told_of() {
     check_failed(&bench(redis, &arguments), &["another protocol", "--protocol", ": +PONG"]);
     let talks = server(|_| Some("PONG\nPONG\n".to_owned()));
     check_failed(&bench(talks, &arguments), &["nobody asked for", "PONG"]);
-    let crowded = server(|number| (number == 0).then(|| "Error: no room\n".to_owned()));
-    check_failed(&bench(crowded, &arguments), &["closed a connection", "refused a request: Error: no room"]);
+    // In the warm-up, too.
+    for arguments in [&arguments[..], &["--protocol", "telnet", "--ops", "ping", "-c", "1"]] {
+        let crowded = server(|number| (number == 0).then(|| "Error: no room\n".to_owned()));
+        check_failed(&bench(crowded, arguments), &["closed a connection", "refused a request: Error: no room"]);
+    }
+    let node = Node::start(&["0", "--max-clients", "3"]);
+    for arguments in [&["-c", "5"][..], &["-c", "5", "--no-fill"], &["-c", "5", "--no-fill", "--rate", "1000"]] {
+        for protocol in ["resp", "telnet"] {
+            let output = bench(node.address, &[arguments, &["--protocol", protocol]].concat());
+            check_failed(&output, &["refused a", ": Error: too many connections"]);
+        }
+    }
     for (arguments, mention) in [
         (&["--requests", "5", "--seconds", "1"][..], "cannot be used with"),
         (&["--connections", "0"], "1 to 50000"),
         (&["--value-size", "1GiB"], "too large"),
         (&["--rate", "NaN"], "0.1 to 100000000"),
         (&["--ops", "steal"], "steal"),
+        (&["-P", "1000", "-d", "64MiB"], "3200004 MiB of memory, and 1 GiB is the most; lower --connections"),
+        (&["-c", "50000", "-P", "50000", "-d", "1"], "1 GiB is the most"),
     ] {
         let output = bench(nobody, arguments);
         let told = String::from_utf8(output.stderr).unwrap();
@@ -245,6 +286,8 @@ fn who_never_answers_is_waited_for_a_while() {
     check_failed(&output, &["did not answer 1 requests of ping"]);
     let told = &lines(&output)[0];
     assert_eq!((&told["succeeded"], &told["unanswered"]), (&3.into(), &1.into()));
+    // However long that was.
+    assert_eq!(told["seconds"], 0.1, "{told}");
     // It counts by how long it has waited.
     assert!(told["latency_us"]["max"].as_f64() > Some(4_000_000.0), "{told}");
 }
