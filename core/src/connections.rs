@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::boundary::ConnId;
+use crate::command::Command;
 use crate::http::HttpSession;
 use crate::server::Server;
-use crate::session::ClientSession;
+use crate::session::{Client, ClientSession};
 use crate::time::Mono;
+use crate::wire::ahead::Ahead;
 
 /// All connections that stand.
 #[derive(Debug, Default)]
@@ -62,16 +64,23 @@ pub(crate) enum Session {
 }
 
 impl Session {
-    /// Takes bytes, as [`Node::receive`](crate::Node::receive) does; how many, and whether the connection is to end.
-    pub(crate) fn receive(&mut self, bytes: &[u8], reply: &mut Vec<u8>, server: &mut Server<'_, '_>) -> (usize, bool) {
+    /// Takes bytes, as [`Node::receive`](crate::Node::receive) does, of which so much is known `ahead`; how many, and
+    /// whether the connection is to end.
+    pub(crate) fn receive(
+        &mut self,
+        (bytes, ahead): (&[u8], &mut Ahead),
+        reply: &mut Vec<u8>,
+        server: &mut Server<'_, '_>,
+    ) -> (usize, bool) {
         match self {
             Self::Text(session) => {
                 let limits = &server.config.limits;
                 if session.client.pushed.tells_writes() {
                     server.replica.note_unsynced_told();
                 }
-                let used =
-                    session.receive(limits, bytes, reply, &mut |command, client, out| server.run(command, client, out));
+                let mut run =
+                    |command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>| server.run(command, client, out);
+                let used = session.receive(limits, (bytes, ahead), reply, &mut run);
                 (used, session.has_left())
             }
             Self::Http(session) => {

@@ -16,12 +16,12 @@ use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
 use crate::server::{Audience, Server};
-use crate::session;
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
 use crate::version::OriginId;
 use crate::waiters::{Filled, Waiters};
+use crate::wire::ahead::Ahead;
 use crate::wire::peer::PREAMBLE;
 use crate::wire::token::cluster_tag;
 
@@ -40,6 +40,8 @@ pub struct Node {
     pub(crate) replica: Replica,
     pub(crate) repl: Replication,
     conns: Connections,
+    /// What is known of the input that is taken.
+    ahead: Ahead,
     pause: Pause,
     pubsub: PubSub,
     counters: Counters,
@@ -74,6 +76,7 @@ impl Node {
             replica,
             repl,
             conns: Connections::default(),
+            ahead: Ahead::default(),
             pause: Pause::default(),
             pubsub: PubSub::new(run),
             counters: Counters::new(now.mono),
@@ -96,34 +99,35 @@ impl Node {
     ) -> usize {
         let mut used = 0;
         loop {
-            let (ahead, all) = (self.warm_for(conn, &bytes[used..]), bytes.len() - used);
-            let taken = self.receive_some(now, conn, &bytes[used..used + ahead], reply, effects);
+            let rest = &bytes[used..];
+            let known = self.look_ahead(conn, rest);
+            let piece = if known == 0 { rest } else { &rest[..known] };
+            let taken = self.receive_some(now, conn, piece, reply, effects);
             used += taken;
-            if taken < ahead && ahead < all {
-                // What seemed to be lines may be one request.
-                return used + self.receive_some(now, conn, &bytes[used..], reply, effects);
-            }
-            if taken < ahead || used == bytes.len() {
+            if taken < piece.len() || used == bytes.len() {
                 return used;
             }
         }
     }
 
-    /// Gets ready for the commands with which the input of a client begins; how many bytes those are.
-    fn warm_for(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
-        let Some(Conn::Client(Some(Session::Text(session)))) = self.conns.get(conn).map(|seat| &seat.state) else {
-            return bytes.len();
+    /// Finds the requests with which the input of a client begins, and gets ready for them; how many bytes those are.
+    fn look_ahead(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
+        let Self { config, replica, conns, ahead, .. } = self;
+        let Some(Conn::Client(Some(Session::Text(session)))) = conns.get(conn).map(|seat| &seat.state) else {
+            ahead.clear();
+            return 0;
         };
+        let known = session.look_ahead(&config.limits, bytes, ahead);
         let mut keys = [&[][..]; WARM_KEYS];
-        let (count, used) = session::peek(bytes, &mut keys);
+        let count = ahead.keys(bytes, &mut keys);
         // A single one would wait just as long.
         if count > 1 {
             match session.client.space {
-                0 => self.replica.store.warm(&keys[..count]),
-                space => self.replica.store.warm(&keys.map(|key| Name::key(space, key).stored())[..count]),
+                0 => replica.store.warm(&keys[..count]),
+                space => replica.store.warm(&keys.map(|key| Name::key(space, key).stored())[..count]),
             }
         }
-        used
+        known
     }
 
     fn receive_some(
@@ -135,7 +139,7 @@ impl Node {
         effects: &mut Effects,
     ) -> usize {
         let (loading, is_withheld) = (self.loading(), self.is_withheld());
-        let Self { config, replica, repl, conns, pause, pubsub, counters, waiters, cluster_tag, keeper } = self;
+        let Self { config, replica, repl, conns, ahead, pause, pubsub, counters, waiters, cluster_tag, keeper } = self;
         let Some(seat) = conns.get_mut(conn) else { return bytes.len() };
         seat.heard = now.mono;
         if let Conn::Unknown { crowded } = seat.state {
@@ -182,7 +186,7 @@ impl Node {
                 cluster_tag,
                 effects: &mut *effects,
             };
-            let (used, has_left) = session.receive(bytes, reply, &mut server);
+            let (used, has_left) = session.receive((bytes, ahead), reply, &mut server);
             if has_left {
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Quit });

@@ -8,13 +8,14 @@
 mod pushed;
 mod transaction;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr3;
 
 use crate::command::{Bounded, Command, Reply};
 use crate::commands::{self, Verb};
 use crate::config::Limits;
 use crate::execute::Flow;
 use crate::version::Version;
+use crate::wire::ahead::{Ahead, Found};
 use crate::wire::resp::{self, Broken, Incoming, Next};
 use crate::wire::telnet::{IAC, Taken, Telnet};
 use crate::wire::words::{Unquoted, Words, trim};
@@ -28,10 +29,6 @@ const REQUEST: u8 = b'*';
 
 /// What Ctrl-D sends.
 const END_OF_TRANSMISSION: u8 = 0x04;
-
-/// How far a look ahead goes: what it finds is to be still in the processor's cache when it is run, and input that
-/// comes again because it is incomplete is not to be searched in vain again and again.
-const PEEK_BYTES: usize = 16 << 10;
 
 /// The state of one client.
 #[derive(Debug, Default)]
@@ -115,12 +112,35 @@ impl Phase {
 pub(crate) type Run<'r> = dyn FnMut(&Command<'_>, &mut Client, &mut Vec<u8>) -> Flow + 'r;
 
 impl ClientSession {
+    /// Finds the requests that `bytes`, which come next, begin with; how many bytes those have. 0: nothing is known of
+    /// what comes.
+    pub(crate) fn look_ahead(&self, limits: &Limits, bytes: &[u8], ahead: &mut Ahead) -> usize {
+        match &self.incoming {
+            Some(incoming) if incoming.is_between() => ahead.find_requests(limits, bytes),
+            None if self.phase == Phase::LINE_START && !self.telnet.is_inside() => {
+                ahead.find_lines(limits, bytes, |first| matches!(first, REQUEST | END_OF_TRANSMISSION))
+            }
+            _ => {
+                ahead.clear();
+                0
+            }
+        }
+    }
+
     /// Runs every complete line in `bytes`, appends the replies to `out` and returns the bytes used. It stops early at
     /// an incomplete line, and before the next line once `out` has reached its limit or a command waits. The caller
-    /// hands in the rest again, with more bytes behind it, after the output has drained, or after [`resume`].
+    /// hands in the rest again, with more bytes behind it, after the output has drained, or after [`resume`]. What was
+    /// found by [`look_ahead`] stands in `ahead`.
     ///
+    /// [`look_ahead`]: Self::look_ahead
     /// [`resume`]: Self::resume
-    pub(crate) fn receive(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
+    pub(crate) fn receive(
+        &mut self,
+        limits: &Limits,
+        (bytes, ahead): (&[u8], &mut Ahead),
+        out: &mut Vec<u8>,
+        run: &mut Run<'_>,
+    ) -> usize {
         let mut used = 0;
         // What was said before.
         self.client.pushed.send_all(out);
@@ -128,10 +148,23 @@ impl ClientSession {
             put_off.for_each(|words| self.take_words(limits, words, out, run));
         }
         while out.len() < limits.output_bytes_max && !self.waits {
-            match self.step(limits, &bytes[used..], out, run) {
-                0 => break,
-                taken => used += taken,
+            let rest = &bytes[used..];
+            let found = if self.has_left() { None } else { ahead.next(rest) };
+            let taken = match found {
+                Some(Found::Request(words, length)) => {
+                    self.take_words(limits, words, out, run);
+                    length
+                }
+                Some(Found::Line(line, length)) => {
+                    self.run_line(limits, line, out, run);
+                    length
+                }
+                None => self.step(limits, rest, out, run),
+            };
+            if taken == 0 {
+                break;
             }
+            used += taken;
         }
         self.push_told(out);
         debug_assert_eq!(self.copied.is_empty(), self.phase != Phase::Copied, "a line stands in one place");
@@ -474,28 +507,6 @@ fn next_mark(bytes: &[u8], from: usize, after_cr: bool) -> Option<Mark> {
             _ => from = at + 1,
         }
     }
-}
-
-/// The second words of the first lines, which mostly are keys: good for nothing but to get ready for them. How many
-/// there are, and how many bytes these lines have: all, where no whole line comes first.
-pub(crate) fn peek<'a>(bytes: &'a [u8], keys: &mut [&'a [u8]]) -> (usize, usize) {
-    if bytes.first() == Some(&REQUEST) {
-        return match resp::peek(bytes, keys) {
-            (_, 0) => (0, bytes.len()),
-            found => found,
-        };
-    }
-    let window = &bytes[..bytes.len().min(PEEK_BYTES)];
-    let (mut count, mut used) = (0, 0);
-    for key in keys {
-        let Some(length) = memchr(b'\n', &window[used..]) else { break };
-        let line = &window[used..used + length];
-        let from = memchr(b' ', line).map_or(length, |at| at + 1);
-        let word = &line[from..];
-        *key = &word[..memchr2(b' ', b'\r', word).unwrap_or(word.len())];
-        (count, used) = (count + 1, used + length + 1);
-    }
-    if used == 0 { (0, bytes.len()) } else { (count, used) }
 }
 
 fn ends_with_cr(data: &[u8]) -> bool {

@@ -223,11 +223,14 @@ pub(crate) fn parse<'a>(words: Words<'a>, limits: &Limits) -> Option<Parsed<'a>>
     let name = rest.next()?;
     let Some(manual) = Manual::named(name) else { return Some((None, Err(Reply::UnknownCommand { name, rest }))) };
     let verb = manual.verb;
-    let parsed = match (rest.into_iter().next(), rest.into_iter().nth(1)) {
-        (Some(sub), None) if verb.has_subcommands() && sub.eq_ignore_ascii_case(b"HELP") => {
-            Ok(Command::Help { topic: Some(verb) })
-        }
-        _ => (manual.parse)(verb, rest, limits),
+    let asks_for_help = || {
+        let mut words = rest;
+        words.next().is_some_and(|sub| sub.eq_ignore_ascii_case(b"HELP")) && words.next().is_none()
+    };
+    let parsed = if verb.has_subcommands() && asks_for_help() {
+        Ok(Command::Help { topic: Some(verb) })
+    } else {
+        (manual.parse)(verb, rest, limits)
     };
     let parsed = parsed.map_err(|reply| match reply {
         Reply::Usage { verb, hint } => Reply::Misused { verb, hint, words },

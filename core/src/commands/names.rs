@@ -29,7 +29,8 @@ static NAMES: LazyLock<Box<[Option<Entry>]>> = LazyLock::new(|| {
 pub(super) fn find(word: &[u8]) -> Option<&'static Manual> {
     let mut at = place(word);
     while let Some((name, manual)) = NAMES[at] {
-        if word.eq_ignore_ascii_case(name.as_bytes()) {
+        // Most write it as it is.
+        if word == name.as_bytes() || word.eq_ignore_ascii_case(name.as_bytes()) {
             return Some(manual);
         }
         at = (at + 1) % PLACES;

@@ -9,9 +9,7 @@
 //! cut, the others at the old one. What a slot lost by being moved is kept as `late`, so that the sums at the old cut
 //! stay exact at every moment.
 
-use std::hash::Hasher as _;
-
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::SLOTS;
 use crate::counter::{Count, Counter};
@@ -23,8 +21,7 @@ use crate::time::WallMs;
 /// all slots is nothing, and a whole divisor of a minute, so that all nodes cut at the same times.
 pub(super) const CUT_STEP_MS: u64 = 10_000;
 
-/// The same on all nodes until clusters have a secret. Until then it keeps nobody from computing records whose sums
-/// cancel out; it only keeps the sums apart from other uses of the hash.
+/// The same on all nodes: it keeps what is summed up apart from other uses of the hash.
 pub(super) const CLUSTER_KEY: [u64; 2] = [0x5369_6d70_6c65_2d4b, 0x565f_6469_6765_7374];
 
 pub(super) struct Census {
@@ -170,6 +167,16 @@ impl Census {
         0
     }
 
+    /// Has `record` counted in the place of `stands`, of the same key; both are values without a deadline. What changes
+    /// in the sum of their slot.
+    pub(super) fn exchange(&mut self, stands: &Record<'_>, record: &Record<'_>) -> u128 {
+        debug_assert!(never_ends(stands) && never_ends(record) && stands.key == record.key);
+        let change = fingerprint(record).wrapping_sub(fingerprint(stands));
+        let digest = &mut self.standing.digests[Belongs::of(record).space];
+        *digest = digest.wrapping_add(change);
+        change
+    }
+
     /// Counts a key of which only elements stand, in the sum at the slots' cuts and in that of what is late: whether it
     /// was counted, and is now.
     pub(super) fn count_key(&mut self, space: u8, standing: (bool, bool), late: (bool, bool)) {
@@ -285,6 +292,11 @@ impl Belongs {
     }
 }
 
+/// A value that counts at every cut, as most do.
+pub(super) fn never_ends(record: &Record<'_>) -> bool {
+    record.value.is_some() && record.deadline.is_none() && !record.is_counter
+}
+
 /// Without a value and without a deadline; with one it is a husk.
 pub(super) fn is_tombstone(record: &Record<'_>) -> bool {
     record.value.is_none() && record.deadline.is_none()
@@ -308,28 +320,43 @@ fn is_after(deadline: Option<WallMs>, cut: WallMs) -> bool {
 fn print_at(cut: WallMs, record: &Record<'_>) -> Option<Print> {
     let counter = Counter::of(record);
     let Count::Number(sum) = counter.count_at(cut) else { return None };
-    let mut hasher = SipHasher13::new_with_keys(CLUSTER_KEY[0], !CLUSTER_KEY[1]);
     let base = counter.base_at(cut).map_or((0, 0), |base| (base.hlc.0, base.origin.0));
-    hasher.write(&base.0.to_le_bytes());
-    hasher.write(&base.1.to_le_bytes());
     let deadline = counter.deadline_at(cut);
-    hasher.write(&deadline.map_or(0, |deadline| deadline.0).to_le_bytes());
-    hasher.write(&sum.to_le_bytes());
-    hasher.write(record.key);
-    Some(Print { fingerprint: hasher.finish128().as_u128(), expires: deadline.is_some() })
+    let mut fixed = [0; 40];
+    fixed[..8].copy_from_slice(&base.0.to_le_bytes());
+    fixed[8..16].copy_from_slice(&base.1.to_le_bytes());
+    fixed[16..24].copy_from_slice(&deadline.map_or(0, |deadline| deadline.0).to_le_bytes());
+    fixed[24..].copy_from_slice(&sum.to_le_bytes());
+    let fingerprint = hash(CLUSTER_KEY[1], &fixed, record.key);
+    Some(Print { fingerprint, expires: deadline.is_some() })
 }
 
-/// SipHash-1-3 with 128 bits of (hlc, origin, deadline, key). The value is not in it: the version names it.
+/// XXH3 with 128 bits of (hlc, origin, deadline, key). The value is not in it: the version names it.
 pub(super) fn fingerprint(record: &Record<'_>) -> u128 {
-    let mut fixed = [0; 32];
+    let deadline = record.deadline.map_or(u64::MAX, |deadline| deadline.0);
+    let mut fixed = [0; 24];
     fixed[..8].copy_from_slice(&record.version.hlc.0.to_le_bytes());
     fixed[8..16].copy_from_slice(&record.version.origin.0.to_le_bytes());
-    if let Some(deadline) = record.deadline {
-        fixed[16..24].copy_from_slice(&deadline.0.to_le_bytes());
-        fixed[24] = 1;
+    fixed[16..].copy_from_slice(&deadline.to_le_bytes());
+    hash(CLUSTER_KEY[0], &fixed, record.key)
+}
+
+/// What is hashed of one piece of memory, which is faster: some 40 ns less for each write.
+const ONE_PIECE_BYTES: usize = 128;
+
+/// XXH3 tells accidents apart, and that is what it is for: whoever writes to a cluster chooses keys, but neither the
+/// stamps nor what gets lost, and who could make records of any stamp can do worse than hide them.
+#[inline]
+fn hash(seed: u64, fixed: &[u8], key: &[u8]) -> u128 {
+    let whole = fixed.len() + key.len();
+    if whole <= ONE_PIECE_BYTES {
+        let mut piece = [0; ONE_PIECE_BYTES];
+        piece[..fixed.len()].copy_from_slice(fixed);
+        piece[fixed.len()..whole].copy_from_slice(key);
+        return xxh3_128_with_seed(&piece[..whole], seed);
     }
-    let mut hasher = SipHasher13::new_with_keys(CLUSTER_KEY[0], CLUSTER_KEY[1]);
-    hasher.write(&fixed);
-    hasher.write(record.key);
-    hasher.finish128().as_u128()
+    let mut hasher = Xxh3::with_seed(seed);
+    hasher.update(fixed);
+    hasher.update(key);
+    hasher.digest128()
 }

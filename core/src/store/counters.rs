@@ -161,7 +161,8 @@ mod tests {
     const WALL_MS_MAX: u64 = 300_000;
 
     /// In a slot that a walk is through with after its first step, and not after its last.
-    const KEY: &[u8] = b"count";
+    /// Of one of the first slots, which a walk has moved after one step.
+    const KEY: &[u8] = b"visits";
 
     /// What a record says is a matter of its version alone, as in a cluster.
     fn base(hlc: u64) -> Base<'static> {

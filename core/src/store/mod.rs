@@ -11,6 +11,7 @@
 use std::fmt;
 
 use siphasher::sip::SipHasher13;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::counter::Counter;
 use crate::name;
@@ -32,7 +33,7 @@ mod table;
 mod tests;
 mod warm;
 
-use census::{Census, is_tombstone};
+use census::{Census, is_tombstone, never_ends};
 pub(crate) use collect::{Graves, key_name};
 use collections::{ELEMENT, Index, State, state};
 pub(crate) use collections::{ELEMENT_BYTES_MAX, Elements};
@@ -328,9 +329,14 @@ impl Store {
                     if record.version > over {
                         meet(&stands);
                     }
-                    books.leave(&stands, entry);
-                    entry.overwrite(&parts);
-                    books.enter(record, entry);
+                    if never_ends(&stands) && never_ends(record) {
+                        let change = books.census.exchange(&stands, record);
+                        books.overwrite(change, entry, &parts);
+                    } else {
+                        books.leave(&stands, entry);
+                        entry.overwrite(&parts);
+                        books.enter(record, entry);
+                    }
                     if record.version == over { Merged::Same } else { Merged::Won { over: Some(over) } }
                 }
             }
@@ -429,6 +435,16 @@ impl Books<'_> {
         self.leave_with(own, record, entry);
     }
 
+    /// Overwrites an entry of which all that is counted stays as it is, but for `change` in the slot's sum.
+    #[inline]
+    fn overwrite(&mut self, change: u128, entry: &mut Entry, parts: &Parts<'_>) {
+        self.totals.changes.note(self.slot);
+        *self.digest = self.digest.wrapping_add(change);
+        self.totals.entry_bytes -= entry.allocation_bytes();
+        entry.overwrite(parts);
+        self.totals.entry_bytes += entry.allocation_bytes();
+    }
+
     /// What counts nowhere but in its slot any more leaves that.
     fn leave_slot(&mut self, record: &Record<'_>, entry: &Entry) {
         let own = self.census.in_slot(self.slot, record);
@@ -482,12 +498,16 @@ impl Changes {
     }
 }
 
-/// CRC-32C: the same on every node and for ever, whatever the machine, and some 5 ns. It is no secret, so whoever
+/// What has nothing that says where it belongs, as the floors of keyspaces, is in the first slot, and walks come to it
+/// first.
+const XXH3_OF_NOTHING: u64 = 0x2d06_8005_38d3_94c2;
+
+/// XXH3: the same on every node and for ever, whatever the machine, and some 3 ns. It is no secret, so whoever
 /// picks keys can fill one slot. What that costs: the slot is one big table again, which grows in one long step (some
 /// 50 ms a million keys), expires in one, and looks at all of its hashes for each call of a walk. What it does not
 /// cost: lookups stay as fast, because within a slot the keyed hash places the keys; other slots do not notice.
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
-    (crc32c::crc32c(name::slot_part(key)) % u32::from(SLOTS)) as u16
+    ((xxh3_64(name::slot_part(key)) ^ XXH3_OF_NOTHING) % u64::from(SLOTS)) as u16
 }
 
 /// The top half of a keyed hash, but for the bit that tells elements from others.

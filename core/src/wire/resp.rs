@@ -88,6 +88,11 @@ impl Incoming {
         next
     }
 
+    /// Whether a request is about to begin.
+    pub(crate) fn is_between(&self) -> bool {
+        self.wanted.is_none() && self.at == 0
+    }
+
     /// The words of the request that was just found in `bytes`.
     pub(crate) fn words<'a>(&'a self, bytes: &'a [u8]) -> Words<'a> {
         Words::Spans { bytes, spans: &self.args }
@@ -128,8 +133,7 @@ impl Incoming {
                 return Ok(Next::Incomplete);
             };
             let bytes_wanted = usize::try_from(bytes_wanted).map_err(|_| Broken::Length)?;
-            // A value that is a little too long is told so, as on a line, and costs no connection.
-            if bytes_wanted > limits.value_bytes_max.max(limits.line_bytes_max) {
+            if !may_be_as_long(limits, bytes_wanted) {
                 return Err(Broken::Length);
             }
             let from = from + length;
@@ -167,8 +171,20 @@ impl Incoming {
     }
 }
 
+/// Whether an argument may have so many bytes. One that is a little too long for a value is told so, as on a line, and
+/// costs no connection.
+fn may_be_as_long(limits: &Limits, bytes: usize) -> bool {
+    bytes <= limits.value_bytes_max.max(limits.line_bytes_max)
+}
+
+/// Whether a request may have an argument of so many bytes that ends there.
+pub(super) fn may_have(limits: &Limits, bytes: usize, to: usize) -> bool {
+    may_be_as_long(limits, bytes) && to + 2 <= limits.request_bytes_max
+}
+
 /// The number at the start of `bytes` and the length of its line, the end included; none if its end is yet to come.
-fn head(bytes: &[u8]) -> Result<Option<(i64, usize)>, ()> {
+#[inline]
+pub(super) fn head(bytes: &[u8]) -> Result<Option<(i64, usize)>, ()> {
     // Most have one digit or two.
     match bytes {
         [a @ b'0'..=b'9', b'\r', b'\n', ..] => return Ok(Some((i64::from(a - b'0'), 3))),
@@ -194,34 +210,6 @@ fn head(bytes: &[u8]) -> Result<Option<(i64, usize)>, ()> {
 pub(crate) fn push_request(words: Words<'_>, out: &mut Vec<u8>) {
     push_number(b'*', words.into_iter().count() as u64, out);
     words.for_each(|word| push_bulk(word, out));
-}
-
-/// The second arguments of the first requests in `bytes`, which mostly are keys: good for nothing but to get ready for
-/// them. How many there are, and how many bytes those requests have; `(0, 0)` if no whole one comes first.
-pub(crate) fn peek<'a>(bytes: &'a [u8], keys: &mut [&'a [u8]]) -> (usize, usize) {
-    let (mut found, mut used) = (0, 0);
-    for key in keys {
-        let Some((second, length)) = peek_one(&bytes[used..]) else { break };
-        *key = second;
-        (found, used) = (found + 1, used + length);
-    }
-    (found, used)
-}
-
-fn peek_one(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    let (count, length) = head(bytes.strip_prefix(b"*")?).ok()??;
-    let (mut at, mut second) = (1 + length, &[][..]);
-    // Of what has more than that the rest is not worth the look.
-    for arg in 0..usize::try_from(count).ok().filter(|count| *count <= 8)? {
-        let (length, head_bytes) = head(bytes.get(at..)?.strip_prefix(b"$")?).ok()??;
-        let from = at + 1 + head_bytes;
-        let to = from.checked_add(usize::try_from(length).ok()?)?;
-        if arg == 1 {
-            second = bytes.get(from..to)?;
-        }
-        at = to.checked_add(2)?;
-    }
-    (at <= bytes.len()).then_some((second, at))
 }
 
 /// Appends `reply` as version 2 or 3 has it.

@@ -457,7 +457,8 @@ fn keys_are_walked_beside_their_elements() {
     let slot = store.place(b"k").slot;
     let in_slot = |at: u32| -> Option<Vec<u8>> {
         let key = at.to_le_bytes().to_vec();
-        (slot_of(&key) == slot).then_some(key)
+        // What begins otherwise is stored as it is.
+        (key[0] != 0xff && slot_of(&key) == slot).then_some(key)
     };
     let keys: Vec<Vec<u8>> = (0..).filter_map(in_slot).take(30).collect();
     for (at, key) in keys.iter().enumerate() {
