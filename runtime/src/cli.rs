@@ -11,6 +11,7 @@ use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bench::{self, BenchOptions};
+use crate::configuration::{self, Configuration, Sources};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -23,7 +24,8 @@ Examples:
                                              across machines of a trusted network
   simple-kv --data-dir /var/lib/simple-kv --fsync always 8080
                                              nothing acknowledged is lost, whatever crashes
-  SIMPLEKV_LOG_FORMAT=json simple-kv 8080    every flag can be set by the environment
+  SIMPLE_KV_LOG_FORMAT=json simple-kv 8080   every flag can be set by the environment
+  simple-kv --config /etc/simple-kv.toml     and by a file, as in: max-clients = 500
 
 Commands, in place of PORT; 'simple-kv COMMAND --help' explains one:
   check DIR                                  read a data directory, verify every checksum, tell what is damaged
@@ -40,94 +42,97 @@ Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.";
 #[command(name = "simple-kv", version, after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Port to serve clients and peers on; 0 takes any free one
-    #[arg(value_name = "PORT", env = "SIMPLEKV_PORT", default_value = "8080", value_parser = parse_port)]
+    #[arg(value_name = "PORT", env = "SIMPLE_KV_PORT", default_value = "8080", value_parser = parse_port)]
     pub(crate) port: u16,
 
     /// Nodes to join, as host:port; one that runs is enough, the others are found through it
-    #[arg(value_name = "PEER,PEER...", env = "SIMPLEKV_PEERS", default_value = "", hide_default_value = true)]
+    #[arg(value_name = "PEER,PEER...", env = "SIMPLE_KV_PEERS", default_value = "", hide_default_value = true)]
     #[arg(value_parser = parse_peers)]
     pub(crate) peers: Peers,
 
     /// Address to listen on [default: 127.0.0.1 and ::1]
-    #[arg(long, value_name = "ADDR", env = "SIMPLEKV_LISTEN", value_parser = parse_listen)]
+    #[arg(long, value_name = "ADDR", env = "SIMPLE_KV_LISTEN", value_parser = parse_listen)]
     pub(crate) listen: Option<IpAddr>,
 
     /// Listen on other addresses than loopback although anybody who reaches them can read and write
-    #[arg(long, env = "SIMPLEKV_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIMPLE_KV_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub(crate) allow_unauthenticated: bool,
 
     /// Where the other nodes reach this one [default: from --listen and PORT]
-    #[arg(long, value_name = "HOST:PORT", env = "SIMPLEKV_ADVERTISE", value_parser = parse_advertise)]
+    #[arg(long, value_name = "HOST:PORT", env = "SIMPLE_KV_ADVERTISE", value_parser = parse_advertise)]
     pub(crate) advertise: Option<String>,
 
     /// Host name by which HTTP clients reach this node, besides localhost, its name, its advertised host and addresses;
     /// may be given again, or several by commas. A request for another host is turned away: a web page may have sent it
-    #[arg(long, value_name = "NAME", env = "SIMPLEKV_HTTP_HOST", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", env = "SIMPLE_KV_HTTP_HOST", value_delimiter = ',')]
     pub(crate) http_host: Vec<String>,
 
     /// Name of this node, the same at every start and different from all others [default: the advertised address]
-    #[arg(long, env = "SIMPLEKV_NAME", value_parser = parse_name)]
+    #[arg(long, env = "SIMPLE_KV_NAME", value_parser = parse_name)]
     pub(crate) name: Option<String>,
 
     /// Name of the cluster, the same on all of its nodes; those of another name are turned away
-    #[arg(long, value_name = "NAME", env = "SIMPLEKV_CLUSTER", default_value = "default", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", env = "SIMPLE_KV_CLUSTER", default_value = "default", value_parser = parse_name)]
     pub(crate) cluster: String,
 
     /// Memory for the newest writes; a peer that was away longer than they last is sent all that changed instead
-    #[arg(long, value_name = "SIZE", env = "SIMPLEKV_RING_SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", env = "SIMPLE_KV_RING_SIZE", default_value = "64MiB")]
     #[arg(value_parser = parse_ring_size)]
     pub(crate) ring_size: usize,
 
     /// Client connections at once; one more is told so and closed
-    #[arg(long, value_name = "COUNT", env = "SIMPLEKV_MAX_CLIENTS")]
+    #[arg(long, value_name = "COUNT", env = "SIMPLE_KV_MAX_CLIENTS")]
     #[arg(default_value_t = Limits::default().clients_max, value_parser = parse_clients)]
     pub(crate) max_clients: usize,
 
     /// Longest value
-    #[arg(long, value_name = "SIZE", env = "SIMPLEKV_MAX_VALUE_SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", env = "SIMPLE_KV_MAX_VALUE_SIZE", default_value = "64MiB")]
     #[arg(value_parser = parse_value_size)]
     pub(crate) max_value_size: usize,
 
     /// Absence after which a member is forgotten as by FORGET, so that deletes no longer wait for it; 0: never
-    #[arg(long, value_name = "SECONDS", env = "SIMPLEKV_FORGET_AFTER", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", env = "SIMPLE_KV_FORGET_AFTER", default_value_t = 0)]
     #[arg(value_parser = parse_absence)]
     pub(crate) forget_after: u64,
 
     /// Directory that holds the data across restarts, made if absent; without it all is in memory alone
-    #[arg(long, value_name = "DIR", env = "SIMPLEKV_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "SIMPLE_KV_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
     /// When the disk has what was written. always: before the reply, so that nothing acknowledged is lost, whatever
     /// crashes; everysec: within a second, so that a crash loses what this node alone took in its last one or two; no:
     /// when the system likes, some half a minute
-    #[arg(long, value_name = "always|everysec|no", env = "SIMPLEKV_FSYNC", value_enum, hide_possible_values = true)]
+    #[arg(long, value_name = "always|everysec|no", env = "SIMPLE_KV_FSYNC", value_enum, hide_possible_values = true)]
     #[arg(default_value_t = FsyncPolicy::Everysec, requires = "data_dir")]
     pub(crate) fsync: FsyncPolicy,
 
     /// How far the log may outgrow the data before all data is saved anew: 100 is once as much
-    #[arg(long, value_name = "PERCENT", env = "SIMPLEKV_SNAPSHOT_RATIO", requires = "data_dir")]
+    #[arg(long, value_name = "PERCENT", env = "SIMPLE_KV_SNAPSHOT_RATIO", requires = "data_dir")]
     #[arg(default_value_t = DiskConfig::default().snapshot_ratio_percent, value_parser = parse_snapshot_ratio)]
     pub(crate) snapshot_ratio: u32,
 
     /// Refuse to start if anything in the data directory is damaged, instead of starting with the rest, saying so, and
     /// fetching what is missing from the other nodes
-    #[arg(long, env = "SIMPLEKV_STRICT_RECOVERY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SIMPLE_KV_STRICT_RECOVERY", value_parser = FalseyValueParser::new())]
     pub(crate) strict_recovery: bool,
 
     /// Least severe lines to log
-    #[arg(long, value_name = "LEVEL", env = "SIMPLEKV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    #[arg(long, value_name = "LEVEL", env = "SIMPLE_KV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
 
     /// Log lines for people, or one JSON object a line
-    #[arg(long, value_name = "FORMAT", env = "SIMPLEKV_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    #[arg(long, value_name = "FORMAT", env = "SIMPLE_KV_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
+
+    #[command(flatten)]
+    pub(crate) sources: Sources,
 }
 
 /// What is asked for on the command line.
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// To be a node.
-    Node(Box<Options>),
+    Node(Box<Configuration>),
     /// To look after a data directory, or to load a server.
     Tool(Tool),
 }
@@ -276,29 +281,35 @@ const SNAPSHOT_RATIO_MIN: u32 = 10;
 /// A log of a thousand times the data: what is more is a slip of the hand.
 const SNAPSHOT_RATIO_MAX: u32 = 100_000;
 
-/// Reads the arguments and the environment.
+/// Reads the arguments, the environment and the file that one of them names.
 pub(crate) fn parse() -> Result<Asked, Failure> {
-    asked(std::env::args_os().collect()).map_err(|error| match error.kind() {
+    asked(std::env::args_os().collect())
+}
+
+/// A tool if the first argument names one, whatever the environment says; else a node, whose first is a port.
+fn asked(arguments: Vec<OsString>) -> Result<Asked, Failure> {
+    let named = |tool: &clap::Command| arguments.get(1).is_some_and(|first| first == tool.get_name());
+    if Tools::command().get_subcommands().any(named) {
+        return Tools::try_parse_from(arguments).map(|tools| Asked::Tool(tools.tool)).map_err(failure);
+    }
+    configuration::read(&arguments).map(|configuration| Asked::Node(Box::new(configuration)))
+}
+
+/// Prints what was asked for; what went wrong is for the caller to tell.
+pub(crate) fn failure(error: clap::Error) -> Failure {
+    match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody left to read it, as in `simple-kv --help | head -1`, is no failure.
             let _ = error.print();
             Failure::Told
         }
-        _ => Failure::Usage(one_line(&error.render().to_string())),
-    })
-}
-
-/// A tool if the first argument names one, whatever the environment says; else a node, whose first is a port.
-fn asked(arguments: Vec<OsString>) -> Result<Asked, clap::Error> {
-    let named = |tool: &clap::Command| arguments.get(1).is_some_and(|first| first == tool.get_name());
-    if Tools::command().get_subcommands().any(named) {
-        return Tools::try_parse_from(arguments).map(|tools| Asked::Tool(tools.tool));
+        _ => Failure::Usage(one_line(&error)),
     }
-    Options::try_parse_from(arguments).map(|options| Asked::Node(Box::new(options)))
 }
 
 /// What clap says over several lines, without the usage, as one.
-fn one_line(rendered: &str) -> String {
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
     let said: Vec<&str> = rendered
         .lines()
         .map(str::trim)
@@ -423,7 +434,7 @@ mod tests {
 
     fn parsed(arguments: &[&str]) -> Result<Options, String> {
         let all = std::iter::once("simple-kv").chain(arguments.iter().copied());
-        Options::try_parse_from(all).map_err(|error| one_line(&error.render().to_string()))
+        Options::try_parse_from(all).map_err(|error| one_line(&error))
     }
 
     #[test]
@@ -439,7 +450,7 @@ mod tests {
     fn tools_are_named_first() {
         let of = |arguments: &[&str]| {
             let all = std::iter::once("simple-kv").chain(arguments.iter().copied());
-            asked(all.map(OsString::from).collect()).map_err(|error| one_line(&error.render().to_string()))
+            asked(all.map(OsString::from).collect()).map_err(|failure| failure.to_string())
         };
         let (dir, file) = (PathBuf::from("d"), PathBuf::from("f"));
         for (arguments, expected) in [

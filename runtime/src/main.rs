@@ -7,6 +7,7 @@
 mod bench;
 mod cli;
 mod clock;
+mod configuration;
 mod connections;
 mod dial;
 mod directory;
@@ -16,6 +17,8 @@ mod listen;
 mod load;
 mod logging;
 mod progress;
+#[cfg_attr(not(test), expect(dead_code, reason = "for options that name files of secrets"))]
+mod secret;
 mod server;
 mod start;
 mod stderr;
@@ -25,6 +28,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::Asked;
+use crate::configuration::Configuration;
 use crate::failure::Failure;
 use crate::stderr::Stderr;
 
@@ -40,10 +44,7 @@ fn main() -> ExitCode {
         Err(error) => return told(&mut std::io::stderr(), &Failure::System("start the log", error)),
     };
     let outcome = cli::parse().and_then(|asked| match asked {
-        Asked::Node(options) => {
-            logging::start(&options, log.clone());
-            start::start(*options, &log)?.run()
-        }
+        Asked::Node(configuration) => run_node(*configuration, &log),
         Asked::Tool(tool) => tools::run(&tool),
     });
     let exit_code = match outcome {
@@ -52,6 +53,20 @@ fn main() -> ExitCode {
     };
     log.finish();
     exit_code
+}
+
+/// Runs a node until it is told to stop; or tells what it would be, if that is asked for.
+fn run_node(configuration: Configuration, log: &Stderr) -> Result<(), Failure> {
+    let sources = &configuration.options.sources;
+    if sources.check_config || sources.print_config {
+        let told = if sources.print_config { configuration.to_string() } else { "ok\n".to_owned() };
+        start::check(&configuration.options)?;
+        // Nobody left to read it is no failure.
+        let _ = std::io::stdout().write_all(told.as_bytes());
+        return Ok(());
+    }
+    logging::start(&configuration.options, log.clone());
+    start::start(configuration.options, log)?.run()
 }
 
 /// Says why the program ends, and with which code.

@@ -24,7 +24,7 @@ const DESCRIPTORS_RESERVED: u64 = 128;
 
 /// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
 pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
-    refuse_open_door(&options)?;
+    check(&options)?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
     let signals = stop_signals().map_err(loop_failed)?;
@@ -42,6 +42,17 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
         server.load(directory, terminal)?;
     }
     Ok(server)
+}
+
+/// What can be known to be wrong without starting.
+pub(crate) fn check(options: &Options) -> Result<(), Failure> {
+    refuse_open_door(options)?;
+    match &options.data_dir {
+        Some(path) if path.exists() && !path.is_dir() => {
+            Err(Failure::Usage(format!("--data-dir {} is not a directory", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A limit on the size of files (`ulimit -f`) fails a write like a full disk, instead of ending the process.

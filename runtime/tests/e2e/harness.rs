@@ -110,7 +110,7 @@ impl Node {
 
     /// Starts what `command` says, which must come to a node that logs to stderr.
     pub(crate) fn spawn(mut command: Command) -> Self {
-        command.env("SIMPLEKV_LOG_FORMAT", "json").stderr(Stdio::piped());
+        command.env("SIMPLE_KV_LOG_FORMAT", "json").stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let lines: Arc<Mutex<Vec<Value>>> = Arc::default();

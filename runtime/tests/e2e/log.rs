@@ -39,7 +39,7 @@ fn printed_on_a_terminal(environment: &[(&str, &str)]) -> String {
 fn a_terminal_has_colours_unless_no_color_is_set() {
     let _machine = shared_machine();
     assert!(printed_on_a_terminal(&[]).contains(ESCAPE));
-    for no_colour in [&[("NO_COLOR", "1")][..], &[("SIMPLEKV_LOG_FORMAT", "json")]] {
+    for no_colour in [&[("NO_COLOR", "1")][..], &[("SIMPLE_KV_LOG_FORMAT", "json")]] {
         let printed = printed_on_a_terminal(no_colour);
         assert!(!printed.contains(ESCAPE), "{printed:?}");
     }

@@ -42,7 +42,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
     check_refused(&["--cluster", "two words"], 2, &["1 to 255"]);
     check_refused(&["--log-level", "loud"], 2, &["loud", "debug"]);
     check_refused(&["--listen", "example.org"], 2, &["IP address"]);
-    check_output(refused(&[], &[("SIMPLEKV_LOG_FORMAT", "xml")]), 2, &["xml", "json"]);
+    check_output(refused(&[], &[("SIMPLE_KV_LOG_FORMAT", "xml")]), 2, &["xml", "json"]);
 }
 
 #[test]
@@ -86,7 +86,10 @@ fn help_and_version_are_no_failures() {
 fn flags_win_over_the_environment() {
     let _machine = shared_machine();
     let mut command = binary();
-    command.args(["0", "--name", "given"]).env("SIMPLEKV_NAME", "inherited").env("SIMPLEKV_ADVERTISE", "example.org:1");
+    command
+        .args(["0", "--name", "given"])
+        .env("SIMPLE_KV_NAME", "inherited")
+        .env("SIMPLE_KV_ADVERTISE", "example.org:1");
     let node = Node::spawn(command);
     let starting = node.logged("starting", PATIENCE);
     assert_eq!(starting["name"], "given");
