@@ -6,6 +6,7 @@
 
 mod bench;
 mod cli;
+mod client;
 mod clock;
 mod connections;
 mod dial;
@@ -16,6 +17,7 @@ mod listen;
 mod load;
 mod logging;
 mod progress;
+mod prompt;
 mod server;
 mod start;
 mod stderr;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     });
     let exit_code = match outcome {
         Ok(()) | Err(Failure::Told) => ExitCode::SUCCESS,
+        Err(failure @ Failure::Shown) => ExitCode::from(failure.exit_code()),
         Err(failure) => told(&mut log, &failure),
     };
     log.finish();

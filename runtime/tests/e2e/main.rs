@@ -9,6 +9,7 @@ mod http;
 mod log;
 mod members;
 mod original;
+mod prompt;
 mod redis_client;
 mod scale;
 mod startup;
