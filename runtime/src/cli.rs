@@ -15,6 +15,7 @@ use crate::bench::{self, BenchOptions};
 use crate::failure::Failure;
 use crate::prompt;
 use crate::prompt::cli::CliOptions;
+use crate::prompt::demo::DemoOptions;
 use crate::prompt::ping::PingOptions;
 use crate::prompt::status::StatusOptions;
 
@@ -39,6 +40,7 @@ Commands, in place of PORT; 'simple-kv COMMAND --help' explains one:
   ping [HOST:PORT]                           whether a server answers: the exit code says it
   status [HOST:PORT]                         how a cluster is: members, links, lag, clocks, disks
   cli [HOST:PORT] [COMMAND...]               talk to a server, at a prompt with a history and hints
+  demo [--keep]                              three nodes, cut from each other and healed, in a few seconds
   completions SHELL, man [DIR]               for a shell, and for a manual
 
 Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
@@ -206,6 +208,11 @@ pub(crate) enum Tool {
     /// Talk to a server: a prompt, or a command, or many from stdin
     #[command(after_long_help = prompt::cli::ABOUT)]
     Cli(CliOptions),
+    /// Show in a few seconds what a cluster does: three nodes, cut from each other and healed
+    ///
+    /// They run on free ports of loopback and keep what they have in a directory of their own, and both go however it
+    /// ends. Exit codes: 0 it was shown, 1 it was not, or was interrupted, 2 wrong usage.
+    Demo(DemoOptions),
     /// Print what a shell wants to know to complete the command line
     ///
     /// As in: simple-kv completions bash > /etc/bash_completion.d/simple-kv

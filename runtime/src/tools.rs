@@ -9,7 +9,7 @@ mod source;
 use crate::bench;
 use crate::cli::Tool;
 use crate::failure::Failure;
-use crate::prompt::{cli, pages, ping, status};
+use crate::prompt::{cli, demo, pages, ping, status};
 
 /// Does what was asked for.
 pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
@@ -22,6 +22,7 @@ pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
         Tool::Ping(options) => ping::run(options),
         Tool::Status(options) => status::run(options),
         Tool::Cli(options) => cli::run(options),
+        Tool::Demo(options) => demo::run(options),
         Tool::Completions { shell } => pages::completions(*shell),
         Tool::Man { dir } => pages::man(dir.as_deref()),
     }

@@ -392,7 +392,8 @@ mod tests {
 
     #[test]
     fn answers_of_every_kind_are_taken_however_they_come() {
-        let stream = b"*12\r\n+OK\r\n:5\r\n$3\r\na\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n=7\r\ntxt:a\nb\r\n%1\r\n+k\r\n~1\r\n:1\r\n\
+        let stream = b"*12\r\n+OK\r\n:5\r\n$3\r\na\r\n\r\n$-1\r\n*-1\r\n_\r\n#t\r\n,1.5\r\n=7\r\ntxt:a\nb\r\n\
+            %1\r\n+k\r\n~1\r\n:1\r\n\
             |1\r\n+a\r\n+b\r\n!5\r\nERR x\r\n*0\r\n";
         let text = |text: &str| Value::Simple(text.into());
         let expected = Value::Array(vec![

@@ -1,6 +1,5 @@
 //! Saying who one is.
 
-use std::io;
 use std::time::Duration;
 
 use clap::Args;
@@ -51,14 +50,9 @@ impl LoginOptions {
             Some(password) => password.into_encoded_bytes(),
             None if self.user.is_some() || self.ask_password => {
                 let who = self.user.as_deref().map_or("Password: ".to_owned(), |user| format!("Password of {user}: "));
-                rpassword::prompt_password(who)
-                    .map_err(|error| match error.kind() {
-                        io::ErrorKind::NotFound => Failure::Usage(format!(
-                            "there is no terminal to ask for the password on; give it in {PASSWORD_VARIABLE}"
-                        )),
-                        _ => Failure::System("ask for the password", error),
-                    })?
-                    .into_bytes()
+                let asked = rpassword::prompt_password(who);
+                let wrong = |error| format!("no password can be asked for ({error}); give it in {PASSWORD_VARIABLE}");
+                asked.map_err(|error| Failure::Usage(wrong(error)))?.into_bytes()
             }
             None => return Ok(None),
         };

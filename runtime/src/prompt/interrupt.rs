@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -34,6 +34,31 @@ impl Interrupt {
         match self.0.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Ok(()) | Err(RecvTimeoutError::Disconnected) => Err(Interrupted),
+        }
+    }
+
+    /// Lets time pass without end.
+    pub(super) fn wait_for_it(&self) {
+        // Either way it is over.
+        let _ = self.0.recv();
+    }
+
+    /// Looks every `pause` until `look` finds something, at most for `within`.
+    pub(super) fn until<T>(
+        &self,
+        within: Duration,
+        pause: Duration,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<Option<T>, Interrupted> {
+        let begin = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return Ok(Some(found));
+            }
+            if begin.elapsed() >= within {
+                return Ok(None);
+            }
+            self.wait(pause)?;
         }
     }
 }

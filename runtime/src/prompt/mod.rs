@@ -2,6 +2,7 @@
 //! to know of them.
 
 pub(crate) mod cli;
+pub(crate) mod demo;
 mod interrupt;
 pub(crate) mod pages;
 mod paint;

@@ -1,7 +1,9 @@
 //! The real binary in real processes on real sockets. One binary, so that it is linked once.
 
 mod bench;
+mod cli;
 mod cluster;
+mod demo;
 mod durable;
 mod harness;
 mod hostile;

@@ -232,10 +232,8 @@ fn a_terminal_has_colours_unless_they_are_not_wanted() {
 fn a_mistyped_command_is_told_with_the_one_that_was_meant() {
     let (code, out, err) = run(&["stauts"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert_eq!(
-        err,
-        "simple-kv: 'stauts' is neither a port nor a command; did you mean 'simple-kv status'?; try 'simple-kv --help'\n"
-    );
+    let says = "simple-kv: 'stauts' is neither a port nor a command; did you mean 'simple-kv status'?";
+    assert_eq!(err, format!("{says}; try 'simple-kv --help'\n"));
 }
 
 #[test]

@@ -49,8 +49,8 @@ pub(super) struct Asked {
 
 /// What a member told.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) stats: Stats,
+pub(crate) struct Told {
+    pub(crate) stats: Stats,
     /// The whole of it.
     pub(super) raw: serde_json::Value,
     pub(super) ops_a_second: Option<u64>,
@@ -59,15 +59,15 @@ pub(super) struct Told {
 /// What matters of `STATS`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Stats {
+pub(crate) struct Stats {
     pub(super) node: String,
     pub(super) keys: u64,
     pub(super) tombstones: u64,
     pub(super) gc_blocked_by: Vec<Blocker>,
     pub(super) memory_bytes: u64,
-    pub(super) digest: String,
+    pub(crate) digest: String,
     pub(super) digest_at: u64,
-    pub(super) peers: Vec<Peer>,
+    pub(crate) peers: Vec<Peer>,
     pub(super) clock_ms_ahead: i64,
     pub(super) connections: u64,
     pub(super) conflicts: u64,
@@ -85,10 +85,10 @@ pub(super) struct Blocker {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub(super) address: String,
     pub(super) name: Option<String>,
-    pub(super) state: String,
+    pub(crate) state: String,
     pub(super) lag_records: u64,
     pub(super) lag_ms: u64,
     pub(super) clock_ms_ahead: Option<i64>,
@@ -265,7 +265,8 @@ fn ask_all(addresses: &[(String, Option<String>)], login: Option<&Login>, within
     })
 }
 
-fn ask(address: &str, login: Option<&Login>, within: Duration) -> Result<Told, String> {
+/// Asks one member, or says what it does instead of answering.
+pub(crate) fn ask(address: &str, login: Option<&Login>, within: Duration) -> Result<Told, String> {
     let begin = Instant::now();
     let left = || within.saturating_sub(begin.elapsed()).max(Duration::from_millis(1));
     let mut connection = Connection::connect(address, within)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use self::look::Cluster;
+pub(super) use self::look::{Stats, ask};
 use super::interrupt::Interrupt;
 use super::paint::ColorOption;
 use super::ping::parse_timeout;
