@@ -58,3 +58,4 @@ pub use time::{Mono, Now, WallMs};
 pub use turn::{LINK_WINDOW_BYTES, Turn};
 pub use version::{Hlc, OriginId, Version};
 pub use wire::told::tell_frame;
+pub use wire::words::{WordsError, typed_words};

@@ -379,9 +379,12 @@ fn tell_docs(commands: Vec<(&str, &Manual)>, answer: &mut Answer<'_>) {
     answer.say(&Reply::Map(commands.len()));
     for (name, manual) in commands {
         answer.say(&Reply::Value(name.to_ascii_lowercase().as_bytes()));
-        answer.say(&Reply::Map(2));
+        answer.say(&Reply::Map(3));
         answer.say(&Reply::Value(b"summary"));
         answer.say(&Reply::Value(manual.summary.as_bytes()));
+        // Redis has a tree of arguments in its place.
+        answer.say(&Reply::Value(b"usage"));
+        answer.say(&Reply::Value(manual.usage.as_bytes()));
         answer.say(&Reply::Value(b"group"));
         answer.say(&Reply::Value(manual.verb.group().as_bytes()));
     }

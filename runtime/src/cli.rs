@@ -7,12 +7,18 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bench::{self, BenchOptions};
 use crate::configuration::{self, Configuration, Sources};
 use crate::failure::Failure;
+use crate::prompt;
+use crate::prompt::cli::CliOptions;
+use crate::prompt::demo::DemoOptions;
+use crate::prompt::ping::PingOptions;
+use crate::prompt::status::StatusOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +39,11 @@ Commands, in place of PORT; 'simple-kv COMMAND --help' explains one:
   restore FILE DIR                           make a new data directory of a backup
   dump DIR [--json]                          print what it holds, a record a line
   bench [HOST:PORT]                          how many requests a server answers, and how long that takes
+  ping [HOST:PORT]                           whether a server answers: the exit code says it
+  status [HOST:PORT]                         how a cluster is: members, links, lag, clocks, disks
+  cli [HOST:PORT] [COMMAND...]               talk to a server, at a prompt with a history and hints
+  demo [--keep]                              three nodes, cut from each other and healed, in a few seconds
+  completions SHELL, man [DIR]               for a shell, and for a manual
 
 Sizes take B, KiB, MiB, GiB (1024) and kB, MB, GB (1000); K, M and G alone mean KiB, MiB and GiB.
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.";
@@ -191,6 +202,34 @@ pub(crate) enum Tool {
     /// overwrites keys that are called key:N.
     #[command(after_long_help = bench::DEFAULTS)]
     Bench(BenchOptions),
+    /// Ask a server whether it answers
+    ///
+    /// Prints one line. Exit codes: 0 it answers, also if it wants a password or loads its data; with --ready only if
+    /// clients are to be sent there. 1 it does not. 2 wrong usage.
+    Ping(PingOptions),
+    /// Show how a cluster is, as its members tell it
+    #[command(after_long_help = prompt::status::ABOUT)]
+    Status(StatusOptions),
+    /// Talk to a server: a prompt, or a command, or many from stdin
+    #[command(after_long_help = prompt::cli::ABOUT)]
+    Cli(CliOptions),
+    /// Show in a few seconds what a cluster does: three nodes, cut from each other and healed
+    ///
+    /// They run on free ports of loopback and keep what they have in a directory of their own, and both go however it
+    /// ends. Exit codes: 0 it was shown, 1 it was not, or was interrupted, 2 wrong usage.
+    Demo(DemoOptions),
+    /// Print what a shell wants to know to complete the command line
+    ///
+    /// As in: simple-kv completions bash > /etc/bash_completion.d/simple-kv
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual as a page for man, or put a page of each command into a directory
+    Man {
+        /// Where to put the pages; it is made if it is not there
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Peers as given, each `host:port`.
@@ -292,6 +331,9 @@ fn asked(arguments: Vec<OsString>) -> Result<Asked, Failure> {
     if Tools::command().get_subcommands().any(named) {
         return Tools::try_parse_from(arguments).map(|tools| Asked::Tool(tools.tool)).map_err(failure);
     }
+    if let Some(error) = arguments.get(1).and_then(|first| mistyped(&first.to_string_lossy())) {
+        return Err(failure(error));
+    }
     configuration::read(&arguments).map(|configuration| Asked::Node(Box::new(configuration)))
 }
 
@@ -305,6 +347,29 @@ pub(crate) fn failure(error: clap::Error) -> Failure {
         }
         _ => Failure::Usage(one_line(&error)),
     }
+}
+
+/// What to say of a first argument that is a word, and so neither a port nor a tool.
+fn mistyped(word: &str) -> Option<clap::Error> {
+    if !word.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return None;
+    }
+    let tools = Tools::command();
+    let names: Vec<&str> = tools.get_subcommands().map(clap::Command::get_name).collect();
+    let edits = |name: &&&str| strsim::damerau_levenshtein(&word.to_ascii_lowercase(), name);
+    let near = names.iter().min_by_key(edits).filter(|name| edits(name) <= name.len().div_ceil(3));
+    let advice = match near {
+        Some(name) => format!("did you mean 'simple-kv {name}'?"),
+        None => format!("give a number from 0 to 65535, or one of {}", names.join(", ")),
+    };
+    let text = format!("'{}' is neither a port nor a command; {advice}", word.escape_debug());
+    Some(clap::Error::raw(ErrorKind::InvalidSubcommand, text))
+}
+
+/// The whole command line: a node's arguments, and the tools.
+pub(crate) fn whole() -> clap::Command {
+    let tools: Vec<clap::Command> = Tools::command().get_subcommands().cloned().collect();
+    Options::command().subcommands(tools).disable_help_subcommand(true)
 }
 
 /// What clap says over several lines, without the usage, as one.
@@ -473,6 +538,27 @@ mod tests {
             let said = of(arguments).unwrap_err();
             assert!(!said.contains('\n') && !said.is_empty(), "{arguments:?}: {said}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_tool_is_told_with_the_one_that_was_meant() {
+        for (word, says) in [
+            ("stauts", "'stauts' is neither a port nor a command; did you mean 'simple-kv status'?"),
+            ("Status", "did you mean 'simple-kv status'?"),
+            ("chekc", "did you mean 'simple-kv check'?"),
+            ("pnig", "did you mean 'simple-kv ping'?"),
+            ("server", "give a number from 0 to 65535, or one of check, backup"),
+            ("localhost:8080", "is neither a port nor a command"),
+            ("x\u{1b}[2J", r"'x\u{1b}[2J' is neither"),
+        ] {
+            let said = asked(vec!["simple-kv".into(), word.into()]).unwrap_err().to_string();
+            assert!(said.contains(says), "{word}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_whole_command_line_is_well_formed() {
+        whole().debug_assert();
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub(crate) enum Failure {
     /// `--help` or `--version`: the answer stands on stdout and nothing failed.
     Told,
+    /// What is wrong stands on stdout.
+    Shown,
     /// The command line or the environment asks for something that cannot be.
     Usage(String),
     /// The address cannot be listened on.
@@ -42,7 +44,8 @@ impl Failure {
         match self {
             Self::Told => 0,
             Self::Usage(_) => EXIT_USAGE,
-            Self::Listen(..)
+            Self::Shown
+            | Self::Listen(..)
             | Self::Directory(..)
             | Self::DirectoryInUse(_)
             | Self::Load(..)
@@ -58,7 +61,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Told => Ok(()),
+            Self::Told | Self::Shown => Ok(()),
             Self::Usage(message) => write!(f, "{message}; try 'simple-kv --help'"),
             Self::Listen(address, error) => {
                 write!(f, "cannot listen on {address}: ")?;

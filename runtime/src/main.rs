@@ -6,6 +6,7 @@
 
 mod bench;
 mod cli;
+mod client;
 mod clock;
 mod configuration;
 mod connections;
@@ -17,6 +18,7 @@ mod listen;
 mod load;
 mod logging;
 mod progress;
+mod prompt;
 #[cfg_attr(not(test), expect(dead_code, reason = "for options that name files of secrets"))]
 mod secret;
 mod server;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     });
     let exit_code = match outcome {
         Ok(()) | Err(Failure::Told) => ExitCode::SUCCESS,
+        Err(failure @ Failure::Shown) => ExitCode::from(failure.exit_code()),
         Err(failure) => told(&mut log, &failure),
     };
     log.finish();

@@ -9,6 +9,7 @@ mod source;
 use crate::bench;
 use crate::cli::Tool;
 use crate::failure::Failure;
+use crate::prompt::{cli, demo, pages, ping, status};
 
 /// Does what was asked for.
 pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
@@ -18,5 +19,11 @@ pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
         Tool::Restore { file, dir } => backup::restore(file, dir),
         Tool::Dump { dir, json } => dump::dump(dir, *json),
         Tool::Bench(options) => bench::run(options),
+        Tool::Ping(options) => ping::run(options),
+        Tool::Status(options) => status::run(options),
+        Tool::Cli(options) => cli::run(options),
+        Tool::Demo(options) => demo::run(options),
+        Tool::Completions { shell } => pages::completions(*shell),
+        Tool::Man { dir } => pages::man(dir.as_deref()),
     }
 }

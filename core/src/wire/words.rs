@@ -9,12 +9,12 @@ use memchr::{memchr2, memchr2_iter};
 
 /// Why a line cannot be cut into words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WordsError {
+pub enum WordsError {
     /// The line ends within quotes.
     Unclosed,
     /// A closing quote is followed by another byte than a blank.
     Glued,
-    /// It has more than [`WORDS_MAX`].
+    /// It has more than 4,096.
     TooMany,
 }
 
@@ -89,6 +89,14 @@ impl<'a> Iterator for Words<'a> {
             }
         }
     }
+}
+
+/// The words of a line as a node takes them from whoever types it.
+///
+/// # Errors
+/// Says why the line cannot be cut.
+pub fn typed_words(line: &[u8]) -> Result<Vec<Vec<u8>>, WordsError> {
+    Unquoted::default().words(line).map(|words| words.map(<[u8]>::to_vec).collect())
 }
 
 /// Room for the words of a line with quotes, used again and again.
@@ -225,8 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(line: &[u8], expected: Result<&[&[u8]], WordsError>) {
-        let mut unquoted = Unquoted::default();
-        let words = unquoted.words(line).map(|words| words.map(<[u8]>::to_vec).collect::<Vec<_>>());
+        let words = typed_words(line);
         let expected = expected.map(|words| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
         assert_eq!(words, expected, "{}", line.escape_ascii());
     }

@@ -5,6 +5,7 @@ use memchr::memchr;
 
 use super::options::Protocol;
 use super::workload::Request;
+use crate::client::{Head, head, is_crowded};
 
 /// Most that is kept of a line: more than the lines that matter have, and enough of an error to tell what it is.
 const LINE_BYTES_MAX: usize = 512;
@@ -121,19 +122,14 @@ fn keep(line: &mut Vec<u8>, bytes: &[u8]) {
     line.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
-/// A node that has too many connections says so before it knows in which protocol it is spoken to.
-fn is_crowded(line: &[u8]) -> bool {
-    line.starts_with(b"Error: ")
-}
-
 fn meaning(protocol: Protocol, request: Request, line: &[u8]) -> Result<Line, Garbage> {
     match protocol {
-        Protocol::Resp => match (request, line.split_first()) {
-            (_, Some((b'-', _))) => Ok(Line::Refused),
-            (Request::Set, Some((b'+', b"OK"))) | (Request::Ping, Some((b'+', b"PONG"))) => Ok(Line::Done),
-            (Request::Incr, Some((b':', _))) => Ok(Line::Done),
-            (Request::Get, Some((b'$', b"-1")) | Some((b'_', b""))) => Ok(Line::Absent),
-            (Request::Get, Some((b'$', length))) => value(length, b"\r\n"),
+        Protocol::Resp => match (request, head(line)) {
+            (_, Some(Head::Error(_))) => Ok(Line::Refused),
+            (Request::Set, Some(Head::Simple(b"OK"))) | (Request::Ping, Some(Head::Simple(b"PONG"))) => Ok(Line::Done),
+            (Request::Incr, Some(Head::Integer(_))) => Ok(Line::Done),
+            (Request::Get, Some(Head::Null)) => Ok(Line::Absent),
+            (Request::Get, Some(Head::Blob(length))) => value(Some(length), b"\r\n"),
             _ => Err(Garbage),
         },
         Protocol::Telnet => match request {
@@ -154,7 +150,8 @@ fn meaning(protocol: Protocol, request: Request, line: &[u8]) -> Result<Line, Ga
             }
             Request::Get if line == b"END" => Ok(Line::Absent),
             Request::Get if begins(line, "VALUE") => {
-                value(line.rsplit(|byte| *byte == b' ').next().unwrap_or_default(), b"\r\nEND\r\n")
+                let length = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+                value(std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()), b"\r\nEND\r\n")
             }
             Request::Set if line == b"STORED" => Ok(Line::Done),
             Request::Ping if begins(line, "VERSION") => Ok(Line::Done),
@@ -168,9 +165,8 @@ fn begins(line: &[u8], word: &str) -> bool {
     line.split(|byte| *byte == b' ').next() == Some(word.as_bytes())
 }
 
-/// A value of a length that is written in digits follows, and then `end`.
-fn value(length: &[u8], end: &[u8]) -> Result<Line, Garbage> {
-    let length: Option<usize> = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok());
+/// A value of that length follows, and then `end`.
+fn value(length: Option<usize>, end: &[u8]) -> Result<Line, Garbage> {
     length.and_then(|length| length.checked_add(end.len())).map(Line::Value).ok_or(Garbage)
 }
 

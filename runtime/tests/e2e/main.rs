@@ -1,7 +1,9 @@
 //! The real binary in real processes on real sockets. One binary, so that it is linked once.
 
 mod bench;
+mod cli;
 mod cluster;
+mod demo;
 mod durable;
 mod harness;
 mod hostile;
@@ -9,6 +11,7 @@ mod http;
 mod log;
 mod members;
 mod original;
+mod prompt;
 mod redis_client;
 mod scale;
 mod startup;
