@@ -2,6 +2,7 @@
 //!
 //! Control is small `Copy` values; data is bytes, borrowed in and appended to buffers that the caller owns.
 
+use crate::acl::JobId;
 use crate::disk::{DiskError, Lane};
 
 /// A connection, named by the driver. A small dense number, used again only after the connection has gone: the
@@ -70,6 +71,11 @@ pub enum Action {
         /// Which one.
         conn: ConnId,
     },
+    /// Carry out [`Turn::job`](crate::Turn::job) aside, and answer with [`Turn::job_done`](crate::Turn::job_done).
+    Job {
+        /// Which one.
+        job: JobId,
+    },
     /// End a connection. The node has forgotten it already and wants no `Closed` for it.
     Close {
         /// Which one.
@@ -104,13 +110,26 @@ pub enum Close {
     Killed,
     /// It does not read the messages that it has subscribed to.
     Unread,
+    /// Nobody has logged in on it in time.
+    Stranger(Tongue),
+}
+
+/// What a connection speaks, for the last that it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tongue {
+    /// Lines of text, or nothing yet.
+    Line,
+    /// The Redis protocol.
+    Resp,
+    /// HTTP.
+    Http,
 }
 
 impl Close {
     /// Whether the driver sends what is unsent before it closes.
     #[must_use]
     pub const fn flushes(self) -> bool {
-        matches!(self, Self::Quit | Self::Refused | Self::Crowded)
+        matches!(self, Self::Quit | Self::Refused | Self::Crowded | Self::Stranger(_))
     }
 
     /// What the driver sends last of all.
@@ -118,6 +137,13 @@ impl Close {
     pub const fn parting(self) -> &'static [u8] {
         match self {
             Self::Crowded => b"Error: too many connections; this one is closed, try again later\n",
+            Self::Stranger(Tongue::Line) => {
+                b"Error: nobody has logged in here in time, and before more was sent; this connection is closed\n"
+            }
+            Self::Stranger(Tongue::Resp) => b"-NOAUTH nobody has logged in here in time, and before more was sent\r\n",
+            Self::Stranger(Tongue::Http) => {
+                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            }
             Self::Quit
             | Self::Refused
             | Self::Malformed

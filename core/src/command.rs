@@ -1,6 +1,8 @@
 //! What every dialect means: commands in, replies out. A dialect only parses and emits; behaviour never differs by it.
+mod access;
 mod collections;
 
+use crate::acl::{Denied, RuleError};
 use crate::adding::NotAdded;
 use crate::commands::Verb;
 use crate::name::Kind;
@@ -12,6 +14,7 @@ use crate::time::WallMs;
 use crate::wire::peer::MEMBERS_MAX;
 use crate::wire::token::Token;
 use crate::wire::words::{Words, WordsError};
+pub(crate) use access::{AboutUsers, Credentials};
 pub(crate) use collections::{Combine, OfHash, OfSet, Shown};
 
 /// What a client asks for. Limits have been checked: carrying it out fails only for a reason that the data has.
@@ -146,9 +149,16 @@ pub(crate) enum Command<'a> {
     Hello {
         version: Option<bool>,
         name: Option<&'a [u8]>,
+        login: Option<Credentials<'a>>,
     },
-    /// Says who the client is, which anybody may be.
-    Auth,
+    /// Says who the client is: the default user if no other.
+    Auth {
+        user: Option<&'a [u8]>,
+        password: &'a [u8],
+    },
+    Acl(AboutUsers<'a>),
+    /// What its client may not do. It is noted, and not done.
+    Denied(Denied<'a>),
     /// What a server without replicas says of itself.
     Role,
     Reset,
@@ -254,7 +264,8 @@ impl<'a> Command<'a> {
                 | Self::Select { .. }
                 | Self::Hello { .. }
                 | Self::Reset
-                | Self::Auth
+                | Self::Auth { .. }
+                | Self::Denied(_)
                 | Self::Role
                 | Self::NoScripts
                 | Self::ScriptsExist { .. }
@@ -384,6 +395,7 @@ pub(crate) struct Kill<'a> {
     pub(crate) kind: Option<ClientKind>,
     pub(crate) remote: Option<&'a [u8]>,
     pub(crate) local: Option<&'a [u8]>,
+    pub(crate) user: Option<&'a [u8]>,
     /// Also that of who asks.
     pub(crate) is_of_own: bool,
 }
@@ -530,8 +542,18 @@ pub(crate) enum Reply<'a> {
     /// The same as [`Error`](Self::Error), with what the client said in the middle.
     ErrorAt(&'static str, &'a [u8], &'static str),
     NoProtocol,
-    /// No password is right.
+    /// There is no such user, or it has another password.
     WrongPassword,
+    /// As many logins as may be are being computed.
+    LoginsBusy,
+    Denied(Denied<'a>),
+    /// A rule of a user is none.
+    BadRule {
+        rule: &'a [u8],
+        why: RuleError,
+    },
+    /// The file of users was not read, or not written.
+    AclFile(&'a str),
     /// A setting that is there stays as it is.
     NotSettable {
         name: &'a [u8],

@@ -38,6 +38,8 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// Longest request of a Redis client, all of its arguments together.
     pub request_bytes_max: usize,
+    /// Most arguments of one request of a Redis client.
+    pub args_max: usize,
     /// Unsent replies past which a client is not read further.
     pub output_bytes_max: usize,
     /// Client connections at once.
@@ -59,6 +61,8 @@ impl Default for Limits {
             line_bytes_max: 1 << 20,
             // A value of the greatest length and its like: what one client can have the node hold for it.
             request_bytes_max: 128 << 20,
+            // What Redis allows, too.
+            args_max: 1 << 20,
             // Enough to keep a fast link busy, small enough that 10,000 clients who do not read cannot fill the memory.
             output_bytes_max: 1 << 20,
             // The number Redis users know; the rest of the usual 65,536 descriptors is for peers and files.

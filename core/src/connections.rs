@@ -18,6 +18,8 @@ pub(crate) struct Connections {
     seats: Vec<Option<Seat>>,
     /// Those let in above the limit for clients that have not said what they are, by when they were opened.
     crowded: BTreeSet<(Mono, ConnId)>,
+    /// Those on which somebody has yet to log in, by when they have to.
+    strangers: BTreeSet<(Mono, ConnId)>,
     /// How many are no peer's.
     clients: usize,
     /// How many there ever were.
@@ -33,6 +35,8 @@ pub(crate) struct Seat {
     /// When it last said something.
     pub(crate) heard: Mono,
     pub(crate) ends: Option<Ends>,
+    /// When somebody has to have logged in.
+    login_until: Option<Mono>,
     pub(crate) state: Conn,
 }
 
@@ -64,6 +68,20 @@ pub(crate) enum Session {
 }
 
 impl Session {
+    pub(crate) fn client(&self) -> &Client {
+        match self {
+            Self::Text(session) => &session.client,
+            Self::Http(session) => &session.client,
+        }
+    }
+
+    fn client_mut(&mut self) -> &mut Client {
+        match self {
+            Self::Text(session) => &mut session.client,
+            Self::Http(session) => &mut session.client,
+        }
+    }
+
     /// Takes bytes, as [`Node::receive`](crate::Node::receive) does, of which so much is known `ahead`; how many, and
     /// whether the connection is to end.
     pub(crate) fn receive(
@@ -111,7 +129,7 @@ impl Connections {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
-        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, state });
+        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, login_until: None, state });
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Seat> {
@@ -130,6 +148,7 @@ impl Connections {
         }
         seat.state = Conn::Link;
         self.clients -= 1;
+        self.expects_login(conn, None);
     }
 
     /// The client at `conn`, if it is one that does not speak HTTP and no command of it is being run.
@@ -155,8 +174,37 @@ impl Connections {
         }
     }
 
+    /// Somebody has to have logged in by then; none: that is over.
+    pub(crate) fn expects_login(&mut self, conn: ConnId, until: Option<Mono>) {
+        let Some(seat) = self.seats.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        let before = std::mem::replace(&mut seat.login_until, until);
+        if let Some(before) = before {
+            self.strangers.remove(&(before, conn));
+        }
+        self.strangers.extend(until.map(|until| (until, conn)));
+    }
+
+    pub(crate) fn awaits_login(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|seat| seat.login_until.is_some())
+    }
+
+    /// Who of those has to log in first, and until when.
+    pub(crate) fn first_stranger(&self) -> Option<(Mono, ConnId)> {
+        self.strangers.first().copied()
+    }
+
+    /// All clients no command of which is being run.
+    pub(crate) fn clients_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Client)> {
+        let seats = self.seats.iter_mut().enumerate();
+        seats.filter_map(|(index, seat)| match &mut seat.as_mut()?.state {
+            Conn::Client(Some(session)) => Some((ConnId(u32::try_from(index).ok()?), session.client_mut())),
+            Conn::Client(None) | Conn::Unknown { .. } | Conn::Link => None,
+        })
+    }
+
     /// Forgets a connection; what it was.
     pub(crate) fn forget(&mut self, conn: ConnId) -> Option<Conn> {
+        self.expects_login(conn, None);
         let state = self.seats.get_mut(conn.0 as usize)?.take()?.state;
         if let Conn::Unknown { crowded: Some(opened) } = state {
             self.crowded.remove(&(opened, conn));

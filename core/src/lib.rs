@@ -1,5 +1,6 @@
 //! The pure state machine of a Simple-KV node: bytes and events in, bytes and actions out.
 
+mod acl;
 mod adding;
 mod boundary;
 mod collected;
@@ -41,7 +42,8 @@ mod watchers;
 mod why;
 mod wire;
 
-pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+pub use acl::{Job, JobDone, JobId, lets_in_strangers};
+pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event, Tongue};
 pub use config::{Config, DiskConfig, Limits, Timers};
 pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};

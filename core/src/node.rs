@@ -1,9 +1,11 @@
 //! A node: the entry points, and nothing but dispatch.
 
+mod access;
 mod oracles;
 
 use std::net::SocketAddr;
 
+use crate::acl::{Acl, STRANGER_MS_MAX};
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
 use crate::config::Config;
 use crate::connections::{Conn, Connections, Ends, Session};
@@ -16,6 +18,7 @@ use crate::rand::Rand;
 use crate::repl::{Context, LINKS_MAX, Replication};
 use crate::replica::{Exposure, Replica};
 use crate::server::{Audience, Server};
+use crate::session::ClientSession;
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
@@ -27,6 +30,9 @@ use crate::wire::token::cluster_tag;
 
 /// Connections above the limit for clients that are let in far enough to see whether a peer is calling.
 const PEER_CONNECTIONS_SPARE: usize = LINKS_MAX;
+
+/// No connection: whoever acts is none.
+const NOBODY: ConnId = ConnId(u32::MAX);
 
 /// A node of the cluster as a pure state machine.
 ///
@@ -42,6 +48,7 @@ pub struct Node {
     conns: Connections,
     /// What is known of the input that is taken.
     ahead: Ahead,
+    acl: Acl,
     pause: Pause,
     pubsub: PubSub,
     counters: Counters,
@@ -72,6 +79,7 @@ impl Node {
         });
         Self {
             cluster_tag: cluster_tag(&config.cluster),
+            acl: Acl::new(config.seed),
             config,
             replica,
             repl,
@@ -139,7 +147,7 @@ impl Node {
         effects: &mut Effects,
     ) -> usize {
         let (loading, is_withheld) = (self.loading(), self.is_withheld());
-        let Self { config, replica, repl, conns, ahead, pause, pubsub, counters, waiters, cluster_tag, keeper } = self;
+        let Self { config, replica, repl, conns, acl, .. } = self;
         let Some(seat) = conns.get_mut(conn) else { return bytes.len() };
         seat.heard = now.mono;
         if let Conn::Unknown { crowded } = seat.state {
@@ -163,35 +171,26 @@ impl Node {
                 seat.state = match http::sniff(&config.limits, bytes) {
                     Sniffed::Unclear => return 0,
                     Sniffed::Http => Conn::Client(Some(Session::Http(Box::default()))),
-                    Sniffed::Other => Conn::Client(Some(Session::Text(Box::default()))),
+                    Sniffed::Other => {
+                        Conn::Client(Some(Session::Text(Box::new(ClientSession::of(acl.newcomers().clone())))))
+                    }
                 };
+                // The door may have been locked since it came.
+                if acl.newcomers().is_stranger() && !conns.awaits_login(conn) {
+                    conns.expects_login(conn, Some(now.mono.plus_ms(STRANGER_MS_MAX)));
+                }
             }
         }
         let used = if let Some(mut session) = conns.take_session(conn) {
-            let disk = keeper.as_deref_mut();
-            let cluster_tag = *cluster_tag;
-            let mut server = Server {
-                now,
-                conn,
-                config,
-                replica,
-                repl,
-                conns,
-                pause,
-                pubsub,
-                counters,
-                waiters,
-                disk,
-                loading,
-                cluster_tag,
-                effects: &mut *effects,
-            };
-            let (used, has_left) = session.receive((bytes, ahead), reply, &mut server);
+            // It is given back at once: what it has room for stays.
+            let mut ahead = std::mem::take(&mut self.ahead);
+            let (used, has_left) = session.receive((bytes, &mut ahead), reply, &mut self.server(now, conn, effects));
+            self.ahead = ahead;
             if has_left {
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Quit });
             } else {
-                conns.put_back(conn, session);
+                self.conns.put_back(conn, session);
             }
             used
         } else if self.is_link(conn) {
@@ -201,6 +200,30 @@ impl Node {
         };
         self.settle(effects);
         used
+    }
+
+    /// What carries out commands of `conn`.
+    fn server<'a, 'e>(&'a mut self, now: Now, conn: ConnId, effects: &'e mut Effects) -> Server<'a, 'e> {
+        let loading = self.loading();
+        let Self { config, replica, repl, conns, acl, pause, pubsub, counters, waiters, cluster_tag, keeper, .. } = self;
+        let (disk, cluster_tag) = (keeper.as_deref_mut(), *cluster_tag);
+        Server {
+            now,
+            conn,
+            config,
+            replica,
+            repl,
+            conns,
+            acl,
+            pause,
+            pubsub,
+            counters,
+            waiters,
+            disk,
+            loading,
+            cluster_tag,
+            effects,
+        }
     }
 
     fn receive_frames(
@@ -263,6 +286,8 @@ impl Node {
             Event::Tick => {
                 self.close_crowded(now, effects);
                 self.pause.expire(now, effects);
+                self.acl.tick(now.mono, effects);
+                self.server(now, NOBODY, effects).close_strangers();
                 self.counters.sample(now.mono);
                 if self.loading().is_some() {
                     return;
@@ -319,13 +344,14 @@ impl Node {
     /// When [`Event::Tick`] is wanted; never hides queued output.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
+        let logins = [self.acl.deadline(), self.conns.first_stranger().map(|(until, _)| until)];
         if self.loading().is_some() {
-            return None;
+            return logins.into_iter().flatten().min();
         }
         let repl = (!self.is_withheld()).then(|| self.repl.deadline());
         let others =
             [self.waiters.deadline(), self.pause.deadline(), self.pubsub.watchers.deadline(), self.disk_deadline()];
-        others.into_iter().chain([repl]).flatten().min()
+        others.into_iter().chain([repl]).chain(logins).flatten().min()
     }
 
     /// Whether `conn` is a peer's.
@@ -384,6 +410,9 @@ impl Node {
             return;
         }
         self.conns.accept(now.mono, conn, clients >= clients_max);
+        if self.acl.newcomers().is_stranger() {
+            self.conns.expects_login(conn, Some(now.mono.plus_ms(STRANGER_MS_MAX)));
+        }
     }
 
     fn forget(&mut self, conn: ConnId) -> Option<Conn> {

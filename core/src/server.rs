@@ -1,10 +1,13 @@
 //! What is asked of a server, of its cluster and of the client's own connection.
 
+mod access;
 mod clients;
 mod info;
+mod login;
 mod pubsub;
 mod settings;
 
+use crate::acl::Acl;
 use crate::boundary::{ConnId, Effects};
 use crate::command::{AboutClient, AboutCommands, Command, Push, Reply};
 use crate::commands::{Manual, Verb, manuals};
@@ -26,6 +29,7 @@ use crate::why;
 use crate::wire::words::Words;
 use crate::wire::{Answer, Dialect};
 
+pub(crate) use login::Asked;
 pub(crate) use pubsub::Audience;
 
 /// The Redis version whose commands these are: clients choose by it what they use.
@@ -39,6 +43,7 @@ pub(crate) struct Server<'a, 'e> {
     pub(crate) replica: &'a mut Replica,
     pub(crate) repl: &'a mut Replication,
     pub(crate) conns: &'a mut Connections,
+    pub(crate) acl: &'a mut Acl,
     pub(crate) pause: &'a mut Pause,
     pub(crate) pubsub: &'a mut PubSub,
     pub(crate) counters: &'a mut Counters,
@@ -112,7 +117,9 @@ impl Server<'_, '_> {
 
     /// Runs what is not about the data.
     fn run_here(&mut self, command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>) -> Flow {
-        choose_protocol(command, client);
+        if matches!(command, Command::Reset) {
+            client.choose_protocol(false);
+        }
         let answer = &mut Answer { dialect: client.dialect, out };
         match *command {
             Command::Stats => answer.text(|out| self.stats(out)),
@@ -126,12 +133,10 @@ impl Server<'_, '_> {
             Command::Forget { member } => self.forget(member, answer),
             Command::Leave => return self.leave(answer),
             Command::Client(about) => return self.about_clients(about, client, answer),
-            Command::Hello { name, .. } => {
-                if let Some(name) = name {
-                    client.name = name.into();
-                }
-                self.hello(answer);
-            }
+            Command::Hello { version, name, login } => return self.greet((version, name), login, client, answer),
+            Command::Auth { user, password } => return self.auth(user, password, client, answer),
+            Command::Acl(about) => return self.about_users(about, client, answer),
+            Command::Denied(denied) => self.deny(denied, client, answer),
             Command::Multi | Command::Exec | Command::Discard | Command::Unwatch => {
                 return self.transaction(command, client, answer);
             }
@@ -144,6 +149,7 @@ impl Server<'_, '_> {
                 (client.name, client.transaction, client.space) = (Box::default(), None, 0);
                 (client.watched, client.replies) = (Watched::default(), Replies::All);
                 self.pubsub.forget(self.conn);
+                self.forget_login(client);
                 answer.say(&Reply::Status("RESET"));
             }
             Command::Commands(about) => tell_commands(about, answer),
@@ -250,26 +256,6 @@ impl Server<'_, '_> {
         answer.say(&Reply::Ok);
     }
 
-    fn hello(&self, answer: &mut Answer<'_>) {
-        let is_3 = answer.dialect == Dialect::Resp { is_3: true };
-        answer.say(&Reply::Map(7));
-        let text = |name: &str, value: &str, answer: &mut Answer<'_>| {
-            answer.say(&Reply::Value(name.as_bytes()));
-            answer.say(&Reply::Value(value.as_bytes()));
-        };
-        text("server", "redis", answer);
-        text("version", REDIS_VERSION, answer);
-        answer.say(&Reply::Value(b"proto"));
-        answer.say(&Reply::Number(if is_3 { 3 } else { 2 }));
-        answer.say(&Reply::Value(b"id"));
-        answer.say(&Reply::Number(self.client_id().into()));
-        text("mode", "standalone", answer);
-        // Every node takes writes.
-        text("role", "master", answer);
-        answer.say(&Reply::Value(b"modules"));
-        answer.say(&Reply::Array(0));
-    }
-
     fn random_key(&self, answer: &mut Answer<'_>) {
         // Commands differ in number; an odd factor spreads that over the slots.
         let first = self.counters.commands.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
@@ -292,16 +278,25 @@ impl Server<'_, '_> {
     }
 }
 
-/// Lets the client go on in the version of the Redis protocol that it asks for. Lines of text stay lines.
-fn choose_protocol(command: &Command<'_>, client: &mut Client) {
-    let is_3 = match command {
-        Command::Hello { version: Some(is_3), .. } => *is_3,
-        Command::Reset => false,
-        _ => return,
+/// Describes the server, to a client of that number.
+fn hello(id: u64, answer: &mut Answer<'_>) {
+    let is_3 = answer.dialect == Dialect::Resp { is_3: true };
+    answer.say(&Reply::Map(7));
+    let text = |name: &str, value: &str, answer: &mut Answer<'_>| {
+        answer.say(&Reply::Value(name.as_bytes()));
+        answer.say(&Reply::Value(value.as_bytes()));
     };
-    if client.dialect != Dialect::Line {
-        client.dialect = Dialect::Resp { is_3 };
-    }
+    text("server", "redis", answer);
+    text("version", REDIS_VERSION, answer);
+    answer.say(&Reply::Value(b"proto"));
+    answer.say(&Reply::Number(if is_3 { 3 } else { 2 }));
+    answer.say(&Reply::Value(b"id"));
+    answer.say(&Reply::Number(id.into()));
+    text("mode", "standalone", answer);
+    // Every node takes writes.
+    text("role", "master", answer);
+    answer.say(&Reply::Value(b"modules"));
+    answer.say(&Reply::Array(0));
 }
 
 /// Whether a command changes data, or may.

@@ -10,6 +10,7 @@ mod transaction;
 
 use memchr::memchr3;
 
+use crate::acl::{Access, stranger_limits};
 use crate::command::{Bounded, Command, Reply};
 use crate::commands::{self, Verb};
 use crate::config::Limits;
@@ -53,6 +54,7 @@ pub(crate) struct ClientSession {
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pub(crate) dialect: Dialect,
+    pub(crate) access: Access,
     /// The newest write of this connection that was taken.
     pub(crate) wrote: Option<Version>,
     /// The keyspace that it has chosen.
@@ -108,14 +110,34 @@ impl Phase {
     const LINE_START: Self = Self::InPlace { scanned: 0 };
 }
 
+impl Client {
+    /// Goes on in that version of the Redis protocol. Lines of text stay lines.
+    pub(crate) fn choose_protocol(&mut self, is_3: bool) {
+        if self.dialect != Dialect::Line {
+            self.dialect = Dialect::Resp { is_3 };
+        }
+    }
+}
+
 /// Carries out a command and appends the whole reply, `STATS` and `PEERS` included.
 pub(crate) type Run<'r> = dyn FnMut(&Command<'_>, &mut Client, &mut Vec<u8>) -> Flow + 'r;
 
 impl ClientSession {
+    /// One of somebody.
+    pub(crate) fn of(access: Access) -> Self {
+        let client = Client { access, ..Client::default() };
+        Self { client, ..Self::default() }
+    }
+
     /// Finds the requests that `bytes`, which come next, begin with; how many bytes those have. 0: nothing is known of
     /// what comes.
     pub(crate) fn look_ahead(&self, limits: &Limits, bytes: &[u8], ahead: &mut Ahead) -> usize {
         match &self.incoming {
+            // Within other limits.
+            _ if self.client.access.is_stranger() => {
+                ahead.clear();
+                0
+            }
             Some(incoming) if incoming.is_between() => ahead.find_requests(limits, bytes),
             None if self.phase == Phase::LINE_START && !self.telnet.is_inside() => {
                 ahead.find_lines(limits, bytes, |first| matches!(first, REQUEST | END_OF_TRANSMISSION))
@@ -149,6 +171,9 @@ impl ClientSession {
         }
         while out.len() < limits.output_bytes_max && !self.waits {
             let rest = &bytes[used..];
+            if self.client.access.is_stranger() {
+                ahead.clear();
+            }
             let found = if self.has_left() { None } else { ahead.next(rest) };
             let taken = match found {
                 Some(Found::Request(words, length)) => {
@@ -159,7 +184,8 @@ impl ClientSession {
                     self.run_line(limits, line, out, run);
                     length
                 }
-                None => self.step(limits, rest, out, run),
+                None if self.client.access.is_free() => self.step(limits, rest, out, run),
+                None => self.step_checked(limits, rest, out, run),
             };
             if taken == 0 {
                 break;
@@ -196,6 +222,15 @@ impl ClientSession {
     /// Whether the next command is put off.
     pub(crate) fn is_put_off(&self) -> bool {
         self.put_off.is_some()
+    }
+
+    /// The same as [`step`](Self::step), within the limits of somebody who has yet to log in.
+    #[cold]
+    fn step_checked(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
+        if self.client.access.is_stranger() {
+            return self.step(&stranger_limits(limits), bytes, out, run);
+        }
+        self.step(limits, bytes, out, run)
     }
 
     /// Takes a line, a part of one, or a telnet byte; returns the bytes used. 0: more input is needed.
@@ -305,6 +340,7 @@ impl ClientSession {
                 used
             }
             Next::Broken(broken) => {
+                let broken = if self.client.access.is_stranger() { broken.of_stranger() } else { broken };
                 self.end_broken(broken, out);
                 bytes.len()
             }
@@ -417,6 +453,15 @@ impl ClientSession {
     fn run_words(&mut self, limits: &Limits, words: Words<'_>, out: &mut Vec<u8>, run: &mut Run<'_>) {
         let Some((verb, parsed)) = commands::parse(words, limits) else { return };
         self.client.verb = verb.or(self.client.verb);
+        if !self.client.access.is_free()
+            && let Some(denied) = self.client.access.denies(verb, &parsed, words)
+        {
+            if let Some(transaction) = &mut self.client.transaction {
+                transaction.spoil();
+            }
+            run(&Command::Denied(denied), &mut self.client, out);
+            return;
+        }
         if let Some(transaction) = &mut self.client.transaction
             && !parsed.as_ref().is_ok_and(is_run_at_once)
         {

@@ -17,7 +17,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+use crate::acl::{Job, JobDone, JobId};
+use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event, Tongue};
 use crate::config::Config;
 use crate::disk::{DiskError, DiskWork, FileId, Lane};
 use crate::node::Node;
@@ -46,6 +47,7 @@ pub struct Turn {
     /// Those whose share of this turn is used up: first in the next.
     later: VecDeque<ConnId>,
     dials: VecDeque<AddrId>,
+    jobs: VecDeque<JobId>,
     /// Those with replies that wait for the disk.
     gated: Vec<ConnId>,
     /// Counts turns.
@@ -84,6 +86,7 @@ impl Turn {
             ready: VecDeque::new(),
             later: VecDeque::new(),
             dials: VecDeque::new(),
+            jobs: VecDeque::new(),
             gated: Vec::new(),
             number: 0,
         }
@@ -141,8 +144,18 @@ impl Turn {
                 self.receive_rest(conn);
             }
         }
+        self.end_overfull(conn);
         self.queue_if_unsent(conn);
         self.perform();
+    }
+
+    /// Ends a connection that sends too much before it has logged in.
+    fn end_overfull(&mut self, conn: ConnId) {
+        let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        if self.node.is_overfull(conn, buffers.rest.len()) {
+            self.node.handle(self.now, Event::Closed { conn }, &mut self.effects);
+            self.effects.actions.push(Action::Close { conn, why: Close::Stranger(Tongue::Line) });
+        }
     }
 
     /// Tells the node what happened.
@@ -255,6 +268,40 @@ impl Turn {
     /// The next address to dial.
     pub fn take_dial(&mut self) -> Option<AddrId> {
         self.dials.pop_front()
+    }
+
+    /// The next thing to do aside. The driver looks up [what it is](Self::job), does it without holding up its turns,
+    /// one after the other, and says [what came of it](Self::job_done).
+    pub fn take_job(&mut self) -> Option<JobId> {
+        self.jobs.pop_front()
+    }
+
+    /// What is to be done; see [`Node::job`].
+    #[must_use]
+    pub fn job(&self, job: JobId) -> Option<Job<'_>> {
+        self.node.job(job)
+    }
+
+    /// Tells the node what came of a job.
+    pub fn job_done(&mut self, job: JobId, done: &JobDone<'_>) {
+        self.node.job_done(self.now, job, done, &mut self.effects);
+        self.perform();
+    }
+
+    /// Gives the default user a password; see [`Node::lock`].
+    pub fn lock(&mut self, hash: &str) -> bool {
+        self.node.lock(hash)
+    }
+
+    /// Takes the users of a file; see [`Node::load_users`].
+    pub fn load_users(&mut self, text: &[u8]) -> Result<(), String> {
+        self.node.load_users(text)
+    }
+
+    /// Has the file of users read again, if there is one.
+    pub fn reload_users(&mut self) {
+        self.node.reload_users(&mut self.effects);
+        self.perform();
     }
 
     /// The next connection with something to send or to end.
@@ -404,6 +451,7 @@ impl Turn {
         for action in actions.drain(..) {
             match action {
                 Action::Dial { addr } => self.dials.push_back(addr),
+                Action::Job { job } => self.jobs.push_back(job),
                 Action::Wake { conn } => {
                     if let Some(buffers) = self.buffers(conn) {
                         buffers.more = true;

@@ -27,6 +27,8 @@ pub(crate) enum Wanted {
     Here(Version),
     /// That this node has left its cluster.
     Leave,
+    /// What the driver does aside.
+    Job,
 }
 
 /// The waiting clients.
@@ -68,6 +70,7 @@ enum State {
     },
     Here(Version),
     Leave,
+    Job,
     Left(Result<(), NotLeft>),
     /// The reply, or what is left of it.
     Served(Vec<u8>),
@@ -124,6 +127,7 @@ impl Waiters {
                 self.leaving.insert(conn);
                 State::Leave
             }
+            Wanted::Job => State::Job,
         };
         self.deadlines.extend(deadline.map(|deadline| (deadline, conn)));
         let before = self.waiting.insert(conn, Waiter { deadline, dialect, state });
@@ -181,6 +185,14 @@ impl Waiters {
             && deadline <= now.mono
         {
             self.serve(conn, replica, &held, effects);
+        }
+    }
+
+    /// Gives `conn`, which waits for what the driver does aside, its reply.
+    pub(crate) fn answer(&mut self, conn: ConnId, text: Vec<u8>, effects: &mut Effects) {
+        if let Some(waiter) = self.waiting.get_mut(&conn).filter(|waiter| matches!(waiter.state, State::Job)) {
+            waiter.state = State::Served(text);
+            effects.actions.push(Action::Wake { conn });
         }
     }
 
@@ -267,6 +279,8 @@ impl Waiters {
             State::Left(Ok(())) => Reply::Ok,
             State::Left(Err(why)) => Reply::NotLeft(why),
             State::Leave => Reply::NotLeft(NotLeft::NotDrained),
+            // It has no time limit, and is answered by `answer`.
+            State::Job => Reply::LoginsBusy,
             State::Served(reply) => return drop(self.waiting.insert(conn, served(reply))),
         };
         let mut text = Vec::new();
@@ -293,7 +307,7 @@ impl Waiters {
             State::Copies { count, upto: Some(upto), .. } => drop(self.copies.remove(&(count, upto, conn))),
             State::Here(version) => drop(self.here.remove(&(version.origin, version.hlc, conn))),
             State::Leave => drop(self.leaving.remove(&conn)),
-            State::Left(_) | State::Served(_) => {}
+            State::Job | State::Left(_) | State::Served(_) => {}
         }
         if let Some(deadline) = waiter.deadline {
             self.deadlines.remove(&(deadline, conn));

@@ -232,6 +232,8 @@ impl Driver {
                     self.woken.insert(conn);
                 }
                 Action::Close { conn, .. } => closed.push(conn),
+                // Its commands are of no password.
+                Action::Job { .. } => {}
                 Action::Dial { addr } => assert!(self.node.address(addr).is_some(), "what is dialed has an address"),
             }
         }

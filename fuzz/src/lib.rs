@@ -9,3 +9,4 @@ pub mod record;
 pub mod resp;
 pub mod session;
 pub mod sniff;
+pub mod users;

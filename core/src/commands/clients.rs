@@ -115,10 +115,7 @@ fn parse_kill<'a>(verb: Verb, mut words: Words<'a>) -> Parsed<'a> {
         } else if is(b"LADDR") {
             kill.local = Some(value);
         } else if is(b"USER") {
-            // Everybody is that one.
-            if value != b"default" {
-                return Err(Reply::ErrorAt("No such user '", value, "'"));
-            }
+            kill.user = Some(value);
         } else if is(b"SKIPME") {
             kill.is_of_own = value.eq_ignore_ascii_case(b"no");
             if !kill.is_of_own && !value.eq_ignore_ascii_case(b"yes") {

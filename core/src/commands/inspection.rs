@@ -7,20 +7,7 @@ use crate::config::Limits;
 use crate::counter;
 use crate::wire::words::Words;
 
-pub(super) static MANUALS: [Manual; 9] = [
-    Manual {
-        verb: Verb::Auth,
-        name: "AUTH",
-        aliases: &[],
-        arity: -2,
-        flags: LOADING,
-        keys: NO_KEYS,
-        parse: parse_auth,
-        usage: "AUTH [username] password",
-        summary: "Say who one is; there are no passwords yet",
-        detail: "The user is `default`, with any password, and everybody is that one without AUTH, too.",
-        example: "AUTH default secret",
-    },
+pub(super) static MANUALS: [Manual; 8] = [
     Manual {
         verb: Verb::ReadOnly,
         name: "READONLY",
@@ -130,23 +117,6 @@ pub(super) static MANUALS: [Manual; 9] = [
 ];
 
 type Parsed<'a> = Result<Command<'a>, Reply<'a>>;
-
-fn parse_auth<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
-    let first = words.next().ok_or(Reply::Usage { verb, hint: false })?;
-    match (words.next(), words.next()) {
-        (None, _) => Err(Reply::Error(NO_PASSWORD)),
-        (Some(_), None) => check_user(first).map(|()| Command::Auth),
-        (Some(_), Some(_)) => Err(Reply::Syntax(verb)),
-    }
-}
-
-const NO_PASSWORD: &str = "AUTH <password> called without any password configured for the default user. \
-                           Are you sure your configuration is correct?";
-
-/// There is one user, who needs no password.
-pub(super) fn check_user<'a>(name: &[u8]) -> Result<(), Reply<'a>> {
-    if name == b"default" { Ok(()) } else { Err(Reply::WrongPassword) }
-}
 
 fn parse_no_cluster<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
     nothing(verb, words)?;

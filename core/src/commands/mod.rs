@@ -1,6 +1,7 @@
 //! The commands: one table that feeds the parsers, `HELP`, `COMMAND`, the usage lines and the nearest name to a
 //! mistyped one, in every dialect.
 
+mod acl;
 mod arguments;
 mod clients;
 mod cluster;
@@ -14,10 +15,12 @@ mod pubsub;
 mod server;
 mod sets;
 mod strings;
+mod units;
 
 use crate::command::{Command, Reply};
 use crate::config::Limits;
 use crate::wire::words::Words;
+pub(crate) use units::{CATEGORIES, Unit, UnitSet, category, unit_of, units, units_named};
 
 /// A command without its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +152,7 @@ pub(crate) enum Verb {
     Command,
     Config,
     Info,
+    Acl,
 }
 
 /// What is known of one command. Texts of several lines end without a newline.
@@ -199,7 +203,7 @@ const LOADING: &[&str] = &["loading", "stale"];
 
 /// All commands, in the order of the list.
 pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
-    let groups: [&[Manual]; 10] = [
+    let groups: [&[Manual]; 11] = [
         &strings::MANUALS,
         &keys::MANUALS,
         &counters::MANUALS,
@@ -210,6 +214,7 @@ pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
         &server::MANUALS,
         &inspection::MANUALS,
         &pubsub::MANUALS,
+        &acl::MANUALS,
     ];
     groups.into_iter().flatten()
 }
@@ -281,7 +286,8 @@ impl Verb {
     pub(crate) const fn has_subcommands(self) -> bool {
         matches!(
             self,
-            Self::Client
+            Self::Acl
+                | Self::Client
                 | Self::Command
                 | Self::Config
                 | Self::Object

@@ -2,9 +2,8 @@
 
 use super::arguments::{check_pattern, exactly, integer, keys, keyspace, nothing};
 use super::clients;
-use super::inspection::check_user;
 use super::{ADMIN, ALL, FAST, LOADING, Manual, NO_KEYS, NONE, Verb};
-use crate::command::{AboutCommands, Command, Reply};
+use crate::command::{AboutCommands, Command, Credentials, Reply};
 use crate::config::Limits;
 use crate::wire::words::Words;
 
@@ -278,25 +277,25 @@ fn parse_time<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {
 }
 
 fn parse_hello<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> {
-    let Some(version) = words.next() else { return Ok(Command::Hello { version: None, name: None }) };
+    let Some(version) = words.next() else { return Ok(Command::Hello { version: None, name: None, login: None }) };
     let version = match integer(verb, version) {
         Ok(version @ 2..=3) => Some(version == 3),
         Ok(_) => return Err(Reply::NoProtocol),
         Err(_) => return Err(Reply::Error("Protocol version is not an integer or out of range")),
     };
-    let mut name = None;
+    let (mut name, mut login) = (None, None);
     while let Some(option) = words.next() {
         let wrong = Reply::ErrorAt("Syntax error in HELLO option '", option, "'");
         if option.eq_ignore_ascii_case(b"AUTH") {
-            let (user, _) = words.next().zip(words.next()).ok_or(wrong)?;
-            check_user(user)?;
+            let (user, password) = words.next().zip(words.next()).ok_or(wrong)?;
+            login = Some(Credentials { user, password });
         } else if option.eq_ignore_ascii_case(b"SETNAME") {
             name = Some(check_name(words.next().ok_or(wrong)?)?);
         } else {
             return Err(wrong);
         }
     }
-    Ok(Command::Hello { version, name })
+    Ok(Command::Hello { version, name, login })
 }
 
 fn parse_reset<'a>(verb: Verb, words: Words<'a>, _: &Limits) -> Parsed<'a> {

@@ -86,15 +86,10 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::DbSize => answer.say(&Reply::Count(replica.store.keys_in(replica.space))),
         Command::Ping => answer.say(&Reply::Pong),
         Command::Echo { message } => answer.say(&Reply::Value(message)),
-        Command::Auth | Command::NoScripts => answer.say(&Reply::Ok),
+        Command::NoScripts => answer.say(&Reply::Ok),
         Command::Object { key, told } => answer.say(&keys::object(now, key, told, replica)),
         Command::MemoryUsage { key } => answer.say(&keys::memory_usage(now, key, replica)),
-        Command::Time => {
-            answer.say(&Reply::Array(2));
-            let mut digits = itoa::Buffer::new();
-            answer.say(&Reply::Value(digits.format(now.wall.0 / 1_000).as_bytes()));
-            answer.say(&Reply::Value(digits.format(now.wall.0 % 1_000 * 1_000).as_bytes()));
-        }
+        Command::Time => tell_time(now, answer),
         Command::Help { topic } => answer.say(&Reply::Help { topic }),
         Command::Wait { copies, ms } => return Flow::Wait(Waiting::Copies { count: copies, ms }),
         Command::Token => return Flow::Wait(Waiting::Token),
@@ -102,6 +97,9 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         Command::RandomKey
         | Command::Select { .. }
         | Command::Hello { .. }
+        | Command::Auth { .. }
+        | Command::Acl(_)
+        | Command::Denied(_)
         | Command::Reset
         | Command::Role
         | Command::ScriptsExist { .. }
@@ -133,6 +131,13 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         }
     }
     Flow::Continue
+}
+
+fn tell_time(now: Now, answer: &mut Answer<'_>) {
+    answer.say(&Reply::Array(2));
+    let mut digits = itoa::Buffer::new();
+    answer.say(&Reply::Value(digits.format(now.wall.0 / 1_000).as_bytes()));
+    answer.say(&Reply::Value(digits.format(now.wall.0 % 1_000 * 1_000).as_bytes()));
 }
 
 /// What `GET` answers of what is there.

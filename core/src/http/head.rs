@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::login::Authorization;
 use super::response::Fault;
 use crate::config::Config;
 
@@ -50,6 +51,8 @@ pub(super) struct Head {
     pub(super) if_none_match: Option<Box<[u8]>>,
     /// The last event that the client heard of a stream.
     pub(super) last_event_id: Option<Box<[u8]>>,
+    /// Who asks, as it says itself.
+    pub(super) authorization: Authorization,
     /// It is of version 1.0, which has no chunks.
     pub(super) is_old: bool,
     /// It may come from a web page of somebody else, is for another host, or brings a part of a value: it is answered
@@ -71,6 +74,7 @@ struct Fields<'a> {
     if_match: Option<Box<[u8]>>,
     if_none_match: Option<Box<[u8]>>,
     last_event_id: Option<Box<[u8]>>,
+    authorization: Authorization,
 }
 
 /// Reads a whole head. What is wrong with it leaves unknown where the next request begins: the connection ends.
@@ -118,6 +122,7 @@ pub(super) fn parse(bytes: &[u8], config: &Config) -> Result<Head, Fault> {
         if_match: said.if_match.take(),
         if_none_match: said.if_none_match.take(),
         last_event_id: said.last_event_id.take(),
+        authorization: std::mem::take(&mut said.authorization),
         is_old,
         strange,
     })
@@ -173,6 +178,8 @@ fn read_fields<'a>(headers: &[httparse::Header<'a>], is_old: bool) -> Result<Fie
             join(&mut said.if_match, value);
         } else if is("if-none-match") {
             join(&mut said.if_none_match, value);
+        } else if is("authorization") {
+            said.authorization.take(value);
         } else if is("last-event-id") {
             join(&mut said.last_event_id, value);
         }

@@ -3,6 +3,7 @@
 use super::Desk;
 use super::head::Head;
 use super::response::{Fault, Response};
+use crate::acl::Denied;
 use crate::command::{Command, Expires, Reply, Write};
 use crate::commands::Verb;
 use crate::name::Name;
@@ -44,12 +45,12 @@ pub(super) fn write(
     desk: &mut Desk<'_, '_, '_>,
     response: &mut Response<'_>,
 ) {
-    let before = match desk.condition(head, key) {
+    let write = Command::Set(Write { key, value, expires, condition: None, answers_old: false });
+    let before = match desk.allow(Verb::Set, &write).and_then(|()| desk.condition(head, key)) {
         Ok(before) => before,
         Err(fault) => return response.fail(&fault),
     };
-    let write = Write { key, value, expires, condition: None, answers_old: false };
-    if let Err(fault) = desk.ask(Verb::Set, &Command::Set(write)) {
+    if let Err(fault) = desk.ask(Verb::Set, &write) {
         return response.fail(&fault);
     }
     let etag = desk.live(key).map(|standing| etag(&standing)).unwrap_or_default();
@@ -61,11 +62,12 @@ pub(super) fn write(
 }
 
 pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
-    if let Err(fault) = desk.condition(head, key) {
+    let span = [Span { from: 0, to: key.len() }];
+    let delete = Command::Del { keys: Words::Spans { bytes: key, spans: &span } };
+    if let Err(fault) = desk.allow(Verb::Del, &delete).and_then(|()| desk.condition(head, key)) {
         return response.fail(&fault);
     }
-    let span = [Span { from: 0, to: key.len() }];
-    match desk.ask(Verb::Del, &Command::Del { keys: Words::Spans { bytes: key, spans: &span } }) {
+    match desk.ask(Verb::Del, &delete) {
         Ok(Packed::Number(0)) => response.fail(&not_found()),
         Ok(_) => response.send_empty(204, &[]),
         Err(fault) => response.fail(&fault),
@@ -75,10 +77,23 @@ pub(super) fn delete(head: &Head, key: &[u8], desk: &mut Desk<'_, '_, '_>, respo
 impl Desk<'_, '_, '_> {
     /// Has one command carried out; what it answers first.
     pub(super) fn ask(&mut self, verb: Verb, command: &Command<'_>) -> Result<Packed<'_>, Fault> {
+        self.allow(verb, command)?;
         self.packed.clear();
-        self.client.verb = Some(verb);
         self.server.run(command, self.client, self.packed);
         self.outcome()
+    }
+
+    /// Fails if the client may not give that command.
+    pub(super) fn allow(&mut self, verb: Verb, command: &Command<'_>) -> Result<(), Fault> {
+        self.client.verb = Some(verb);
+        self.client.access.denies_command(verb, command).map_or(Ok(()), |denied| self.deny(denied))
+    }
+
+    /// Notes what the client may not do.
+    pub(super) fn deny(&mut self, denied: Denied<'_>) -> Result<(), Fault> {
+        self.packed.clear();
+        self.server.run(&Command::Denied(denied), self.client, self.packed);
+        self.outcome().map(|_| ())
     }
 
     /// Has some commands carried out as one: clients are paused or the disk is full before the first, or for none.
@@ -105,6 +120,7 @@ impl Desk<'_, '_, '_> {
                     Why::Key => 414,
                     Why::Size => 413,
                     Why::Type => 409,
+                    Why::Right => 403,
                     Why::Asked => 400,
                 };
                 Err(Fault::new(status, text))

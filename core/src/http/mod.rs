@@ -9,6 +9,7 @@ pub(crate) mod events;
 mod head;
 mod kv;
 mod list;
+mod login;
 mod metrics;
 mod ops;
 mod page;
@@ -19,6 +20,7 @@ mod watch;
 
 use memchr::memchr;
 
+use crate::acl::Fingerprint;
 use crate::config::Limits;
 use crate::server::Server;
 use crate::session::Client;
@@ -94,7 +96,9 @@ fn head_bytes_max(limits: &Limits) -> usize {
 #[derive(Debug)]
 pub(crate) struct HttpSession {
     state: State,
-    client: Client,
+    pub(crate) client: Client,
+    /// What came of the attempt to log in that a request waited for.
+    pub(crate) verdict: Option<(Fingerprint, bool)>,
     /// Replies, before they are answers.
     packed: Vec<u8>,
 }
@@ -135,7 +139,7 @@ struct Request {
 impl Default for HttpSession {
     fn default() -> Self {
         let client = Client { dialect: Dialect::Packed, ..Client::default() };
-        Self { state: State::START, client, packed: Vec::new() }
+        Self { state: State::START, client, verdict: None, packed: Vec::new() }
     }
 }
 
@@ -144,10 +148,11 @@ const KEPT_BYTES: usize = 64 << 10;
 
 impl HttpSession {
     /// Carries out every complete request in `bytes`, appends the responses to `out` and returns the bytes used. It
-    /// stops early at an incomplete one, and before the next once `out` has reached its limit.
+    /// stops early at an incomplete one, and before the next once `out` has reached its limit, or if it has to be found
+    /// out who asks.
     pub(crate) fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) -> usize {
         let mut used = 0;
-        while out.len() < server.config.limits.output_bytes_max {
+        while out.len() < server.config.limits.output_bytes_max && !server.waiters.is_waiting(server.conn) {
             match self.step(&bytes[used..], out, server) {
                 0 => break,
                 taken => used += taken,
@@ -173,8 +178,8 @@ impl HttpSession {
                         used
                     }
                     Ok(Scan::End(end)) => {
-                        self.take_head(&window[..end], out, server);
-                        end
+                        // Nothing of it is taken before it is known who asks.
+                        if self.take_head(&window[..end], out, server) { end } else { 0 }
                     }
                     Ok(Scan::Incomplete) if window.len() < head_bytes_max(limits) => 0,
                     Ok(Scan::Incomplete) => {
@@ -226,10 +231,14 @@ impl HttpSession {
         }
     }
 
-    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) {
+    /// Takes a head. False: it is to be taken again, once it is known who asks.
+    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, server: &mut Server<'_, '_>) -> bool {
         let mut head = match head::parse(bytes, server.config) {
             Ok(head) => head,
-            Err(fault) => return self.end_broken(&fault, is_head(bytes), out),
+            Err(fault) => {
+                self.end_broken(&fault, is_head(bytes), out);
+                return true;
+            }
         };
         let is_head = head.method == Method::Head;
         let limits = &server.config.limits;
@@ -240,6 +249,16 @@ impl HttpSession {
         };
         let route = route
             .and_then(|route| if is_too_large { Err(Fault::too_large(limits.value_bytes_max)) } else { Ok(route) });
+        let route = match route {
+            Ok(route) => {
+                let verdict = self.verdict.take();
+                match login::admit(&head.authorization, &route, verdict, &mut self.client, server) {
+                    Some(admitted) => admitted.map(|()| route),
+                    None => return false,
+                }
+            }
+            Err(fault) => Err(fault),
+        };
         match route {
             Ok(route) => {
                 let expects = head.expects_continue && head.framing != Framing::Length(0);
@@ -264,6 +283,7 @@ impl HttpSession {
                 self.state = if head.persistence == Persistence::Ends { State::Left } else { State::START };
             }
         }
+        true
     }
 
     fn end_broken(&mut self, fault: &Fault, is_head: bool, out: &mut Vec<u8>) {

@@ -30,6 +30,9 @@ impl Fault {
     }
 }
 
+/// How one logs in. A browser asks its user.
+const CHALLENGE: &str = "Basic realm=\"Simple-KV\", charset=\"UTF-8\", Bearer realm=\"Simple-KV\"";
+
 /// Where an answer goes.
 #[derive(Debug)]
 pub(super) struct Response<'a> {
@@ -86,6 +89,7 @@ impl Response<'_> {
         let mut fields = Vec::new();
         fields.extend(fault.allow.map(|methods| ("Allow", methods)));
         // Most of what a node cannot do now, it can after a moment.
+        fields.extend((fault.status == 401).then_some(("WWW-Authenticate", CHALLENGE)));
         fields.extend((fault.status == 503).then_some(("Retry-After", "1")));
         self.send(fault.status, &fields, PROBLEM, text.as_bytes());
     }
@@ -118,6 +122,7 @@ const fn title(status: u16) -> &'static str {
         204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

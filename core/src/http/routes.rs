@@ -7,7 +7,8 @@ use super::list::{self, LIMIT, LIMIT_MAX, PREFIX_BYTES_MAX, Page};
 use super::response::{Fault, Response};
 use super::watch::{self, Watch};
 use super::{Desk, batch, kv, metrics, ops, page, text};
-use crate::command::{EXPIRES_IN_MS_MAX, Expires};
+use crate::command::{Command, EXPIRES_IN_MS_MAX, Expires};
+use crate::commands::Verb;
 use crate::config::Limits;
 
 /// What is asked for.
@@ -151,7 +152,10 @@ pub(super) fn answer(
         Route::Page => page::page(response),
         Route::Health => ops::health(response),
         Route::Ready => ops::ready(desk, response),
-        Route::Metrics => metrics::metrics(desk, response),
+        Route::Metrics => match desk.allow(Verb::Info, &Command::DbSize) {
+            Ok(()) => metrics::metrics(desk, response),
+            Err(fault) => response.fail(&fault),
+        },
         Route::OpenApi => ops::open_api(response),
         Route::Cluster => ops::cluster(desk, response),
     }

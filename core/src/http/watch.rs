@@ -3,6 +3,9 @@
 use super::Desk;
 use super::head::Head;
 use super::response::{Fault, Response};
+use crate::acl::Denied;
+use crate::command::Command;
+use crate::commands::Verb;
 use crate::watchers::Wish;
 
 /// What is watched.
@@ -19,6 +22,12 @@ pub(super) fn watch(head: &Head, watch: &Watch, desk: &mut Desk<'_, '_, '_>, res
     if let Some(percent) = desk.server.loading {
         let detail = format!("it is loading its data, {percent} % of which is read; try again later");
         return response.fail(&Fault::new(503, &detail));
+    }
+    let may_read = desk.client.access.user().is_some_and(|user| user.may_read_below(&watch.prefix));
+    let allowed = desk.allow(Verb::Get, &Command::DbSize);
+    let allowed = allowed.and_then(|()| if may_read { Ok(()) } else { desk.deny(Denied::Key(&watch.prefix)) });
+    if let Err(fault) = allowed {
+        return response.fail(&fault);
     }
     let fields = [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")];
     if response.is_head {

@@ -39,7 +39,7 @@ impl Server<'_, '_> {
                 answer.document(&text);
             }
             AboutClient::List { kind, ids } => self.list_clients(kind, ids, client, answer),
-            AboutClient::Kill(kill) => return self.kill(&kill, answer),
+            AboutClient::Kill(kill) => return self.kill(&kill, client, answer),
             AboutClient::KillOne { remote } => return self.kill_one(remote, answer),
             AboutClient::Replies(replies) => {
                 client.replies = replies;
@@ -102,6 +102,15 @@ impl Server<'_, '_> {
         answer.document(&text);
     }
 
+    /// The line about a client.
+    pub(super) fn described(&self, conn: ConnId, client: &Client) -> String {
+        let mut text = String::new();
+        if let Some(seat) = self.conns.get(conn) {
+            self.describe(conn, seat, (client, ""), &mut text);
+        }
+        text
+    }
+
     /// Appends the line about a client; `called` is what it has just asked for, if that is known better than by a verb.
     fn describe(&self, conn: ConnId, seat: &Seat, (client, called): (&Client, &str), text: &mut String) {
         let Seat { id, opened, heard, ends, .. } = seat;
@@ -123,11 +132,12 @@ impl Server<'_, '_> {
         let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let (name, [library, library_version]) =
             (shown(&client.name), [0, 1].map(|at: usize| shown(&client.library[at])));
+        let user = client.access.name();
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "id={id} addr={remote} laddr={local} fd={} name={name} age={age} idle={idle} flags={flags} db={} \
-             sub={channels} psub={patterns} ssub=0 omem={} multi={multi} multi-mem={bytes} cmd={called} user=default \
+             sub={channels} psub={patterns} ssub=0 omem={} multi={multi} multi-mem={bytes} cmd={called} user={user} \
              redir=-1 resp={version} lib-name={library} lib-ver={library_version}",
             conn.0,
             client.space,
@@ -135,8 +145,24 @@ impl Server<'_, '_> {
         );
     }
 
-    fn kill(&mut self, kill: &Kill<'_>, answer: &mut Answer<'_>) -> Flow {
-        let Kill { id, kind, remote, local, is_of_own } = *kill;
+    fn kill(&mut self, kill: &Kill<'_>, own: &Client, answer: &mut Answer<'_>) -> Flow {
+        let Kill { id, kind, remote, local, user, is_of_own } = *kill;
+        if let Some(name) = user.filter(|name| self.acl.user(name).is_none()) {
+            answer.say(&Reply::ErrorAt("No such user '", name, "'"));
+            return Flow::Continue;
+        }
+        let is_of = |conn: ConnId, seat: &Seat| {
+            let is = |client: &Client| {
+                user.is_none_or(|name| !client.access.is_stranger() && client.access.name().as_bytes() == name)
+            };
+            match &seat.state {
+                Conn::Client(Some(session)) => is(session.client()),
+                _ if conn == self.conn => is(own),
+                _ => {
+                    user.is_none_or(|name| self.acl.newcomers().user().is_some_and(|user| user.name.as_bytes() == name))
+                }
+            }
+        };
         let is_at = |ends: &Option<Ends>| {
             let is = |wanted: Option<&[u8]>, at: fn(&Ends) -> std::net::SocketAddr| {
                 wanted.is_none_or(|wanted| ends.as_ref().is_some_and(|ends| at(ends).to_string().as_bytes() == wanted))
@@ -145,12 +171,13 @@ impl Server<'_, '_> {
         };
         let is_meant = |conn: ConnId, seat: &Seat| {
             let kind_fits = kind.is_none_or(|kind| kind == self.kind_of(conn));
-            kind_fits && id.is_none_or(|id| id == seat.id) && is_at(&seat.ends) && (is_of_own || conn != self.conn)
+            let is_spared = !is_of_own && conn == self.conn;
+            kind_fits && id.is_none_or(|id| id == seat.id) && is_at(&seat.ends) && is_of(conn, seat) && !is_spared
         };
         let meant = self.conns.clients().filter(|(conn, seat)| is_meant(*conn, seat)).map(|(conn, _)| conn);
         let meant: Vec<ConnId> = meant.collect();
         answer.say(&Reply::Number(meant.len() as i128));
-        self.end_all(&meant)
+        self.end_all(&meant, Close::Killed)
     }
 
     fn kill_one(&mut self, remote: &[u8], answer: &mut Answer<'_>) -> Flow {
@@ -161,17 +188,17 @@ impl Server<'_, '_> {
             return Flow::Continue;
         };
         answer.say(&Reply::Ok);
-        self.end_all(&[conn])
+        self.end_all(&[conn], Close::Killed)
     }
 
     /// Ends connections; the own one once it has been answered.
-    fn end_all(&mut self, conns: &[ConnId]) -> Flow {
+    pub(super) fn end_all(&mut self, conns: &[ConnId], why: Close) -> Flow {
         for conn in conns.iter().copied().filter(|conn| *conn != self.conn) {
             self.waiters.forget(conn);
             self.pause.forget(conn);
             self.pubsub.forget(conn);
             self.conns.forget(conn);
-            self.effects.actions.push(Action::Close { conn, why: Close::Killed });
+            self.effects.actions.push(Action::Close { conn, why });
         }
         if conns.contains(&self.conn) { Flow::Quit } else { Flow::Continue }
     }

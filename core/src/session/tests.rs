@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::acl::User;
 use crate::command::{Expires, Write};
 use crate::repl::{NotForgotten, NotLeft};
 use crate::time::WallMs;
@@ -26,7 +27,8 @@ struct Bench {
 
 impl Bench {
     fn open(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), ..Self::default() }
+        let session = ClientSession::of(Access::of(&User::default_user().into()));
+        Self { session, limits: limits.clone(), ..Self::default() }
     }
 
     /// As a driver does: keeps what was not used, and comes again once the output is gone.
@@ -273,7 +275,7 @@ fn a_stream_may_be_cut_at_every_byte() {
 
 #[test]
 fn a_telnet_answer_does_not_wait_for_the_end_of_the_line() {
-    let mut bench = Bench::default();
+    let mut bench = Bench::open(&Limits::default());
     assert_eq!(bench.send(b"GET na\xff\xf4\xff\xfd\x06"), b"\xff\xfc\x06");
     assert_eq!(bench.send(b"GET na\xff\xf6"), b"[yes]\n");
     assert_eq!(bench.send(b"me\r\n"), b"Key not found\n");
@@ -281,7 +283,7 @@ fn a_telnet_answer_does_not_wait_for_the_end_of_the_line() {
 
 #[test]
 fn what_was_scanned_is_not_scanned_again() {
-    let mut bench = Bench::default();
+    let mut bench = Bench::open(&Limits::default());
     let mut line = b"SET key ".to_vec();
     for _ in 0..1_000 {
         assert_eq!(bench.send(&[b'x'; 7]), b"");
@@ -293,7 +295,7 @@ fn what_was_scanned_is_not_scanned_again() {
 
 #[test]
 fn lines_without_escapes_and_telnet_bytes_are_not_copied() {
-    let mut bench = Bench::default();
+    let mut bench = Bench::open(&Limits::default());
     bench.send(b"SET k {\"a\":1}\nGET k\nDEL k it's\nSET k v EX 10\n");
     assert_eq!(bench.runs.len(), 4);
     assert!(bench.runs[2].contains("InPlace"), "{}", bench.runs[2]);
@@ -302,7 +304,7 @@ fn lines_without_escapes_and_telnet_bytes_are_not_copied() {
 
 #[test]
 fn an_idle_session_keeps_little() {
-    let mut bench = Bench::default();
+    let mut bench = Bench::open(&Limits::default());
     let word = "a ".repeat(200_000);
     bench.send(format!("SET k \"{word}\"\nDEL {word} \"b\"\nGET \u{ff}").as_bytes());
     bench.send(&[b"\xff\xf1SET k ".as_slice(), word.replace(' ', "a").as_bytes(), b"\xff\xf1\n"].concat());

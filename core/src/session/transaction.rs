@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::command::{Command, Reply};
+use crate::command::{AboutUsers, Command, Reply};
 use crate::config::Limits;
 use crate::time::WallMs;
 use crate::version::{Hlc, Version};
@@ -150,5 +150,11 @@ pub(crate) const fn is_run_at_once(command: &Command<'_>) -> bool {
 
 /// Whether a transaction may not have it: its reply may come later, or Redis refuses it there.
 pub(crate) const fn is_by_itself(command: &Command<'_>) -> bool {
-    matches!(command, Command::WaitFor { .. } | Command::Leave | Command::Save)
+    match command {
+        // What a password is may take a moment to find out.
+        Command::Auth { .. } | Command::Acl(AboutUsers::Set { .. } | AboutUsers::Load | AboutUsers::Save) => true,
+        Command::Hello { login, .. } => login.is_some(),
+        Command::WaitFor { .. } | Command::Leave | Command::Save => true,
+        _ => false,
+    }
 }

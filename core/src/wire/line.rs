@@ -9,8 +9,8 @@ use crate::conflicts::CONFLICTS_MAX;
 use crate::disk::DiskError;
 use crate::repl::{NotForgotten, NotLeft};
 use crate::replica::Refused;
-use crate::wire::token;
 use crate::wire::words::{WORDS_MAX, Words, WordsError};
+use crate::wire::{denied, token};
 
 /// First words of lines that only HTTP has: the methods that are no command here, and the header that follows the
 /// request line in what browsers send.
@@ -83,8 +83,17 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             push_all(out, &["Error: ", verb.manual().name, " has to wait until nothing is subscribed to"]);
         }
         Reply::WrongPassword => {
-            out.extend_from_slice(b"Error: there is no such user, but `default`; nothing was changed");
+            out.extend_from_slice(b"Error: there is no such user, or the password is another; nothing was changed");
         }
+        Reply::LoginsBusy => out
+            .extend_from_slice(b"Error: too many logins are being checked; nothing was changed; try again in a moment"),
+        Reply::Denied(denied) => denied::emit_sentence(&denied, out),
+        Reply::BadRule { rule, why } => {
+            out.extend_from_slice(b"Error: ");
+            push_shown(rule, out);
+            push_all(out, &[" is no rule of a user: ", why.text(), "; nothing was changed"]);
+        }
+        Reply::AclFile(why) => push_all(out, &["Error: ", why, "; nothing was changed"]),
         Reply::NotSettable { name, why } => {
             out.extend_from_slice(b"Error: ");
             push_shown(name, out);

@@ -1,6 +1,7 @@
 //! What travels: the dialects of clients and the frames of peers. A file for each format, `parse` beside `emit`.
 
 pub(crate) mod ahead;
+pub(crate) mod denied;
 pub(crate) mod line;
 pub(crate) mod lists;
 pub(crate) mod num;

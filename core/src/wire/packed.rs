@@ -36,6 +36,8 @@ pub(crate) enum Why {
     Size,
     /// The key holds something else.
     Type,
+    /// Its client may not do that.
+    Right,
     /// It makes no sense.
     Asked,
 }
@@ -49,6 +51,7 @@ const NODE: u8 = b'N';
 const KEY: u8 = b'K';
 const SIZE: u8 = b'S';
 const TYPE: u8 = b'T';
+const RIGHT: u8 = b'R';
 const ASKED: u8 = b'A';
 
 /// A tag and a length.
@@ -79,6 +82,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
                 Reply::TooLong { what: Bounded::Key | Bounded::Pattern, .. } => KEY,
                 Reply::TooLong { .. } => SIZE,
                 Reply::WrongType => TYPE,
+                Reply::Denied(_) => RIGHT,
                 _ => ASKED,
             };
             let mut text = Vec::new();
@@ -111,6 +115,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Packed<'_>, &[u8])> {
         KEY => refused(Why::Key)?,
         SIZE => refused(Why::Size)?,
         TYPE => refused(Why::Type)?,
+        RIGHT => refused(Why::Right)?,
         ASKED => refused(Why::Asked)?,
         _ => return None,
     };

@@ -11,11 +11,8 @@ use crate::command::{Bounded, Push, Reply};
 use crate::config::Limits;
 use crate::disk::DiskError;
 use crate::replica::Refused;
-use crate::wire::line;
 use crate::wire::words::{Span, Words};
-
-/// Most arguments of one request: what Redis allows, too.
-const ARGS_MAX: i64 = 1 << 20;
+use crate::wire::{denied, line};
 
 /// Longest line that states a length, its end included.
 const HEAD_BYTES_MAX: usize = 32;
@@ -67,6 +64,21 @@ pub(crate) enum Broken {
     Quotes,
     /// All arguments together are too long.
     Request,
+    /// The number of arguments, ...
+    StrangerCount,
+    /// ... or the length of one, for somebody who has not logged in.
+    StrangerLength,
+}
+
+impl Broken {
+    /// The same, done by somebody who has not logged in and has less room.
+    pub(crate) const fn of_stranger(self) -> Self {
+        match self {
+            Self::Count => Self::StrangerCount,
+            Self::Length | Self::Request => Self::StrangerLength,
+            other => other,
+        }
+    }
 }
 
 impl Incoming {
@@ -112,12 +124,12 @@ impl Incoming {
                 let Some((count, length)) = head(&bytes[1..]).map_err(|()| Broken::Count)? else {
                     return Ok(Next::Incomplete);
                 };
-                if count > ARGS_MAX {
-                    return Err(Broken::Count);
-                }
                 let Some(count) = usize::try_from(count).ok().filter(|count| *count > 0) else {
                     return Ok(Next::Nothing(1 + length));
                 };
+                if count > limits.args_max {
+                    return Err(Broken::Count);
+                }
                 self.args.clear();
                 self.at = 1 + length;
                 *self.wanted.insert(count)
@@ -286,6 +298,8 @@ pub(crate) fn emit_broken(broken: Broken, out: &mut Vec<u8>) {
         Broken::NoEnd => out.extend_from_slice(b"a bulk string does not end with CR LF"),
         Broken::Inline => out.extend_from_slice(b"too big inline request"),
         Broken::Quotes => out.extend_from_slice(b"unbalanced quotes in request"),
+        Broken::StrangerCount => out.extend_from_slice(b"unauthenticated multibulk length"),
+        Broken::StrangerLength => out.extend_from_slice(b"unauthenticated bulk length"),
         Broken::Request => out.extend_from_slice(b"too big request"),
     }
     out.extend_from_slice(b"\r\n");
@@ -296,21 +310,13 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
     if let Reply::FieldNotAdded(why @ (NotAdded::Overflow | NotAdded::Refused(_))) = *reply {
         return emit_error(&Reply::NotAdded(why), out);
     }
-    let code: &[u8] = match reply {
-        Reply::Loading { .. } => b"LOADING ",
-        Reply::NoProtocol => b"NOPROTO ",
-        Reply::Aborted => b"EXECABORT ",
-        Reply::WrongPassword => b"WRONGPASS ",
-        Reply::WrongType => b"WRONGTYPE ",
-        Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))
-        | Reply::Refused(Refused::DiskBehind)
-        | Reply::NotAdded(NotAdded::Refused(Refused::Disk(_) | Refused::DiskBehind)) => b"MISCONF ",
-        // Clients that have other nodes go to one.
-        Reply::Refused(_) | Reply::NotAdded(NotAdded::Refused(_)) => b"READONLY ",
-        _ => b"ERR ",
-    };
+    if let Reply::Denied(denied) = reply {
+        out.push(b'-');
+        denied::emit_code(denied, out);
+        return out.extend_from_slice(b"\r\n");
+    }
     out.push(b'-');
-    out.extend_from_slice(code);
+    out.extend_from_slice(code(reply));
     match reply {
         Reply::Misused { verb, words, .. } => {
             let mut words = *words;
@@ -346,6 +352,13 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(verb.manual().name.as_bytes());
             out.extend_from_slice(b" HELP.");
         }
+        Reply::BadRule { rule, why } => {
+            out.extend_from_slice(b"Error in ACL SETUSER modifier '");
+            push_shown(rule, out);
+            out.extend_from_slice(b"': ");
+            out.extend_from_slice(why.text().as_bytes());
+        }
+        Reply::AclFile(why) => push_shown(why.as_bytes(), out),
         Reply::WrongPassword => out.extend_from_slice(b"invalid username-password pair or user is disabled."),
         Reply::NotSettable { name, why } => {
             out.extend_from_slice(b"CONFIG SET failed (possibly related to argument '");
@@ -384,6 +397,24 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// What kind of error it is, as Redis names it.
+const fn code(reply: &Reply<'_>) -> &'static [u8] {
+    match reply {
+        Reply::LoginsBusy => b"TRYAGAIN ",
+        Reply::Loading { .. } => b"LOADING ",
+        Reply::NoProtocol => b"NOPROTO ",
+        Reply::Aborted => b"EXECABORT ",
+        Reply::WrongPassword => b"WRONGPASS ",
+        Reply::WrongType => b"WRONGTYPE ",
+        Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))
+        | Reply::Refused(Refused::DiskBehind)
+        | Reply::NotAdded(NotAdded::Refused(Refused::Disk(_) | Refused::DiskBehind)) => b"MISCONF ",
+        // Clients that have other nodes go to one.
+        Reply::Refused(_) | Reply::NotAdded(NotAdded::Refused(_)) => b"READONLY ",
+        _ => b"ERR ",
+    }
 }
 
 /// Bytes of an unknown command and of its arguments that are repeated.

@@ -64,7 +64,8 @@ impl Judge {
             | Close::Lagged
             | Close::Disk
             | Close::Killed
-            | Close::Unread => {}
+            | Close::Unread
+            | Close::Stranger(_) => {}
         }
     }
 
