@@ -715,3 +715,19 @@ fn a_connection_of_http_that_never_logs_in_is_ended() {
     assert_eq!(world.closed.get(&ANN), Some(&Close::Stranger(Tongue::Http)));
     assert!(!world.closed.contains_key(&BOB));
 }
+
+#[test]
+fn a_door_can_be_locked_while_the_node_runs() {
+    let mut world = World::new();
+    [ANN, BOB].into_iter().for_each(|conn| world.open(conn));
+    assert_eq!(world.ask(ANN, "ACL SETUSER default >secret"), "+OK\r\n");
+    assert_eq!(world.ask(ANN, "GET k"), "$-1\r\n", "who was there stays");
+    assert_eq!(world.ask(BOB, "GET k"), NOAUTH, "who had not said a word has to log in");
+    world.wait(10_000);
+    assert_eq!(world.closed, BTreeMap::from([(BOB, Close::Stranger(Tongue::Resp))]));
+    world.open(BOB);
+    assert_eq!(world.ask(BOB, "AUTH secret"), "+OK\r\n");
+    assert_eq!(world.ask(BOB, "ACL SETUSER default nopass"), "+OK\r\n");
+    world.open(EVE);
+    assert_eq!(world.ask(EVE, "GET k"), "$-1\r\n");
+}

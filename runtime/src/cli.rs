@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use kv_core::{DiskConfig, Fsync, Limits};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::access::AccessOptions;
 use crate::bench::{self, BenchOptions};
 use crate::configuration::{self, Configuration, Sources};
 use crate::failure::Failure;
@@ -30,6 +31,8 @@ Examples:
                                              across machines of a trusted network
   simple-kv --data-dir /var/lib/simple-kv --fsync always 8080
                                              nothing acknowledged is lost, whatever crashes
+  simple-kv --listen 10.0.0.5 --password-file /etc/simple-kv/password 8080
+                                             for clients that give a password; see 'redis-cli -a'
   SIMPLE_KV_LOG_FORMAT=json simple-kv 8080   every flag can be set by the environment
   simple-kv --config /etc/simple-kv.toml     and by a file, as in: max-clients = 500
 
@@ -68,6 +71,9 @@ pub(crate) struct Options {
     /// Listen on other addresses than loopback although anybody who reaches them can read and write
     #[arg(long, env = "SIMPLE_KV_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub(crate) allow_unauthenticated: bool,
+
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
 
     /// Where the other nodes reach this one [default: from --listen and PORT]
     #[arg(long, value_name = "HOST:PORT", env = "SIMPLE_KV_ADVERTISE", value_parser = parse_advertise)]

@@ -4,6 +4,7 @@
 //! listeners, `server` turns the loop. The rest are its parts: `listen` accepts, `connections` moves bytes, `dial`
 //! connects. What a turn does in which order is `kv_core::Turn`'s business and not decided here.
 
+mod access;
 mod bench;
 mod cli;
 mod client;

@@ -1,6 +1,7 @@
 //! The event loop: one thread, edge-triggered, dumb. It moves readiness to the parts and turns the [`Turn`].
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals;
 use tracing::{info, warn};
 
+use crate::access::AccessWorker;
 use crate::clock::Clocks;
 use crate::connections::Connections;
 use crate::dial::{Dialer, Outcome};
@@ -25,7 +27,7 @@ use crate::stderr::Stderr;
 
 const LISTENERS: Token = Token(0);
 const SIGNALS: Token = Token(1);
-/// Some thread has something to tell: a name was looked up, the disk did something.
+/// Some thread has something to tell: a name was looked up, the disk did something, a password was tried.
 const THREADS: Token = Token(2);
 /// Connections count from here, ...
 const CONNECTIONS_FROM: usize = 16;
@@ -56,6 +58,7 @@ pub(crate) struct Server {
     dialer: Dialer,
     signals: Signals,
     waker: Arc<Waker>,
+    access: AccessWorker,
     data: Option<Data>,
     stopping: bool,
 }
@@ -69,13 +72,19 @@ struct Data {
 
 impl Server {
     /// Serves what `listeners` take until one of `signals`, which are [`stop_signals`]. `clocks` are those that the
-    /// turn's node was started with.
-    pub(crate) fn new(turn: Turn, clocks: Clocks, mut listeners: Listeners, mut signals: Signals) -> io::Result<Self> {
+    /// turn's node was started with, `users` is the file of its users, if it has one.
+    pub(crate) fn new(
+        turn: Turn,
+        clocks: Clocks,
+        mut listeners: Listeners,
+        (mut signals, users): (Signals, Option<PathBuf>),
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         listeners.register(poll.registry(), LISTENERS)?;
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
+        let access = AccessWorker::start(users, Arc::clone(&waker))?;
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
@@ -86,6 +95,7 @@ impl Server {
             dialer,
             signals,
             waker,
+            access,
             data: None,
             stopping: false,
         })
@@ -219,6 +229,7 @@ impl Server {
     }
 
     fn hand_over(&mut self) {
+        self.access.hand_over(&mut self.turn);
         if let Some(data) = &mut self.data {
             data.disk.hand_over(&mut self.turn);
         }
@@ -229,11 +240,12 @@ impl Server {
         if let Some(data) = &mut self.data {
             data.disk.tell(&mut self.turn);
         }
+        self.access.tell(&mut self.turn);
         for event in &self.events {
             match event.token() {
                 LISTENERS => self.listeners.noticed(),
                 SIGNALS => self.stopping |= self.signals.pending().count() > 0,
-                // The disk is asked in every turn.
+                // The disk and the thread of the users are asked in every turn.
                 THREADS => self.dialer.looked_up(self.poll.registry(), now),
                 token if token.0 >= DIALS_FROM => self.dialer.noticed(self.poll.registry(), now, token),
                 token => {

@@ -10,6 +10,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use signal_hook::consts::SIGXFSZ;
 use tracing::{info, warn};
 
+use crate::access::Access;
 use crate::cli::{NAME_BYTES_MAX, Options};
 use crate::clock::Clocks;
 use crate::directory::DataDirectory;
@@ -24,7 +25,7 @@ const DESCRIPTORS_RESERVED: u64 = 128;
 
 /// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
 pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
-    check(&options)?;
+    let access = check(&options)?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
     let signals = stop_signals().map_err(loop_failed)?;
@@ -36,22 +37,24 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
-    let turn = Turn::new(config, clocks.now());
-    let mut server = Server::new(turn, clocks, listeners, signals).map_err(loop_failed)?;
+    let mut turn = Turn::new(config, clocks.now());
+    let users = access.apply(&mut turn)?;
+    let mut server = Server::new(turn, clocks, listeners, (signals, users)).map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }
     Ok(server)
 }
 
-/// What can be known to be wrong without starting.
-pub(crate) fn check(options: &Options) -> Result<(), Failure> {
-    refuse_open_door(options)?;
+/// What can be known to be wrong without starting; and if nothing is, who may in.
+pub(crate) fn check(options: &Options) -> Result<Access, Failure> {
+    let access = Access::prepare(&options.access)?;
+    refuse_open_door(options, &access)?;
     match &options.data_dir {
         Some(path) if path.exists() && !path.is_dir() => {
             Err(Failure::Usage(format!("--data-dir {} is not a directory", path.display())))
         }
-        _ => Ok(()),
+        _ => Ok(access),
     }
 }
 
@@ -60,12 +63,13 @@ fn outlive_size_limit() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(|_| ())
 }
 
-/// There is no authentication yet, so whoever reaches the port can read and write: that must be asked for.
-fn refuse_open_door(options: &Options) -> Result<(), Failure> {
+/// Where nobody has to log in, whoever reaches the port can read and write: that must be asked for.
+fn refuse_open_door(options: &Options, access: &Access) -> Result<(), Failure> {
+    let is_allowed = options.allow_unauthenticated || !access.lets_in_strangers();
     match options.listen {
-        Some(address) if !address.is_loopback() && !options.allow_unauthenticated => Err(Failure::Usage(format!(
+        Some(address) if !address.is_loopback() && !is_allowed => Err(Failure::Usage(format!(
             "--listen {address} would let everybody who reaches it read and write; \
-             add --allow-unauthenticated if its network is trusted"
+             give --password-file or --acl-file, or add --allow-unauthenticated if its network is trusted"
         ))),
         _ => Ok(()),
     }

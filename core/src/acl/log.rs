@@ -31,7 +31,11 @@ pub(crate) struct Entry {
 pub(crate) struct Log(VecDeque<(Entry, u64, Mono)>);
 
 impl Log {
-    pub(crate) fn note(&mut self, now: Mono, entry: Entry) {
+    pub(crate) fn note(&mut self, now: Mono, mut entry: Entry) {
+        // A terminal would do what they say.
+        for text in [&mut entry.object, &mut entry.user] {
+            *text = text.replace(char::is_control, "?");
+        }
         let is_alike = |(old, _, at): &(Entry, u64, Mono)| {
             let same = (old.reason, old.context) == (entry.reason, entry.context);
             same && old.object == entry.object && old.user == entry.user && now.ms_since(*at) <= ALIKE_MS
@@ -63,7 +67,7 @@ mod tests {
             reason: "key",
             context: "toplevel",
             object: object.to_owned(),
-            user: "ann".to_owned(),
+            user: "ann\x1b[2J".to_owned(),
             client: String::new(),
         };
         let mut log = Log::default();
@@ -71,6 +75,7 @@ mod tests {
             log.note(Mono(0).plus_ms(ms), of(object));
         }
         let counts: Vec<(&str, u64)> = log.iter().map(|(entry, count, _)| (&*entry.object, *count)).collect();
+        assert!(log.iter().all(|(entry, ..)| entry.user == "ann?[2J"));
         assert_eq!(counts, [("a", 1), ("a", 3), ("b", 1)]);
         (0..1_000).for_each(|at| log.note(Mono(0), of(&at.to_string())));
         assert_eq!(log.iter().len(), ENTRIES_MAX);

@@ -1,5 +1,6 @@
 //! The real binary in real processes on real sockets. One binary, so that it is linked once.
 
+mod access;
 mod bench;
 mod cli;
 mod cluster;
