@@ -33,6 +33,8 @@ pub(crate) struct Seat {
     /// When it last said something.
     pub(crate) heard: Mono,
     pub(crate) ends: Option<Ends>,
+    /// It must not turn out to be a peer's.
+    pub(crate) bars_peer: bool,
     pub(crate) state: Conn,
 }
 
@@ -111,7 +113,7 @@ impl Connections {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
-        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, state });
+        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, bars_peer: false, state });
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Seat> {

@@ -147,6 +147,17 @@ impl Node {
             if !peer && PREAMBLE.starts_with(bytes) {
                 return 0;
             }
+            if peer && seat.bars_peer {
+                let remote = seat.ends.map(|ends| ends.remote);
+                tracing::warn!(
+                    ?remote,
+                    "a node that came without TLS was turned away: give all nodes the same --tls-peers"
+                );
+                repl.bar(&config.name, reply);
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Refused });
+                return bytes.len();
+            }
             if peer && (loading.is_some() || is_withheld) {
                 // It dials again.
                 self.forget(conn);
@@ -237,6 +248,14 @@ impl Node {
     pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
         if let Some(seat) = self.conns.get_mut(conn) {
             seat.ends = Some(Ends { remote, local });
+        }
+    }
+
+    /// Tells whether a connection that was [opened](Event::Opened) may turn out to be a peer's: until told otherwise, it
+    /// may. If it may not, a peer is told so and turned away.
+    pub fn allow_peer(&mut self, conn: ConnId, allowed: bool) {
+        if let Some(seat) = self.conns.get_mut(conn) {
+            seat.bars_peer = !allowed;
         }
     }
 

@@ -24,6 +24,7 @@ mod secret;
 mod server;
 mod start;
 mod stderr;
+mod tls;
 mod tools;
 
 use std::io::Write;

@@ -1,7 +1,11 @@
 //! The real binary in real processes on real sockets. One binary, so that it is linked once.
 
 mod bench;
+<<<<<<< HEAD
 mod cli;
+=======
+mod certs;
+>>>>>>> 9386994 (Clients come by TLS on the port of all others, and nodes reach each other by it, each showing a certificate)
 mod cluster;
 mod demo;
 mod durable;
@@ -16,5 +20,6 @@ mod redis_client;
 mod scale;
 mod startup;
 mod stopping;
+mod tls;
 mod waiting;
 mod why;
