@@ -11,12 +11,11 @@ use std::vec::IntoIter;
 use kv_core::{AddrId, Mono};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token, Waker};
-use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use slab::Slab;
 use tracing::{debug, info, warn};
 
-use crate::tls::HANDSHAKE_MS;
+use crate::tls::{self, HANDSHAKE_MS};
 
 /// How long one address may take to answer. Within a data centre it takes under a millisecond, around the world a
 /// third of a second; one lost first packet is sent again after a second, which the next dial covers as well.
@@ -214,7 +213,7 @@ impl Attempt {
                 return Ok(false);
             }
             let Some(config) = &self.target.tls else { return Ok(true) };
-            let name = server_name(&self.target.text)?;
+            let name = tls::server_name(&self.target.text)?;
             let begun = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
             self.until = now.plus_ms(HANDSHAKE_MS);
             self.tls = Some(Box::new(begun));
@@ -229,13 +228,6 @@ impl Attempt {
         }
         Ok(true)
     }
-}
-
-/// The host of `host:port`, whose certificate the other side shows.
-fn server_name(text: &str) -> io::Result<ServerName<'static>> {
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("no certificate can be for such a host"))
 }
 
 /// Whether the connect has succeeded; false while it is under way.

@@ -6,6 +6,7 @@
 //! certificate of `--tls-peer-ca`; everybody else is asked for what `--tls-client-auth` says. So a certificate that
 //! makes somebody a client makes nobody a node.
 
+pub(crate) mod client;
 mod files;
 mod options;
 mod session;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use kv_core::Mono;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ServerConfig};
 use tracing::{info, warn};
@@ -181,6 +182,13 @@ fn client_config(
     config.alpn_protocols = vec![PEER_ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// The host of `host:port`, which the certificate of whoever is there is for.
+pub(crate) fn server_name(text: &str) -> io::Result<ServerName<'static>> {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("no certificate can be for such a host"))
 }
 
 fn unfit(wanted: &Wanted<'_>, error: rustls::Error) -> Failure {

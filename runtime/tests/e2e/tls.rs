@@ -388,6 +388,33 @@ fn a_node_without_a_certificate_of_the_cluster_is_refused_and_told_of() {
 }
 
 #[test]
+fn a_load_comes_by_tls() {
+    let _machine = shared_machine();
+    let (authority, strangers) = (Authority::new("load"), Authority::new("unknown"));
+    let node = start(&authority.sign_local("node"), &["--tls", "required"]);
+    let server = format!("localhost:{}", node.port());
+    let bench = |ca: &Path, more: &[&str]| {
+        let mut command = binary();
+        command.args(["bench", &server, "--tls", "--tls-ca", text(ca)]).args(more).output().expect("the binary starts")
+    };
+    for depth in ["1", "100"] {
+        let output = bench(&authority.ca(), &["-n", "3000", "-P", depth, "--keys", "100", "-d", "10KiB", "--json"]);
+        let told = String::from_utf8(output.stdout).expect("text");
+        let loads: Vec<serde_json::Value> =
+            told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(loads.len(), 2, "{told}{}", String::from_utf8_lossy(&output.stderr));
+        for load in loads {
+            assert_eq!((&load["succeeded"], &load["tls"]), (&3_000.into(), &true.into()), "{load}");
+            assert_eq!(load["absent"], 0, "{load}");
+        }
+    }
+    let output = bench(&strangers.ca(), &["-n", "1"]);
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("UnknownIssuer") && told.lines().count() == 1, "{told}");
+}
+
+#[test]
 fn a_stopping_node_sends_what_it_has_sealed_and_ends_as_tls_ends() {
     let _machine = shared_machine();
     let authority = Authority::new("stopping");
