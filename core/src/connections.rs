@@ -37,6 +37,8 @@ pub(crate) struct Seat {
     pub(crate) ends: Option<Ends>,
     /// When somebody has to have logged in.
     login_until: Option<Mono>,
+    /// It must not turn out to be a peer's.
+    pub(crate) bars_peer: bool,
     pub(crate) state: Conn,
 }
 
@@ -129,7 +131,8 @@ impl Connections {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
-        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, login_until: None, state });
+        let (ends, login_until, bars_peer) = (None, None, false);
+        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends, login_until, bars_peer, state });
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Seat> {

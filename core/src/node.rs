@@ -155,6 +155,17 @@ impl Node {
             if !peer && PREAMBLE.starts_with(bytes) {
                 return 0;
             }
+            if peer && seat.bars_peer {
+                let remote = seat.ends.map(|ends| ends.remote);
+                tracing::warn!(
+                    ?remote,
+                    "a node that came without TLS was turned away: give all nodes the same --tls-peers"
+                );
+                repl.bar(&config.name, reply);
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why: Close::Refused });
+                return bytes.len();
+            }
             if peer && (loading.is_some() || is_withheld) {
                 // It dials again.
                 self.forget(conn);
@@ -205,7 +216,8 @@ impl Node {
     /// What carries out commands of `conn`.
     fn server<'a, 'e>(&'a mut self, now: Now, conn: ConnId, effects: &'e mut Effects) -> Server<'a, 'e> {
         let loading = self.loading();
-        let Self { config, replica, repl, conns, acl, pause, pubsub, counters, waiters, cluster_tag, keeper, .. } = self;
+        let Self { config, replica, repl, conns, acl, pause, pubsub, counters, waiters, cluster_tag, keeper, .. } =
+            self;
         let (disk, cluster_tag) = (keeper.as_deref_mut(), *cluster_tag);
         Server {
             now,
@@ -260,6 +272,14 @@ impl Node {
     pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
         if let Some(seat) = self.conns.get_mut(conn) {
             seat.ends = Some(Ends { remote, local });
+        }
+    }
+
+    /// Tells whether a connection that was [opened](Event::Opened) may turn out to be a peer's: until told otherwise, it
+    /// may. If it may not, a peer is told so and turned away.
+    pub fn allow_peer(&mut self, conn: ConnId, allowed: bool) {
+        if let Some(seat) = self.conns.get_mut(conn) {
+            seat.bars_peer = !allowed;
         }
     }
 

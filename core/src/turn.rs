@@ -192,6 +192,11 @@ impl Turn {
         self.node.introduce(conn, remote, local);
     }
 
+    /// Tells the node whether a connection may turn out to be a peer's; see [`Node::allow_peer`].
+    pub fn allow_peer(&mut self, conn: ConnId, allowed: bool) {
+        self.node.allow_peer(conn, allowed);
+    }
+
     /// Tells the node which files its data directory has; see [`Node::begin_load`].
     pub fn begin_load(&mut self, files: &[(FileId, u64)]) {
         self.node.begin_load(self.now, files);

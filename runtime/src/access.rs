@@ -176,7 +176,10 @@ fn verify(password: &[u8], hashes: &[String]) -> u8 {
     if hashes.is_empty() {
         let _ = hash_with(password, &[0; SALT_BYTES]);
     }
-    let tried = hashes.iter().enumerate().filter(|(_, hash)| Argon2::default().verify_password(password, hash).is_ok());
+    let tried = hashes
+        .iter()
+        .enumerate()
+        .filter(|(_, hash)| Argon2::default().verify_password(password, hash.as_str()).is_ok());
     tried.fold(0, |matches, (at, _)| matches | 1_u8.checked_shl(at as u32).unwrap_or(0))
 }
 

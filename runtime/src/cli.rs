@@ -20,6 +20,7 @@ use crate::prompt::cli::CliOptions;
 use crate::prompt::demo::DemoOptions;
 use crate::prompt::ping::PingOptions;
 use crate::prompt::status::StatusOptions;
+use crate::tls::TlsOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,6 +133,9 @@ pub(crate) struct Options {
     /// fetching what is missing from the other nodes
     #[arg(long, env = "SIMPLE_KV_STRICT_RECOVERY", value_parser = FalseyValueParser::new())]
     pub(crate) strict_recovery: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
 
     /// Least severe lines to log
     #[arg(long, value_name = "LEVEL", env = "SIMPLE_KV_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]

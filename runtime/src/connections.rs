@@ -5,6 +5,10 @@
 //! again while an old event or queue entry still names it: the worst that follows is one read or write that would
 //! block.
 
+mod sealed;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -16,12 +20,17 @@ use slab::Slab;
 use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
 
+use crate::tls::{Broken, Meeting, Session};
+
 /// One read. Large enough that a pipelining client is served by one system call a turn; shared by all connections.
 const SCRATCH_BYTES: usize = 64 << 10;
 /// What one connection may be read in one turn before the others have theirs.
 const READ_SHARE_BYTES: usize = 4 * SCRATCH_BYTES;
 /// How long a connection that is being closed may take to accept its last replies.
 const LINGER_MS: u64 = 5_000;
+/// Connections whose TLS handshake goes on in one turn. A signature with a long RSA key takes a millisecond or two, and
+/// everybody else waits for it.
+const HANDSHAKES_PER_TURN: usize = 8;
 /// A connection on which nothing moved for this long is probed; most gateways forget one after two minutes or more.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Between probes.
@@ -36,10 +45,15 @@ pub(crate) struct Connections {
     scratch: Box<[u8]>,
     /// Those to read next: an edge came, or their share of the last turn was used up, or they were held back.
     reads: VecDeque<ConnId>,
-    /// Those that ended in this turn; looked at again once its replies have gone.
-    ended: Vec<ConnId>,
+    /// Those that ended in this turn, or on which TLS may have something to say; looked at again once its replies have
+    /// gone.
+    again: Vec<ConnId>,
     /// Those being closed with replies unsent, oldest first.
     lingering: VecDeque<(Mono, ConnId)>,
+    /// Those that began a TLS handshake, oldest first, by when it is given up: it may be over.
+    handshakes: VecDeque<(Mono, ConnId)>,
+    /// When a handshake that began as the last refused peer was told of would have been given up.
+    refusal_told: Option<Mono>,
     /// No more input: the node is stopping.
     input_closed: bool,
 }
@@ -47,6 +61,7 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
+    transport: Transport,
     read: ReadSide,
     /// In `reads`.
     queued: bool,
@@ -58,6 +73,15 @@ struct Connection {
     writable: bool,
     /// When it is closed whether or not its last replies have gone.
     linger_until: Option<Mono>,
+}
+
+/// What lies between a socket and the turn.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain,
+    /// The first byte will say.
+    Unknown,
+    Tls(Box<Session>),
 }
 
 /// What is known of a socket's incoming half.
@@ -77,16 +101,20 @@ impl Connections {
             slab: Slab::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             reads: VecDeque::new(),
-            ended: Vec::new(),
+            again: Vec::new(),
             lingering: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            refusal_told: None,
             input_closed: false,
         }
     }
 
-    /// Takes a connected stream. `register` gets it with its number before it is kept; if that fails it is dropped.
+    /// Takes a connected stream and what lies before it. `register` gets it with its number before it is kept; if that
+    /// fails it is dropped.
     pub(crate) fn add(
         &mut self,
         mut stream: TcpStream,
+        transport: Transport,
         register: impl FnOnce(&mut TcpStream, ConnId) -> std::io::Result<()>,
     ) -> Option<ConnId> {
         let entry = self.slab.vacant_entry();
@@ -95,8 +123,13 @@ impl Connections {
             debug!(%error, "a connection was lost before it was served");
             return None;
         }
+        if matches!(transport, Transport::Tls(_)) {
+            // The end of its handshake may be left to send.
+            self.again.push(conn);
+        }
         entry.insert(Connection {
             stream,
+            transport,
             read: ReadSide::Drained,
             queued: false,
             hung_up: false,
@@ -115,27 +148,48 @@ impl Connections {
         if event.is_writable() {
             connection.writable = true;
             turn.writable(conn);
+            if connection.holds_sealed() {
+                self.again.push(conn);
+            }
         }
         let is_news = event.is_readable() || connection.hung_up || connection.broken;
         if is_news && connection.read != ReadSide::Ended {
             connection.read = ReadSide::Ready;
             self.queue_read(conn);
         } else if connection.broken {
-            self.ended.push(conn);
+            self.again.push(conn);
         }
     }
 
-    /// Reads every connection that has something, each its share.
-    pub(crate) fn read(&mut self, turn: &mut Turn) {
+    /// Reads every connection that has something, each its share. `meeting` is how TLS is met, if it is.
+    pub(crate) fn read(&mut self, turn: &mut Turn, meeting: Option<Meeting<'_>>) {
+        let mut handshakes_left = HANDSHAKES_PER_TURN;
         for _ in 0..self.reads.len() {
             let Some(conn) = self.reads.pop_front() else { break };
             let Some(connection) = self.slab.get_mut(conn.0 as usize) else { continue };
+            if connection.may_shake_hands() {
+                if handshakes_left == 0 {
+                    self.reads.push_back(conn);
+                    continue;
+                }
+                handshakes_left -= 1;
+            }
             connection.queued = false;
-            match connection.read_share(turn, conn, &mut self.scratch, self.input_closed) {
+            let is_news = matches!(connection.transport, Transport::Unknown);
+            let after = connection.read_share(turn, conn, &mut self.scratch, self.input_closed, meeting);
+            if let Transport::Tls(session) = &connection.transport {
+                self.again.push(conn);
+                self.handshakes.extend(session.until().filter(|_| is_news).map(|until| (until, conn)));
+            }
+            match after {
                 AfterRead::Wait => {}
                 AfterRead::Again => self.queue_read(conn),
-                AfterRead::Ended => self.ended.push(conn),
+                AfterRead::Ended => self.again.push(conn),
                 AfterRead::Lost => self.lose(turn, conn),
+                AfterRead::Broken(broken) => {
+                    self.tell_broken(conn, &broken, meeting);
+                    self.lose(turn, conn);
+                }
             }
         }
     }
@@ -145,7 +199,7 @@ impl Connections {
         let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return };
         if !connection.write(turn, conn) {
             self.lose(turn, conn);
-        } else if turn.finished(conn).is_some() {
+        } else if turn.finished(conn).is_some_and(|why| !why.flushes() || !connection.holds_sealed()) {
             self.slab.remove(conn.0 as usize).close();
             turn.gone(conn);
         } else if turn.is_closing(conn) {
@@ -154,17 +208,17 @@ impl Connections {
                 connection.linger_until = Some(until);
                 self.lingering.push_back((until, conn));
             }
-        } else if connection.read == ReadSide::Ended && (turn.held(conn).1 == 0 || connection.broken) {
+        } else if connection.read == ReadSide::Ended && (connection.broken || !connection.has_unsent(turn, conn)) {
             self.lose(turn, conn);
         } else if connection.read == ReadSide::Ready && turn.wants_read(conn) {
             self.queue_read(conn);
         }
     }
 
-    /// Ends those that sent all they will send and have their replies, and those that linger too long. Called after
-    /// the turn's replies were written.
+    /// Ends those that sent all they will send and have their replies, and those that linger or shake hands for too
+    /// long. Called after the turn's replies were written.
     pub(crate) fn end(&mut self, turn: &mut Turn, now: Mono) {
-        while let Some(conn) = self.ended.pop() {
+        while let Some(conn) = self.again.pop() {
             self.flush(turn, conn, now);
         }
         while let Some(&(until, conn)) = self.lingering.front()
@@ -175,11 +229,23 @@ impl Connections {
                 self.lose(turn, conn);
             }
         }
+        while let Some(&(until, conn)) = self.handshakes.front()
+            && until <= now
+        {
+            self.handshakes.pop_front();
+            if self.slab.get(conn.0 as usize).and_then(Connection::handshake_until) == Some(until) {
+                debug!("a TLS handshake took too long");
+                self.lose(turn, conn);
+            }
+        }
     }
 
     /// When [`end`](Self::end) has something to do, or now if there is something to read.
     pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
-        if self.reads.is_empty() { self.lingering.front().map(|&(until, _)| until) } else { Some(now) }
+        if !self.reads.is_empty() {
+            return Some(now);
+        }
+        [&self.lingering, &self.handshakes].into_iter().filter_map(VecDeque::front).map(|&(until, _)| until).min()
     }
 
     /// Whether any connection may have input that can be taken now.
@@ -195,7 +261,8 @@ impl Connections {
 
     /// Whether any connection has output that did not go out yet.
     pub(crate) fn has_unsent(&self, turn: &Turn) -> bool {
-        self.slab.iter().any(|(key, _)| u32::try_from(key).is_ok_and(|key| turn.held(ConnId(key)).1 > 0))
+        let mut all = self.slab.iter();
+        all.any(|(key, connection)| u32::try_from(key).is_ok_and(|key| connection.has_unsent(turn, ConnId(key))))
     }
 
     /// Says to every client that nothing more comes.
@@ -233,10 +300,19 @@ enum AfterRead {
     Ended,
     /// It is gone.
     Lost,
+    /// It is of no use any more, for what TLS says.
+    Broken(Broken),
 }
 
 impl Connection {
-    fn read_share(&mut self, turn: &mut Turn, conn: ConnId, scratch: &mut [u8], input_closed: bool) -> AfterRead {
+    fn read_share(
+        &mut self,
+        turn: &mut Turn,
+        conn: ConnId,
+        scratch: &mut [u8],
+        input_closed: bool,
+        meeting: Option<Meeting<'_>>,
+    ) -> AfterRead {
         let mut share = READ_SHARE_BYTES;
         while share > 0 {
             if input_closed || !turn.wants_read(conn) {
@@ -249,7 +325,11 @@ impl Connection {
                     return AfterRead::Ended;
                 }
                 Ok(count) => {
-                    turn.input(conn, &scratch[..count]);
+                    if matches!(self.transport, Transport::Plain) {
+                        turn.input(conn, &scratch[..count]);
+                    } else if let Some(after) = self.unseal(turn, conn, &scratch[..count], meeting) {
+                        return after;
+                    }
                     share = share.saturating_sub(count);
                     if count < scratch.len() && !self.hung_up && !self.broken {
                         // Drained: what arrives from now on is a new edge, so no read is spent on `WouldBlock`.
@@ -270,6 +350,9 @@ impl Connection {
 
     /// Writes until there is nothing to write or the socket is full. False if the connection is gone.
     fn write(&mut self, turn: &mut Turn, conn: ConnId) -> bool {
+        if matches!(self.transport, Transport::Tls(_)) {
+            return self.write_sealed(turn, conn);
+        }
         while self.writable {
             let output = turn.output(conn);
             if output.is_empty() {
@@ -288,8 +371,16 @@ impl Connection {
         true
     }
 
+    /// Whether there is output that did not go out yet.
+    fn has_unsent(&self, turn: &Turn, conn: ConnId) -> bool {
+        turn.held(conn).1 > 0 || self.holds_sealed()
+    }
+
     /// Closes the socket; what was written still arrives.
-    fn close(self) {
+    fn close(mut self) {
+        if let Transport::Tls(session) = self.transport {
+            session.part(&mut self.stream);
+        }
         // Closing with unread input would send a reset, which may overtake the last replies; this orders them first.
         // It fails if the other side was faster.
         let _ = self.stream.shutdown(Shutdown::Write);

@@ -11,8 +11,11 @@ use std::vec::IntoIter;
 use kv_core::{AddrId, Mono};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token, Waker};
+use rustls::{ClientConfig, ClientConnection};
 use slab::Slab;
 use tracing::{debug, info, warn};
+
+use crate::tls::{self, HANDSHAKE_MS};
 
 /// How long one address may take to answer. Within a data centre it takes under a millisecond, around the world a
 /// third of a second; one lost first packet is sent again after a second, which the next dial covers as well.
@@ -39,17 +42,19 @@ pub(crate) struct Dialer {
 /// How a dial ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Connected; the stream is registered under a token of the dialer.
-    Connected(AddrId, TcpStream),
+    /// Connected, by TLS if that was asked for; the stream is registered under a token of the dialer.
+    Connected(AddrId, TcpStream, Option<Box<ClientConnection>>),
     /// No address of it answered.
     Failed(AddrId),
 }
 
-/// One connect that waits for its answer.
+/// One connect that waits for its answer, or a handshake.
 #[derive(Debug)]
 struct Attempt {
     target: Target,
     stream: TcpStream,
+    /// The handshake, once the other side has accepted.
+    tls: Option<Box<ClientConnection>>,
     until: Mono,
 }
 
@@ -59,6 +64,8 @@ struct Target {
     addr: AddrId,
     text: String,
     rest: IntoIter<SocketAddr>,
+    /// If it is reached by TLS.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// What a lookup found.
@@ -67,6 +74,7 @@ struct Answer {
     addr: AddrId,
     text: String,
     found: io::Result<Vec<SocketAddr>>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Dialer {
@@ -84,11 +92,18 @@ impl Dialer {
         }
     }
 
-    /// Starts to reach `text` (`host:port`). Numeric addresses need no lookup.
-    pub(crate) fn dial(&mut self, registry: &Registry, now: Mono, addr: AddrId, text: &str) {
+    /// Starts to reach `text` (`host:port`), by TLS if there is a way to. Numeric addresses need no lookup.
+    pub(crate) fn dial(
+        &mut self,
+        registry: &Registry,
+        now: Mono,
+        addr: AddrId,
+        text: &str,
+        tls: Option<Arc<ClientConfig>>,
+    ) {
         let text = text.to_owned();
         if let Ok(address) = text.parse::<SocketAddr>() {
-            let target = Target { addr, text, rest: vec![address].into_iter() };
+            let target = Target { addr, text, rest: vec![address].into_iter(), tls };
             return self.connect(registry, now, target, io::ErrorKind::NotFound.into());
         }
         let (answers, waker, name) = (self.answers_in.clone(), Arc::clone(&self.waker), text.clone());
@@ -97,7 +112,7 @@ impl Dialer {
         let spawned = thread::Builder::new().name("lookup".into()).stack_size(LOOKUP_STACK_BYTES).spawn(move || {
             let found = name.to_socket_addrs().map(Iterator::collect);
             // Both fail only when the loop has ended.
-            let _ = answers.send(Answer { addr, text: name, found });
+            let _ = answers.send(Answer { addr, text: name, found, tls });
             let _ = waker.wake();
         });
         if let Err(error) = spawned {
@@ -107,10 +122,10 @@ impl Dialer {
 
     /// Goes on with the names that were looked up.
     pub(crate) fn looked_up(&mut self, registry: &Registry, now: Mono) {
-        while let Ok(Answer { addr, text, found }) = self.answers.try_recv() {
+        while let Ok(Answer { addr, text, found, tls }) = self.answers.try_recv() {
             match found {
                 Ok(addresses) => {
-                    let target = Target { addr, text, rest: addresses.into_iter() };
+                    let target = Target { addr, text, rest: addresses.into_iter(), tls };
                     self.connect(registry, now, target, io::Error::other("the name has no address"));
                 }
                 Err(error) => self.fail(addr, &text, &error),
@@ -121,15 +136,15 @@ impl Dialer {
     /// Goes on with the attempt whose socket an event named.
     pub(crate) fn noticed(&mut self, registry: &Registry, now: Mono, token: Token) {
         let Some(key) = token.0.checked_sub(self.tokens_from) else { return };
-        let Some(attempt) = self.attempts.get(key) else { return };
-        match connected(&attempt.stream) {
+        let Some(attempt) = self.attempts.get_mut(key) else { return };
+        match attempt.go_on(now) {
             Ok(false) => {}
             Ok(true) => {
-                let Attempt { target, stream, .. } = self.attempts.remove(key);
+                let Attempt { target, stream, tls, .. } = self.attempts.remove(key);
                 if self.warned.remove(&target.addr) {
                     info!(peer = target.text, "reached at last");
                 }
-                self.outcomes.push(Outcome::Connected(target.addr, stream));
+                self.outcomes.push(Outcome::Connected(target.addr, stream, tls));
             }
             Err(error) => {
                 let target = self.attempts.remove(key).target;
@@ -168,7 +183,7 @@ impl Dialer {
             });
             match begun {
                 Ok(stream) => {
-                    entry.insert(Attempt { target, stream, until: now.plus_ms(CONNECT_MS) });
+                    entry.insert(Attempt { target, stream, tls: None, until: now.plus_ms(CONNECT_MS) });
                     return;
                 }
                 Err(error) => last = error,
@@ -187,6 +202,31 @@ impl Dialer {
             debug!(peer = text, %error, "cannot reach a peer");
         }
         self.outcomes.push(Outcome::Failed(addr));
+    }
+}
+
+impl Attempt {
+    /// Goes on as far as the socket lets it; whether it has succeeded.
+    fn go_on(&mut self, now: Mono) -> io::Result<bool> {
+        if self.tls.is_none() {
+            if !connected(&self.stream)? {
+                return Ok(false);
+            }
+            let Some(config) = &self.target.tls else { return Ok(true) };
+            let name = tls::server_name(&self.target.text)?;
+            let begun = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+            self.until = now.plus_ms(HANDSHAKE_MS);
+            self.tls = Some(Box::new(begun));
+        }
+        let Self { stream, tls: Some(tls), .. } = self else { return Ok(true) };
+        while tls.is_handshaking() {
+            match tls.complete_io(stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(io::Error::new(error.kind(), format!("by TLS: {error}"))),
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -224,7 +264,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let mut dialer = Dialer::new(TOKENS_FROM, Arc::new(Waker::new(poll.registry(), WAKE).unwrap()));
         let mut events = Events::with_capacity(8);
-        dialer.dial(poll.registry(), START, AddrId(7), text);
+        dialer.dial(poll.registry(), START, AddrId(7), text, None);
         loop {
             if let Some(outcome) = dialer.take_outcome() {
                 assert_eq!(dialer.deadline(), None, "nothing is left under way");
@@ -250,7 +290,7 @@ mod tests {
         // Where `localhost` is `::1` first, its refusal leads to the next address.
         for host in ["127.0.0.1", "localhost"] {
             let outcome = outcome_of(&format!("{host}:{port}"), false);
-            let Outcome::Connected(AddrId(7), stream) = outcome else { panic!("{host}: {outcome:?}") };
+            let Outcome::Connected(AddrId(7), stream, None) = outcome else { panic!("{host}: {outcome:?}") };
             assert_eq!(stream.peer_addr().unwrap().port(), port);
         }
     }

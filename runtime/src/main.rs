@@ -20,11 +20,11 @@ mod load;
 mod logging;
 mod progress;
 mod prompt;
-#[cfg_attr(not(test), expect(dead_code, reason = "for options that name files of secrets"))]
 mod secret;
 mod server;
 mod start;
 mod stderr;
+mod tls;
 mod tools;
 
 use std::io::Write;

@@ -9,14 +9,14 @@ use std::time::Duration;
 use kv_core::{ConnId, Event, Mono, Now, Turn};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals;
 use tracing::{info, warn};
 
 use crate::access::AccessWorker;
 use crate::clock::Clocks;
-use crate::connections::Connections;
+use crate::connections::{Connections, Transport};
 use crate::dial::{Dialer, Outcome};
 use crate::directory::DataDirectory;
 use crate::disk::Disk;
@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::load::{Loader, Loading};
 use crate::stderr::Stderr;
+use crate::tls::{Door, Session, Tls};
 
 const LISTENERS: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -56,6 +57,7 @@ pub(crate) struct Server {
     listeners: Listeners,
     connections: Connections,
     dialer: Dialer,
+    tls: Tls,
     signals: Signals,
     waker: Arc<Waker>,
     access: AccessWorker,
@@ -77,6 +79,7 @@ impl Server {
         turn: Turn,
         clocks: Clocks,
         mut listeners: Listeners,
+        tls: Tls,
         (mut signals, users): (Signals, Option<PathBuf>),
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -93,6 +96,7 @@ impl Server {
             listeners,
             connections: Connections::new(),
             dialer,
+            tls,
             signals,
             waker,
             access,
@@ -203,7 +207,7 @@ impl Server {
         if node.load_progress().is_none() || node.next_read().is_some() {
             self.accept(now.mono);
         }
-        self.connections.read(&mut self.turn);
+        self.connections.read(&mut self.turn, self.tls.meeting(now.mono));
         self.dialer.expire(self.poll.registry(), now.mono);
         self.tell_outcomes();
         self.load_some();
@@ -244,7 +248,17 @@ impl Server {
         for event in &self.events {
             match event.token() {
                 LISTENERS => self.listeners.noticed(),
-                SIGNALS => self.stopping |= self.signals.pending().count() > 0,
+                SIGNALS => {
+                    for signal in self.signals.pending() {
+                        match signal {
+                            SIGHUP => {
+                                self.tls.reload();
+                                self.turn.reload_users();
+                            }
+                            _ => self.stopping = true,
+                        }
+                    }
+                }
                 // The disk and the thread of the users are asked in every turn.
                 THREADS => self.dialer.looked_up(self.poll.registry(), now),
                 token if token.0 >= DIALS_FROM => self.dialer.noticed(self.poll.registry(), now, token),
@@ -259,14 +273,17 @@ impl Server {
     }
 
     fn accept(&mut self, now: Mono) {
-        let Self { listeners, connections, poll, turn, .. } = self;
+        let Self { listeners, connections, poll, turn, tls, .. } = self;
+        let guards_peers = tls.door().is_some_and(Door::guards_peers);
         listeners.accept(now, |stream| {
             let register = |stream: &mut TcpStream, conn| {
                 poll.registry().register(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
             };
             let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
-            if let Some(conn) = connections.add(stream, register) {
+            let transport = if tls.door().is_some() { Transport::Unknown } else { Transport::Plain };
+            if let Some(conn) = connections.add(stream, transport, register) {
                 turn.event(Event::Opened { conn });
+                turn.allow_peer(conn, !guards_peers);
                 if let Ok((remote, local)) = ends {
                     turn.introduce(conn, remote, local);
                 }
@@ -278,7 +295,7 @@ impl Server {
     fn dial(&mut self, now: Mono) {
         while let Some(addr) = self.turn.take_dial() {
             match self.turn.node().address(addr) {
-                Some(text) => self.dialer.dial(self.poll.registry(), now, addr, text),
+                Some(text) => self.dialer.dial(self.poll.registry(), now, addr, text, self.tls.dial().cloned()),
                 None => self.turn.event(Event::DialFailed { addr }),
             }
             self.tell_outcomes();
@@ -290,12 +307,15 @@ impl Server {
             let Self { connections, poll, turn, .. } = self;
             match outcome {
                 Outcome::Failed(addr) => turn.event(Event::DialFailed { addr }),
-                Outcome::Connected(addr, stream) => {
+                Outcome::Connected(addr, stream, tls) => {
                     // Registering again arms the edges again: nothing that was noticed under the old token is lost.
                     let register = |stream: &mut TcpStream, conn| {
                         poll.registry().reregister(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
                     };
-                    match connections.add(stream, register) {
+                    let peer = turn.node().address(addr).unwrap_or_default();
+                    let transport =
+                        tls.map_or(Transport::Plain, |tls| Transport::Tls(Box::new(Session::dialed(*tls, peer))));
+                    match connections.add(stream, transport, register) {
                         Some(conn) => turn.event(Event::Dialed { conn, addr }),
                         None => turn.event(Event::DialFailed { addr }),
                     }
@@ -305,9 +325,10 @@ impl Server {
     }
 }
 
-/// SIGTERM and SIGINT as events. The second of either ends the process from inside the handler, so that it works
-/// whatever the loop is doing. (SIGPIPE needs nothing: Rust's runtime ignores it from the start.) To be called before
-/// anybody can see that the node is there: a signal that comes earlier kills the process instead of stopping the node.
+/// SIGTERM, SIGINT and SIGHUP as events. The second of the first two ends the process from inside the handler, so that
+/// it works whatever the loop is doing. (SIGPIPE needs nothing: Rust's runtime ignores it from the start.) To be called
+/// before anybody can see that the node is there: a signal that comes earlier kills the process instead of stopping the
+/// node.
 pub(crate) fn stop_signals() -> io::Result<Signals> {
     let told = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -315,7 +336,7 @@ pub(crate) fn stop_signals() -> io::Result<Signals> {
         flag::register_conditional_shutdown(signal, EXIT_HURRIED, Arc::clone(&told))?;
         flag::register(signal, Arc::clone(&told))?;
     }
-    Signals::new([SIGTERM, SIGINT])
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
 }
 
 const fn token_of(conn: ConnId) -> Token {

@@ -19,6 +19,7 @@ use crate::listen::Listeners;
 use crate::logging;
 use crate::server::{Server, stop_signals};
 use crate::stderr::Stderr;
+use crate::tls::Tls;
 
 /// Descriptors that are not clients: listeners, peers, the poll, the log.
 const DESCRIPTORS_RESERVED: u64 = 128;
@@ -26,6 +27,7 @@ const DESCRIPTORS_RESERVED: u64 = 128;
 /// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
 pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     let access = check(&options)?;
+    let tls = Tls::load(options.tls.clone())?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
     let signals = stop_signals().map_err(loop_failed)?;
@@ -39,7 +41,7 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     let clocks = Clocks::new();
     let mut turn = Turn::new(config, clocks.now());
     let users = access.apply(&mut turn)?;
-    let mut server = Server::new(turn, clocks, listeners, (signals, users)).map_err(loop_failed)?;
+    let mut server = Server::new(turn, clocks, listeners, tls, (signals, users)).map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }
@@ -50,6 +52,7 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
 pub(crate) fn check(options: &Options) -> Result<Access, Failure> {
     let access = Access::prepare(&options.access)?;
     refuse_open_door(options, &access)?;
+    Tls::load(options.tls.clone())?;
     match &options.data_dir {
         Some(path) if path.exists() && !path.is_dir() => {
             Err(Failure::Usage(format!("--data-dir {} is not a directory", path.display())))
@@ -89,7 +92,8 @@ pub(crate) fn raise_descriptor_limit(clients_max: usize) {
     }
 }
 
-fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
+/// What a node is told at its start that listens at `bound`.
+pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
     let disk = options.disk();
     let peers = options.peers.0;
     let advertise = match options.advertise {

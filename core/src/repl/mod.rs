@@ -40,7 +40,7 @@ use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
 use crate::wire::lists;
-use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL, Standing};
+use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Standing};
 pub use activity::{Activity, Sweeps};
 pub(crate) use collect::Blocked;
 use collect::Collector;
@@ -427,6 +427,13 @@ impl Replication {
     /// Ticks as soon as the driver can.
     fn soon(&mut self, now: Mono) {
         self.deadline = self.deadline.min(now);
+    }
+
+    /// Turns away a peer that came over a connection that none may come over.
+    pub(crate) fn bar(&self, name: &str, out: &mut Vec<u8>) {
+        let text = "links come by TLS here: give all nodes the same --tls-peers";
+        out.extend_from_slice(&PREAMBLE);
+        peer::emit_refused(&Refusal { reason: Reason::Other, run: self.run, name, text }, out);
     }
 
     fn greet(&self, now: Now, link: &mut Link, cx: &Context<'_>) {

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::TcpStream;
+use rustls::ClientConnection;
 
 use super::options::Protocol;
 use super::reply::{Garbage, Replies, Reply};
 use super::workload::Request;
+use crate::tls::client::ClientTls;
 
 /// How long a server has for accepting a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -33,9 +35,18 @@ pub(crate) enum Broken {
     Silent(Duration),
 }
 
+/// Whom to ask, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    /// If by TLS.
+    pub(crate) tls: Option<ClientTls>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     replies: Replies,
     out: Vec<u8>,
     /// How much of `out` was sent.
@@ -53,12 +64,15 @@ pub(crate) struct Pending {
 }
 
 impl Connection {
-    pub(crate) fn connect(server: SocketAddr, protocol: Protocol) -> io::Result<Self> {
-        let stream = std::net::TcpStream::connect_timeout(&server, CONNECT_WITHIN)?;
+    pub(crate) fn connect(server: &Server, protocol: Protocol) -> io::Result<Self> {
+        let mut stream = std::net::TcpStream::connect_timeout(&server.address, CONNECT_WITHIN)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(CONNECT_WITHIN))?;
+        let tls = server.tls.as_ref().map(|tls| tls.shake_hands(&mut stream).map(Box::new)).transpose()?;
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream: TcpStream::from_std(stream),
+            tls,
             replies: Replies::new(protocol),
             out: Vec::new(),
             sent: 0,
@@ -70,7 +84,7 @@ impl Connection {
         &self.under_way
     }
 
-    /// Whether anything is left to send.
+    /// Whether anything is left to send, besides what TLS has taken.
     pub(crate) fn has_unsent(&self) -> bool {
         self.sent < self.out.len()
     }
@@ -83,8 +97,16 @@ impl Connection {
 
     /// Sends as much as goes.
     pub(crate) fn flush(&mut self) -> Result<(), Broken> {
-        while self.has_unsent() {
-            match self.stream.write(&self.out[self.sent..]) {
+        while self.has_unsent() || self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+            let written = match &mut self.tls {
+                None => self.stream.write(&self.out[self.sent..]),
+                Some(tls) if tls.wants_write() => match tls.write_tls(&mut self.stream) {
+                    Ok(1..) => continue,
+                    written => written,
+                },
+                Some(tls) => tls.writer().write(&self.out[self.sent..]),
+            };
+            match written {
                 Ok(0) => return Err(Broken::Closed),
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -100,8 +122,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once into `buffer`, and returns how much; 0 if nothing is there.
+    /// Reads once into `buffer`, by TLS as much as there is room for, and returns how much; 0 if nothing is there.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        if let Some(tls) = &mut self.tls {
+            return read_by_tls(tls, &mut self.stream, buffer);
+        }
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => return Err(Broken::Closed),
@@ -132,6 +157,31 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Reads as much as there is, or there is room for; 0 if nothing is there.
+fn read_by_tls(tls: &mut ClientConnection, stream: &mut TcpStream, buffer: &mut [u8]) -> Result<usize, Broken> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match tls.reader().read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => {
+                count += more;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // It has ended in the middle.
+            Err(_) => break,
+        }
+        match tls.read_tls(stream) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        }
+        tls.process_new_packets().map_err(|error| Broken::System(io::Error::other(error)))?;
+    }
+    if count == 0 { Err(Broken::Closed) } else { Ok(count) }
 }
 
 /// The beginning of what a server said, as text.

@@ -1,7 +1,6 @@
 //! The loop of one thread that asks and listens.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::connection::{Broken, Connection, Pending};
+use super::connection::{Broken, Connection, Pending, Server};
 use super::options::BenchOptions;
 use super::pace::Pace;
 use super::reply::Reply;
@@ -174,7 +173,7 @@ pub(crate) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     pub(crate) fn connect(
-        server: SocketAddr,
+        server: &Server,
         options: &BenchOptions,
         connections: usize,
         workload: Workload,
@@ -455,11 +454,15 @@ fn thread_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     use super::super::tests::options;
     use super::super::workload::Operation;
     use super::*;
+
+    fn plain(address: SocketAddr) -> Server {
+        Server { address, tls: None }
+    }
 
     #[test]
     fn who_never_answers_is_given_up() {
@@ -469,7 +472,7 @@ mod tests {
             let (options, shared) = (options(&[]), Shared::default());
             let workload = Workload::new(&options, Operation::Get, 0);
             let server = mute.local_addr().unwrap();
-            let driver = Driver::connect(server, &options, 2, workload, Until::Answered(10), &shared).unwrap();
+            let driver = Driver::connect(&plain(server), &options, 2, workload, Until::Answered(10), &shared).unwrap();
             let driver = Driver { silence_max: Duration::from_millis(20), ..driver.with_pace(Pace::of(rate, 0, 1)) };
             let given_up = driver.run(Instant::now());
             assert!(matches!(given_up, Err((Broken::Silent(_), None))), "{given_up:?}");
@@ -484,7 +487,8 @@ mod tests {
             let (options, shared) = (options(&[]), Shared::default());
             let workload = Workload::new(&options, Operation::Get, 0);
             let server = full.local_addr().unwrap();
-            let mut driver = Driver::connect(server, &options, 1, workload, Until::Answered(1), &shared).unwrap();
+            let mut driver =
+                Driver::connect(&plain(server), &options, 1, workload, Until::Answered(1), &shared).unwrap();
             if asks {
                 driver.ask_on(0, 0).unwrap();
             }
@@ -503,7 +507,8 @@ mod tests {
         let workload = Workload::new(&options, Operation::Get, 0);
         let mute = TcpListener::bind("127.0.0.1:0").unwrap();
         let until = Until::Passed { warm_up: Duration::ZERO, measured: Duration::from_secs(86_400) };
-        let driver = Driver::connect(mute.local_addr().unwrap(), &options, 1, workload, until, &shared).unwrap();
+        let driver =
+            Driver::connect(&plain(mute.local_addr().unwrap()), &options, 1, workload, until, &shared).unwrap();
         let mut driver = driver.with_pace(Pace::of(Some(1e8), 0, 1));
         driver.asked = 7;
         driver.record_unsent();

@@ -19,7 +19,7 @@ mod report;
 mod workload;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
@@ -29,7 +29,7 @@ use indicatif::ProgressBar;
 
 pub(crate) use options::{BenchOptions, DEFAULTS};
 
-use self::connection::Connection;
+use self::connection::{Connection, Server};
 use self::driver::{Driver, Outcome, Shared, Until};
 use self::pace::Pace;
 use self::workload::{Operation, Workload};
@@ -49,14 +49,14 @@ pub(crate) fn run(options: &BenchOptions) -> Result<(), Failure> {
     start::raise_descriptor_limit(options.connections);
     let server = reachable(options)?;
     if options.operations.iter().any(|operation| operation.wants_keys()) && !options.no_fill {
-        fill(options, server)?;
+        fill(options, &server)?;
     }
     if !options.json {
         print(report::heading(options));
     }
     let mut failed = None;
     for operation in &options.operations {
-        let outcome = measure(options, server, *operation)?;
+        let outcome = measure(options, &server, *operation)?;
         match options.json {
             true => print(report::json(options, *operation, &outcome)),
             false => print(report::text(options, *operation, &outcome)),
@@ -74,13 +74,15 @@ fn print(text: String) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// The first of the server's addresses that accepts: a name may have some on which nobody listens.
-fn reachable(options: &BenchOptions) -> Result<SocketAddr, Failure> {
+/// The server by the first of its addresses that accepts: a name may have some on which nobody listens.
+fn reachable(options: &BenchOptions) -> Result<Server, Failure> {
     let failed = |error| Failure::Connect(options.server.clone(), error);
+    let tls = options.tls.load(&options.server)?;
     let mut refused = io::ErrorKind::NotFound.into();
     for address in options.server.to_socket_addrs().map_err(failed)? {
-        match Connection::connect(address, options.protocol) {
-            Ok(_) => return Ok(address),
+        let server = Server { address, tls: tls.clone() };
+        match Connection::connect(&server, options.protocol) {
+            Ok(_) => return Ok(server),
             Err(error) => refused = error,
         }
     }
@@ -88,7 +90,7 @@ fn reachable(options: &BenchOptions) -> Result<SocketAddr, Failure> {
 }
 
 /// Sets every key once, so that reads find something.
-fn fill(options: &BenchOptions, server: SocketAddr) -> Result<(), Failure> {
+fn fill(options: &BenchOptions, server: &Server) -> Result<(), Failure> {
     let connections = options.connections.min(FILL_CONNECTIONS);
     let (shared, until) = (Shared::default(), Until::Answered(options.keys));
     let driver = Driver::connect(server, options, connections, Workload::filling(options), until, &shared)
@@ -115,7 +117,7 @@ fn fitting(options: &BenchOptions) -> usize {
 }
 
 /// Loads the server with one operation, from as many threads as are asked for.
-fn measure(options: &BenchOptions, server: SocketAddr, operation: Operation) -> Result<Outcome, Failure> {
+fn measure(options: &BenchOptions, server: &Server, operation: Operation) -> Result<Outcome, Failure> {
     let share =
         |of: u64, thread: usize, threads: usize| of / threads as u64 + u64::from((thread as u64) < of % threads as u64);
     let most = options.requests.unwrap_or(u64::MAX).min(options.connections as u64);

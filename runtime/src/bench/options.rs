@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::workload::Operation;
 use crate::cli::{parse_host_port, parse_size};
+use crate::tls::client::ClientTlsOptions;
 
 /// Why the defaults are what they are: the end of `simple-kv bench --help`.
 pub(crate) const DEFAULTS: &str = "\
@@ -65,6 +66,9 @@ pub(crate) struct BenchOptions {
     /// How to ask: resp, which Redis clients speak; telnet, lines of text; memcached, which a node does not speak
     #[arg(long, value_enum, default_value_t = Protocol::Resp, value_name = "PROTOCOL", hide_possible_values = true)]
     pub(crate) protocol: Protocol,
+
+    #[command(flatten)]
+    pub(crate) tls: ClientTlsOptions,
 
     /// Connections, over all threads
     #[arg(short, long, value_name = "COUNT", default_value_t = 50, value_parser = parse_count)]

@@ -26,10 +26,11 @@ pub(crate) fn heading(options: &BenchOptions) -> String {
     };
     let heads: String = PERCENTILES.iter().map(|(name, _)| format!("{name:>10}")).collect();
     format!(
-        "{server} by {}, {connections} connections, {pipeline} deep, {keys} keys ({distribution}), \
+        "{server} by {}{}, {connections} connections, {pipeline} deep, {keys} keys ({distribution}), \
          values of {value_size} bytes\n{load}, in ms\n\n\
          {:8}{:>12}{:>12}{:>9}{:>9}{heads}\n",
         options.protocol.name(),
+        if options.tls.tls { " over TLS" } else { "" },
         "",
         "a second",
         "succeeded",
@@ -80,6 +81,7 @@ pub(crate) fn json(options: &BenchOptions, operation: Operation, outcome: &Outco
         "server": options.server,
         "operation": operation.name(),
         "protocol": options.protocol.name(),
+        "tls": options.tls.tls,
         "connections": options.connections,
         "pipeline": options.pipeline,
         "threads": options.threads,

@@ -139,6 +139,13 @@ impl Node {
         })
     }
 
+    /// The first log line in which `part` stands, as it is.
+    pub(crate) fn log_line(&self, part: &str) -> Result<String, String> {
+        let lines = self.lines.lock().expect("no writer panics");
+        let mut lines_as_text = lines.iter().map(Value::to_string);
+        lines_as_text.find(|line| line.contains(part)).ok_or_else(|| format!("the log is {lines:?}"))
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }

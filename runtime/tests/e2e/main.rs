@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod certs;
 mod cli;
 mod cluster;
 mod demo;
@@ -17,5 +18,6 @@ mod redis_client;
 mod scale;
 mod startup;
 mod stopping;
+mod tls;
 mod waiting;
 mod why;

@@ -1,0 +1,126 @@
+//! Handshakes against a clock that tests turn, on real sockets.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use clap::Parser;
+use kv_core::{Event, Mono, Now, Turn, WallMs};
+use mio::{Events, Interest, Poll, Token};
+
+use super::*;
+use crate::cli::Options;
+use crate::start;
+use crate::tls::tests::door;
+use crate::tls::{Door, HANDSHAKE_MS};
+
+/// A node's connections, those of its clients, and the time.
+struct Bench {
+    poll: Poll,
+    turn: Turn,
+    connections: Connections,
+    listener: TcpListener,
+    door: Door,
+    now: Mono,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Mono(1_000_000);
+        let options = Options::try_parse_from(["simple-kv"]).unwrap();
+        let config = start::config(options, "127.0.0.1:8080".parse().unwrap()).unwrap();
+        Self {
+            poll: Poll::new().unwrap(),
+            turn: Turn::new(config, Now { mono: now, wall: WallMs(1_700_000_000_000) }),
+            connections: Connections::new(),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            door: door().0,
+            now,
+        }
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = self.listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = mio::net::TcpStream::from_std(stream);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let register = |stream: &mut mio::net::TcpStream, conn: ConnId| {
+            self.poll.registry().register(stream, Token(conn.0 as usize), interest)
+        };
+        let conn = self.connections.add(stream, Transport::Unknown, register).unwrap();
+        self.turn.event(Event::Opened { conn });
+        client
+    }
+
+    /// Turns once for what lies in the sockets.
+    fn turn(&mut self) {
+        let mut events = Events::with_capacity(64);
+        self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        self.turn.begin(Now { mono: self.now, wall: WallMs(1_700_000_000_000 + self.now.0 / 1_000) });
+        for event in &events {
+            self.connections.noticed(&mut self.turn, ConnId(event.token().0 as u32), event);
+        }
+        let meeting = Meeting { door: &self.door, until: self.now.plus_ms(HANDSHAKE_MS) };
+        self.connections.read(&mut self.turn, Some(meeting));
+        while let Some(conn) = self.turn.next_ready() {
+            self.connections.flush(&mut self.turn, conn, self.now);
+        }
+        self.connections.end(&mut self.turn, self.now);
+    }
+
+    fn count(&self) -> usize {
+        self.connections.slab.len()
+    }
+}
+
+#[test]
+fn a_handshake_that_is_not_finished_is_given_up_and_nothing_else_is() {
+    let mut bench = Bench::new();
+    let [mut silent, mut slow, mut plain] = [(); 3].map(|()| bench.connect());
+    slow.write_all(&[0x16]).unwrap();
+    plain.write_all(b"PING\n").unwrap();
+    bench.turn();
+    let until = bench.now.plus_ms(HANDSHAKE_MS);
+    assert_eq!(bench.connections.deadline(bench.now), Some(until));
+    // A byte now and then does not help.
+    for _ in 1..10 {
+        bench.now = bench.now.plus_ms(HANDSHAKE_MS / 10);
+        slow.write_all(&[3]).unwrap();
+        bench.turn();
+        assert_eq!(bench.count(), 3, "at {:?}", bench.now);
+    }
+    bench.now = until;
+    bench.turn();
+    assert_eq!((bench.count(), bench.connections.deadline(bench.now)), (2, None));
+    slow.read_to_end(&mut Vec::new()).expect("it is closed, and nothing was broken");
+    // Who says nothing yet, or has spoken plain text, is as before.
+    silent.write_all(b"PING\n").unwrap();
+    bench.turn();
+    for client in [&mut silent, &mut plain] {
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"PONG\n");
+    }
+}
+
+#[test]
+fn a_storm_of_handshakes_leaves_turns_for_the_others() {
+    let mut bench = Bench::new();
+    let mut standing = bench.connect();
+    standing.write_all(b"PING\n").unwrap();
+    bench.turn();
+    let mut storm: Vec<TcpStream> = (0..5 * HANDSHAKES_PER_TURN).map(|_| bench.connect()).collect();
+    for client in &mut storm {
+        client.write_all(&[0x16, 3, 1, 2, 0]).unwrap();
+    }
+    standing.write_all(b"PING\n").unwrap();
+    for turns in 1..=5 {
+        bench.turn();
+        assert_eq!(bench.connections.handshakes.len(), turns * HANDSHAKES_PER_TURN);
+        let is_due = bench.connections.deadline(bench.now) == Some(bench.now);
+        assert_eq!(is_due, turns < 5, "the rest is not forgotten");
+    }
+    let mut answers = [0; 10];
+    standing.read_exact(&mut answers).unwrap();
+    assert_eq!(&answers, b"PONG\nPONG\n");
+}
