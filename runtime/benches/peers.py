@@ -19,97 +19,27 @@ something; 77: there is nothing to compare with.
 import argparse
 import json
 import os
-import platform
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from html import escape
 from pathlib import Path
 
-PATIENCE_S = 20
-OURS = "Simple-KV"
+from servers import OURS, Failed, bench, machine, node_arguments, prepare, print_table, spread, stolen, tell
+
 # Above this share of its core the load may be the limit, and not the server.
 LOAD_BUSY = 0.95
 
 
-class Failed(Exception):
-    """A measurement that cannot be told of."""
+def ask(args, cores, server, protocol, *more):
+    words = ["--keys", args.keys, "--value-size", args.value_size, "--connections", args.connections]
+    return bench(args.binary, cores, server, *words, *more, protocol=protocol)
 
 
-class Server:
-    """A server in a process of its own, of which only its end by its process id is asked."""
-
-    def __init__(self, name, version, command, core):
-        self.name, self.version = name, version
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.directory = tempfile.mkdtemp(prefix="peers-")
-        words = [word.format(port=self.port) for word in command]
-        self.process = subprocess.Popen(words, cwd=self.directory, stdin=subprocess.DEVNULL, preexec_fn=on_core(core),
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.wait()
-
-    def wait(self):
-        """Until it accepts."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.end()
-                    raise Failed(f"{self.name} does not listen: {error}") from error
-                time.sleep(0.01)
-
-    def cpu_us(self):
-        """Processor time that it has used, of all of its threads."""
-        try:
-            # As clock_getcpuclockid makes it of a process id: one clock, on which threads that have ended count, too.
-            return time.clock_gettime_ns(~self.process.pid << 3 | 2) / 1e3
-        except OSError as error:
-            raise Failed(f"{self.name} is gone, or its processor time cannot be read: {error}") from error
-
-    def end(self):
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def on_core(core):
-    """What a child does before it becomes what it is to be: it keeps to its core, if there are several."""
-    return None if core is None else lambda: os.sched_setaffinity(0, {core})
-
-
-def stolen():
-    """Processor time that the machine's host took away, and that of all, in ticks."""
-    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return fields[7], sum(fields)
-
-
-def bench(args, core, server, protocol, *more):
-    words = [args.binary, "bench", f"127.0.0.1:{server.port}", "--protocol", protocol, "--json", "--keys", str(args.keys),
-             "--value-size", str(args.value_size), "--connections", str(args.connections), *more]
-    run = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, preexec_fn=on_core(core))
-    if run.returncode != 0:
-        raise Failed(f"{server.name}: {run.stderr.strip()}")
-    return json.loads(run.stdout)
-
-
-def measure(args, core, server, protocol, operation, depth):
+def measure(args, cores, server, protocol, operation, depth):
     """One server, once."""
     (stolen_before, all_before), cpu_before = stolen(), server.cpu_us()
-    told = bench(args, core, server, protocol, "--ops", operation, "--pipeline", str(depth), "--seconds",
-                 str(args.seconds), "--warm-up", "0", "--no-fill")
+    told = ask(args, cores, server, protocol, "--ops", operation, "--pipeline", depth, "--seconds", args.seconds,
+               "--warm-up", 0, "--no-fill")
     cpu_us, (stolen_after, all_after) = server.cpu_us() - cpu_before, stolen()
     if told["absent"]:
         raise Failed(f"{server.name}: {told['absent']} keys were absent")
@@ -122,29 +52,13 @@ def measure(args, core, server, protocol, operation, depth):
     }
 
 
-def version(binary, *flags):
-    said = subprocess.run([binary, *flags], capture_output=True, text=True).stdout.split("\n", 1)[0]
-    return next((word.removeprefix("v=") for word in said.split() if word.removeprefix("v=")[:1].isdigit()), said)
-
-
-def start(args, core):
-    """All servers, and in which protocol each is asked: lines of a table."""
-    redis = ["--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    memcached = ["-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-t", "1", "-m", "65536", "-u", "root"]
-    peers = [(name, shutil.which(binary), flags, protocol) for name, binary, flags, protocol in (
-        ("Redis", "redis-server", redis, "resp"), ("Valkey", "valkey-server", redis, "resp"),
-        ("memcached", "memcached", memcached, "memcached"))]
-    rows = []
-    try:
-        node = Server(OURS, version(args.binary, "--version"), [args.binary, "{port}", "--log-level", "error"], core)
-        rows = [(OURS, node, "resp"), (f"{OURS}, telnet", node, "telnet")]
-        for name, binary, flags, protocol in peers:
-            if binary:
-                rows.append((name, Server(name, version(binary, "--version"), [binary, *flags], core), protocol))
-    except BaseException:
-        end(rows)
-        raise
-    return rows
+def start(rows, found, cores):
+    """Adds all servers, and in which protocol each is asked: lines of a table."""
+    for kind in found:
+        server = kind.start(cores)
+        rows.append((kind.name, server, kind.protocol))
+        if kind.is_ours:
+            rows.append((f"{OURS}, telnet", server, "telnet"))
 
 
 def end(rows):
@@ -152,12 +66,12 @@ def end(rows):
         server.end()
 
 
-def compare(args, rows, load_core, tell):
+def compare(args, rows, load_cores):
     """By operation and depth, by row: what was measured, round by round."""
     for _, server, protocol in {id(row[1]): row for row in rows}.values():
         tell(f"filling {server.name}")
         # One request after each key is set.
-        bench(args, load_core, server, protocol, "--ops", "get", "--requests", "1")
+        ask(args, load_cores, server, protocol, "--ops", "get", "--requests", 1)
     cells = [(operation, depth) for depth in args.depths for operation in ("set", "get")]
     measured = {cell: {name: [] for name, _, _ in rows} for cell in cells}
     for number in range(args.rounds):
@@ -165,7 +79,7 @@ def compare(args, rows, load_core, tell):
         for operation, depth in cells:
             for name, server, protocol in rows[shift:] + rows[:shift]:
                 tell(f"round {number + 1} of {args.rounds}: {operation}, {depth} deep, {name}")
-                one = measure(args, load_core, server, protocol, operation, depth)
+                one = measure(args, load_cores, server, protocol, operation, depth)
                 measured[operation, depth][name].append(one)
                 if args.raw:
                     with open(args.raw, "a", encoding="utf-8") as raw:
@@ -176,13 +90,6 @@ def compare(args, rows, load_core, tell):
 
 def median(rounds, what):
     return statistics.median(one[what] for one in rounds)
-
-
-def markdown_table(heads, lines):
-    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
-    for line in lines:
-        print("| " + " | ".join(line) + " |")
-    print()
 
 
 def heads(measured):
@@ -206,7 +113,7 @@ def print_report(args, rows, measured, cores, load_before):
             limited |= bool(star)
             line.append(f"{median(rounds, 'cpu_us'):.2f} ({median(rounds, 'per_second') / 1e3:,.0f}{star})")
         lines.append(line)
-    markdown_table(["", *heads(measured)], lines)
+    print_table(["", *heads(measured)], lines)
     if limited:
         print("\\* the load had no time left on its core: the server may answer more.\n")
     if peers:
@@ -220,22 +127,15 @@ def print_report(args, rows, measured, cores, load_before):
                     other = [peer] if peer in peers else peers
                     ratios = [one["cpu_us"] / min(measured[cell][name][number]["cpu_us"] for name in other)
                               for number, one in enumerate(measured[cell][ours])]
-                    line.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+                    line.append(spread(ratios))
                 lines.append(line)
-        markdown_table(["", *heads(measured)], lines)
+        print_table(["", *heads(measured)], lines)
     shares = [one["stolen"] for cell in measured.values() for rounds in cell.values() for one in rounds]
-    placed = (f"server on core {cores[0]}, load on core {cores[1]}" if cores[0] is not None
+    placed = (f"server on core {min(cores[0])}, load on core {min(cores[1])}" if cores[0]
               else "server and load on one core, which they share")
-    print(f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {placed}. Beside it: load "
+    print(f"{machine()}; {placed}. Beside it: load "
           f"{load_before:.2f} before the start, {statistics.median(shares):.1%} of the processor time taken by the host "
           f"at the median, {max(shares):.1%} at the worst.")
-
-
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 STYLE = """\
@@ -280,10 +180,8 @@ def draw(args, rows, measured):
 
 
 def arguments():
-    root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
-    parser.add_argument("--binary", default=str(target / "release/simple-kv"), help="the node, and the load")
+    target = node_arguments(parser)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
     parser.add_argument("--depths", default="1,16,128", help="requests under way on a connection")
@@ -304,31 +202,20 @@ def arguments():
 
 def main():
     args = arguments()
-    if not os.access(args.binary, os.X_OK):
-        print(f"there is no {args.binary}; build it by 'cargo build --release', or name another by --binary",
-              file=sys.stderr)
+    found, load_before = prepare(args.binary)
+    if found is None:
         return 1
-    if not any(map(shutil.which, ("redis-server", "valkey-server", "memcached"))):
+    if len(found) == 1:
         print("neither redis-server, valkey-server nor memcached is installed: nothing to compare with",
               file=sys.stderr)
         return 77
-    args.binary = str(Path(args.binary).resolve())
+    args.binary = found[0].binary
     cores = sorted(os.sched_getaffinity(0))
-    cores = (cores[0], cores[1]) if len(cores) > 1 else (None, None)
-    load_before = os.getloadavg()[0]
-    if load_before > 0.3:
-        print(f"warning: the machine is not idle (load {load_before:.2f}): the figures will not be worth much",
-              file=sys.stderr)
-    on_terminal = sys.stderr.isatty()
-
-    def tell(what):
-        if on_terminal:
-            print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
-
+    cores = ({cores[0]}, {cores[1]}) if len(cores) > 1 else (None, None)
     rows = []
     try:
-        rows = start(args, cores[0])
-        measured = compare(args, rows, cores[1], tell)
+        start(rows, found, cores[0])
+        measured = compare(args, rows, cores[1])
         tell("")
         print_report(args, rows, measured, cores, load_before)
         draw(args, rows, measured)
