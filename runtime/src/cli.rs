@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::prompt;
 use crate::prompt::cli::CliOptions;
 use crate::prompt::demo::DemoOptions;
+use crate::prompt::paint::ColorOption;
 use crate::prompt::ping::PingOptions;
 use crate::prompt::status::StatusOptions;
 use crate::tls::TlsOptions;
@@ -144,6 +145,9 @@ pub(crate) struct Options {
     /// Log lines for people, or one JSON object a line
     #[arg(long, value_name = "FORMAT", env = "SIMPLE_KV_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
+
+    #[command(flatten)]
+    pub(crate) color: ColorOption,
 
     #[command(flatten)]
     pub(crate) sources: Sources,

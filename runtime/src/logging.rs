@@ -13,8 +13,7 @@ pub(crate) fn is_for_people(options: &Options) -> bool {
     can_move && options.log_format == LogFormat::Human && options.log_level != LogLevel::Off
 }
 
-/// Starts logging as the options say. Colour only on a terminal that has some, and without `NO_COLOR`
-/// (<https://no-color.org>).
+/// Starts logging as the options say.
 pub(crate) fn start(options: &Options, log: Stderr) {
     // A log line that nobody can take is lost: the alternative of tracing is to panic while saying so.
     let builder =
@@ -22,9 +21,8 @@ pub(crate) fn start(options: &Options, log: Stderr) {
     match options.log_format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Human => {
-            let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let has_colour = stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-            builder.with_target(false).with_ansi(wants_colour && has_colour).init();
+            let has_colour = options.color.is_on(stderr().is_terminal());
+            builder.with_target(false).with_ansi(has_colour).init();
         }
     }
 }

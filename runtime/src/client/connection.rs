@@ -74,6 +74,11 @@ impl Connection {
         Self { bytes_max, ..self }
     }
 
+    /// Takes no longer answers from now on; answers what the limit was.
+    pub(crate) const fn limit(&mut self, bytes_max: usize) -> usize {
+        std::mem::replace(&mut self.bytes_max, bytes_max)
+    }
+
     /// Waits end when the flag is set.
     pub(crate) fn with_interrupt(self, flag: Arc<AtomicBool>) -> Self {
         Self { interrupted: Some(flag), ..self }

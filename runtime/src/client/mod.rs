@@ -14,4 +14,4 @@ pub(crate) use connection::{Connection, Lost};
 pub(crate) use http::get;
 pub(crate) use login::{Greeting, Login, LoginOptions};
 pub(crate) use resp::{Head, Value, head, is_crowded};
-pub(crate) use shown::{plain, quoted};
+pub(crate) use shown::{json_line, plain, quoted};

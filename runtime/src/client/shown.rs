@@ -33,9 +33,31 @@ pub(crate) fn plain(bytes: &[u8]) -> String {
     text
 }
 
+/// A value on a line, with its end. JSON escapes control characters below a space; here the others are, too, of which
+/// one begins what moves a terminal.
+pub(crate) fn json_line(value: &serde_json::Value) -> String {
+    let mut line = String::new();
+    for letter in value.to_string().chars() {
+        match letter {
+            _ if letter.is_control() => line.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => line.push(letter),
+        }
+    }
+    line.push('\n');
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_without_control_characters() {
+        let value = serde_json::json!({ "é\u{9b}2J": ["\u{7f}\u{1b}"] });
+        let line = json_line(&value);
+        assert_eq!(line, "{\"é\\u009b2J\":[\"\\u007f\\u001b\"]}\n");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+    }
 
     #[test]
     fn no_byte_reaches_a_terminal_that_could_move_it() {

@@ -1,7 +1,7 @@
 //! Waiting that Ctrl-C, and whoever ends a process, can end.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,11 @@ use signal_hook::iterator::Signals;
 
 /// Tells of the signals that ask a process to end, which then do not end it by themselves.
 #[derive(Debug)]
-pub(super) struct Interrupt(Receiver<()>);
+pub(super) struct Interrupt {
+    told: Receiver<()>,
+    /// Of a wait that nothing ends: nobody tells anything.
+    _silent: Option<Sender<()>>,
+}
 
 /// The process was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +30,18 @@ impl Interrupt {
                 let _ = tell.send(());
             }
         })?;
-        Ok(Self(told))
+        Ok(Self { told, _silent: None })
+    }
+
+    /// Signals do what they do anyway, which is to end the process.
+    pub(super) fn never() -> Self {
+        let (silent, told) = channel();
+        Self { told, _silent: Some(silent) }
     }
 
     /// Lets some time pass.
     pub(super) fn wait(&self, time: Duration) -> Result<(), Interrupted> {
-        match self.0.recv_timeout(time) {
+        match self.told.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Ok(()) | Err(RecvTimeoutError::Disconnected) => Err(Interrupted),
         }
@@ -40,7 +50,7 @@ impl Interrupt {
     /// Lets time pass without end.
     pub(super) fn wait_for_it(&self) {
         // Either way it is over.
-        let _ = self.0.recv();
+        let _ = self.told.recv();
     }
 
     /// Looks every `pause` until `look` finds something, at most for `within`.

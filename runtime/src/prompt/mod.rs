@@ -5,7 +5,7 @@ pub(crate) mod cli;
 pub(crate) mod demo;
 mod interrupt;
 pub(crate) mod pages;
-mod paint;
+pub(crate) mod paint;
 pub(crate) mod ping;
 pub(crate) mod status;
 

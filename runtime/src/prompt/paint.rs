@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ColorOption {
     /// When to use colour: auto, on a terminal unless NO_COLOR is set; always; never
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, hide_possible_values = true)]
+    #[arg(long, value_name = "WHEN", env = "SIMPLE_KV_COLOR", value_enum, hide_possible_values = true)]
+    #[arg(default_value_t = Color::Auto)]
     color: Color,
 }
 
@@ -31,15 +32,17 @@ pub(crate) struct Paint {
 impl ColorOption {
     /// For what is printed on stdout.
     pub(crate) fn paint(self) -> Paint {
+        Paint { is_on: self.is_on(io::stdout().is_terminal()) }
+    }
+
+    /// Whether to use colour for what is printed on a terminal, or on something else.
+    pub(crate) fn is_on(self, is_terminal: bool) -> bool {
         let variable = |name| std::env::var_os(name);
-        let is_on = match self.color {
+        match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => {
-                io::stdout().is_terminal() && wanted(variable("NO_COLOR").as_deref(), variable("TERM").as_deref())
-            }
-        };
-        Paint { is_on }
+            Color::Auto => is_terminal && wanted(variable("NO_COLOR").as_deref(), variable("TERM").as_deref()),
+        }
     }
 }
 

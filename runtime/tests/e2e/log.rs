@@ -38,8 +38,11 @@ fn printed_on_a_terminal(environment: &[(&str, &str)]) -> String {
 #[test]
 fn a_terminal_has_colours_unless_no_color_is_set() {
     let _machine = shared_machine();
-    assert!(printed_on_a_terminal(&[]).contains(ESCAPE));
-    for no_colour in [&[("NO_COLOR", "1")][..], &[("SIMPLE_KV_LOG_FORMAT", "json")]] {
+    for colour in [&[][..], &[("NO_COLOR", "1"), ("SIMPLE_KV_COLOR", "always")]] {
+        assert!(printed_on_a_terminal(colour).contains(ESCAPE), "{colour:?}");
+    }
+    let never = [("SIMPLE_KV_COLOR", "never")];
+    for no_colour in [&[("NO_COLOR", "1")][..], &never, &[("SIMPLE_KV_LOG_FORMAT", "json")]] {
         let printed = printed_on_a_terminal(no_colour);
         assert!(!printed.contains(ESCAPE), "{printed:?}");
     }

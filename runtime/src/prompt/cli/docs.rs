@@ -8,7 +8,9 @@ use crate::client::{Connection, Lost, Value, plain};
 
 /// How long a server has to tell them.
 const DOCS_WITHIN: Duration = Duration::from_secs(2);
-/// More than any server's commands take. What is longer is not told.
+/// What all of them may take: some twenty times what Redis has.
+const DOCS_BYTES_MAX: usize = 8 << 20;
+/// More than any command takes. What is longer, or grows to be by what is said again in it, is left out.
 const USAGE_BYTES_MAX: usize = 4_096;
 
 #[derive(Debug, Default)]
@@ -27,14 +29,17 @@ pub(super) struct Doc {
 impl Docs {
     /// Asks the server; of one that does not know the question, nothing is known.
     pub(super) fn ask(connection: &mut Connection) -> Result<Self, Lost> {
-        match connection.ask(&["COMMAND", "DOCS"], DOCS_WITHIN)? {
+        let before = connection.limit(DOCS_BYTES_MAX);
+        let docs = match connection.ask(&["COMMAND", "DOCS"], DOCS_WITHIN)? {
             Value::Error(_) => {
                 let answer = connection.ask(&["COMMAND", "LIST"], DOCS_WITHIN)?;
                 let names = answer.items().iter().filter_map(Value::bytes).map(name_of);
-                Ok(Self(names.map(|name| (name, Doc::default())).collect()))
+                Self(names.map(|name| (name, Doc::default())).collect())
             }
-            docs => Ok(Self::read(&docs)),
-        }
+            docs => Self::read(&docs),
+        };
+        connection.limit(before);
+        Ok(docs)
     }
 
     pub(super) fn read(answer: &Value) -> Self {
@@ -66,8 +71,7 @@ fn read_doc(name: &str, doc: &Value) -> Doc {
             doc.field("arguments").map(Value::items).into_iter().flatten().for_each(|one| {
                 push_word(&argument(one), &mut shown);
             });
-            shown.truncate(USAGE_BYTES_MAX);
-            shown
+            if shown.len() > USAGE_BYTES_MAX { "...".to_owned() } else { shown }
         }
     };
     let mut subcommands: BTreeMap<String, Doc> = doc
@@ -143,6 +147,9 @@ fn argument(argument: &Value) -> String {
         let again = if has("multiple_token") { shown.clone() } else { inner };
         shown += &format!(" [{again} ...]");
     }
+    if shown.len() > USAGE_BYTES_MAX {
+        return "...".to_owned();
+    }
     if has("optional") { format!("[{shown}]") } else { shown }
 }
 
@@ -209,6 +216,17 @@ mod tests {
         ] {
             Docs::read(&answer);
         }
+    }
+
+    #[test]
+    fn what_says_itself_again_and_again_stays_short() {
+        let multiple = || Value::Set(vec![text("multiple")]);
+        let leaf = map(vec![("name", text(&"x".repeat(100))), ("type", text("string"))]);
+        let nested = (0..14).fold(leaf, |inner, _| {
+            map(vec![("type", text("block")), ("flags", multiple()), ("arguments", Value::Array(vec![inner]))])
+        });
+        let docs = Docs::read(&map(vec![("get", map(vec![("arguments", Value::Array(vec![nested]))]))]));
+        assert!(docs.named("GET").unwrap().arguments.len() <= USAGE_BYTES_MAX);
     }
 
     #[test]

@@ -91,19 +91,24 @@ pub(crate) fn run(options: &CliOptions) -> Result<(), Failure> {
     let is_prompt = command.is_empty() && io::stdin().is_terminal();
     let login = options.login.login()?;
     let interrupted = Arc::new(AtomicBool::new(false));
+    let mut session = Session::connect(&server, login, options.db, Arc::clone(&interrupted))
+        .map_err(|fault| failed(&server, fault))?;
     if is_prompt {
         // At the prompt Ctrl-C ends what is waited for; elsewhere it ends the process, as people expect.
-        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))
+        signal_hook::flag::register(signal_hook::consts::SIGINT, interrupted)
             .map_err(|error| Failure::System("wait for signals", error))?;
     }
-    let mut session = Session::connect(&server, login, options.db, interrupted).map_err(|fault| match fault {
-        Fault::Connect(error) => Failure::Connect(server.clone(), error),
-        Fault::Lost(lost) => Failure::Server(server.clone(), lost.to_string()),
-    })?;
     match () {
         () if is_prompt => prompt(&mut session, format, options.color),
         () if command.is_empty() => script(&mut session, format),
         () => one(&mut session, format, &command),
+    }
+}
+
+fn failed(server: &str, fault: Fault) -> Failure {
+    match fault {
+        Fault::Connect(error) => Failure::Connect(server.to_owned(), error),
+        Fault::Lost(lost) => Failure::Server(server.to_owned(), lost.to_string()),
     }
 }
 
@@ -124,10 +129,7 @@ fn server_and_command(options: &CliOptions) -> Result<(String, Vec<Vec<u8>>), Fa
 }
 
 fn one(session: &mut Session, format: Format, words: &[Vec<u8>]) -> Result<(), Failure> {
-    match ask(session, format, words)? {
-        true => Ok(()),
-        false => Err(Failure::Shown),
-    }
+    well_if(ask(session, format, words)?)
 }
 
 /// Runs what stdin has, line by line. An error is told, and the next line goes on.
@@ -137,11 +139,11 @@ fn script(session: &mut Session, format: Format) -> Result<(), Failure> {
     loop {
         line.clear();
         if stdin.read_until(b'\n', &mut line).map_err(|error| Failure::System("read stdin", error))? == 0 {
-            return if is_well { Ok(()) } else { Err(Failure::Shown) };
+            return well_if(is_well);
         }
         match typed_words(line.trim_ascii_end()) {
             Ok(words) if words.is_empty() => {}
-            Ok(words) if is_named(&words, &["QUIT", "EXIT"]) => return one_if(is_well),
+            Ok(words) if is_named(&words, &["QUIT", "EXIT"]) => return well_if(is_well),
             Ok(words) => is_well &= ask(session, format, &words)?,
             Err(error) => {
                 complain(wrong_words(error));
@@ -151,21 +153,18 @@ fn script(session: &mut Session, format: Format) -> Result<(), Failure> {
     }
 }
 
-fn one_if(is_well: bool) -> Result<(), Failure> {
+/// Errors stand on stderr already.
+fn well_if(is_well: bool) -> Result<(), Failure> {
     if is_well { Ok(()) } else { Err(Failure::Shown) }
 }
 
 /// Asks, and prints the answer; false if that was an error.
 fn ask(session: &mut Session, format: Format, words: &[Vec<u8>]) -> Result<bool, Failure> {
-    let failed = |session: &Session, fault: Fault| match fault {
-        Fault::Connect(error) => Failure::Connect(session.server().to_owned(), error),
-        Fault::Lost(lost) => Failure::Server(session.server().to_owned(), lost.to_string()),
-    };
-    let answer = session.ask(words).map_err(|fault| failed(session, fault))?;
+    let answer = session.ask(words).map_err(|fault| failed(session.server(), fault))?;
     let is_well = tell(format, words, &answer);
     if subscribes(words, &answer) {
         loop {
-            let said = session.next().map_err(|fault| failed(session, fault))?;
+            let said = session.next().map_err(|fault| failed(session.server(), fault))?;
             tell(format, words, &said);
         }
     }
@@ -245,12 +244,12 @@ fn prompted(session: &mut Session, format: Format, words: &[Vec<u8>]) {
         Err(fault) => return complain(&session.explain(&fault)),
     };
     let took = begin.elapsed();
-    print_answer(format, words, &answer);
+    tell(format, words, &answer);
     if subscribes(words, &answer) {
         complain("Listening. Ctrl-C ends it.");
         loop {
             match session.next() {
-                Ok(said) => print_answer(format, words, &said),
+                Ok(said) => drop(tell(format, words, &said)),
                 Err(fault) if fault.is_interrupt() => {
                     session.leave();
                     return complain("\nNot listening any more.");
@@ -262,10 +261,6 @@ fn prompted(session: &mut Session, format: Format, words: &[Vec<u8>]) {
     if took >= SLOW && format == Format::Pretty {
         complain(&format!("({:.2} s)", took.as_secs_f64()));
     }
-}
-
-fn print_answer(format: Format, words: &[Vec<u8>], answer: &Value) {
-    tell(format, words, answer);
 }
 
 #[cfg(test)]

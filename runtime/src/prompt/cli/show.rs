@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::session::is_named;
-use crate::client::{Value, plain, quoted};
+use crate::client::{Value, json_line, plain, quoted};
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Format {
                 out.push(b'\n');
                 out
             }
-            Self::Json => format!("{}\n", json(answer)).into_bytes(),
+            Self::Json => json_line(&json(answer)).into_bytes(),
             Self::Pretty => match answer {
                 Value::Verbatim(text) => lines(text),
                 Value::Blob(text) if is_text(words) => lines(text),

@@ -71,7 +71,10 @@ pub(crate) struct StatusOptions {
 /// Looks once, or again and again, and shows what was seen.
 pub(crate) fn run(options: &StatusOptions) -> Result<(), Failure> {
     let login = options.login.login()?;
-    let interrupt = Interrupt::watch().map_err(|error| Failure::System("wait for signals", error))?;
+    let interrupt = match options.watch {
+        Some(_) => Interrupt::watch().map_err(|error| Failure::System("wait for signals", error))?,
+        None => Interrupt::never(),
+    };
     let look = || {
         let mut cluster = Cluster::look(&options.server, login.as_ref(), options.timeout);
         let mut before = None;

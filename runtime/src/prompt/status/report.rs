@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::grouped;
 use super::super::paint::Paint;
 use super::look::{Asked, Cluster, Disk, Peer, Told};
-use crate::client::plain;
+use crate::client::{json_line, plain};
 
 /// Of more links than these only those are shown that are not as they should be.
 const LINKS_SHOWN_MAX: usize = 20;
@@ -20,7 +20,7 @@ type Cell = (String, fn(Paint, &str) -> String);
 pub(super) fn json(cluster: &Cluster) -> String {
     let members: Vec<_> = cluster.members.iter().map(member_json).collect();
     let problems = cluster.problems();
-    format!("{}\n", json!({ "well": problems.is_empty(), "problems": problems, "members": members }))
+    json_line(&json!({ "well": problems.is_empty(), "problems": problems, "members": members }))
 }
 
 fn member_json(member: &Asked) -> serde_json::Value {
