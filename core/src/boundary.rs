@@ -13,6 +13,18 @@ pub struct ConnId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddrId(pub u32);
 
+/// What a connection that was accepted may be, by where it came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// A client's or a peer's: its first bytes say.
+    #[default]
+    Any,
+    /// A client's only: peers have an address of their own.
+    Clients,
+    /// A peer's only.
+    Peers,
+}
+
 /// What happened. Each is taken at any time and in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -86,6 +98,8 @@ pub enum Close {
     Quit,
     /// The connection was told why it cannot stay. What is unsent goes out first.
     Refused,
+    /// A client came to where only peers are served. The driver says so and closes.
+    PeersOnly,
     /// There are as many clients as may be. The driver says so and closes.
     Crowded,
     /// Bytes that no peer of ours sends: a bad checksum, length, or frame.
@@ -110,7 +124,7 @@ impl Close {
     /// Whether the driver sends what is unsent before it closes.
     #[must_use]
     pub const fn flushes(self) -> bool {
-        matches!(self, Self::Quit | Self::Refused | Self::Crowded)
+        matches!(self, Self::Quit | Self::Refused | Self::PeersOnly | Self::Crowded)
     }
 
     /// What the driver sends last of all.
@@ -118,6 +132,9 @@ impl Close {
     pub const fn parting(self) -> &'static [u8] {
         match self {
             Self::Crowded => b"Error: too many connections; this one is closed, try again later\n",
+            Self::PeersOnly => {
+                b"Error: this port is for the other nodes of the cluster; connect to the one for clients\n"
+            }
             Self::Quit
             | Self::Refused
             | Self::Malformed

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use crate::boundary::ConnId;
+use crate::boundary::{ConnId, Door};
 use crate::http::HttpSession;
 use crate::server::Server;
 use crate::session::ClientSession;
@@ -31,6 +31,7 @@ pub(crate) struct Seat {
     /// When it last said something.
     pub(crate) heard: Mono,
     pub(crate) ends: Option<Ends>,
+    pub(crate) door: Door,
     pub(crate) state: Conn,
 }
 
@@ -39,6 +40,13 @@ pub(crate) struct Seat {
 pub(crate) struct Ends {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
+}
+
+impl Ends {
+    /// Whether it comes from this machine, by an address that no other can use.
+    pub(crate) fn is_local(&self) -> bool {
+        self.remote.ip().to_canonical().is_loopback()
+    }
 }
 
 /// What a connection turned out to be.
@@ -102,7 +110,7 @@ impl Connections {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
-        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, state });
+        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends: None, door: Door::Any, state });
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Seat> {

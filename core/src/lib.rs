@@ -41,8 +41,8 @@ mod watchers;
 mod why;
 mod wire;
 
-pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event};
-pub use config::{Config, DiskConfig, Limits, Timers};
+pub use boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event};
+pub use config::{Config, DiskConfig, Limits, PeerAuth, Timers};
 pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};
 pub use disk::{
@@ -57,4 +57,5 @@ pub use store::SLOTS;
 pub use time::{Mono, Now, WallMs};
 pub use turn::{LINK_WINDOW_BYTES, Turn};
 pub use version::{Hlc, OriginId, Version};
+pub use wire::proof::{ClusterSecret, SECRET_BYTES_MIN};
 pub use wire::told::tell_frame;

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+use crate::boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event};
 use crate::config::Config;
 use crate::disk::{DiskError, DiskWork, FileId, Lane};
 use crate::node::Node;
@@ -177,6 +177,11 @@ impl Turn {
     /// Tells the node where a connection comes from; see [`Node::introduce`].
     pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
         self.node.introduce(conn, remote, local);
+    }
+
+    /// Tells the node what a connection may be; see [`Node::came_by`].
+    pub fn came_by(&mut self, conn: ConnId, door: Door) {
+        self.node.came_by(conn, door);
     }
 
     /// Tells the node which files its data directory has; see [`Node::begin_load`].

@@ -15,6 +15,7 @@ mod failure;
 mod listen;
 mod load;
 mod logging;
+mod peers;
 mod progress;
 mod server;
 mod start;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use kv_core::{ConnId, Event, Mono, Now, Turn};
+use kv_core::{ConnId, Door, Event, Mono, Now, Turn};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -27,6 +27,7 @@ const LISTENERS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Some thread has something to tell: a name was looked up, the disk did something.
 const THREADS: Token = Token(2);
+const PEER_LISTENERS: Token = Token(3);
 /// Connections count from here, ...
 const CONNECTIONS_FROM: usize = 16;
 /// ... and dials from here, far past what a `ConnId` can name on 64 bits and past any table of descriptors on 32.
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     clocks: Clocks,
     turn: Turn,
     listeners: Listeners,
+    /// Those for peers, if they have an address of their own.
+    of_peers: Option<Listeners>,
     connections: Connections,
     dialer: Dialer,
     signals: Signals,
@@ -68,12 +71,20 @@ struct Data {
 }
 
 impl Server {
-    /// Serves what `listeners` take until one of `signals`, which are [`stop_signals`]. `clocks` are those that the
-    /// turn's node was started with.
-    pub(crate) fn new(turn: Turn, clocks: Clocks, mut listeners: Listeners, mut signals: Signals) -> io::Result<Self> {
+    /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of `signals`,
+    /// which are [`stop_signals`]. `clocks` are those that the turn's node was started with.
+    pub(crate) fn new(
+        turn: Turn,
+        clocks: Clocks,
+        (mut listeners, mut of_peers): (Listeners, Option<Listeners>),
+        mut signals: Signals,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        listeners.register(poll.registry(), LISTENERS)?;
+        listeners.register(poll.registry(), LISTENERS, "listening")?;
+        if let Some(listeners) = &mut of_peers {
+            listeners.register(poll.registry(), PEER_LISTENERS, "listening for peers")?;
+        }
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         Ok(Self {
@@ -82,6 +93,7 @@ impl Server {
             clocks,
             turn,
             listeners,
+            of_peers,
             connections: Connections::new(),
             dialer,
             signals,
@@ -134,6 +146,7 @@ impl Server {
         let begin = self.clocks.now().mono;
         let (read_until, until) = (begin.plus_ms(DRAIN_READ_MS), begin.plus_ms(DRAIN_MS));
         self.listeners.close();
+        self.of_peers = None;
         // What lies in the sockets was received too: one look at all of them, and on while one has more than a share.
         self.wait(Some(begin))?;
         while self.connections.has_unread() && self.clocks.now().mono < read_until {
@@ -161,6 +174,7 @@ impl Server {
             until,
             self.turn_deadline(now),
             self.listeners.deadline(now),
+            self.of_peers.as_ref().and_then(|listeners| listeners.deadline(now)),
             self.connections.deadline(now),
             self.dialer.deadline(),
             self.data.as_ref().and_then(|data| data.loader.as_ref()).map(|_| now),
@@ -232,6 +246,7 @@ impl Server {
         for event in &self.events {
             match event.token() {
                 LISTENERS => self.listeners.noticed(),
+                PEER_LISTENERS => self.of_peers.iter_mut().for_each(Listeners::noticed),
                 SIGNALS => self.stopping |= self.signals.pending().count() > 0,
                 // The disk is asked in every turn.
                 THREADS => self.dialer.looked_up(self.poll.registry(), now),
@@ -247,19 +262,25 @@ impl Server {
     }
 
     fn accept(&mut self, now: Mono) {
-        let Self { listeners, connections, poll, turn, .. } = self;
-        listeners.accept(now, |stream| {
+        let Self { listeners, of_peers, connections, poll, turn, .. } = self;
+        let mut take = |stream: TcpStream, door| {
             let register = |stream: &mut TcpStream, conn| {
                 poll.registry().register(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
             };
             let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
             if let Some(conn) = connections.add(stream, register) {
                 turn.event(Event::Opened { conn });
+                turn.came_by(conn, door);
                 if let Ok((remote, local)) = ends {
                     turn.introduce(conn, remote, local);
                 }
             }
-        });
+        };
+        let door = if of_peers.is_some() { Door::Clients } else { Door::Any };
+        listeners.accept(now, |stream| take(stream, door));
+        if let Some(listeners) = of_peers {
+            listeners.accept(now, |stream| take(stream, Door::Peers));
+        }
     }
 
     /// Dials whom the node asked for. Last in the turn, so that whatever led to it is served.
@@ -283,8 +304,14 @@ impl Server {
                     let register = |stream: &mut TcpStream, conn| {
                         poll.registry().reregister(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
                     };
+                    let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
                     match connections.add(stream, register) {
-                        Some(conn) => turn.event(Event::Dialed { conn, addr }),
+                        Some(conn) => {
+                            turn.event(Event::Dialed { conn, addr });
+                            if let Ok((remote, local)) = ends {
+                                turn.introduce(conn, remote, local);
+                            }
+                        }
                         None => turn.event(Event::DialFailed { addr }),
                     }
                 }

@@ -1,10 +1,12 @@
 //! What travels: the dialects of clients and the frames of peers. A file for each format, `parse` beside `emit`.
 
+pub(crate) mod hello;
 pub(crate) mod line;
 pub(crate) mod lists;
 pub(crate) mod num;
 pub(crate) mod packed;
 pub(crate) mod peer;
+pub(crate) mod proof;
 pub(crate) mod resp;
 pub(crate) mod retired;
 pub(crate) mod said;

@@ -11,6 +11,7 @@ mod members;
 mod original;
 mod redis_client;
 mod scale;
+mod secrets;
 mod startup;
 mod stopping;
 mod waiting;
