@@ -14,6 +14,18 @@ pub struct ConnId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddrId(pub u32);
 
+/// What a connection that was accepted may be, by where it came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// A client's or a peer's: its first bytes say.
+    #[default]
+    Any,
+    /// A client's only: peers have an address of their own.
+    Clients,
+    /// A peer's only.
+    Peers,
+}
+
 /// What happened. Each is taken at any time and in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -92,6 +104,8 @@ pub enum Close {
     Quit,
     /// The connection was told why it cannot stay. What is unsent goes out first.
     Refused,
+    /// A client came to where only peers are served. The driver says so and closes.
+    PeersOnly,
     /// There are as many clients as may be. The driver says so and closes.
     Crowded,
     /// Bytes that no peer of ours sends: a bad checksum, length, or frame.
@@ -126,10 +140,30 @@ pub enum Tongue {
 }
 
 impl Close {
+    /// A number for each reason, for traces.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Quit => 0,
+            Self::Refused => 1,
+            Self::Crowded => 2,
+            Self::Malformed => 3,
+            Self::Silent => 4,
+            Self::Replaced => 5,
+            Self::Lagged => 6,
+            Self::Clock => 7,
+            Self::Disk => 8,
+            Self::Killed => 9,
+            Self::Unread => 10,
+            Self::PeersOnly => 11,
+            Self::Stranger(_) => 12,
+        }
+    }
+
     /// Whether the driver sends what is unsent before it closes.
     #[must_use]
     pub const fn flushes(self) -> bool {
-        matches!(self, Self::Quit | Self::Refused | Self::Crowded | Self::Stranger(_))
+        matches!(self, Self::Quit | Self::Refused | Self::PeersOnly | Self::Crowded | Self::Stranger(_))
     }
 
     /// What the driver sends last of all.
@@ -137,6 +171,9 @@ impl Close {
     pub const fn parting(self) -> &'static [u8] {
         match self {
             Self::Crowded => b"Error: too many connections; this one is closed, try again later\n",
+            Self::PeersOnly => {
+                b"Error: this port is for the other nodes of the cluster; connect to the one for clients\n"
+            }
             Self::Stranger(Tongue::Line) => {
                 b"Error: nobody has logged in here in time, and before more was sent; this connection is closed\n"
             }

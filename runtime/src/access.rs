@@ -248,7 +248,7 @@ impl AccessWorker {
                 Done::Verified(matches) => JobDone::Verified(*matches),
                 Done::Hashed(hash) => JobDone::Hashed(hash),
                 Done::Loaded(read) => JobDone::Loaded(read.as_deref().map_err(String::as_str)),
-                Done::Saved(saved) => JobDone::Saved(saved.as_ref().map(|()| ()).map_err(String::as_str)),
+                Done::Saved(saved) => JobDone::Saved(saved.as_ref().copied().map_err(String::as_str)),
             };
             turn.job_done(job, &done);
         }

@@ -114,9 +114,8 @@ impl Server<'_, '_> {
             return answer.say(&Reply::ErrorAt("User '", name, "' not found"));
         };
         let command = words.into_iter().next().unwrap_or_default();
-        let (verb, parsed) = match commands::parse(words, &self.config.limits) {
-            Some((Some(verb), parsed)) => (verb, parsed),
-            _ => return answer.say(&Reply::ErrorAt("Command '", command, "' not found")),
+        let Some((Some(verb), parsed)) = commands::parse(words, &self.config.limits) else {
+            return answer.say(&Reply::ErrorAt("Command '", command, "' not found"));
         };
         if let Err(reply) = &parsed
             && is_misspelt(reply, words)

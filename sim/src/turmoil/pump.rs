@@ -254,7 +254,7 @@ impl Pump {
             }
         }
         if let Some(why) = bench.process.host.finished(conn) {
-            bench.note([21, u64::from(conn.0), why as u64], || format!("closes {conn:?}: {why:?}"));
+            bench.note([21, u64::from(conn.0), why.number()], || format!("closes {conn:?}: {why:?}"));
             self.conns[conn.0 as usize] = None;
             bench.judge.closes(why);
             bench.process.host.gone(conn);

@@ -264,7 +264,7 @@ impl World {
         }
         if let Some(why) = self.processes[index].host.finished(conn) {
             let node = self.processes[index].host.node;
-            self.trace.note(self.now_us, &[21, index as u64, u64::from(conn.0), why as u64], || {
+            self.trace.note(self.now_us, &[21, index as u64, u64::from(conn.0), why.number()], || {
                 let text = format!("closes {}: {why:?}", tell::other_end(&self.net.streams, (stream, side)));
                 Told::Link { run: index as u64, text }.on(node)
             });
