@@ -289,8 +289,8 @@ impl Node {
         }
     }
 
-    /// Tells whether a connection that was [opened](Event::Opened) may turn out to be a peer's: until told otherwise, it
-    /// may. If it may not, a peer is told so and turned away.
+    /// Tells whether a connection that was [opened](Event::Opened) may turn out to be a peer's: until told otherwise,
+    /// it may. If it may not, a peer is told so and turned away.
     pub fn allow_peer(&mut self, conn: ConnId, allowed: bool) {
         if let Some(seat) = self.conns.get_mut(conn) {
             seat.bars_peer = !allowed;

@@ -727,6 +727,7 @@ fn a_door_can_be_locked_while_the_node_runs() {
     assert_eq!(world.ask(ANN, "GET k"), "$-1\r\n", "who was there stays");
     assert_eq!(world.ask(BOB, "GET k"), NOAUTH, "who had not said a word has to log in");
     world.wait(10_000);
+    assert!(world.told(BOB).starts_with("-NOAUTH nobody has logged in here in time"));
     assert_eq!(world.closed, BTreeMap::from([(BOB, Close::Stranger(Tongue::Resp))]));
     world.open(BOB);
     assert_eq!(world.ask(BOB, "AUTH secret"), "+OK\r\n");
