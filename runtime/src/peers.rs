@@ -1,33 +1,26 @@
 //! How the other nodes of the cluster get in: the secret that they share, and the address that is theirs alone.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use kv_core::{ClusterSecret, PeerAuth, SECRET_BYTES_MIN};
 
 use crate::cli::Options;
 use crate::failure::Failure;
+use crate::secret::read_secret_file;
 use crate::start::fresh_seed;
 
 /// Secrets at once: the one that all nodes are to have, and the one that some still have.
 const SECRETS_MAX: usize = 2;
 
-/// Far longer than two secrets are, so that a wrong path, as `/dev/zero`, does not fill the memory.
-const FILE_BYTES_MAX: u64 = 64 << 10;
-
-/// What group and others may do with a file.
-const OTHERS: u32 = 0o077;
-
 /// The options about peers.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PeerOptions {
     /// Secret that the nodes of the cluster prove to each other to know, at least 16 bytes on a line of a file that
-    /// only its owner may read; 'simple-kv secret' makes one. Two lines while it changes: both are taken. Without it
-    /// peers must be on this machine
+    /// only its owner may read; 'simple-kv secret' makes one. Two lines while it changes: both are taken. Without it,
+    /// and without --tls-peers, peers must be on this machine
     #[arg(long, value_name = "FILE", env = "SIMPLE_KV_CLUSTER_SECRET_FILE")]
     pub(crate) cluster_secret_file: Option<PathBuf>,
 
@@ -67,22 +60,21 @@ fn parse_peer_listen(text: &str) -> Result<SocketAddr, String> {
 pub(crate) fn peer_auth(options: &Options) -> Result<PeerAuth, Failure> {
     let PeerOptions { cluster_secret_file, cluster_secret, .. } = &options.peer;
     if let Some(path) = cluster_secret_file {
-        let failed = |error| Failure::File(path.clone(), "read the cluster secret in", error);
-        let text = read_private(path).map_err(failed)?;
-        return secrets(&text).map_err(|what| failed(io::Error::other(what)));
+        let failed = |what| Failure::File(path.clone(), "use the cluster secret in", io::Error::other(what));
+        return secrets(&read_secret_file(path)?).map_err(failed);
     }
     if let Some(Hidden(text)) = cluster_secret {
         return secrets(text.as_bytes()).map_err(|what| Failure::Usage(format!("SIMPLE_KV_CLUSTER_SECRET: {what}")));
     }
-    // By TLS each side shows a certificate that the other one holds against its own authority.
+    // Who shows a certificate of the cluster's authority is no stranger, either.
     if options.allow_unauthenticated || options.tls.tls_peers {
         return Ok(PeerAuth::Anybody);
     }
     let afar = |what: &str, where_: &str| {
         Failure::Usage(format!(
             "{what} {where_} is not on this machine, and there is no cluster secret that would tell peers from \
-             strangers; give all nodes the same --cluster-secret-file, or add --allow-unauthenticated if their network \
-             is trusted"
+             strangers; give all nodes the same --cluster-secret-file, or --tls-peers, or add --allow-unauthenticated \
+             if their network is trusted"
         ))
     };
     if let Some(address) = options.peer.peer_listen.filter(|address| !address.ip().to_canonical().is_loopback()) {
@@ -121,23 +113,6 @@ fn secrets(text: &[u8]) -> Result<PeerAuth, String> {
         None => Ok(PeerAuth::Secret { first, second }),
         Some(_) => Err(format!("more than {SECRETS_MAX} secrets; take out those that no node has any more")),
     }
-}
-
-/// What is in a file that only its owner may read.
-fn read_private(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.mode() & 0o777;
-    if mode & OTHERS != 0 {
-        return Err(io::Error::other(format!(
-            "others may read it (its mode is {mode:o}); take it from them by chmod 600"
-        )));
-    }
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("it is too long for secrets"));
-    }
-    Ok(text)
 }
 
 /// A secret that nobody can guess, as a line of text.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 
-use kv_core::{Config, Limits, PeerAuth, Timers, Turn};
+use kv_core::{Config, Limits, Timers, Turn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use signal_hook::consts::SIGXFSZ;
@@ -28,7 +28,6 @@ const DESCRIPTORS_RESERVED: u64 = 128;
 /// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
 pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     let access = check(&options)?;
-    let peer_auth = peer_auth(&options)?;
     let tls = Tls::load(options.tls.clone())?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
@@ -41,7 +40,7 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     let reached = of_peers.as_ref().unwrap_or(&listeners).address();
     let bound = reached.map_err(|error| Failure::System("read the bound address", error))?;
     let terminal = logging::is_for_people(&options).then(|| log.clone());
-    let config = config(options, peer_auth, bound)?;
+    let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let mut turn = Turn::new(config, clocks.now());
@@ -58,6 +57,7 @@ pub(crate) fn check(options: &Options) -> Result<Access, Failure> {
     let access = Access::prepare(&options.access)?;
     refuse_open_door(options, &access)?;
     Tls::load(options.tls.clone())?;
+    peer_auth(options)?;
     match &options.data_dir {
         Some(path) if path.exists() && !path.is_dir() => {
             Err(Failure::Usage(format!("--data-dir {} is not a directory", path.display())))
@@ -98,8 +98,9 @@ pub(crate) fn raise_descriptor_limit(clients_max: usize) {
 }
 
 /// What a node is told at its start that listens at `bound`.
-pub(crate) fn config(options: Options, peer_auth: PeerAuth, bound: SocketAddr) -> Result<Config, Failure> {
+pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
     let disk = options.disk();
+    let peer_auth = peer_auth(&options)?;
     let peers = options.peers.0;
     let advertise = match options.advertise {
         Some(address) => address,

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use clap::Parser;
-use kv_core::{Event, Mono, Now, PeerAuth, Turn, WallMs};
+use kv_core::{Event, Mono, Now, Turn, WallMs};
 use mio::{Events, Interest, Poll, Token};
 
 use super::*;
@@ -27,7 +27,7 @@ impl Bench {
     fn new() -> Self {
         let now = Mono(1_000_000);
         let options = Options::try_parse_from(["simple-kv"]).unwrap();
-        let config = start::config(options, PeerAuth::Loopback, "127.0.0.1:8080".parse().unwrap()).unwrap();
+        let config = start::config(options, "127.0.0.1:8080".parse().unwrap()).unwrap();
         Self {
             poll: Poll::new().unwrap(),
             turn: Turn::new(config, Now { mono: now, wall: WallMs(1_700_000_000_000) }),
