@@ -14,6 +14,18 @@ pub struct ConnId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddrId(pub u32);
 
+/// What a connection that was accepted may be, by where it came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// A client's or a peer's: its first bytes say.
+    #[default]
+    Any,
+    /// A client's only: peers have an address of their own.
+    Clients,
+    /// A peer's only.
+    Peers,
+}
+
 /// What happened. Each is taken at any time and in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -92,6 +104,8 @@ pub enum Close {
     Quit,
     /// The connection was told why it cannot stay. What is unsent goes out first.
     Refused,
+    /// A client came to where only peers are served. The driver says so and closes.
+    PeersOnly,
     /// There are as many clients as may be. The driver says so and closes.
     Crowded,
     /// Bytes that no peer of ours sends: a bad checksum, length, or frame.
@@ -129,7 +143,7 @@ impl Close {
     /// Whether the driver sends what is unsent before it closes.
     #[must_use]
     pub const fn flushes(self) -> bool {
-        matches!(self, Self::Quit | Self::Refused | Self::Crowded | Self::Stranger(_))
+        matches!(self, Self::Quit | Self::Refused | Self::PeersOnly | Self::Crowded | Self::Stranger(_))
     }
 
     /// What the driver sends last of all.
@@ -143,6 +157,9 @@ impl Close {
             Self::Stranger(Tongue::Resp) => b"-NOAUTH nobody has logged in here in time, and before more was sent\r\n",
             Self::Stranger(Tongue::Http) => {
                 b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            }
+            Self::PeersOnly => {
+                b"Error: this port is for the other nodes of the cluster; connect to the one for clients\n"
             }
             Self::Quit
             | Self::Refused

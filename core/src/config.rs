@@ -1,6 +1,7 @@
 //! What a node is told at its start.
 
 use crate::disk::Fsync;
+use crate::wire::proof::ClusterSecret;
 
 /// Everything a node depends on besides its input. All durations are in milliseconds, all sizes in bytes.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Config {
     pub advertise: String,
     /// Addresses (`host:port`) of peers named by the operator. None: a cluster of its own until others come.
     pub peers: Vec<String>,
+    /// Whom it takes for a peer.
+    pub peer_auth: PeerAuth,
     /// Names besides its own by which HTTP clients reach this node: what they call a host by another is turned away.
     pub http_hosts: Vec<String>,
     /// Limits, with defaults that suit production; a simulation shrinks them.
@@ -23,6 +26,22 @@ pub struct Config {
     pub timers: Timers,
     /// What it does with a disk; none: all data is in memory only.
     pub disk: Option<DiskConfig>,
+}
+
+/// Whom a node takes for a peer.
+#[derive(Clone, Debug)]
+pub enum PeerAuth {
+    /// Whoever proves to know one of these, as this node does in turn. There are two while they change, node by node.
+    Secret {
+        /// The one that all will have.
+        first: ClusterSecret,
+        /// The one that some still have, or the other way round.
+        second: Option<ClusterSecret>,
+    },
+    /// Without a secret: whoever is on the same machine.
+    Loopback,
+    /// Without a secret: everybody.
+    Anybody,
 }
 
 /// Bounds on what a node keeps and takes.

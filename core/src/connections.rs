@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use crate::boundary::ConnId;
+use crate::boundary::{ConnId, Door};
 use crate::command::Command;
 use crate::http::HttpSession;
 use crate::server::Server;
@@ -39,6 +39,7 @@ pub(crate) struct Seat {
     login_until: Option<Mono>,
     /// It must not turn out to be a peer's.
     pub(crate) bars_peer: bool,
+    pub(crate) door: Door,
     pub(crate) state: Conn,
 }
 
@@ -47,6 +48,13 @@ pub(crate) struct Seat {
 pub(crate) struct Ends {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
+}
+
+impl Ends {
+    /// Whether it comes from this machine, by an address that no other can use.
+    pub(crate) fn is_local(&self) -> bool {
+        self.remote.ip().to_canonical().is_loopback()
+    }
 }
 
 /// What a connection turned out to be.
@@ -131,8 +139,8 @@ impl Connections {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
-        let (ends, login_until, bars_peer) = (None, None, false);
-        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends, login_until, bars_peer, state });
+        let (ends, door, login_until, bars_peer) = (None, Door::Any, None, false);
+        self.seats[index] = Some(Seat { id, opened: now, heard: now, ends, door, login_until, bars_peer, state });
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Seat> {

@@ -43,8 +43,8 @@ mod why;
 mod wire;
 
 pub use acl::{Job, JobDone, JobId, lets_in_strangers};
-pub use boundary::{Action, AddrId, Close, ConnId, Effects, Event, Tongue};
-pub use config::{Config, DiskConfig, Limits, Timers};
+pub use boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event, Tongue};
+pub use config::{Config, DiskConfig, Limits, PeerAuth, Timers};
 pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};
 pub use disk::{
@@ -59,5 +59,6 @@ pub use store::SLOTS;
 pub use time::{Mono, Now, WallMs};
 pub use turn::{LINK_WINDOW_BYTES, Turn};
 pub use version::{Hlc, OriginId, Version};
+pub use wire::proof::{ClusterSecret, SECRET_BYTES_MIN};
 pub use wire::told::tell_frame;
 pub use wire::words::{WordsError, typed_words};

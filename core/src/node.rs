@@ -6,7 +6,7 @@ mod oracles;
 use std::net::SocketAddr;
 
 use crate::acl::{Acl, STRANGER_MS_MAX};
-use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event};
+use crate::boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event};
 use crate::config::Config;
 use crate::connections::{Conn, Connections, Ends, Session};
 use crate::disk::{Keeper, Log};
@@ -172,7 +172,16 @@ impl Node {
                 effects.actions.push(Action::Close { conn, why: Close::Refused });
                 return bytes.len();
             }
-            if peer && repl.accepted(now, conn, &Context { config, replica, effects }) {
+            if let Some(why) = wrong_door(seat.door, peer) {
+                if peer {
+                    repl.turn_off(now, &Context { config, replica, effects }, reply);
+                }
+                self.forget(conn);
+                effects.actions.push(Action::Close { conn, why });
+                return bytes.len();
+            }
+            let is_local = seat.ends.is_some_and(|ends| ends.is_local());
+            if peer && repl.accepted(now, (conn, is_local), &Context { config, replica, effects }) {
                 conns.becomes_link(conn);
             } else if peer || crowded.is_some() {
                 self.forget(conn);
@@ -267,11 +276,21 @@ impl Node {
         audience.notify(&changes, None, None);
     }
 
-    /// Tells where a connection that was [opened](Event::Opened) comes from, and where it arrived: `CLIENT LIST` shows
-    /// it. A driver that does not know says nothing.
+    /// Tells where a connection that was [opened](Event::Opened) or [dialed](Event::Dialed) comes from, and where it
+    /// arrived: `CLIENT LIST` shows it, and without a secret only who is on this machine may be a peer. A driver that
+    /// does not know says nothing, before anything else that it says of the connection.
     pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
         if let Some(seat) = self.conns.get_mut(conn) {
-            seat.ends = Some(Ends { remote, local });
+            let ends = Ends { remote, local };
+            seat.ends = Some(ends);
+            self.repl.introduce(conn, ends.is_local());
+        }
+    }
+
+    /// Tells what a connection that was [opened](Event::Opened) may be; not said, it may be anything.
+    pub fn came_by(&mut self, conn: ConnId, door: Door) {
+        if let Some(seat) = self.conns.get_mut(conn) {
+            seat.door = door;
         }
     }
 
@@ -455,5 +474,14 @@ impl Node {
         }
         let Self { config, replica, repl, .. } = self;
         repl.wake_fed(&mut Context { config, replica, effects });
+    }
+}
+
+/// Why a connection that came in by `door` is to end at once, if it is.
+const fn wrong_door(door: Door, is_peer: bool) -> Option<Close> {
+    match (door, is_peer) {
+        (Door::Any, _) | (Door::Clients, false) | (Door::Peers, true) => None,
+        (Door::Clients, true) => Some(Close::Refused),
+        (Door::Peers, false) => Some(Close::PeersOnly),
     }
 }

@@ -63,6 +63,9 @@ pub(crate) struct PeerRow<'a> {
     pub(crate) lag_records: u64,
     pub(crate) lag_ms: u64,
     pub(crate) clock_ms_ahead: Option<i64>,
+    /// Why who was dialed there turned this node away last, or was turned away, if that was so.
+    turned_away: Option<&'a str>,
+    protocol: Option<u16>,
 }
 
 impl PeerRow<'_> {
@@ -116,9 +119,13 @@ pub(crate) fn emit_stats(
         json.number("lag_records", row.lag_records);
         json.number("lag_ms", row.lag_ms);
         json.literal("clock_ms_ahead", &row.clock_ms_ahead.map_or("null".to_owned(), |ms| ms.to_string()));
+        json.string_or_null("turned_away", row.turned_away);
+        json.literal("protocol", &row.protocol.map_or("null".to_owned(), |version| version.to_string()));
         json.close('}');
     }
     json.close(']');
+    json.number("peers_refused", repl.gate.refused);
+    json.string_or_null("peers_refused_last", repl.gate.last);
     json.literal("clock_ms_ahead", &repl.clock_ms_ahead.to_string());
     json.number("connections", clients as u64);
     json.number("commands", counters.commands);
@@ -217,9 +224,13 @@ pub(crate) fn emit_peers(now: Now, config: &Config, replica: &Replica, repl: &Re
     let mut text = String::new();
     for row in rows(now, config, replica, repl) {
         let name = row.name.unwrap_or("?");
-        let PeerRow { address, state, lag_records, lag_ms, .. } = row;
+        let PeerRow { address, state, lag_records, lag_ms, turned_away, .. } = row;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{address} {state} name={name} lag_records={lag_records} lag_ms={lag_ms}");
+        let _ = write!(text, "{address} {state} name={name} lag_records={lag_records} lag_ms={lag_ms}");
+        if let Some(why) = turned_away {
+            let _ = write!(text, " turned_away={}", quoted_word(why));
+        }
+        text.push('\n');
     }
     if text.is_empty() {
         text.push_str("No peers\n");
@@ -251,6 +262,8 @@ pub(crate) fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'
                 lag_records: lag.records,
                 lag_ms: lag.ms,
                 clock_ms_ahead: links().find_map(|link| link.peer.as_ref()).map(|peer| peer.ahead_ms),
+                turned_away: repl.members.turned_away_by(name),
+                protocol: links().find_map(|link| link.peer.as_ref()).map(|peer| peer.protocol),
             }
         })
         .collect();
@@ -269,6 +282,8 @@ pub(crate) fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'
         lag_records: replica.own_records(),
         lag_ms: 0,
         clock_ms_ahead: None,
+        turned_away: target.turned_away.as_deref(),
+        protocol: None,
     }));
     rows
 }

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::acl::{Job, JobDone, JobId};
-use crate::boundary::{Action, AddrId, Close, ConnId, Effects, Event, Tongue};
+use crate::boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event, Tongue};
 use crate::config::Config;
 use crate::disk::{DiskError, DiskWork, FileId, Lane};
 use crate::node::Node;
@@ -195,6 +195,11 @@ impl Turn {
     /// Tells the node whether a connection may turn out to be a peer's; see [`Node::allow_peer`].
     pub fn allow_peer(&mut self, conn: ConnId, allowed: bool) {
         self.node.allow_peer(conn, allowed);
+    }
+
+    /// Tells the node what a connection may be; see [`Node::came_by`].
+    pub fn came_by(&mut self, conn: ConnId, door: Door) {
+        self.node.came_by(conn, door);
     }
 
     /// Tells the node which files its data directory has; see [`Node::begin_load`].

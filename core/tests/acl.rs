@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use kv_core::{Close, Config, ConnId, Event, Job, JobDone, JobId, Limits, Mono, Now, Timers, Tongue, Turn, WallMs};
+use kv_core::{
+    Close, Config, ConnId, Event, Job, JobDone, JobId, Limits, Mono, Now, PeerAuth, Timers, Tongue, Turn, WallMs,
+};
 
 const ANN: ConnId = ConnId(0);
 const BOB: ConnId = ConnId(1);
@@ -30,6 +32,7 @@ impl World {
             cluster: "default".to_owned(),
             advertise: "a:1".to_owned(),
             peers: Vec::new(),
+            peer_auth: PeerAuth::Anybody,
             http_hosts: Vec::new(),
             limits: Limits::default(),
             timers: Timers::default(),

@@ -1,6 +1,6 @@
 //! Several clients of one node: what each says of the others, and does to them.
 
-use kv_core::{Close, Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{Close, Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 
 const ANN: ConnId = ConnId(0);
 const BOB: ConnId = ConnId(1);
@@ -24,6 +24,7 @@ impl Clients {
             cluster: "default".to_owned(),
             advertise: "a:1".to_owned(),
             peers: Vec::new(),
+            peer_auth: PeerAuth::Anybody,
             http_hosts: Vec::new(),
             limits,
             timers: Timers::default(),

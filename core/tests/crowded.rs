@@ -1,6 +1,6 @@
 //! Connections above the limit for clients: they are let in to see whether a peer calls, and are not remembered.
 
-use kv_core::{Action, Close, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, Timers, WallMs};
+use kv_core::{Action, Close, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, PeerAuth, Timers, WallMs};
 
 const CLIENTS_MAX: usize = 2;
 
@@ -19,6 +19,7 @@ fn full() -> Node {
         cluster: "default".to_owned(),
         advertise: "a:1".to_owned(),
         peers: Vec::new(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: Limits { clients_max: CLIENTS_MAX, ..Limits::default() },
         timers: Timers::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 use serde_json::Value;
 
 const CLIENT: ConnId = ConnId(1);
@@ -31,6 +31,7 @@ impl Session {
             cluster: "default".to_owned(),
             advertise: "kv-1.example:1".to_owned(),
             peers: Vec::new(),
+            peer_auth: PeerAuth::Anybody,
             http_hosts: vec!["store.example".to_owned()],
             limits,
             timers: Timers::default(),

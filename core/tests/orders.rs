@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, Timers, WallMs};
+use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, PeerAuth, Timers, WallMs};
 use proptest::prelude::*;
 
 /// Names that are drawn: so few that calls meet.
@@ -75,6 +75,7 @@ fn config(seed: u64, name: &str, peers: &[&str]) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: Limits { ring_bytes: 1 << 10, clients_max: 2, output_bytes_max: 1 << 10, ..Limits::default() },
         timers: Timers::default(),

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 
 /// The answer to a GET of the page, head and body.
 fn page() -> (String, String) {
@@ -13,6 +13,7 @@ fn page() -> (String, String) {
         cluster: "default".to_owned(),
         advertise: "a:1".to_owned(),
         peers: Vec::new(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: Limits::default(),
         timers: Timers::default(),

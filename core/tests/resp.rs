@@ -1,6 +1,6 @@
 //! Requests of the Redis protocol to a whole node, and the bytes that it answers.
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 
 const CLIENT: ConnId = ConnId(1);
 
@@ -24,6 +24,7 @@ impl Session {
             cluster: "default".to_owned(),
             advertise: "a:1".to_owned(),
             peers: Vec::new(),
+            peer_auth: PeerAuth::Anybody,
             http_hosts: Vec::new(),
             limits,
             timers: Timers::default(),

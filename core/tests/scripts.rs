@@ -3,7 +3,7 @@
 #[path = "scripts/runner.rs"]
 mod runner;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 use runner::Subject;
 
 /// A node with one client.
@@ -22,6 +22,7 @@ impl Client {
             cluster: "default".to_owned(),
             advertise: "localhost:8080".to_owned(),
             peers: Vec::new(),
+            peer_auth: PeerAuth::Anybody,
             http_hosts: Vec::new(),
             limits: limits.clone(),
             timers: Timers::default(),

@@ -1,6 +1,6 @@
 //! A node driven as every driver does, without sockets.
 
-use kv_core::{AddrId, Config, ConnId, Job, JobDone, JobId, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{AddrId, Config, ConnId, Job, JobDone, JobId, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 
 /// Small enough that a fuzzer reaches every limit.
 pub const LIMITS: Limits = Limits {
@@ -32,6 +32,7 @@ pub fn config(name: &str, peers: &[&str]) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: LIMITS,
         timers: Timers::default(),

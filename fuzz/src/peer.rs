@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{AddrId, ConnId, Event, Now, Turn, next_frame};
+use kv_core::{AddrId, ClusterSecret, Config, ConnId, Event, Now, PeerAuth, Turn, next_frame};
 
 use crate::driver::{Outside, PREAMBLE, START, config, settle};
 
@@ -23,8 +23,15 @@ const CLIENT_WRITES: u8 = 6;
 
 /// `input` is a list of steps: what to do, and its argument. Frames and raw bytes have a length (u16) before them;
 /// a frame's prefix is added here, so its length and checksum are right. Bit 3 of a step delivers in two pieces.
+///
+/// The same is said to a node whose peers have to prove that they know a secret, which nothing here does.
 pub fn check(input: &[u8]) {
-    let mut bench = Bench::new();
+    run(input, false);
+    run(input, true);
+}
+
+fn run(input: &[u8], is_guarded: bool) {
+    let mut bench = Bench::new(is_guarded);
     let mut steps = Steps(input);
     while let Some(step) = steps.byte() {
         let cut = step & 8 != 0;
@@ -44,6 +51,9 @@ pub fn check(input: &[u8]) {
         bench.settle();
     }
     bench.client(0);
+    if is_guarded {
+        bench.let_nobody_in();
+    }
 }
 
 /// `body` with a frame's length and checksum.
@@ -56,8 +66,10 @@ pub fn framed(body: &[u8]) -> Vec<u8> {
 }
 
 /// What a peer says first.
-fn greeting(now: Now, run: u64) -> Vec<u8> {
-    let mut body = vec![1, 2, 0, 2, 0];
+fn greeting(now: Now, run: u64, is_guarded: bool) -> Vec<u8> {
+    // It speaks version 4.
+    let mut body = vec![1, 4, 0, 4, 0, is_guarded.into()];
+    body.extend_from_slice(if is_guarded { &[7; 32] } else { &[] });
     for word in [run, run, now.wall.0, now.wall.0 << 16] {
         body.extend_from_slice(&word.to_le_bytes());
     }
@@ -100,6 +112,7 @@ struct Bench {
     turn: Turn,
     outside: Network,
     writes: u32,
+    is_guarded: bool,
 }
 
 /// What the node meets.
@@ -116,8 +129,13 @@ struct Network {
 }
 
 impl Bench {
-    fn new() -> Self {
-        let mut turn = Turn::new(config("node", &["peer:1"]), START);
+    fn new(is_guarded: bool) -> Self {
+        let mut config = config("node", &["peer:1"]);
+        if is_guarded {
+            let first = ClusterSecret::new(b"a secret that no input knows").expect("long enough");
+            config = Config { peer_auth: PeerAuth::Secret { first, second: None }, ..config };
+        }
+        let mut turn = Turn::new(config, START);
         turn.event(Event::Opened { conn: CLIENT });
         let outside = Network {
             now: START,
@@ -128,7 +146,7 @@ impl Bench {
             links: BTreeMap::new(),
             client: Vec::new(),
         };
-        let mut bench = Self { turn, outside, writes: 0 };
+        let mut bench = Self { turn, outside, writes: 0, is_guarded };
         bench.settle();
         bench.open(true, 100);
         bench.settle();
@@ -139,7 +157,7 @@ impl Bench {
     fn settle(&mut self) {
         settle(&mut self.turn, self.outside.now, &mut self.outside);
         while let Some(conn) = self.outside.fresh.take() {
-            self.turn.input(conn, &greeting(self.outside.now, 100));
+            self.turn.input(conn, &greeting(self.outside.now, 100, self.is_guarded));
             settle(&mut self.turn, self.outside.now, &mut self.outside);
         }
         let gauges = self.turn.node().gauges();
@@ -197,8 +215,18 @@ impl Bench {
         self.turn.event(Event::Opened { conn });
         if greets {
             self.outside.links.insert(conn, Vec::new());
-            self.turn.input(conn, &greeting(self.outside.now, run));
+            self.turn.input(conn, &greeting(self.outside.now, run, self.is_guarded));
         }
+    }
+
+    /// No peer was met, and none has a name.
+    fn let_nobody_in(&mut self) {
+        self.outside.client.clear();
+        self.turn.begin(self.outside.now);
+        self.turn.input(CLIENT, b"PEERS\n");
+        self.settle();
+        let reply = String::from_utf8_lossy(&self.outside.client).into_owned();
+        assert!(reply.starts_with("peer:1 ") && reply.contains(" name=? ") && reply.lines().count() == 1, "{reply:?}");
     }
 
     /// A client is served, and reads what it wrote.

@@ -15,6 +15,7 @@ use crate::access::AccessOptions;
 use crate::bench::{self, BenchOptions};
 use crate::configuration::{self, Configuration, Sources};
 use crate::failure::Failure;
+use crate::peers::PeerOptions;
 use crate::prompt;
 use crate::prompt::cli::CliOptions;
 use crate::prompt::demo::DemoOptions;
@@ -29,6 +30,8 @@ Examples:
   simple-kv 8081 localhost:8080              a second one that joins the first
   simple-kv 8082 localhost:8080              a third: it finds the second by itself
   simple-kv 0                                any free port; the log says which
+  simple-kv --peer-listen 10.0.0.5:7000 --cluster-secret-file FILE 8080 10.0.0.6:7000
+                                             across machines, whose nodes know each other by a secret
   simple-kv --listen 10.0.0.5 --allow-unauthenticated 8080 10.0.0.6:8080
                                              across machines of a trusted network
   simple-kv --data-dir /var/lib/simple-kv --fsync always 8080
@@ -43,6 +46,7 @@ Commands, in place of PORT; 'simple-kv COMMAND --help' explains one:
   backup DIR FILE                            put all that it holds into one file, also while its node runs
   restore FILE DIR                           make a new data directory of a backup
   dump DIR [--json]                          print what it holds, a record a line
+  secret                                     make a secret for --cluster-secret-file
   bench [HOST:PORT]                          how many requests a server answers, and how long that takes
   ping [HOST:PORT]                           whether a server answers: the exit code says it
   status [HOST:PORT]                         how a cluster is: members, links, lag, clocks, disks
@@ -77,7 +81,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) access: AccessOptions,
 
-    /// Where the other nodes reach this one [default: from --listen and PORT]
+    #[command(flatten)]
+    pub(crate) peer: PeerOptions,
+
+    /// Where the other nodes reach this one [default: from --peer-listen, or --listen and PORT]
     #[arg(long, value_name = "HOST:PORT", env = "SIMPLE_KV_ADVERTISE", value_parser = parse_advertise)]
     pub(crate) advertise: Option<String>,
 
@@ -210,6 +217,8 @@ pub(crate) enum Tool {
         #[arg(long)]
         json: bool,
     },
+    /// Print a new secret, for a file that --cluster-secret-file names on every node of a cluster
+    Secret,
     /// Load a server with requests, and tell how many it answers and how long that takes
     ///
     /// Any server that speaks the protocol of Redis, lines of text as a node does, or memcached's protocol. It
@@ -537,6 +546,7 @@ mod tests {
             (&["backup", "d", "f"], Tool::Backup { dir: dir.clone(), file: file.clone() }),
             (&["restore", "f", "d"], Tool::Restore { file, dir: dir.clone() }),
             (&["dump", "d", "--json"], Tool::Dump { dir, json: true }),
+            (&["secret"], Tool::Secret),
         ] {
             assert!(matches!(of(arguments), Ok(Asked::Tool(tool)) if tool == expected), "{arguments:?}");
         }

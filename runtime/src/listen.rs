@@ -55,11 +55,11 @@ impl Listeners {
         self.sockets[0].local_addr()
     }
 
-    /// Registers all under `token` and says where clients come in.
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    /// Registers all under `token` and says where who comes in: `what`.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token, what: &str) -> io::Result<()> {
         for socket in &mut self.sockets {
             registry.register(socket, token, Interest::READABLE)?;
-            info!(address = %socket.local_addr()?, "listening");
+            info!(address = %socket.local_addr()?, "{what}");
         }
         Ok(())
     }

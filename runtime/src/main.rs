@@ -18,6 +18,7 @@ mod failure;
 mod listen;
 mod load;
 mod logging;
+mod peers;
 mod progress;
 mod prompt;
 mod secret;

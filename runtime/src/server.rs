@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use kv_core::{ConnId, Event, Mono, Now, Turn};
+use kv_core::{ConnId, Door, Event, Mono, Now, Turn};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -24,12 +24,13 @@ use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::load::{Loader, Loading};
 use crate::stderr::Stderr;
-use crate::tls::{Door, Session, Tls};
+use crate::tls::{self, Session, Tls};
 
 const LISTENERS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Some thread has something to tell: a name was looked up, the disk did something, a password was tried.
 const THREADS: Token = Token(2);
+const PEER_LISTENERS: Token = Token(3);
 /// Connections count from here, ...
 const CONNECTIONS_FROM: usize = 16;
 /// ... and dials from here, far past what a `ConnId` can name on 64 bits and past any table of descriptors on 32.
@@ -55,6 +56,8 @@ pub(crate) struct Server {
     clocks: Clocks,
     turn: Turn,
     listeners: Listeners,
+    /// Those for peers, if they have an address of their own.
+    of_peers: Option<Listeners>,
     connections: Connections,
     dialer: Dialer,
     tls: Tls,
@@ -73,18 +76,22 @@ struct Data {
 }
 
 impl Server {
-    /// Serves what `listeners` take until one of `signals`, which are [`stop_signals`]. `clocks` are those that the
-    /// turn's node was started with, `users` is the file of its users, if it has one.
+    /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of `signals`,
+    /// which are [`stop_signals`]. `clocks` are those that the turn's node was started with, `users` is the file of its
+    /// users, if it has one.
     pub(crate) fn new(
         turn: Turn,
         clocks: Clocks,
-        mut listeners: Listeners,
+        (mut listeners, mut of_peers): (Listeners, Option<Listeners>),
         tls: Tls,
         (mut signals, users): (Signals, Option<PathBuf>),
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        listeners.register(poll.registry(), LISTENERS)?;
+        listeners.register(poll.registry(), LISTENERS, "listening")?;
+        if let Some(listeners) = &mut of_peers {
+            listeners.register(poll.registry(), PEER_LISTENERS, "listening for peers")?;
+        }
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         let access = AccessWorker::start(users, Arc::clone(&waker))?;
@@ -94,6 +101,7 @@ impl Server {
             clocks,
             turn,
             listeners,
+            of_peers,
             connections: Connections::new(),
             dialer,
             tls,
@@ -148,6 +156,7 @@ impl Server {
         let begin = self.clocks.now().mono;
         let (read_until, until) = (begin.plus_ms(DRAIN_READ_MS), begin.plus_ms(DRAIN_MS));
         self.listeners.close();
+        self.of_peers = None;
         // What lies in the sockets was received too: one look at all of them, and on while one has more than a share.
         self.wait(Some(begin))?;
         while self.connections.has_unread() && self.clocks.now().mono < read_until {
@@ -175,6 +184,7 @@ impl Server {
             until,
             self.turn_deadline(now),
             self.listeners.deadline(now),
+            self.of_peers.as_ref().and_then(|listeners| listeners.deadline(now)),
             self.connections.deadline(now),
             self.dialer.deadline(),
             self.data.as_ref().and_then(|data| data.loader.as_ref()).map(|_| now),
@@ -248,6 +258,7 @@ impl Server {
         for event in &self.events {
             match event.token() {
                 LISTENERS => self.listeners.noticed(),
+                PEER_LISTENERS => self.of_peers.iter_mut().for_each(Listeners::noticed),
                 SIGNALS => {
                     for signal in self.signals.pending() {
                         match signal {
@@ -273,9 +284,9 @@ impl Server {
     }
 
     fn accept(&mut self, now: Mono) {
-        let Self { listeners, connections, poll, turn, tls, .. } = self;
-        let guards_peers = tls.door().is_some_and(Door::guards_peers);
-        listeners.accept(now, |stream| {
+        let Self { listeners, of_peers, connections, poll, turn, tls, .. } = self;
+        let guards_peers = tls.door().is_some_and(tls::Door::guards_peers);
+        let mut take = |stream: TcpStream, door| {
             let register = |stream: &mut TcpStream, conn| {
                 poll.registry().register(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
             };
@@ -284,11 +295,17 @@ impl Server {
             if let Some(conn) = connections.add(stream, transport, register) {
                 turn.event(Event::Opened { conn });
                 turn.allow_peer(conn, !guards_peers);
+                turn.came_by(conn, door);
                 if let Ok((remote, local)) = ends {
                     turn.introduce(conn, remote, local);
                 }
             }
-        });
+        };
+        let door = if of_peers.is_some() { Door::Clients } else { Door::Any };
+        listeners.accept(now, |stream| take(stream, door));
+        if let Some(listeners) = of_peers {
+            listeners.accept(now, |stream| take(stream, Door::Peers));
+        }
     }
 
     /// Dials whom the node asked for. Last in the turn, so that whatever led to it is served.
@@ -315,8 +332,14 @@ impl Server {
                     let peer = turn.node().address(addr).unwrap_or_default();
                     let transport =
                         tls.map_or(Transport::Plain, |tls| Transport::Tls(Box::new(Session::dialed(*tls, peer))));
+                    let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
                     match connections.add(stream, transport, register) {
-                        Some(conn) => turn.event(Event::Dialed { conn, addr }),
+                        Some(conn) => {
+                            turn.event(Event::Dialed { conn, addr });
+                            if let Ok((remote, local)) = ends {
+                                turn.introduce(conn, remote, local);
+                            }
+                        }
                         None => turn.event(Event::DialFailed { addr }),
                     }
                 }

@@ -17,6 +17,7 @@ use crate::directory::DataDirectory;
 use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::logging;
+use crate::peers::peer_auth;
 use crate::server::{Server, stop_signals};
 use crate::stderr::Stderr;
 use crate::tls::Tls;
@@ -34,14 +35,17 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     outlive_size_limit().map_err(loop_failed)?;
     let directory = options.data_dir.as_deref().map(DataDirectory::open).transpose()?;
     let listeners = Listeners::bind(options.listen, options.port)?;
-    let bound = listeners.address().map_err(|error| Failure::System("read the bound address", error))?;
+    let of_peers = options.peer.peer_listen.map(|address| Listeners::bind(Some(address.ip()), address.port()));
+    let of_peers = of_peers.transpose()?;
+    let reached = of_peers.as_ref().unwrap_or(&listeners).address();
+    let bound = reached.map_err(|error| Failure::System("read the bound address", error))?;
     let terminal = logging::is_for_people(&options).then(|| log.clone());
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let mut turn = Turn::new(config, clocks.now());
     let users = access.apply(&mut turn)?;
-    let mut server = Server::new(turn, clocks, listeners, tls, (signals, users)).map_err(loop_failed)?;
+    let mut server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users)).map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }
@@ -53,6 +57,7 @@ pub(crate) fn check(options: &Options) -> Result<Access, Failure> {
     let access = Access::prepare(&options.access)?;
     refuse_open_door(options, &access)?;
     Tls::load(options.tls.clone())?;
+    peer_auth(options)?;
     match &options.data_dir {
         Some(path) if path.exists() && !path.is_dir() => {
             Err(Failure::Usage(format!("--data-dir {} is not a directory", path.display())))
@@ -95,6 +100,7 @@ pub(crate) fn raise_descriptor_limit(clients_max: usize) {
 /// What a node is told at its start that listens at `bound`.
 pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
     let disk = options.disk();
+    let peer_auth = peer_auth(&options)?;
     let peers = options.peers.0;
     let advertise = match options.advertise {
         Some(address) => address,
@@ -107,6 +113,7 @@ pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Fail
         cluster: options.cluster,
         advertise,
         peers,
+        peer_auth,
         http_hosts: options.http_host,
         limits: Limits {
             ring_bytes: options.ring_size,

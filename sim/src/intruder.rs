@@ -1,7 +1,10 @@
 //! What somebody sends who is no member and no client: garbage of several kinds. None of it may change what a node
 //! holds, and no node may stop, stand still or grow beyond its limits for it.
 
-use kv_core::{AddrId, ConnId, Event, Framed, Hlc, Mono, Now, OriginId, Record, Turn, Version, WallMs, encode};
+use kv_core::{
+    AddrId, ClusterSecret, Config, ConnId, Event, Framed, Hlc, Mono, Now, OriginId, PeerAuth, Record, Turn, Version,
+    WallMs, encode,
+};
 
 use crate::judge::EPOCH_MS;
 use crate::plan::{Plan, size};
@@ -9,6 +12,12 @@ use crate::rng::{keyed, scale};
 
 /// Kinds of intruders.
 pub const KINDS: u64 = 8;
+
+/// Kinds that would be let in where peers have nothing to prove.
+pub const KINDS_WITHOUT_SECRET: [u64; 3] = [8, 9, 10];
+
+/// Steps of a conversation between two nodes that are about to stand still.
+const STEPS: usize = 8;
 
 /// First bytes of a peer's connection.
 const PREAMBLE: &[u8] = b"\x93skv\r\n\x1a\n";
@@ -44,7 +53,9 @@ pub struct Intruder {
 
 /// An intruder of `kind` that comes at `at_us` and sends about `count` bytes: 0 bytes at random; 1 lines of words; 2 a
 /// line without an end; 3 a peer's preamble and then bytes at random; 4 that and records in frames that are right; 5 a
-/// whole greeting of a node of another cluster, and records; 6 the beginning of such a greeting; 7 nothing.
+/// whole greeting of a node of another cluster, and records; 6 the beginning of such a greeting; 7 nothing; 8 what a node
+/// of the cluster says that knows another secret, and records; 9 what a member said when it was let in another time; 10
+/// that, and then records.
 #[must_use]
 pub fn draw(plan: &Plan, kind: u64, count: usize, at_us: u64) -> Intruder {
     let draw = |of: &[u64]| keyed(plan.seed, &[&[0x17d, at_us, kind], of].concat());
@@ -57,6 +68,9 @@ pub fn draw(plan: &Plan, kind: u64, count: usize, at_us: u64) -> Intruder {
         4 => [PREAMBLE, &records(plan, count, draw(&[3]))].concat(),
         5 => [greeting(plan, draw(&[4])), records(plan, count, draw(&[3]))].concat(),
         6 => greeting(plan, draw(&[4])),
+        8 => [captured(plan, draw(&[4]), false), records(plan, count, draw(&[3]))].concat(),
+        9 => captured(plan, draw(&[4]), true),
+        10 => [captured(plan, draw(&[4]), true), records(plan, count, draw(&[3]))].concat(),
         _ => Vec::new(),
     };
     if kind == 6 {
@@ -97,11 +111,46 @@ fn records(plan: &Plan, count: usize, draw: u64) -> Vec<u8> {
 fn greeting(plan: &Plan, draw: u64) -> Vec<u8> {
     let now = Now { mono: Mono(1), wall: WallMs(EPOCH_MS) };
     let config = plan.config(0, draw, false);
-    let mut turn = Turn::new(kv_core::Config { cluster: "elsewhere".to_owned(), name: "x".to_owned(), ..config }, now);
+    let mut turn = Turn::new(Config { cluster: "elsewhere".to_owned(), name: "x".to_owned(), ..config }, now);
     turn.begin(now);
     turn.settle();
     let addr = turn.take_dial().unwrap_or(AddrId(0));
     let conn = ConnId(0);
     turn.event(Event::Dialed { conn, addr });
     turn.output(conn).to_vec()
+}
+
+/// All that a node says that dials another one: a member, whom it is let in by, or one that knows another secret.
+fn captured(plan: &Plan, draw: u64, knows: bool) -> Vec<u8> {
+    let now = Now { mono: Mono(1), wall: WallMs(EPOCH_MS) };
+    let member = |node| plan.config(node, draw, false);
+    let other = ClusterSecret::new(b"a secret that nobody else knows").expect("long enough");
+    let name = |name: &str| (name.to_owned(), format!("{name}:1"));
+    let (dialer, accepter) = (draw % plan.setting.nodes, (draw + 1) % plan.setting.nodes);
+    let (mine, address) = if knows { name(&format!("n{dialer}")) } else { name("x") };
+    let peer_auth = match knows {
+        true => member(dialer).peer_auth,
+        false => PeerAuth::Secret { first: other, second: None },
+    };
+    let config = Config { name: mine, advertise: address, peer_auth, peers: vec!["n0:1".to_owned()], ..member(dialer) };
+    let theirs = Config { name: "another".to_owned(), peers: Vec::new(), ..member(accepter) };
+    let mut sides = [Turn::new(config, now), Turn::new(theirs, now)];
+    let conn = ConnId(0);
+    for side in &mut sides {
+        side.begin(now);
+        side.settle();
+    }
+    let addr = sides[0].take_dial().unwrap_or(AddrId(0));
+    sides[0].event(Event::Dialed { conn, addr });
+    sides[1].event(Event::Opened { conn });
+    let mut said = Vec::new();
+    for step in 0..STEPS {
+        let bytes = sides[step % 2].output(conn).to_vec();
+        sides[step % 2].sent(conn, bytes.len());
+        sides[(step + 1) % 2].input(conn, &bytes);
+        if step % 2 == 0 {
+            said.extend_from_slice(&bytes);
+        }
+    }
+    said
 }

@@ -10,7 +10,7 @@
 
 use std::io::Write;
 
-use kv_core::{Config, DiskConfig, Fsync, Limits, Node, Timers};
+use kv_core::{ClusterSecret, Config, DiskConfig, Fsync, Limits, Node, PeerAuth, Timers};
 
 use crate::rng::{keyed, scale};
 
@@ -102,6 +102,9 @@ pub struct Setting {
     pub sync_us_mean: u64,
     /// What a read takes while a node loads; 0: a node has loaded when it starts.
     pub load_us: u64,
+    /// Whether peers prove to know a secret: 0 no, 1 yes, 2 the secret is being changed: each run but the first of a
+    /// node is started with the new one besides, or not yet.
+    pub secrets: u64,
 }
 
 /// Something that happens.
@@ -294,6 +297,7 @@ impl Setting {
             snapshot_ratio_percent: 100,
             sync_us_mean: 500,
             load_us: 0,
+            secrets: 0,
         }
     }
 
@@ -370,7 +374,7 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 34] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 35] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
@@ -406,6 +410,7 @@ impl Setting {
             ("snapshot_ratio_percent", &mut self.snapshot_ratio_percent),
             ("sync_us_mean", &mut self.sync_us_mean),
             ("load_us", &mut self.load_us),
+            ("secrets", &mut self.secrets),
         ]
     }
 }
@@ -422,6 +427,7 @@ impl Plan {
             cluster: "sim".to_owned(),
             advertise: address(node),
             peers,
+            peer_auth: self.peer_auth(node, run),
             http_hosts: Vec::new(),
             limits: Limits {
                 ring_bytes: size(setting.ring_bytes),
@@ -448,6 +454,19 @@ impl Plan {
                 queue_bytes_max: setting.queue_bytes_max,
                 strict: false,
             }),
+        }
+    }
+
+    /// Whom a run takes for a peer. All of a plan know one secret, whatever else they know.
+    fn peer_auth(&self, node: u64, run: u64) -> PeerAuth {
+        let secret = |text: &[u8]| ClusterSecret::new(text).expect("long enough");
+        let (old, new) = (secret(b"the secret that all nodes know"), secret(b"the secret that they will know"));
+        let draw = if run < self.setting.nodes { 0 } else { keyed(self.seed, &[0x5ec, node, run]) % 3 };
+        match (self.setting.secrets, draw) {
+            (0, _) => PeerAuth::Anybody,
+            (1, _) | (_, 0) => PeerAuth::Secret { first: old, second: None },
+            (_, 1) => PeerAuth::Secret { first: old, second: Some(new) },
+            (_, _) => PeerAuth::Secret { first: new, second: Some(old) },
         }
     }
 

@@ -2,6 +2,7 @@
 //! size and time is drawn anew, mostly tiny: few keys, rings that hold a handful of records, timers of milliseconds.
 
 use crate::durable::{draw_copies, draw_durable};
+use crate::intruder;
 use crate::plan::{Ask, Fault, Item, NODES_MAX, Plan, Setting};
 use crate::rng::Rng;
 use crate::stories::{draw_broken_sweep, draw_heavy, draw_parting, draw_story};
@@ -27,6 +28,7 @@ const COPIES: u64 = 51;
 const FLUSHES: u64 = 52;
 const MESSAGES: u64 = 60;
 const HASHES: u64 = 70;
+const SECRETS: u64 = 80;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -77,6 +79,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_messages(&setting, &mut Rng::new(seed, MESSAGES), &mut items);
     draw_flushes(&setting, &mut Rng::new(seed, FLUSHES), &mut items);
     draw_hashes(&mut setting, &mut Rng::new(seed, HASHES), &mut items);
+    draw_secrets(&mut setting, &mut Rng::new(seed, SECRETS), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -162,6 +165,19 @@ fn draw_hashes(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)
     for _ in 0..rng.below(8) {
         let (client, hash) = (rng.below(setting.clients), rng.below(setting.hashes));
         items.push((rng.below(setting.load_ms * 1_000), Item::Ask { client, ask: Ask::Drop { hash } }));
+    }
+}
+
+/// In half of the plans peers prove to know a secret, which is changed in some; and those who do not know it try.
+fn draw_secrets(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    setting.secrets = rng.pick(&[0, 0, 0, 1, 1, 2]);
+    if setting.secrets == 0 || rng.chance(1, 2) {
+        return;
+    }
+    for _ in 0..rng.range(1, 8) {
+        let (node, kind) = (rng.below(setting.nodes), rng.pick(&intruder::KINDS_WITHOUT_SECRET));
+        let (bytes, ms) = (rng.log_range(1, 4 << 10), rng.log_range(1, setting.load_ms));
+        items.push((rng.below(setting.load_ms * 1_000), Item::Fault(Fault::Intrude { node, kind, bytes, ms })));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A node and its clients, in turns as a driver makes them.
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 
 use super::requests::{Dialect, Keys, key, value};
 use super::{CLIENTS, KEYS, Started};
@@ -143,6 +143,7 @@ pub(crate) fn started(name: &str, peers: &[&str], seed: u64, now: Now) -> Turn {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: Limits::default(),
         timers: Timers::default(),

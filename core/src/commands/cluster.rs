@@ -95,7 +95,10 @@ pub(super) static MANUALS: [Manual; 10] = [
                  it\n\
                  \x20                 lacks has waited (at the precision of a heartbeat); clock_ms_ahead: how far \
                  its\n\
-                 \x20                 clock is ahead of this node's\n\
+                 \x20                 clock is ahead of this node's; turned_away: why whoever answers there turned \
+                 this\n\
+                 \x20                 node away, or was turned away; protocol: the version that is spoken with it\n\
+                 \x20 peers_refused   nodes that came by themselves and were turned away, and why the last one was\n\
                  \x20 clock_ms_ahead  how far the clock of this node is ahead of its peers'\n\
                  \x20 connections     clients connected now\n\
                  \x20 commands        commands run since the start\n\
@@ -125,7 +128,8 @@ pub(super) static MANUALS: [Manual; 10] = [
         parse: parse_word,
         usage: "PEERS",
         summary: "Show the other nodes and how far they are behind",
-        detail: "One line for each peer.",
+        detail: "One line for each peer. turned_away says why whoever answers at its address turned this node away, \
+                 or was\nturned away.",
         example: "PEERS",
     },
     Manual {

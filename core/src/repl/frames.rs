@@ -17,10 +17,10 @@ use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
+use crate::wire::hello::{self, Greeting, PROTOCOL, Reason, Refusal};
 use crate::wire::lists::{Decision, MembersView};
-use crate::wire::peer::{
-    self, ClaimsView, Clocks, Frame, Greeting, MEMBERS_MAX, PREAMBLE, PROTOCOL, Reason, Refusal, Status,
-};
+use crate::wire::peer::{self, ClaimsView, Clocks, Frame, MEMBERS_MAX, PREAMBLE, Status};
+use crate::wire::proof::Opened;
 
 /// Longest frame before the other side has greeted: a greeting with its three names has some 850 bytes at the most.
 const STRANGER_BODY_BYTES_MAX: usize = 1 << 10;
@@ -30,6 +30,9 @@ const FIELDS_BYTES_MAX: usize = 256 << 10;
 
 /// Staged frames besides a record. A good peer asks one thing at a time; a dozen full frontiers fit.
 const STAGED_FRAMES_BYTES_MAX: usize = 1 << 20;
+
+/// Room that a link keeps for what comes out of chunks in pieces.
+const UNSEALED_CAPACITY_BYTES: usize = 128 << 10;
 
 /// What a run is told that is over.
 const FENCED: &str = "a newer run has taken this one's place";
@@ -48,8 +51,8 @@ pub(super) enum Stop {
 }
 
 impl Replication {
-    /// Takes every whole frame in `bytes`; returns how many bytes that were. What must still be said on a link that
-    /// ends goes to `reply`.
+    /// Takes every whole frame or chunk in `bytes`; returns how many bytes that were. What must still be said on a link
+    /// that ends goes to `reply`.
     pub(crate) fn receive(
         &mut self,
         now: Now,
@@ -58,12 +61,60 @@ impl Replication {
         reply: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> usize {
-        let mut used = 0;
         if let Some(link) = self.links.get_mut(&conn) {
             // Any byte is a sign of life: a large record may take longer than silence is borne.
             link.heard = now.mono;
         }
-        while let Some(link) = self.links.get(&conn) {
+        let was_proven = self.links.get(&conn).is_some_and(Link::is_proven);
+        let mut used = if was_proven { 0 } else { self.take_frames(now, conn, bytes, reply, cx) };
+        while let Some(link) = self.links.get_mut(&conn) {
+            let Some(channel) = link.channel() else { break };
+            let (count, frames) = match channel.open(&bytes[used..]) {
+                Opened::Partly => break,
+                Opened::Whole(count, frames) => (count, frames),
+                Opened::Forged => {
+                    tracing::warn!(peer = link.name().unwrap_or("?"), "what came on a link is not what was sent");
+                    self.close(now, conn, Close::Malformed, cx);
+                    return bytes.len();
+                }
+            };
+            used += count;
+            if link.unsealed.is_empty() {
+                let taken = self.take_frames(now, conn, frames, reply, cx);
+                self.keep_unsealed(conn, |unsealed| unsealed.extend_from_slice(&frames[taken..]));
+            } else {
+                let mut held = std::mem::take(&mut link.unsealed);
+                held.extend_from_slice(frames);
+                let taken = self.take_frames(now, conn, &held, reply, cx);
+                held.drain(..taken);
+                self.keep_unsealed(conn, |unsealed| *unsealed = held);
+            }
+        }
+        self.wake_staged(cx.effects);
+        if self.links.get(&conn).is_none() { bytes.len() } else { used }
+    }
+
+    /// Keeps what came out of chunks and is no whole frame yet; and no more room for it than that it is often needed.
+    fn keep_unsealed(&mut self, conn: ConnId, keep: impl FnOnce(&mut Vec<u8>)) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        keep(&mut link.unsealed);
+        if link.unsealed.is_empty() && link.unsealed.capacity() > UNSEALED_CAPACITY_BYTES {
+            link.unsealed = Vec::new();
+        }
+    }
+
+    /// Takes every whole frame in `bytes`, up to one with which the sides have proven themselves: chunks follow it.
+    fn take_frames(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> usize {
+        let mut used = 0;
+        let proven = self.links.get(&conn).is_some_and(Link::is_proven);
+        while let Some(link) = self.links.get(&conn).filter(|link| link.is_proven() == proven) {
             let rest = &bytes[used..];
             if link.staged.len() > STAGED_BYTES_MAX {
                 // Whoever asks this much without reading the answers is no peer of ours.
@@ -97,19 +148,20 @@ impl Replication {
                 Some(Stop::Closed) => return bytes.len(),
                 Some(Stop::Refuse) => {
                     if let Some(link) = self.links.get_mut(&conn) {
-                        link.staged.drain_to(usize::MAX, reply);
+                        link.part(reply);
                     }
                     self.close(now, conn, Close::Refused, cx);
                     return bytes.len();
                 }
                 Some(Stop::Close(why)) => {
-                    tracing::warn!(?conn, ?why, "a peer's connection is closed");
+                    if self.links.get(&conn).is_some_and(|link| link.peer.is_some()) {
+                        tracing::warn!(?conn, ?why, "a peer's connection is closed");
+                    }
                     self.close(now, conn, why, cx);
                     return bytes.len();
                 }
             }
         }
-        self.wake_staged(cx.effects);
         used
     }
 
@@ -128,19 +180,18 @@ impl Replication {
         }
         let parsed = peer::parse(body).ok_or(malformed)?;
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
-        if link.peer.is_none() && !matches!(parsed, Frame::Greeting(_) | Frame::Refused(_)) {
+        if link.peer.is_none() && !parsed.introduces() {
             return Err(Stop::Close(Close::Malformed));
         }
         match (parsed, &mut link.role) {
-            (Frame::Greeting(greeting), _) => self.on_greeting(now, conn, &greeting, cx),
+            (Frame::Greeting(greeting), _) => self.on_hello(now, conn, (&greeting, body), cx),
+            (Frame::Foreign(theirs), _) => self.on_foreign(now, conn, theirs, cx),
+            (Frame::Proof(proof), _) => self.on_proof(now, conn, &proof, cx),
             (Frame::Refused(refusal), _) => self.on_refused(now, conn, &refusal, cx),
             (Frame::Status(status), _) => self.on_status(now, conn, &status, cx),
             (Frame::Durable(view), _) => link.on_durable(&view),
             (Frame::Alive(clocks), _) => self.on_alive(now, conn, clocks, cx),
-            (Frame::Members(view), _) => {
-                self.on_members(now, &view, cx);
-                Ok(())
-            }
+            (Frame::Members(view), _) => self.on_members(now, &view, cx),
             (Frame::Writers(view), _) => {
                 self.writers.learn(view.iter(), |origin| cx.replica.uses(origin));
                 Ok(())
@@ -214,11 +265,12 @@ impl Replication {
         }
     }
 
-    fn on_members(&mut self, now: Now, view: &MembersView<'_>, cx: &Context<'_>) {
+    fn on_members(&mut self, now: Now, view: &MembersView<'_>, cx: &Context<'_>) -> Result<(), Stop> {
         for (name, address) in view.iter().filter(|(name, _)| *name != cx.config.name) {
             self.members.learn(name, address, now.mono);
         }
         self.soon(now.mono);
+        Ok(())
     }
 
     fn on_record(
@@ -277,7 +329,8 @@ impl Replication {
         Ok(())
     }
 
-    fn on_greeting(
+    /// Lets in who greets, or says why not.
+    pub(super) fn on_greeting(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -292,16 +345,20 @@ impl Replication {
         let accepted = matches!(link.role, Role::Feed(_));
         let refusal = self.refusal(now, &link, greeting, cx);
         let forgotten = refusal.as_ref().is_some_and(|(reason, _)| matches!(reason, Reason::Forgotten(_)));
-        if accepted && !forgotten {
+        let has_greeted = link.prove_back(!forgotten) || link.is_proven();
+        if accepted && !forgotten && !has_greeted {
             self.greet(now, &mut link, cx);
         }
         if let Some((reason, text)) = refusal {
-            let out = link.staged.out();
-            if accepted && forgotten {
+            if let Role::Pull(pull) = &link.role {
+                self.members.turned_away(pull.addr, text);
+            }
+            let out = link.out();
+            if accepted && forgotten && !has_greeted {
                 // Said before anything else: two who were told to forget each other would both hang up at a greeting.
                 out.extend_from_slice(&PREAMBLE);
             }
-            peer::emit_refused(&Refusal { reason, run: self.run, name: &cx.config.name, text }, out);
+            hello::emit_refused(&Refusal { reason, run: self.run, name: &cx.config.name, text }, out);
             self.links.insert(conn, link);
             // It may know of a later decision, and this node may know no way to it: it is heard before it hangs up.
             return if accepted && forgotten { Ok(()) } else { Err(Stop::Refuse) };
@@ -309,6 +366,7 @@ impl Replication {
         self.writers.learn(std::iter::once((greeting.run, greeting.name)), |origin| cx.replica.uses(origin));
         let mut peer = Peer {
             name: greeting.name.to_owned(),
+            protocol: hello::common_version(greeting.protocol).unwrap_or(PROTOCOL.0),
             run: greeting.run,
             origin: greeting.run,
             established: greeting.established,
@@ -342,7 +400,7 @@ impl Replication {
         self.replace_links(now, &link, greeting, cx);
         link.peer = Some(peer);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
-        self.introduce(&mut link);
+        self.name_members(&mut link);
         self.links.insert(conn, link);
         // Before anything is served to it, it is one of those who must have seen every delete.
         self.seat_all(now, cx);
@@ -372,16 +430,12 @@ impl Replication {
         if self.leave == Leave::Done {
             return refused("this node has left the cluster");
         }
-        let Greeting { cluster, name, run, protocol, .. } = *greeting;
+        let Greeting { cluster, name, run, .. } = *greeting;
         if run == self.run {
             if let Some(addr) = dialed {
                 self.members.is_own(addr);
             }
             return refused("this is the node itself");
-        }
-        if protocol.0 > PROTOCOL.1 || protocol.1 < PROTOCOL.0 {
-            tracing::error!(peer = name, theirs = ?protocol, ours = ?PROTOCOL, "no common protocol version");
-            return refused("no common protocol version: run releases that follow each other");
         }
         if cluster != cx.config.cluster {
             tracing::error!(
@@ -443,12 +497,18 @@ impl Replication {
 
     fn on_refused(&mut self, now: Now, conn: ConnId, refusal: &Refusal<'_>, cx: &mut Context<'_>) -> Result<(), Stop> {
         let name = refusal.name;
-        if self.links.get(&conn).is_none() {
-            return Err(Stop::Closed);
-        }
+        let Some(link) = self.links.get(&conn) else { return Err(Stop::Closed) };
+        // What may be anybody's word changes nothing but the log.
+        let reason = if link.is_trusted(&cx.config.peer_auth) { refusal.reason } else { Reason::Other };
+        let is_news = match &link.role {
+            Role::Pull(pull) => self.members.turned_away(pull.addr, refusal.text),
+            // The log is not for strangers to fill.
+            Role::Feed(_) => link.is_trusted(&cx.config.peer_auth),
+        };
         let has_say = self.has_say(name, cx);
-        match refusal.reason {
-            Reason::Other => tracing::warn!(peer = name, reason = refusal.text, "turned away"),
+        match reason {
+            Reason::Other if is_news => tracing::warn!(peer = name, reason = refusal.text, "turned away"),
+            Reason::Other => tracing::debug!(peer = name, reason = refusal.text, "turned away"),
             Reason::Fenced if cx.replica.refused == Some(Refused::Fenced) => {}
             Reason::Fenced => {
                 tracing::error!(
@@ -481,7 +541,7 @@ impl Replication {
         if let Some(link) = self.links.get_mut(&conn) {
             let (reason, name) = (Reason::Forgotten(decision), cx.config.name.as_str());
             let refusal = Refusal { reason, run: self.run, name, text: FORGOTTEN };
-            peer::emit_refused(&refusal, link.staged.out());
+            hello::emit_refused(&refusal, link.out());
         }
         Err(Stop::Refuse)
     }
@@ -528,7 +588,7 @@ impl Replication {
             return Ok(());
         }
         let (reason, name) = (Reason::Fenced, cx.config.name.as_str());
-        peer::emit_refused(&Refusal { reason, run: self.run, name, text: FENCED }, link.staged.out());
+        hello::emit_refused(&Refusal { reason, run: self.run, name, text: FENCED }, link.out());
         Err(Stop::Refuse)
     }
 

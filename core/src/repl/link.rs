@@ -3,6 +3,7 @@
 use crate::boundary::{AddrId, ConnId};
 use crate::config::Timers;
 use crate::origins::{Claims, Origins};
+use crate::repl::auth::Auth;
 use crate::repl::collect::Vouch;
 use crate::repl::durable::Stated;
 use crate::repl::feed::Feed;
@@ -23,8 +24,16 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// Who is at the other end, once it has said so.
     pub(crate) peer: Option<Peer>,
+    /// What the sides have proven to each other.
+    pub(super) auth: Auth,
+    /// The other end is on this machine.
+    pub(super) is_local: bool,
+    /// What is said until the sides have proven themselves; it goes first.
+    pub(super) opening: Staged,
     /// Frames that wait to be sent.
     pub(crate) staged: Staged,
+    /// The beginning of a frame, out of chunks that were whole.
+    pub(super) unsealed: Vec<u8>,
     pub(super) messages: Messages,
     /// What the peer asked in order to compare its data with ours.
     pub(crate) serving: Serving,
@@ -84,6 +93,8 @@ pub(crate) enum PullStage {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,
+    /// The version of the protocol that is spoken with it.
+    pub(crate) protocol: u16,
     pub(crate) run: OriginId,
     /// Of what it writes now.
     pub(crate) origin: OriginId,
@@ -150,6 +161,10 @@ impl Link {
             conn,
             role,
             peer: None,
+            auth: Auth::Open,
+            is_local: false,
+            opening: Staged::default(),
+            unsealed: Vec::new(),
             staged: Staged::default(),
             messages: Messages::default(),
             serving: Serving::default(),
@@ -166,7 +181,12 @@ impl Link {
 
     /// Whether something waits to be sent besides records.
     pub(super) fn has_frames(&self) -> bool {
-        !self.staged.is_empty() || !self.messages.is_empty()
+        !self.opening.is_empty() || !self.staged.is_empty() || !self.messages.is_empty()
+    }
+
+    /// Bytes that wait to be sent besides records.
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.opening.len() + self.staged.len() + self.messages.len()
     }
 
     /// When the link ends if nothing more is heard. Who has not greeted yet has some time for it, however busy it

@@ -40,6 +40,8 @@ pub(crate) struct Target {
     /// Who answered last.
     answered: Option<Answered>,
     pub(crate) state: DialState,
+    /// Why the last dial that was answered came to nothing, if it did.
+    pub(crate) turned_away: Option<String>,
     backoff_ms: u64,
     /// The link over it was not turned away, or the last one was not.
     let_in: bool,
@@ -229,8 +231,25 @@ impl Members {
             target.member = Some(name.to_owned());
             target.tried = true;
             target.let_in = true;
+            target.turned_away = None;
             target.reached = now;
         }
+    }
+
+    /// Whoever answers at an address turned this node away, or was turned away; true if that is news.
+    pub(crate) fn turned_away(&mut self, id: AddrId, why: &str) -> bool {
+        let Some(target) = self.target_mut(id) else { return false };
+        let is_news = target.turned_away.as_deref() != Some(why);
+        if is_news {
+            target.turned_away = Some(why.to_owned());
+        }
+        is_news
+    }
+
+    /// Why `name` turned this node away when it was dialed last, or was turned away, if that was so.
+    pub(crate) fn turned_away_by(&self, name: &str) -> Option<&str> {
+        let leads_to = |target: &&Target| target.member.as_deref() == Some(name);
+        self.targets.iter().filter(leads_to).find_map(|target| target.turned_away.as_deref())
     }
 
     /// The address is our own.
@@ -325,6 +344,7 @@ impl Members {
             member,
             answered: None,
             state: DialState::Waiting(now),
+            turned_away: None,
             backoff_ms: 0,
             let_in: false,
             tried: false,

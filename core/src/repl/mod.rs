@@ -5,6 +5,7 @@
 
 mod activity;
 mod asks;
+mod auth;
 mod clocks;
 mod collect;
 mod durable;
@@ -36,12 +37,17 @@ use crate::boundary::{Action, AddrId, Close, ConnId, Effects};
 use crate::config::Config;
 use crate::origins::{Claims, Origins};
 use crate::rand::Rand;
+use crate::record::PREFIX_BYTES;
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
+use crate::wire::hello::{self, Greeting, PROTOCOL, Reason, Refusal};
 use crate::wire::lists;
-use crate::wire::peer::{self, Clocks, Greeting, PREAMBLE, PROTOCOL, Reason, Refusal, Standing};
+use crate::wire::peer::{self, Clocks, PREAMBLE, Standing};
+use crate::wire::proof::Channel;
 pub use activity::{Activity, Sweeps};
+use auth::Auth;
+pub(crate) use auth::Gate;
 pub(crate) use collect::Blocked;
 use collect::Collector;
 pub(crate) use durable::{Recovered, Stated};
@@ -79,6 +85,7 @@ const IDLE_MS_MAX: u64 = 1_000;
 pub(crate) struct Replication {
     pub(crate) links: Links,
     pub(crate) members: Members,
+    pub(crate) gate: Gate,
     intake: Intake,
     /// Records taken from a stream of another than their writer, and those of them that lost.
     relayed: u64,
@@ -123,6 +130,7 @@ impl Replication {
         Self {
             links: Links::default(),
             members: Members::new(&config.peers, now.mono),
+            gate: Gate::new(config),
             intake: Intake::default(),
             relayed: 0,
             relayed_beaten: 0,
@@ -166,6 +174,7 @@ impl Replication {
         }
         let pull = Pull { addr, stage: PullStage::Held, relays: Vec::new(), last_ask: 0, dropped: false, gap: false };
         let mut link = Link::new(conn, Role::Pull(pull), now.mono);
+        link.auth = self.gate.auth();
         self.greet(now, &mut link, cx);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
         self.links.insert(conn, link);
@@ -179,12 +188,14 @@ impl Replication {
         self.soon(now.mono);
     }
 
-    /// An accepted connection has sent the preamble of a peer. False if there is no room for it.
-    pub(crate) fn accepted(&mut self, now: Now, conn: ConnId, cx: &Context<'_>) -> bool {
+    /// An accepted connection, from this machine if it `is_local`, has sent the preamble of a peer. False if there is
+    /// no room for it.
+    pub(crate) fn accepted(&mut self, now: Now, (conn, is_local): (ConnId, bool), cx: &Context<'_>) -> bool {
         if self.links.len() >= LINKS_MAX {
             return false;
         }
         let mut link = Link::new(conn, Role::Feed(Feed::new()), now.mono);
+        (link.auth, link.is_local) = (self.gate.auth(), is_local);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
         self.links.insert(conn, link);
         self.soon(now.mono);
@@ -228,6 +239,27 @@ impl Replication {
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> bool {
+        let Some(link) = self.links.get_mut(&conn) else { return false };
+        let full = out.len() + limit;
+        link.opening.drain_to(limit, out);
+        let limit = full - out.len();
+        if !link.is_proven() {
+            return self.fill_frames(now, conn, limit, out, cx);
+        }
+        let room = Channel::room(limit);
+        if room == 0 {
+            return true;
+        }
+        let start = Channel::begin(out);
+        let more = self.fill_frames(now, conn, room, out, cx);
+        match self.links.get_mut(&conn).and_then(Link::channel) {
+            Some(channel) => channel.seal(out, start),
+            None => out.truncate(start),
+        }
+        more
+    }
+
+    fn fill_frames(&mut self, now: Now, conn: ConnId, limit: usize, out: &mut Vec<u8>, cx: &mut Context<'_>) -> bool {
         let Some(link) = self.links.get_mut(&conn) else { return false };
         let full = out.len() + limit;
         if let Role::Feed(feed) = &mut link.role {
@@ -337,7 +369,7 @@ impl Replication {
 
     /// Bytes staged for the link that has most of them.
     pub(crate) fn staged_bytes(&self) -> usize {
-        self.links.values().map(|link| link.staged.len() + link.messages.len()).max().unwrap_or(0)
+        self.links.values().map(Link::staged_bytes).max().unwrap_or(0)
     }
 
     fn close_silent(&mut self, now: Now, cx: &mut Context<'_>) {
@@ -433,14 +465,17 @@ impl Replication {
     pub(crate) fn bar(&self, name: &str, out: &mut Vec<u8>) {
         let text = "links come by TLS here: give all nodes the same --tls-peers";
         out.extend_from_slice(&PREAMBLE);
-        peer::emit_refused(&Refusal { reason: Reason::Other, run: self.run, name, text }, out);
+        hello::emit_refused(&Refusal { reason: Reason::Other, run: self.run, name, text }, out);
     }
 
-    fn greet(&self, now: Now, link: &mut Link, cx: &Context<'_>) {
-        let out = link.staged.out();
+    fn greet(&mut self, now: Now, link: &mut Link, cx: &Context<'_>) {
+        let nonce = self.gate.nonce(now);
+        let out = link.out();
         out.extend_from_slice(&PREAMBLE);
+        let start = out.len();
         let greeting = Greeting {
             protocol: PROTOCOL,
+            nonce: nonce.as_ref(),
             run: self.run,
             incarnation: self.incarnation,
             clocks: clocks(now, cx.replica),
@@ -450,11 +485,15 @@ impl Replication {
             name: &cx.config.name,
             advertise: &cx.config.advertise,
         };
-        peer::emit_greeting(&greeting, out);
+        hello::emit_greeting(&greeting, out);
+        let body = out[start + PREFIX_BYTES..].to_vec();
+        if let Auth::Greeting { ours } = &mut link.auth {
+            *ours = body;
+        }
     }
 
     /// Names the members. Only to who was let in: a stranger learns of nobody but the node it reached.
-    fn introduce(&self, link: &mut Link) {
+    fn name_members(&self, link: &mut Link) {
         let members = self.members.iter().map(|(name, member)| (name, member.advertise.as_str()));
         lists::emit_members(members, link.staged.out());
         lists::emit_writers(self.writers.since(0), link.staged.out());

@@ -2,11 +2,13 @@
 
 pub(crate) mod ahead;
 pub(crate) mod denied;
+pub(crate) mod hello;
 pub(crate) mod line;
 pub(crate) mod lists;
 pub(crate) mod num;
 pub(crate) mod packed;
 pub(crate) mod peer;
+pub(crate) mod proof;
 pub(crate) mod resp;
 pub(crate) mod retired;
 pub(crate) mod said;

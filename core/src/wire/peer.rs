@@ -7,7 +7,8 @@ use crate::retired::{Entry, Mark, RETIRED_MAX};
 use crate::store::Root;
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
-use crate::wire::lists::{Decision, MembersView, RosterView, WritersView};
+use crate::wire::hello::{self, Greeting, ProofView, Refusal};
+use crate::wire::lists::{MembersView, RosterView, WritersView};
 use crate::wire::num::{Bytes, put_varint};
 use crate::wire::retired::{EntriesView, put_entries, put_mark};
 use crate::wire::said::{self, Said};
@@ -16,9 +17,6 @@ use crate::wire::scrub::{self, Scrub};
 /// First bytes of a peer's connection. No text client sends 0x93 first, a line end in it betrays a transport that
 /// rewrites line ends, and 0x1a a terminal.
 pub(crate) const PREAMBLE: [u8; 8] = *b"\x93skv\r\n\x1a\n";
-
-/// The protocol versions this build speaks, oldest and newest.
-pub(crate) const PROTOCOL: (u16, u16) = (3, 3);
 
 /// Longest member name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
@@ -35,11 +33,8 @@ pub(crate) const SEATS_MAX: usize = 2 * MEMBERS_MAX;
 /// Of [`Clocks`].
 const CLOCKS_BYTES: usize = 16;
 
-/// Longest text of a refusal.
-const REFUSAL_BYTES_MAX: usize = 200;
-
-const KIND_GREETING: u8 = 1;
-const KIND_REFUSED: u8 = 2;
+pub(super) const KIND_GREETING: u8 = 1;
+pub(super) const KIND_REFUSED: u8 = 2;
 const KIND_STATUS: u8 = 3;
 const KIND_PULL: u8 = 4;
 const KIND_SWEEP_ASK: u8 = 5;
@@ -58,11 +53,15 @@ const KIND_RETIRED: u8 = 21;
 const KIND_SWEEP_RETIRED: u8 = 22;
 const KIND_DURABLE: u8 = 23;
 pub(super) const KIND_SAID: u8 = 24;
+pub(super) const KIND_PROOF: u8 = 25;
 
 /// A frame that is not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     Greeting(Greeting<'a>),
+    /// A greeting of somebody who speaks these versions of the protocol only, none of which is ours.
+    Foreign((u16, u16)),
+    Proof(ProofView<'a>),
     Refused(Refusal<'a>),
     Status(Status<'a>),
     Durable(DurableView<'a>),
@@ -122,6 +121,13 @@ pub(crate) enum Frame<'a> {
     Said(Said<'a>),
 }
 
+impl Frame<'_> {
+    /// Whether it may come before the sender was let in.
+    pub(crate) const fn introduces(&self) -> bool {
+        matches!(self, Self::Greeting(_) | Self::Foreign(_) | Self::Proof(_) | Self::Refused(_))
+    }
+}
+
 /// What of a sender others compare with theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -139,50 +145,11 @@ pub(crate) struct Standing {
     pub(crate) retired: Mark,
 }
 
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Greeting<'a> {
-    pub(crate) protocol: (u16, u16),
-    /// The run; its first origin.
-    pub(crate) run: OriginId,
-    /// Greater for a later run of the same member, as long as its clock did not go back between the two.
-    pub(crate) incarnation: u64,
-    pub(crate) clocks: Clocks,
-    pub(crate) established: bool,
-    /// It has a disk: it states apart what of its frontier is there.
-    pub(crate) durable: bool,
-    /// The name of the cluster that the member belongs to.
-    pub(crate) cluster: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) advertise: &'a str,
-}
-
 /// What the sender's clocks say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clocks {
     pub(crate) wall: WallMs,
     pub(crate) hlc: Hlc,
-}
-
-/// Why a greeting is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal<'a> {
-    pub(crate) reason: Reason,
-    /// Who turns it away.
-    pub(crate) run: OriginId,
-    pub(crate) name: &'a str,
-    pub(crate) text: &'a str,
-}
-
-/// What a run that is turned away is to make of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// To try again later.
-    Other,
-    /// Another run answers at its address: it has taken its place.
-    Fenced,
-    /// The cluster goes on without it, by the newest decision that it knows of. What it holds may be obsolete.
-    Forgotten(Decision),
 }
 
 /// A heartbeat.
@@ -310,23 +277,9 @@ impl NamesView<'_> {
 pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
     let mut bytes = Bytes(body);
     let frame = match bytes.u8()? {
-        KIND_GREETING => Frame::Greeting(Greeting {
-            protocol: (bytes.u16()?, bytes.u16()?),
-            run: bytes.origin()?,
-            incarnation: bytes.u64()?,
-            clocks: bytes.clocks()?,
-            established: bytes.bool()?,
-            durable: bytes.bool()?,
-            cluster: bytes.text(NAME_BYTES_MAX)?,
-            name: bytes.text(NAME_BYTES_MAX)?,
-            advertise: bytes.text(ADDRESS_BYTES_MAX)?,
-        }),
-        KIND_REFUSED => Frame::Refused(Refusal {
-            reason: bytes.reason()?,
-            run: bytes.origin()?,
-            name: bytes.text(NAME_BYTES_MAX)?,
-            text: bytes.text(REFUSAL_BYTES_MAX)?,
-        }),
+        KIND_GREETING => return hello::parse_greeting(bytes),
+        KIND_PROOF => Frame::Proof(hello::parse_proof(&mut bytes)?),
+        KIND_REFUSED => Frame::Refused(hello::parse_refused(&mut bytes)?),
         KIND_STATUS => Frame::Status(Status {
             clocks: bytes.clocks()?,
             origin: bytes.origin()?,
@@ -392,37 +345,6 @@ pub(crate) fn parse(body: &[u8]) -> Option<Frame<'_>> {
         _ => return None,
     };
     bytes.0.is_empty().then_some(frame)
-}
-
-pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
-    emit(KIND_GREETING, out, |out| {
-        out.extend_from_slice(&greeting.protocol.0.to_le_bytes());
-        out.extend_from_slice(&greeting.protocol.1.to_le_bytes());
-        put_u64(out, greeting.run.0);
-        put_u64(out, greeting.incarnation);
-        put_clocks(out, greeting.clocks);
-        out.push(greeting.established.into());
-        out.push(greeting.durable.into());
-        put_text(out, greeting.cluster);
-        put_text(out, greeting.name);
-        put_text(out, greeting.advertise);
-    });
-}
-
-pub(crate) fn emit_refused(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
-    emit(KIND_REFUSED, out, |out| {
-        match refusal.reason {
-            Reason::Other => out.push(0),
-            Reason::Fenced => out.push(1),
-            Reason::Forgotten(decision) => {
-                out.push(if decision.about_somebody { 2 } else { 3 });
-                put_version(out, decision.version);
-            }
-        }
-        put_u64(out, refusal.run.0);
-        put_text(out, refusal.name);
-        put_text(out, refusal.text);
-    });
 }
 
 pub(crate) fn emit_status(
@@ -588,7 +510,7 @@ pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn put_clocks(out: &mut Vec<u8>, clocks: Clocks) {
+pub(super) fn put_clocks(out: &mut Vec<u8>, clocks: Clocks) {
     put_u64(out, clocks.wall.0);
     put_u64(out, clocks.hlc.0);
 }
@@ -631,7 +553,7 @@ impl<'a> Bytes<'a> {
         self.u64().filter(|id| *id != 0).map(OriginId)
     }
 
-    fn clocks(&mut self) -> Option<Clocks> {
+    pub(super) fn clocks(&mut self) -> Option<Clocks> {
         Some(Clocks { wall: WallMs(self.u64()?), hlc: Hlc(self.u64()?) })
     }
 
@@ -647,15 +569,6 @@ impl<'a> Bytes<'a> {
     fn slots(&mut self) -> Option<(u16, u16)> {
         let (from, to) = (self.u16()?, self.u16()?);
         (from < to && to <= crate::store::SLOTS).then_some((from, to))
-    }
-
-    fn reason(&mut self) -> Option<Reason> {
-        Some(match self.u8()? {
-            0 => Reason::Other,
-            1 => Reason::Fenced,
-            kind @ (2 | 3) => Reason::Forgotten(Decision { about_somebody: kind == 2, version: self.version()? }),
-            _ => return None,
-        })
     }
 
     /// Sorted names, with their number before them.
@@ -704,25 +617,6 @@ mod tests {
 
     fn body(out: &[u8]) -> &[u8] {
         next_frame(out, 1 << 20).unwrap().unwrap()
-    }
-
-    #[test]
-    fn a_greeting_comes_back() {
-        let clocks = Clocks { wall: WallMs(5), hlc: Hlc(6) };
-        let greeting = Greeting {
-            protocol: PROTOCOL,
-            run: OriginId(3),
-            incarnation: 4,
-            clocks,
-            established: true,
-            durable: true,
-            cluster: "c",
-            name: "n1",
-            advertise: "n1:8080",
-        };
-        let mut out = Vec::new();
-        emit_greeting(&greeting, &mut out);
-        assert_eq!(parse(body(&out)), Some(Frame::Greeting(greeting)));
     }
 
     #[test]
@@ -850,21 +744,6 @@ mod tests {
         let most: Vec<u64> = (1..=ORIGINS_MAX as u64 + 1).collect();
         assert!(is_read(&[]) && is_read(&[1]) && is_read(&[1, 2, u64::MAX]) && is_read(&most[1..]));
         assert!(!is_read(&[0]) && !is_read(&[0, 1]) && !is_read(&[2, 1]) && !is_read(&[1, 2, 2]) && !is_read(&most));
-    }
-
-    #[test]
-    fn a_refusal_comes_back_with_its_reason() {
-        let version = Version { hlc: Hlc(5), origin: OriginId(6) };
-        let forgotten = |about_somebody| Reason::Forgotten(Decision { about_somebody, version });
-        for reason in [Reason::Other, Reason::Fenced, forgotten(true), forgotten(false)] {
-            let refusal = Refusal { reason, run: OriginId(3), name: "n1", text: "no" };
-            let mut out = Vec::new();
-            emit_refused(&refusal, &mut out);
-            assert_eq!(parse(body(&out)), Some(Frame::Refused(refusal)));
-            let mut other = body(&out).to_vec();
-            other[1] = 4;
-            assert_eq!(parse(&other), None);
-        }
     }
 
     #[test]

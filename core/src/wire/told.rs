@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::wire::peer::{ClaimsView, Frame, Reason, parse};
+use crate::wire::hello::Reason;
+use crate::wire::peer::{ClaimsView, Frame, parse};
 use crate::wire::scrub::{About, Ask, Scrub};
 
 /// What a frame of a peer says, in a few words, the kind first: of the body that [`next_frame`](crate::next_frame)
@@ -11,6 +12,8 @@ use crate::wire::scrub::{About, Ask, Scrub};
 pub fn tell_frame(body: &[u8]) -> Option<String> {
     Some(match parse(body)? {
         Frame::Greeting(greeting) => format!("greeting of {}, run {}", greeting.name, greeting.run),
+        Frame::Foreign((oldest, newest)) => format!("greeting of a speaker of versions {oldest} to {newest}"),
+        Frame::Proof(proof) => format!("proof{}", if proof.welcomes { "" } else { ", not welcome" }),
         Frame::Refused(refusal) => match refusal.reason {
             Reason::Forgotten(decision) => {
                 format!("refusal by {}: forgotten at {}", refusal.name, decision.version.hlc)

@@ -1,6 +1,6 @@
 //! A cluster in one memory.
 
-use kv_core::{AddrId, Close, Config, ConnId, Event, Limits, Mono, Now, Timers, Turn, WallMs};
+use kv_core::{AddrId, Close, Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
 
 pub(crate) const START: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
 
@@ -14,6 +14,7 @@ pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: Limits { ring_bytes: 64 << 10, ..Limits::default() },
         timers: Timers::default(),
@@ -25,6 +26,8 @@ pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
 pub(crate) struct Cluster {
     pub(crate) turns: Vec<Turn>,
     names: Vec<String>,
+    /// By node: whom it takes for a peer from its next start on.
+    pub(crate) peer_auth: Vec<PeerAuth>,
     /// By node and connection: the other end.
     ends: Vec<Vec<Option<(usize, ConnId)>>>,
     cuts: Vec<(usize, usize)>,
@@ -46,10 +49,18 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nodes by name and the peers that they name, at their start; a node is reached at its name and `:1`.
     pub(crate) fn new(nodes: &[(&str, &[&str])]) -> Self {
+        Self::guarded(nodes, &PeerAuth::Anybody)
+    }
+
+    /// The same, of nodes that take these for peers.
+    pub(crate) fn guarded(nodes: &[(&str, &[&str])], peer_auth: &PeerAuth) -> Self {
+        let peer_auth = vec![peer_auth.clone(); nodes.len()];
+        let config = |name: &str, peers: &[&str]| Config { peer_auth: peer_auth[0].clone(), ..config(name, peers) };
         let turns = nodes.iter().map(|(name, peers)| Turn::new(config(name, peers), START));
         let mut cluster = Self {
             turns: turns.collect(),
             names: nodes.iter().map(|(name, _)| format!("{name}:1")).collect(),
+            peer_auth: peer_auth.clone(),
             ends: vec![vec![None]; nodes.len()],
             cuts: Vec::new(),
             restarts: 0,
@@ -121,7 +132,8 @@ impl Cluster {
         }
         self.restarts += 1;
         let name = self.names[node].trim_end_matches(":1").to_owned();
-        let config = Config { seed: [9, 9, self.restarts, 9], ..config(&name, peers) };
+        let peer_auth = self.peer_auth[node].clone();
+        let config = Config { seed: [9, 9, self.restarts, 9], peer_auth, ..config(&name, peers) };
         self.turns[node] = Turn::new(config, self.now);
         self.turns[node].event(Event::Opened { conn: CLIENT });
     }

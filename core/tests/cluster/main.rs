@@ -14,6 +14,7 @@ mod messages;
 mod relay;
 mod retire;
 mod scrub;
+mod secrets;
 mod strangers;
 mod waiting;
 mod watch;

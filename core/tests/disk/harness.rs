@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kv_core::{
     Config, ConnId, DiskConfig, DiskError, DiskOp, DiskWork, Event, FileId, FileKind, Fsync, Lane, Limits, Mono, Now,
-    Timers, Turn, WallMs,
+    PeerAuth, Timers, Turn, WallMs,
 };
 
 const CLIENT: ConnId = ConnId(0);
@@ -253,6 +253,7 @@ fn config(name: &str) -> Config {
         cluster: "default".to_owned(),
         advertise: format!("{name}:1"),
         peers: Vec::new(),
+        peer_auth: PeerAuth::Anybody,
         http_hosts: Vec::new(),
         limits: Limits::default(),
         timers: Timers::default(),

@@ -16,6 +16,7 @@ mod original;
 mod prompt;
 mod redis_client;
 mod scale;
+mod secrets;
 mod startup;
 mod stopping;
 mod tls;

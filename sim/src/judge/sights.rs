@@ -64,6 +64,7 @@ impl Judge {
             | Close::Lagged
             | Close::Disk
             | Close::Killed
+            | Close::PeersOnly
             | Close::Unread
             | Close::Stranger(_) => {}
         }

@@ -12,6 +12,10 @@ const PREAMBLE_BYTES: usize = 8;
 /// Bytes of a frame's length and checksum.
 const PREFIX_BYTES: usize = 8;
 
+/// How a frame is told behind which frames come in chunks; and what stands before those.
+const PROOF: &str = "proof";
+const CHUNK_HEAD_BYTES: usize = 18;
+
 /// A record's largest body and more.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
@@ -22,6 +26,9 @@ const FRAME_CHARS_MAX: usize = 160;
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     rest: Vec<u8>,
+    /// What came of the next chunk, once both sides have proven that they know a secret.
+    chunks: Vec<u8>,
+    is_sealed: bool,
     has_begun: bool,
     /// What came is no frame; nothing behind it can be read.
     is_lost: bool,
@@ -41,7 +48,7 @@ impl Frames {
     /// Takes the next packet; `name` names versions.
     pub(super) fn take(&mut self, bytes: &[u8], name: &dyn Fn(Version) -> String) -> Told {
         let mut told = Told::default();
-        self.rest.extend_from_slice(bytes);
+        self.add(bytes);
         if !self.has_begun {
             self.has_begun = true;
             if self.rest.first() == Some(&PREAMBLE_FIRST) {
@@ -54,6 +61,11 @@ impl Frames {
                 Ok(Some(body)) => {
                     used += PREFIX_BYTES + body.len();
                     told.frames.push(bounded(&tell(body, &mut told.keys, name), FRAME_CHARS_MAX));
+                    if told.frames.last().is_some_and(|frame| frame.starts_with(PROOF)) {
+                        let behind = self.rest.split_off(used);
+                        self.is_sealed = true;
+                        self.add(&behind);
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => self.is_lost = true,
@@ -68,6 +80,21 @@ impl Frames {
         }
         told.is_heartbeat = told.frames.iter().all(|frame| frame == "alive" || frame.starts_with("status "));
         told
+    }
+}
+
+impl Frames {
+    fn add(&mut self, bytes: &[u8]) {
+        if !self.is_sealed {
+            return self.rest.extend_from_slice(bytes);
+        }
+        self.chunks.extend_from_slice(bytes);
+        while let Some((length, _)) = self.chunks.split_first_chunk::<2>() {
+            let end = CHUNK_HEAD_BYTES + usize::from(u16::from_le_bytes(*length));
+            let Some(frames) = self.chunks.get(CHUNK_HEAD_BYTES..end) else { break };
+            self.rest.extend_from_slice(frames);
+            self.chunks.drain(..end);
+        }
     }
 }
 

@@ -240,6 +240,7 @@ fn link(conn: u32, frontier: &[(u64, u64)]) -> Link {
     link.peer = Some(Peer {
         name: conn.to_string(),
         run,
+        protocol: 4,
         origin: run,
         established: true,
         clocks: Clocks { wall: now.wall, hlc: Hlc::ZERO },
