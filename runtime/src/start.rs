@@ -17,7 +17,8 @@ use crate::directory::DataDirectory;
 use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::logging;
-use crate::server::{Server, stop_signals};
+use crate::reload::{Reload, settings};
+use crate::server::{Server, signals};
 use crate::stderr::Stderr;
 use crate::tls::Tls;
 
@@ -25,23 +26,25 @@ use crate::tls::Tls;
 const DESCRIPTORS_RESERVED: u64 = 128;
 
 /// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
-pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
+pub(crate) fn start(options: Options, reload: Reload, log: &Stderr) -> Result<Server, Failure> {
     let access = check(&options)?;
     let tls = Tls::load(options.tls.clone())?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
-    let signals = stop_signals().map_err(loop_failed)?;
+    let signals = signals().map_err(loop_failed)?;
     outlive_size_limit().map_err(loop_failed)?;
     let directory = options.data_dir.as_deref().map(DataDirectory::open).transpose()?;
     let listeners = Listeners::bind(options.listen, options.port)?;
     let bound = listeners.address().map_err(|error| Failure::System("read the bound address", error))?;
     let terminal = logging::is_for_people(&options).then(|| log.clone());
+    let log_level = options.log_level.level();
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let mut turn = Turn::new(config, clocks.now());
     let users = access.apply(&mut turn)?;
-    let mut server = Server::new(turn, clocks, listeners, tls, (signals, users)).map_err(loop_failed)?;
+    turn.started_with(log_level, reload.shown());
+    let mut server = Server::new(turn, clocks, listeners, tls, (signals, users), reload).map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }
@@ -94,30 +97,26 @@ pub(crate) fn raise_descriptor_limit(clients_max: usize) {
 
 /// What a node is told at its start that listens at `bound`.
 pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
+    let settings = settings(&options);
     let disk = options.disk();
     let peers = options.peers.0;
     let advertise = match options.advertise {
         Some(address) => address,
         None => check_advertised(advertised(bound, &peers))?,
     };
-    Ok(Config {
+    let mut config = Config {
         disk,
         seed: fresh_seed().map_err(|error| Failure::System("read random bytes", error))?,
         name: options.name.unwrap_or_else(|| advertise.clone()),
         cluster: options.cluster,
         advertise,
         peers,
-        http_hosts: options.http_host,
-        limits: Limits {
-            ring_bytes: options.ring_size,
-            value_bytes_max: options.max_value_size,
-            // Also the longest value is not all of a request.
-            request_bytes_max: Limits::default().request_bytes_max.max(2 * options.max_value_size),
-            clients_max: options.max_clients,
-            ..Limits::default()
-        },
-        timers: Timers { absence_ms: options.forget_after * 1_000, ..Timers::default() },
-    })
+        http_hosts: Vec::new(),
+        limits: Limits { ring_bytes: options.ring_size, ..Limits::default() },
+        timers: Timers::default(),
+    };
+    settings.apply(&mut config);
+    Ok(config)
 }
 
 /// Where the others reach a node bound to `bound`: there, if that is one address; else the address from which it

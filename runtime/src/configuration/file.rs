@@ -56,7 +56,7 @@ impl Given {
 
 impl SettingsFile {
     /// Reads the file; `options` are what it can set.
-    pub(super) fn read<'a>(path: &Path, options: &[&'a Arg]) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path, options: &[&Arg]) -> Result<Self, Failure> {
         let failed = |error| Failure::File(path.to_owned(), "read the options in", error);
         let file = File::open(path).map_err(failed)?;
         let mut text = String::new();
