@@ -19,6 +19,7 @@ use crate::repl::{CLIENTS_ONLY, Context, LINKS_MAX, Replication, TLS_ONLY};
 use crate::replica::{Exposure, Replica};
 use crate::server::{Audience, Server};
 use crate::session::ClientSession;
+use crate::settings::{LogLevel, Settings};
 use crate::stats::Counters;
 use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
@@ -54,6 +55,11 @@ pub struct Node {
     counters: Counters,
     pub(crate) waiters: Waiters,
     cluster_tag: u32,
+    /// What clients have set, until it is in `config`.
+    changed: Option<Settings>,
+    log_level: LogLevel,
+    /// What was given at the start that is not in `config`, for those who ask.
+    options: Vec<(String, String)>,
     /// None without a disk.
     pub(crate) keeper: Option<Box<Keeper>>,
 }
@@ -89,8 +95,42 @@ impl Node {
             pubsub: PubSub::new(run),
             counters: Counters::new(now.mono),
             waiters: Waiters::default(),
+            changed: None,
+            log_level: LogLevel::default(),
+            options: Vec::new(),
             keeper,
         }
+    }
+
+    /// Takes other settings, from now on. What has changed is logged.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        let stood = self.settings();
+        for (setting, from, to) in stood.differing(settings) {
+            tracing::info!(setting, from, to, "changed");
+        }
+        settings.apply(&mut self.config);
+        self.log_level = settings.log_level;
+        if let (Some(log), Some(disk)) = (&mut self.replica.log, &self.config.disk) {
+            log.set_fsync(disk.fsync);
+        }
+    }
+
+    /// What can change while the node runs, as it is now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings::of(&self.config, self.log_level)
+    }
+
+    /// What the driver is to log: clients may have changed it.
+    #[must_use]
+    pub const fn log_level(&self) -> LogLevel {
+        self.log_level
+    }
+
+    /// What else the node was started with: what its driver logs, and options by names that no setting has, which
+    /// `CONFIG GET` shows.
+    pub fn started_with(&mut self, log_level: LogLevel, options: Vec<(String, String)>) {
+        (self.log_level, self.options) = (log_level, options);
     }
 
     /// Runs every complete command or frame in `bytes`, appends replies to `reply`, returns the bytes used. It stops
@@ -213,6 +253,9 @@ impl Node {
         } else {
             0
         };
+        if let Some(settings) = self.changed.take() {
+            self.reconfigure(&settings);
+        }
         self.settle(effects);
         used
     }
@@ -220,13 +263,16 @@ impl Node {
     /// What carries out commands of `conn`.
     fn server<'a, 'e>(&'a mut self, now: Now, conn: ConnId, effects: &'e mut Effects) -> Server<'a, 'e> {
         let loading = self.loading();
-        let Self { config, replica, repl, conns, acl, pause, pubsub, counters, waiters, cluster_tag, keeper, .. } =
-            self;
+        let Self { config, replica, repl, conns, acl, pause, pubsub, counters, waiters, .. } = self;
+        let Self { changed, log_level, options, cluster_tag, keeper, .. } = self;
         let (disk, cluster_tag) = (keeper.as_deref_mut(), *cluster_tag);
         Server {
             now,
             conn,
             config,
+            changed,
+            log_level: *log_level,
+            options,
             replica,
             repl,
             conns,

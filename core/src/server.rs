@@ -20,6 +20,7 @@ use crate::pubsub::PubSub;
 use crate::repl::{Context, Replication};
 use crate::replica::Replica;
 use crate::session::{Client, Replies, Watched};
+use crate::settings::{LogLevel, Settings};
 use crate::stats::{self, Counters};
 use crate::store::SLOTS;
 use crate::time::Now;
@@ -40,6 +41,11 @@ pub(crate) struct Server<'a, 'e> {
     pub(crate) now: Now,
     pub(crate) conn: ConnId,
     pub(crate) config: &'a Config,
+    /// What its commands have changed, from when they have been run.
+    pub(crate) changed: &'a mut Option<Settings>,
+    pub(crate) log_level: LogLevel,
+    /// What it was started with besides, and what each is.
+    pub(crate) options: &'a [(String, String)],
     pub(crate) replica: &'a mut Replica,
     pub(crate) repl: &'a mut Replication,
     pub(crate) conns: &'a mut Connections,

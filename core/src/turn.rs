@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::disk::{DiskError, DiskWork, FileId, Lane};
 use crate::node::Node;
 use crate::record::Record;
+use crate::settings::{LogLevel, Settings};
 use crate::time::{Mono, Now};
 
 /// Unsent bytes up to which a link is filled: what one write takes, so that a slow peer holds a small copy and its
@@ -200,6 +201,18 @@ impl Turn {
     /// Tells the node what a connection may be; see [`Node::came_by`].
     pub fn came_by(&mut self, conn: ConnId, door: Door) {
         self.node.came_by(conn, door);
+    }
+
+    /// Has the node take other settings; see [`Node::reconfigure`].
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        self.node.reconfigure(settings);
+        // What waited for the disk may not have to.
+        self.open_gates();
+    }
+
+    /// Tells the node what it was started with; see [`Node::started_with`].
+    pub fn started_with(&mut self, log_level: LogLevel, options: Vec<(String, String)>) {
+        self.node.started_with(log_level, options);
     }
 
     /// Tells the node which files its data directory has; see [`Node::begin_load`].

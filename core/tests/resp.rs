@@ -1,6 +1,6 @@
 //! Requests of the Redis protocol to a whole node, and the bytes that it answers.
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, LogLevel, Mono, Now, PeerAuth, Settings, Timers, Turn, WallMs};
 
 const CLIENT: ConnId = ConnId(1);
 
@@ -767,7 +767,11 @@ fn what_clients_ask_of_a_server_is_answered_as_in_redis() {
                 "CONFIG SET timeout 0 timeout 0",
                 "-ERR CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter|",
             ),
-            ("CONFIG REWRITE", "-ERR The server is running without a config file|"),
+            (
+                "CONFIG REWRITE",
+                "-ERR The file of options is not written here: change it by hand, and send SIGHUP to have it read \
+                 again|",
+            ),
         ],
     );
     let mut session = Session::new();
@@ -782,6 +786,74 @@ fn what_clients_ask_of_a_server_is_answered_as_in_redis() {
         assert!(docs.contains(group), "{group}: {docs}");
     }
     assert!(session.ask("OBJECT HELP").contains("Usage: OBJECT"));
+}
+
+#[test]
+fn settings_change_while_the_node_runs_or_say_why_not() {
+    let refused =
+        |name: &str, why: &str| format!("-ERR CONFIG SET failed (possibly related to argument '{name}') - {why}|");
+    let range = refused("maxclients", "argument must be between 1 and 1000000 inclusive");
+    let mut session = Session::new();
+    session.turn.started_with(LogLevel::Warn, vec![("port".to_owned(), "8080".to_owned())]);
+    check(
+        &mut session,
+        &[
+            ("CONFIG GET maxclients", "*2|$10|maxclients|$5|10000|"),
+            ("CONFIG SET maxclients 0", &range),
+            ("CONFIG SET maxclients 1000001", &range),
+            ("CONFIG SET maxclients x", &refused("maxclients", "argument couldn't be parsed into an integer")),
+            ("CONFIG SET MaxClients 5 forget-after 60", "+OK|"),
+            ("CONFIG GET maxclients forget-after", "*4|$12|forget-after|$2|60|$10|maxclients|$1|5|"),
+            // All or nothing.
+            (
+                "CONFIG SET maxclients 6 forget-after 1",
+                &refused("forget-after", "argument must be 0, or between 5 and 3153600000 inclusive"),
+            ),
+            ("CONFIG SET maxclients 6 port 1", &refused("port", "can't set immutable config")),
+            ("CONFIG SET maxclients 6 maxclients 7", &refused("maxclients", "duplicate parameter")),
+            ("CONFIG SET maxclients 6 foo 7", "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'|"),
+            ("CONFIG GET maxclients", "*2|$10|maxclients|$1|5|"),
+            ("CONFIG SET port 8080", "+OK|"),
+            ("CONFIG GET port", "*2|$4|port|$4|8080|"),
+            ("CONFIG GET loglevel", "*2|$8|loglevel|$7|warning|"),
+            ("CONFIG SET loglevel DEBUG", "+OK|"),
+            ("CONFIG GET loglevel", "*2|$8|loglevel|$5|debug|"),
+            (
+                "CONFIG SET loglevel loud",
+                &refused(
+                    "loglevel",
+                    "argument(s) must be one of the following: debug, verbose, notice, warning, error, nothing",
+                ),
+            ),
+            ("CONFIG SET http-host a.example,b.example", "+OK|"),
+            ("CONFIG GET http-host", "*2|$9|http-host|$19|a.example,b.example|"),
+            // There is no disk.
+            ("CONFIG GET appendfsync", "*2|$11|appendfsync|$2|no|"),
+            ("CONFIG SET appendfsync no", "+OK|"),
+            ("CONFIG SET appendfsync always", &refused("appendfsync", "can't set immutable config")),
+            ("CONFIG SET proto-max-bulk-len 64x", &refused("proto-max-bulk-len", "argument must be a memory value")),
+            ("CONFIG SET proto-max-bulk-len 4", "+OK|"),
+            ("SET k 12345", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)|"),
+            ("SET k 1234", "+OK|"),
+            ("CONFIG SET proto-max-bulk-len 1kb", "+OK|"),
+            ("SET k 12345", "+OK|"),
+            ("CONFIG GET proto-max-bulk-len", "*2|$18|proto-max-bulk-len|$4|1024|"),
+        ],
+    );
+    let settings = session.turn.node().settings();
+    assert_eq!((settings.clients_max, settings.absence_ms, settings.log_level), (5, 60_000, LogLevel::Trace));
+    // What was set by one command is told by the next, though both came at once.
+    let both = session.send(
+        b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$10\r\nmaxclients\r\n$1\r\n9\r\n\
+          *3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$10\r\nmaxclients\r\n",
+    );
+    assert_eq!(both, "+OK\r\n*2\r\n$10\r\nmaxclients\r\n$1\r\n9\r\n");
+    // A driver that reads its options again has the last word.
+    session.turn.reconfigure(&Settings { clients_max: 70, ..settings });
+    check(&mut session, &[("CONFIG GET maxclients", "*2|$10|maxclients|$2|70|")]);
+    let all = session.ask("CONFIG GET *");
+    let names: Vec<&str> = all.lines().skip(2).step_by(4).collect();
+    assert!(names.is_sorted() && names.contains(&"maxmemory") && names.contains(&"port"), "{names:?}");
 }
 
 #[test]

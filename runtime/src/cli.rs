@@ -8,8 +8,7 @@ use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use kv_core::{DiskConfig, Fsync, Limits};
-use tracing_subscriber::filter::LevelFilter;
+use kv_core::{ABSENCE_S, CLIENTS, DiskConfig, Fsync, Limits, SNAPSHOT_RATIO_PERCENT, VALUE_BYTES};
 
 use crate::access::AccessOptions;
 use crate::bench::{self, BenchOptions};
@@ -267,7 +266,7 @@ pub(crate) enum FsyncPolicy {
 }
 
 impl FsyncPolicy {
-    const fn policy(self) -> Fsync {
+    pub(crate) const fn policy(self) -> Fsync {
         match self {
             Self::Always => Fsync::Always,
             Self::Everysec => Fsync::EverySec,
@@ -299,14 +298,14 @@ pub(crate) enum LogLevel {
 }
 
 impl LogLevel {
-    pub(crate) const fn filter(self) -> LevelFilter {
+    pub(crate) const fn level(self) -> kv_core::LogLevel {
         match self {
-            Self::Off => LevelFilter::OFF,
-            Self::Error => LevelFilter::ERROR,
-            Self::Warn => LevelFilter::WARN,
-            Self::Info => LevelFilter::INFO,
-            Self::Debug => LevelFilter::DEBUG,
-            Self::Trace => LevelFilter::TRACE,
+            Self::Off => kv_core::LogLevel::Off,
+            Self::Error => kv_core::LogLevel::Error,
+            Self::Warn => kv_core::LogLevel::Warn,
+            Self::Info => kv_core::LogLevel::Info,
+            Self::Debug => kv_core::LogLevel::Debug,
+            Self::Trace => kv_core::LogLevel::Trace,
         }
     }
 }
@@ -324,24 +323,10 @@ const RING_BYTES_MAX: usize = match 1_usize.checked_shl(36) {
     Some(bytes) => bytes,
     None => usize::MAX,
 };
-/// An entry's header has 29 bits left for the length of its value.
-const VALUE_BYTES_MAX: usize = (1 << 29) - 1;
-/// Far above what one process can have in open files, far below what a connection's number can hold.
-const CLIENTS_MAX: usize = 1_000_000;
 /// What a greeting carries of a name; and an advertised address is the name of a node that was given none.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// A host name has at most 253 bytes, a port with its colon 6.
 const ADDRESS_BYTES_MAX: usize = 259;
-
-/// A shorter absence is a restart, or a switch that reboots: who is forgotten for it has to come back the long way.
-const ABSENCE_S_MIN: u64 = 5;
-/// A hundred years: what is longer is meant as never.
-const ABSENCE_S_MAX: u64 = 100 * 365 * 24 * 3_600;
-
-/// Below it a node would do little else than save.
-const SNAPSHOT_RATIO_MIN: u32 = 10;
-/// A log of a thousand times the data: what is more is a slip of the hand.
-const SNAPSHOT_RATIO_MAX: u32 = 100_000;
 
 /// Reads the arguments, the environment and the file that one of them names.
 pub(crate) fn parse() -> Result<Asked, Failure> {
@@ -465,23 +450,20 @@ fn parse_name(text: &str) -> Result<String, String> {
 }
 
 fn parse_clients(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|count| (1..=CLIENTS_MAX).contains(count))
-        .ok_or_else(|| format!("give a number from 1 to {CLIENTS_MAX}"))
+    let wrong = || format!("give a number from {} to {}", CLIENTS.start(), CLIENTS.end());
+    text.parse().ok().filter(|count| CLIENTS.contains(count)).ok_or_else(wrong)
 }
 
 fn parse_absence(text: &str) -> Result<u64, String> {
-    let taken = |seconds: &u64| *seconds == 0 || (ABSENCE_S_MIN..=ABSENCE_S_MAX).contains(seconds);
-    let wrong = || format!("give 0 for never, or {ABSENCE_S_MIN} to {ABSENCE_S_MAX} seconds");
+    let taken = |seconds: &u64| *seconds == 0 || ABSENCE_S.contains(seconds);
+    let wrong = || format!("give 0 for never, or {} to {} seconds", ABSENCE_S.start(), ABSENCE_S.end());
     text.parse().ok().filter(taken).ok_or_else(wrong)
 }
 
 fn parse_snapshot_ratio(text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|percent| (SNAPSHOT_RATIO_MIN..=SNAPSHOT_RATIO_MAX).contains(percent))
-        .ok_or_else(|| format!("give a number from {SNAPSHOT_RATIO_MIN} to {SNAPSHOT_RATIO_MAX}"))
+    let range = SNAPSHOT_RATIO_PERCENT;
+    let wrong = || format!("give a number from {} to {}", range.start(), range.end());
+    text.parse().ok().filter(|percent| SNAPSHOT_RATIO_PERCENT.contains(percent)).ok_or_else(wrong)
 }
 
 fn parse_ring_size(text: &str) -> Result<usize, String> {
@@ -489,7 +471,7 @@ fn parse_ring_size(text: &str) -> Result<usize, String> {
 }
 
 fn parse_value_size(text: &str) -> Result<usize, String> {
-    parse_size(text, 1, VALUE_BYTES_MAX)
+    parse_size(text, *VALUE_BYTES.start(), *VALUE_BYTES.end())
 }
 
 /// A size in bytes with a unit; see [`EXAMPLES`].

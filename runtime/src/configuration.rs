@@ -18,7 +18,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMat
 
 use crate::cli::{self, Options};
 use crate::failure::Failure;
-use file::{Entry, Given, SettingsFile};
+pub(crate) use file::Given;
+use file::{Entry, SettingsFile};
 
 /// What a file cannot set: where it is, and what is asked for once.
 const NOT_IN_A_FILE: [&str; 5] = ["config", "check_config", "print_config", "help", "version"];
@@ -60,6 +61,17 @@ pub(crate) struct Setting {
     pub(crate) value: Option<Given>,
     pub(crate) origin: Origin,
     pub(crate) is_secret: bool,
+}
+
+impl Setting {
+    /// What it is, as one would type it; nothing if it is not given.
+    pub(crate) fn text(&self) -> String {
+        match &self.value {
+            Some(Given::Flag(is_on)) => if *is_on { "yes" } else { "no" }.to_owned(),
+            Some(given) => given.texts().join(","),
+            None => String::new(),
+        }
+    }
 }
 
 /// Where an option comes from.

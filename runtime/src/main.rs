@@ -21,6 +21,7 @@ mod logging;
 mod peers;
 mod progress;
 mod prompt;
+mod reload;
 mod secret;
 mod server;
 mod start;
@@ -34,6 +35,7 @@ use std::process::ExitCode;
 use crate::cli::Asked;
 use crate::configuration::Configuration;
 use crate::failure::Failure;
+use crate::reload::Reload;
 use crate::stderr::Stderr;
 
 /// jemalloc, because an entry is one small allocation: its size classes are 16 bytes apart up to 128, so an entry with
@@ -70,8 +72,9 @@ fn run_node(configuration: Configuration, log: &Stderr) -> Result<(), Failure> {
         let _ = std::io::stdout().write_all(told.as_bytes());
         return Ok(());
     }
-    logging::start(&configuration.options, log.clone());
-    start::start(configuration.options, log)?.run()
+    let filter = logging::start(&configuration.options, log.clone());
+    let reload = Reload::new(configuration.settings, filter);
+    start::start(configuration.options, reload, log)?.run()
 }
 
 /// Says why the program ends, and with which code.

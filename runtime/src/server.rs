@@ -23,6 +23,7 @@ use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::load::{Loader, Loading};
+use crate::reload::Reload;
 use crate::stderr::Stderr;
 use crate::tls::{self, Session, Tls};
 
@@ -65,6 +66,7 @@ pub(crate) struct Server {
     waker: Arc<Waker>,
     access: AccessWorker,
     data: Option<Data>,
+    reload: Reload,
     stopping: bool,
 }
 
@@ -76,15 +78,16 @@ struct Data {
 }
 
 impl Server {
-    /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of `signals`,
-    /// which are [`stop_signals`]. `clocks` are those that the turn's node was started with, `users` is the file of its
-    /// users, if it has one.
+    /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of the [`signals`]
+    /// says stop. `clocks` are those that the turn's node was started with, `users` is the file of its users, if it has
+    /// one, and `reload` has what it was told.
     pub(crate) fn new(
         turn: Turn,
         clocks: Clocks,
         (mut listeners, mut of_peers): (Listeners, Option<Listeners>),
         tls: Tls,
         (mut signals, users): (Signals, Option<PathBuf>),
+        reload: Reload,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -109,6 +112,7 @@ impl Server {
             waker,
             access,
             data: None,
+            reload,
             stopping: false,
         })
     }
@@ -230,6 +234,7 @@ impl Server {
         self.connections.end(&mut self.turn, now.mono);
         self.dial(now.mono);
         self.hand_over();
+        self.reload.follow(&self.turn);
     }
 
     /// Loads for a few milliseconds, if not all is loaded.
@@ -265,6 +270,7 @@ impl Server {
                             SIGHUP => {
                                 self.tls.reload();
                                 self.turn.reload_users();
+                                self.reload.reload(&mut self.turn);
                             }
                             _ => self.stopping = true,
                         }
@@ -348,11 +354,11 @@ impl Server {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP as events. The second of the first two ends the process from inside the handler, so that
-/// it works whatever the loop is doing. (SIGPIPE needs nothing: Rust's runtime ignores it from the start.) To be called
-/// before anybody can see that the node is there: a signal that comes earlier kills the process instead of stopping the
-/// node.
-pub(crate) fn stop_signals() -> io::Result<Signals> {
+/// SIGTERM and SIGINT, to stop, and SIGHUP, to read the options again, as events. The second of those that stop ends
+/// the process from inside the handler, so that it works whatever the loop is doing. (SIGPIPE needs nothing: Rust's
+/// runtime ignores it from the start.) To be called before anybody can see that the node is there: a signal that comes
+/// earlier kills the process instead of stopping the node.
+pub(crate) fn signals() -> io::Result<Signals> {
     let told = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // Handlers run in this order: the first signal finds the flag unset, and sets it.

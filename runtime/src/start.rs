@@ -18,7 +18,8 @@ use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::logging;
 use crate::peers::peer_auth;
-use crate::server::{Server, stop_signals};
+use crate::reload::{Reload, settings};
+use crate::server::{Server, signals};
 use crate::stderr::Stderr;
 use crate::tls::Tls;
 
@@ -26,12 +27,12 @@ use crate::tls::Tls;
 const DESCRIPTORS_RESERVED: u64 = 128;
 
 /// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
-pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
+pub(crate) fn start(options: Options, reload: Reload, log: &Stderr) -> Result<Server, Failure> {
     let access = check(&options)?;
     let tls = Tls::load(options.tls.clone())?;
     raise_descriptor_limit(options.max_clients);
     let loop_failed = |error| Failure::System("set up the event loop", error);
-    let signals = stop_signals().map_err(loop_failed)?;
+    let signals = signals().map_err(loop_failed)?;
     outlive_size_limit().map_err(loop_failed)?;
     let directory = options.data_dir.as_deref().map(DataDirectory::open).transpose()?;
     let listeners = Listeners::bind(options.listen, options.port)?;
@@ -40,12 +41,15 @@ pub(crate) fn start(options: Options, log: &Stderr) -> Result<Server, Failure> {
     let reached = of_peers.as_ref().unwrap_or(&listeners).address();
     let bound = reached.map_err(|error| Failure::System("read the bound address", error))?;
     let terminal = logging::is_for_people(&options).then(|| log.clone());
+    let log_level = options.log_level.level();
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let mut turn = Turn::new(config, clocks.now());
     let users = access.apply(&mut turn)?;
-    let mut server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users)).map_err(loop_failed)?;
+    turn.started_with(log_level, reload.shown());
+    let mut server =
+        Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), reload).map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }
@@ -99,6 +103,7 @@ pub(crate) fn raise_descriptor_limit(clients_max: usize) {
 
 /// What a node is told at its start that listens at `bound`.
 pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Failure> {
+    let settings = settings(&options);
     let disk = options.disk();
     let peer_auth = peer_auth(&options)?;
     let peers = options.peers.0;
@@ -106,7 +111,7 @@ pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Fail
         Some(address) => address,
         None => check_advertised(advertised(bound, &peers))?,
     };
-    Ok(Config {
+    let mut config = Config {
         disk,
         seed: fresh_seed().map_err(|error| Failure::System("read random bytes", error))?,
         name: options.name.unwrap_or_else(|| advertise.clone()),
@@ -114,17 +119,12 @@ pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Fail
         advertise,
         peers,
         peer_auth,
-        http_hosts: options.http_host,
-        limits: Limits {
-            ring_bytes: options.ring_size,
-            value_bytes_max: options.max_value_size,
-            // Also the longest value is not all of a request.
-            request_bytes_max: Limits::default().request_bytes_max.max(2 * options.max_value_size),
-            clients_max: options.max_clients,
-            ..Limits::default()
-        },
-        timers: Timers { absence_ms: options.forget_after * 1_000, ..Timers::default() },
-    })
+        http_hosts: Vec::new(),
+        limits: Limits { ring_bytes: options.ring_size, ..Limits::default() },
+        timers: Timers::default(),
+    };
+    settings.apply(&mut config);
+    Ok(config)
 }
 
 /// Where the others reach a node bound to `bound`: there, if that is one address; else the address from which it

@@ -155,8 +155,11 @@ pub(super) static MANUALS: [Manual; 17] = [
         parse: parse_config,
         usage: "CONFIG GET pattern [pattern ...] | SET name value [name value ...] | RESETSTAT",
         summary: "Show settings by the names that Redis has for them",
-        detail: "Only those that this node has. SET takes for each what it is already; another value is an error, as\n\
-                 settings are given when a node is started. RESETSTAT has the counts of INFO begin anew.",
+        detail: "Those that this node has, and its options, by their own names where Redis has none. SET changes\n\
+                 appendfsync, auto-aof-rewrite-percentage, forget-after, http-host, loglevel, maxclients,\n\
+                 notify-keyspace-events and proto-max-bulk-len, until the node is told to read its configuration\n\
+                 again; the others are given when it is started, and SET takes for them what they are.\n\
+                 RESETSTAT has the counts of INFO begin anew.",
         example: "CONFIG GET max*",
     },
     Manual {
@@ -351,7 +354,9 @@ fn parse_config<'a>(verb: Verb, mut words: Words<'a>, _: &Limits) -> Parsed<'a> 
     }
     if is(b"REWRITE") {
         nothing(verb, words)?;
-        return Err(Reply::Error("The server is running without a config file"));
+        let refusal =
+            "The file of options is not written here: change it by hand, and send SIGHUP to have it read again";
+        return Err(Reply::Error(refusal));
     }
     if is(b"SET") {
         let count = words.into_iter().count();

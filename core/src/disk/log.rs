@@ -406,6 +406,11 @@ impl Log {
         self.is_ended
     }
 
+    /// Another policy, from now on: also for what is not synced yet.
+    pub(crate) fn set_fsync(&mut self, fsync: Fsync) {
+        self.fsync = fsync;
+    }
+
     /// When what is not synced is to be; none: at once.
     fn sync_due(&self) -> Option<Mono> {
         let every_ms = match self.fsync {

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::{Machine, Peer, QUEUE_BYTES_MAX};
-use kv_core::{ConnId, DiskError, Event, FileId, FileKind, Fsync, Lane};
+use kv_core::{ConnId, DiskError, Event, FileId, FileKind, Fsync, Lane, Settings};
 
 #[test]
 fn what_was_written_is_there_again() {
@@ -75,6 +75,32 @@ fn under_always_a_reply_says_what_is_on_the_disk() {
     assert_eq!(node.answers(), "OK\nPONG\n");
     node = node.crashed();
     assert_eq!(node.ask("GET a\n"), "1\n");
+}
+
+#[test]
+fn when_replies_wait_for_the_disk_can_be_changed() {
+    let mut node = Machine::new(Fsync::EverySec);
+    node.holds = true;
+    assert_eq!(node.ask("SET a 1\n"), "OK\n");
+    assert_eq!(node.ask("CONFIG SET appendfsync always\n"), "OK\n");
+    assert_eq!(node.ask("SET b 1\n"), "");
+    node.holds = false;
+    // One sync was under way, and another follows it.
+    node.wait(20);
+    assert_eq!(node.answers(), "OK\n");
+    node = node.crashed();
+    assert_eq!(node.ask("GET a\nGET b\n"), "1\n1\n");
+    // A run begins as it was configured.
+    node.holds = true;
+    assert_eq!(node.ask("SET c 1\nCONFIG GET appendfsync\n"), "OK\nappendfsync\neverysec\n");
+    assert_eq!(node.ask("CONFIG SET appendfsync always\n"), "OK\n");
+    assert_eq!(node.ask("SET d 1\n"), "");
+    // What waits need not any more.
+    let settings = node.turn.node().settings();
+    node.turn.reconfigure(&Settings { fsync: Fsync::No, ..settings });
+    node.wait(0);
+    assert_eq!(node.answers(), "OK\n");
+    assert_eq!(node.ask("SET e 1\n"), "OK\n");
 }
 
 #[test]

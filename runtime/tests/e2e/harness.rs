@@ -146,6 +146,11 @@ impl Node {
         lines_as_text.find(|line| line.contains(part)).ok_or_else(|| format!("the log is {lines:?}"))
     }
 
+    /// The log so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.lines.lock().expect("no writer panics").clone()
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }

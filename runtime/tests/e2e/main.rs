@@ -5,6 +5,7 @@ mod bench;
 mod certs;
 mod cli;
 mod cluster;
+mod configuration;
 mod demo;
 mod durable;
 mod harness;
