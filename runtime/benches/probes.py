@@ -59,9 +59,16 @@ class Stalls(Probe):
 
     def __init__(self, cores, server):
         super().__init__("stalls", cores, server)
-        self.seen = []
+        self.server, self.seen, self.waited_ms = server, [], None
+
+    def __enter__(self):
+        super().__enter__()
+        self.waited_before_ms = self.server.waited_ms()
+        return self
 
     def end(self):
+        if self.waited_before_ms is not None:
+            self.waited_ms = self.server.waited_ms() - self.waited_before_ms
         told = super().end()
         self.seen = list(zip(told["sent_ns"], told["took_ns"]))
 

@@ -130,6 +130,13 @@ class Server:
             raise Failed(f"{self.name} is gone, or its memory cannot be read: {error}") from error
         raise Failed(f"{self.name} has ended")
 
+    def waited_ms(self):
+        """How long the thread that serves has waited for its core while others had it; none where nobody counts."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e6
+        except (OSError, IndexError):
+            return None
+
     def keys(self):
         if self.kind.protocol == "memcached":
             with self.wait(0.01) as connection:

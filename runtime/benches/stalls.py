@@ -39,6 +39,8 @@ def judged(line):
         line.met, line.remark = None, "the idle machine stalls longer than the target"
     elif not line.met:
         line.remark = f"{seen['over_target']} of {seen['asked']:,} took longer"
+        if seen["server_waited_ms"]:
+            line.remark += f"; the node waited {seen['server_waited_ms']:.1f} ms for its core in all"
     return line
 
 
@@ -54,6 +56,7 @@ def told(probe, idle, busy):
         "asked": len(while_busy),
         "seconds": sum(end - begin for begin, end in busy) / 1e9,
         "idle_seconds": sum(end - begin for begin, end in idle) / 1e9,
+        "server_waited_ms": probe.waited_ms,
         "client_priority": probe.priority,
     }
 
