@@ -4,7 +4,7 @@
 Usage: .ci/redis_differential.py [BINARY [ROUNDS [SEED]]]      default: target/debug/simple-kv 20000, any seed
 
 Exit code 0: all answers were equal; 1: one was not, which is told with what led to it; 77: there is no redis-server.
-What is different on purpose is not asked: see the README.
+What is different on purpose is not asked: see core/src/wire/REDIS.md.
 """
 
 import os

@@ -781,8 +781,10 @@ fn what_clients_ask_of_a_server_is_answered_as_in_redis() {
     let usage = session.ask("MEMORY USAGE k");
     let bytes: usize = usage.trim_end().trim_start_matches(':').parse().expect("a number of bytes");
     assert!((20..200).contains(&bytes), "{usage}");
-    let docs = session.ask("COMMAND DOCS get expire multi client incrbyfloat");
-    for group in ["$6\r\nstring", "$7\r\ngeneric", "$12\r\ntransactions", "$10\r\nconnection"] {
+    let docs = session.ask("COMMAND DOCS get expire multi client incrbyfloat hset hexpire sadd");
+    for group in
+        ["$6\r\nstring", "$4\r\nhash", "$3\r\nset", "$7\r\ngeneric", "$12\r\ntransactions", "$10\r\nconnection"]
+    {
         assert!(docs.contains(group), "{group}: {docs}");
     }
     assert!(session.ask("OBJECT HELP").contains("Usage: OBJECT"));

@@ -53,9 +53,9 @@ pub struct Intruder {
 
 /// An intruder of `kind` that comes at `at_us` and sends about `count` bytes: 0 bytes at random; 1 lines of words; 2 a
 /// line without an end; 3 a peer's preamble and then bytes at random; 4 that and records in frames that are right; 5 a
-/// whole greeting of a node of another cluster, and records; 6 the beginning of such a greeting; 7 nothing; 8 what a node
-/// of the cluster says that knows another secret, and records; 9 what a member said when it was let in another time; 10
-/// that, and then records.
+/// whole greeting of a node of another cluster, and records; 6 the beginning of such a greeting; 7 nothing; 8 what a
+/// node of the cluster says that knows another secret, and records; 9 what a member said when it was let in another
+/// time; 10 that, and then records.
 #[must_use]
 pub fn draw(plan: &Plan, kind: u64, count: usize, at_us: u64) -> Intruder {
     let draw = |of: &[u64]| keyed(plan.seed, &[&[0x17d, at_us, kind], of].concat());

@@ -276,6 +276,8 @@ impl Verb {
             Self::Object | Self::Wait | Self::WaitFor | Self::Token | Self::Why | Self::Conflicts => "generic",
             _ if is_in(&strings::MANUALS) || is_in(&counters::MANUALS) => "string",
             Self::DbSize => "server",
+            _ if is_in(&hashes::MANUALS) || is_in(&fields::MANUALS) => "hash",
+            _ if is_in(&sets::MANUALS) => "set",
             _ if is_in(&pubsub::MANUALS) => "pubsub",
             _ if is_in(&keys::MANUALS) => "generic",
             _ => "server",

@@ -50,7 +50,7 @@ pub(super) static MANUALS: [Manual; 15] = [
         usage: "SETNX key value",
         summary: "Write the value of a key that is absent",
         detail: "Answers 1 if it was written, 0 if there was one. As SET with NX.",
-        example: "SETNX lock me",
+        example: "SETNX greeting hello",
     },
     Manual {
         verb: Verb::SetEx,
