@@ -138,20 +138,14 @@ fn the_pages_of_the_commands_are_what_a_node_says() {
         return;
     }
     let kept = fs::read_to_string(FILE).unwrap_or_default();
-    if let Some((at, (is, was))) = differing(&pages, &kept) {
-        panic!(
-            "core/COMMANDS.md is not what a node says of its commands, from line {at} on:\n\
-             {was:?}, but now\n{is:?}\n\
-             {UPDATE}=1 cargo test -p kv-core --test commands    writes it anew; look at what has changed"
-        );
-    }
-}
-
-/// The first line that is not the same in both, and both of it.
-fn differing<'a>(one: &'a str, other: &'a str) -> Option<(usize, (Option<&'a str>, Option<&'a str>))> {
-    let lines = one.lines().count().max(other.lines().count());
-    let (mut ones, mut others) = (one.lines(), other.lines());
-    (1..=lines).map(|at| (at, (ones.next(), others.next()))).find(|(_, (one, other))| one != other)
+    let same = pages.lines().zip(kept.lines()).take_while(|(is, was)| is == was).count();
+    let (is, was) = (pages.lines().nth(same), kept.lines().nth(same));
+    assert!(
+        pages == kept,
+        "core/COMMANDS.md is not what a node says of its commands, from line {} on:\n{was:?}, but now\n{is:?}\n\
+         {UPDATE}=1 cargo test -p kv-core --test commands    writes it anew; look at what has changed",
+        same + 1
+    );
 }
 
 fn pages(node: &mut Node) -> String {
