@@ -70,9 +70,9 @@
 //! Passwords are kept as argon2id hashes with OWASP's least parameters for it, 19 MiB, 2 passes, 1 lane: some 20 ms of
 //! one processor, which makes a stolen file costly to guess from. More would make a node easier to keep busy, and all
 //! of it is spent in memory that the data could have. They are computed on one thread besides the event loop, so
-//! nobody waits for the login of another; `Logins` says what bounds them. A password that was right is
-//! known again by a keyed hash that never leaves the process, so ten thousand clients that come back at once cost one
-//! computation. A name that nobody has costs as much as a wrong password.
+//! nobody waits for the login of another, and who fails waits longer each time; `Logins` says what bounds them. A
+//! password that was right is known again by a keyed hash that never leaves the process, so ten thousand clients that
+//! come back at once cost one computation. A name that nobody has costs as much as a wrong password.
 //!
 //! Who has not logged in may say `AUTH`, `HELLO`, `QUIT` and `RESET`, in 10 words and 16 KiB at the most, for 10
 //! seconds.
