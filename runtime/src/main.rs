@@ -67,7 +67,7 @@ fn run_node(configuration: Configuration, log: &Stderr) -> Result<(), Failure> {
     let sources = &configuration.options.sources;
     if sources.check_config || sources.print_config {
         let told = if sources.print_config { configuration.to_string() } else { "ok\n".to_owned() };
-        start::check(&configuration.options)?;
+        start::check_all(&configuration.options)?;
         // Nobody left to read it is no failure.
         let _ = std::io::stdout().write_all(told.as_bytes());
         return Ok(());

@@ -62,11 +62,17 @@ pub(crate) fn check(options: &Options) -> Result<Access, Failure> {
     refuse_open_door(options, &access)?;
     Tls::load(options.tls.clone())?;
     peer_auth(options)?;
+    Ok(access)
+}
+
+/// The same, and what a start would find out as it uses it.
+pub(crate) fn check_all(options: &Options) -> Result<(), Failure> {
+    check(options)?;
     match &options.data_dir {
         Some(path) if path.exists() && !path.is_dir() => {
             Err(Failure::Usage(format!("--data-dir {} is not a directory", path.display())))
         }
-        _ => Ok(access),
+        _ => Ok(()),
     }
 }
 
