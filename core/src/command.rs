@@ -159,6 +159,8 @@ pub(crate) enum Command<'a> {
     Acl(AboutUsers<'a>),
     /// What its client may not do. It is noted, and not done.
     Denied(Denied<'a>),
+    /// Whether there is memory for what is put off; nothing is answered if so.
+    Queued,
     /// What a server without replicas says of itself.
     Role,
     Reset,
@@ -594,6 +596,11 @@ pub(crate) enum Reply<'a> {
     },
     /// Clients are to wait, and this one cannot.
     Paused,
+    /// As much memory is taken as may be, and it might become more.
+    OutOfMemory {
+        /// A transaction is given up for it.
+        aborts: bool,
+    },
     /// Not an integer of 64 bits.
     NotInteger(Verb),
     NotAdded(NotAdded),

@@ -63,6 +63,9 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// Client connections at once.
     pub clients_max: usize,
+    /// Memory past which clients' writes are refused that may make the data grow; 0: none. What `STATS`
+    /// calls `memory_bytes` is what counts.
+    pub memory_bytes_max: u64,
     /// Slots with something in them that the collector looks at in one step: some 100 microseconds of clients' time.
     pub collect_slots_max: usize,
 }
@@ -86,6 +89,7 @@ impl Default for Limits {
             output_bytes_max: 1 << 20,
             // The number Redis users know; the rest of the usual 65,536 descriptors is for peers and files.
             clients_max: 10_000,
+            memory_bytes_max: 0,
             collect_slots_max: 1_024,
         }
     }

@@ -325,6 +325,14 @@ impl Replica {
         self.refused.or(self.disk_refuses).or(restored).map_or(Ok(()), Err)
     }
 
+    /// What the data takes, and what is remembered beside it: the ring, the conflicts, what was collected, and what is
+    /// to be told to those who watch. O(1).
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let Self { tail, ledger, collected, feed, .. } = self;
+        let besides = tail.memory_bytes() + ledger.bytes() + collected.memory_bytes() + feed.bytes();
+        self.store.memory_bytes() + besides as u64
+    }
+
     /// Looks whether the disk takes what the next command writes: all of it, or nothing.
     pub(crate) fn look_at_disk(&mut self) {
         self.disk_refuses = self.log.as_ref().and_then(|log| log.refusal());

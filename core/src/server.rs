@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod info;
 mod login;
+mod memory;
 mod pubsub;
 mod settings;
 
@@ -65,17 +66,20 @@ pub(crate) struct Server<'a, 'e> {
 impl Server<'_, '_> {
     /// Carries out a command, unless clients are to wait.
     pub(crate) fn run(&mut self, command: &Command<'_>, client: &mut Client, out: &mut Vec<u8>) -> Flow {
-        let Self { now, conn, replica, .. } = self;
-        if !client.is_inside && self.pause.puts_off(*now, || may_write(command, client)) && !ends_pause(command) {
+        if !client.is_inside && self.pause.puts_off(self.now, || may_write(command, client)) && !ends_pause(command) {
             // Who speaks HTTP is told at once.
             if client.dialect == Dialect::Packed {
                 client.dialect.emit(&Reply::Paused, out);
                 return Flow::Continue;
             }
-            self.pause.hold(*conn);
+            self.pause.hold(self.conn);
             return Flow::PutOff;
         }
+        if self.config.limits.memory_bytes_max > 0 && self.is_settled_by_memory(command, client, out) {
+            return Flow::Continue;
+        }
         self.counters.commands += 1;
+        let Self { now, conn, replica, .. } = self;
         let mut answer = Answer { dialect: client.dialect, out };
         if let Some(percent) = self.loading
             && !command.is_run_while_loading()
@@ -311,9 +315,9 @@ fn may_write(command: &Command<'_>, client: &Client) -> bool {
     matches!(command, Command::Exec) || flags.contains(&"write")
 }
 
-/// Whether a command is about the pause itself, which otherwise nobody could end.
+/// Whether a command is about the pause itself, which otherwise nobody could end, or about what is put off anyway.
 const fn ends_pause(command: &Command<'_>) -> bool {
-    matches!(command, Command::Client(AboutClient::Unpause))
+    matches!(command, Command::Client(AboutClient::Unpause) | Command::Queued)
 }
 
 fn tell_commands(about: AboutCommands<'_>, answer: &mut Answer<'_>) {

@@ -462,6 +462,13 @@ impl ClientSession {
             run(&Command::Denied(denied), &mut self.client, out);
             return;
         }
+        if self.client.transaction.is_some() && limits.memory_bytes_max > 0 && verb.is_some_and(Verb::may_grow) {
+            let from = out.len();
+            run(&Command::Queued, &mut self.client, out);
+            if out.len() > from {
+                return self.client.transaction.iter_mut().for_each(|transaction| transaction.spoil());
+            }
+        }
         if let Some(transaction) = &mut self.client.transaction
             && !parsed.as_ref().is_ok_and(is_run_at_once)
         {

@@ -64,6 +64,8 @@ pub struct Settings {
     pub clients_max: usize,
     /// See [`Limits::value_bytes_max`]; one of [`VALUE_BYTES`]. A request may be as long as two of them.
     pub value_bytes_max: usize,
+    /// See [`Limits::memory_bytes_max`].
+    pub memory_bytes_max: u64,
     /// See [`Config::http_hosts`].
     pub http_hosts: Vec<String>,
     /// See [`Timers::absence_ms`](crate::Timers::absence_ms).
@@ -83,6 +85,7 @@ impl Settings {
         Self {
             clients_max: config.limits.clients_max,
             value_bytes_max: config.limits.value_bytes_max,
+            memory_bytes_max: config.limits.memory_bytes_max,
             http_hosts: config.http_hosts.clone(),
             absence_ms: config.timers.absence_ms,
             fsync: disk.fsync,
@@ -94,7 +97,7 @@ impl Settings {
     /// Puts them into `config`; the level is the driver's.
     pub fn apply(&self, config: &mut Config) {
         let limits = &mut config.limits;
-        limits.clients_max = self.clients_max;
+        (limits.clients_max, limits.memory_bytes_max) = (self.clients_max, self.memory_bytes_max);
         if limits.value_bytes_max != self.value_bytes_max {
             limits.value_bytes_max = self.value_bytes_max;
             // Also the longest value is not all of a request.
@@ -121,6 +124,7 @@ impl Default for Settings {
         Self {
             clients_max: limits.clients_max,
             value_bytes_max: limits.value_bytes_max,
+            memory_bytes_max: limits.memory_bytes_max,
             http_hosts: Vec::new(),
             absence_ms: 0,
             fsync: disk.fsync,
@@ -141,7 +145,7 @@ pub(crate) struct Changeable {
     pub(crate) is_of_disk: bool,
 }
 
-pub(crate) static CHANGEABLE: [Changeable; 7] = [
+pub(crate) static CHANGEABLE: [Changeable; 8] = [
     Changeable {
         name: "appendfsync",
         text: |settings| settings.fsync.name().to_owned(),
@@ -205,6 +209,15 @@ pub(crate) static CHANGEABLE: [Changeable; 7] = [
             let why = "argument must be between 1 and 1000000 inclusive";
             let clients = usize::try_from(integer(text)?).map_err(|_| why)?;
             settings.clients_max = within(clients, &CLIENTS, why)?;
+            Ok(())
+        },
+        is_of_disk: false,
+    },
+    Changeable {
+        name: "maxmemory",
+        text: |settings| settings.memory_bytes_max.to_string(),
+        take: |settings, text| {
+            settings.memory_bytes_max = memory(text).ok_or("argument must be a memory value")?;
             Ok(())
         },
         is_of_disk: false,
@@ -327,7 +340,8 @@ mod tests {
             assert_eq!((limits.value_bytes_max, limits.request_bytes_max), (value_bytes_max, request_bytes_max));
         }
         let log_level = LogLevel::Warn;
-        let settings = Settings { clients_max: 7, absence_ms: 9_000, log_level, ..Settings::default() };
+        let settings =
+            Settings { clients_max: 7, memory_bytes_max: 9, absence_ms: 9_000, log_level, ..Settings::default() };
         assert_eq!(Settings::of(&config(&settings), log_level), settings);
     }
 }

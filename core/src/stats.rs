@@ -103,9 +103,8 @@ pub(crate) fn emit_stats(
     json.number("origins", replica.origins.len() as u64);
     json.number("retired", u64::from(replica.origins.retired().len()));
     json.number("retired_max", RETIRED_MAX as u64);
-    let besides =
-        replica.tail.memory_bytes() + replica.ledger.bytes() + replica.collected.memory_bytes() + replica.feed.bytes();
-    json.number("memory_bytes", store.memory_bytes() + besides as u64);
+    json.number("memory_bytes", replica.memory_bytes());
+    json.number("memory_bytes_max", config.limits.memory_bytes_max);
     json.string("digest", &format!("{digest:032x}"));
     json.number("digest_at", digest_at.0);
     json.key("peers");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Settings, Timers, Turn, WallMs};
 use serde_json::Value;
 
 const CLIENT: ConnId = ConnId(1);
@@ -271,6 +271,8 @@ fn what_is_no_request_is_refused_and_ends_the_connection() {
         (head("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
         (head("Content-Length : 1\r\n\r\nv"), 400),
         (head("x: y\r\n z\r\n\r\n"), 400),
+        (head("x: y\rz: z\r\n\r\n"), 400),
+        (head("Content-Length: 1\r\r\n\r\nv"), 400),
         (head("Transfer-Encoding: gzip, chunked\r\n\r\n"), 501),
         (head("Transfer-Encoding: chunked\r\n\r\nx\r\n"), 400),
         (head("Transfer-Encoding: chunked\r\n\r\n1\nv"), 400),
@@ -478,6 +480,26 @@ fn values_of_a_batch_are_no_longer_together_than_one_may_be() {
     let answer = session.ask("POST /v1/batch", &[], &format!("{{\"ops\":[{get},{get},{get}]}}"));
     assert_eq!(answer.matches("\"status\":200").count(), 2, "{answer}");
     assert_eq!(answer.matches("\"status\":413").count(), 1, "{answer}");
+}
+
+#[test]
+fn without_memory_what_may_grow_is_refused_and_all_else_goes_on() {
+    let mut session = Session::new();
+    session.ask("PUT /v1/kv/k", &[], "v");
+    session.turn.reconfigure(&Settings { memory_bytes_max: 1, ..session.turn.node().settings() });
+    let refused = session.ask("PUT /v1/kv/k", &[], "w");
+    assert!(refused.starts_with("HTTP/1.1 507 Insufficient Storage\r\n"), "{refused}");
+    assert_eq!(field(&refused, "Content-Type"), Some("application/problem+json"));
+    assert!(refused.contains("nothing was written"), "{refused}");
+    assert!(session.ask("GET /v1/kv/k", &[], "").ends_with("\r\n\r\nv"));
+    // All of a batch, or nothing.
+    let puts = r#"{"ops":[{"op":"delete","key":"k"},{"op":"put","key":"l","value":"v"}]}"#;
+    assert_eq!(status(&session.ask("POST /v1/batch", &[], puts)), 507);
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &[], "")), 200);
+    let others = r#"{"ops":[{"op":"get","key":"k"},{"op":"delete","key":"k"}]}"#;
+    assert_eq!(session.ask("POST /v1/batch", &[], others).matches("\"status\":20").count(), 2);
+    assert_eq!(status(&session.ask("GET /v1/kv/k", &[], "")), 404);
+    assert!(session.ask("GET /metrics", &[], "").contains("simplekv_bound{of=\"memory_bytes\"} 1"));
 }
 
 #[test]

@@ -532,6 +532,7 @@ fn a_connection_chooses_its_protocol() {
             ("CLIENT SETNAME me", "+OK|"),
             ("CLIENT GETNAME", "$2|me|"),
             ("CLIENT SETNAME a\tb", "-ERR Client names cannot contain spaces, newlines or special characters.|"),
+            ("CLIENT SETNAME a\u{1b}[2J", "-ERR Client names cannot contain spaces, newlines or special characters.|"),
             ("CLIENT SETINFO LIB-NAME x", "+OK|"),
             ("CLIENT ID", ":1|"),
             ("CLIENT NOTHING", "-ERR unknown subcommand 'NOTHING'. Try CLIENT HELP.|"),
@@ -598,10 +599,12 @@ fn what_breaks_the_protocol_ends_the_connection() {
     for (bytes, error) in [
         ("*x\r\n", "invalid multibulk length"),
         ("*1048577\r\n", "invalid multibulk length"),
+        ("*1000000000\r\n", "invalid multibulk length"),
         ("*1\r\nPING\r\n", "expected '$', got 'P'"),
         ("*1\r\n$-1\r\n", "invalid bulk length"),
         ("*1\r\n$x\r\n", "invalid bulk length"),
         ("*1\r\n$67108865\r\n", "invalid bulk length"),
+        ("*1\r\n$2147483647\r\n", "invalid bulk length"),
         ("*1\r\n$4\r\nPINGxx", "a bulk string does not end with CR LF"),
         ("*1\r\n$99999999999999999999999999999999999", "invalid bulk length"),
     ] {
@@ -1115,4 +1118,113 @@ fn what_is_drawn_again_and_again_is_bounded() {
     }
     assert!(session.ask("HRANDFIELD h -131072").starts_with("*131072\r\n"));
     assert_eq!(session.ask("HRANDFIELD h -2 WITHVALUES").len(), 4 + 2 * (7 + 8 + 60_000 + 2));
+}
+
+const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.|";
+
+#[test]
+fn past_maxmemory_only_what_may_grow_is_refused() {
+    let mut session = Session::with(Limits { ring_bytes: 64 << 10, ..Limits::default() });
+    let used = |session: &mut Session| -> u64 {
+        let info = session.ask("INFO memory");
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("it is told");
+        line.parse().expect("a number")
+    };
+    check(
+        &mut session,
+        &[("HSET h f v g w", ":2|"), ("SADD s a b c", ":3|"), ("SET k v", "+OK|"), ("SET n 1", "+OK|")],
+    );
+    let before = used(&mut session);
+    let value = "v".repeat(100_000);
+    for key in 0..100 {
+        assert_eq!(session.ask(&format!("SET big:{key} {value}")), "+OK\r\n");
+    }
+    let max = u64::midpoint(before, used(&mut session));
+    assert_eq!(session.ask(&format!("CONFIG SET maxmemory {max}")), "+OK\r\n");
+    let info = session.ask("INFO memory");
+    assert!(info.contains(&format!("maxmemory:{max}\r\nmaxmemory_policy:noeviction\r\n")), "{info}");
+    check(
+        &mut session,
+        &[
+            ("SET k w", OOM),
+            ("SETNX new v", OOM),
+            ("MSET a 1 b 2", OOM),
+            ("APPEND k w", OOM),
+            ("SETRANGE k 5 w", OOM),
+            ("GETSET k w", OOM),
+            ("INCR n", OOM),
+            ("INCRBYFLOAT n 1", OOM),
+            ("HSET h i v", OOM),
+            ("SADD s d", OOM),
+            ("SUNIONSTORE t s", OOM),
+            ("COPY k l", OOM),
+            ("RENAME k l", OOM),
+            ("SET k", "-ERR wrong number of arguments for 'set' command|"),
+            ("GET k", "$1|v|"),
+            ("EXISTS k new a l t", ":1|"),
+            ("EXPIRE k 100", ":1|"),
+            ("PERSIST k", ":1|"),
+            ("GETEX k EX 100", "$1|v|"),
+            ("HDEL h f", ":1|"),
+            ("SREM s a", ":1|"),
+            ("GETDEL n", "$1|1|"),
+            ("DEL k", ":1|"),
+            // What was put off and may grow breaks its transaction; another is run.
+            ("MULTI", "+OK|"),
+            ("SET k w", OOM),
+            ("DEL s", "+QUEUED|"),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors.|"),
+            ("EXISTS s", ":1|"),
+            ("MULTI", "+OK|"),
+            ("DEL s", "+QUEUED|"),
+            ("EXEC", "*1|:1|"),
+            ("CONFIG SET maxmemory 0", "+OK|"),
+            ("MULTI", "+OK|"),
+            ("SET k w", "+QUEUED|"),
+        ],
+    );
+    assert_eq!(session.turn.node().settings().memory_bytes_max, 0);
+    session.turn.reconfigure(&Settings { memory_bytes_max: max, ..session.turn.node().settings() });
+    let discarded =
+        "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.|";
+    check(&mut session, &[("EXEC", discarded), ("EXEC", "-ERR EXEC without MULTI|"), ("EXISTS k", ":0|")]);
+    // Deletes make room.
+    for key in 0..60 {
+        assert_eq!(session.ask(&format!("DEL big:{key}")), ":1\r\n");
+    }
+    assert!(used(&mut session) < max);
+    check(&mut session, &[("SET k w", "+OK|"), ("MULTI", "+OK|"), ("INCR n", "+QUEUED|"), ("EXEC", "*1|:1|")]);
+    // So does a flush.
+    check(
+        &mut session,
+        &[("CONFIG SET maxmemory 1", "+OK|"), ("SET k v", OOM), ("FLUSHALL", "+OK|"), ("DBSIZE", ":0|")],
+    );
+}
+
+#[test]
+fn the_size_of_memory_has_the_units_of_redis() {
+    check(
+        &mut Session::new(),
+        &[
+            ("CONFIG GET maxmemory", "*2|$9|maxmemory|$1|0|"),
+            ("CONFIG SET maxmemory 100mb", "+OK|"),
+            ("CONFIG GET maxmemory", "*2|$9|maxmemory|$9|104857600|"),
+            (
+                "CONFIG SET maxmemory much",
+                "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be a memory value|",
+            ),
+            ("COMMAND INFO set", "*1|*10|$3|set|:-3|*2|+write|+denyoom|:1|:1|:1|*0|*0|*0|*0|"),
+            ("COMMAND INFO getdel", "*1|*10|$6|getdel|:2|*2|+write|+fast|:1|:1|:1|*0|*0|*0|*0|"),
+        ],
+    );
+}
+
+#[test]
+fn by_lines_it_is_a_sentence_that_no_memory_is_left() {
+    let mut session = Session::with(Limits { memory_bytes_max: 1, ..Limits::default() });
+    let said = session.send(b"SET k v\nGET k\nDEL k\nMULTI\nSET k v\nDISCARD\n");
+    let oom = "Error: this node has taken all the memory that it may (maxmemory); nothing was written; \
+               delete something, or give it more by CONFIG SET maxmemory\n";
+    assert!(said.starts_with(&format!("{oom}Key not found\n")) && said.matches(oom).count() == 2, "{said}");
+    assert!(session.send(b"STATS\n").contains("\"memory_bytes_max\":1,"));
 }

@@ -64,6 +64,24 @@ fn the_house_is_tidy() {
     assert!(complaints.is_empty(), "{} to tidy:\n{}", complaints.len(), complaints.join("\n"));
 }
 
+#[test]
+fn each_test_that_is_said_to_show_a_promise_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("core lies in the workspace");
+    let text = fs::read_to_string(root.join("runtime/SECURITY.md")).expect("it is there");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 15, "the table is found");
+    for row in rows {
+        let named: Vec<_> = row.split('`').filter_map(|word| word.split_once(".rs::")).collect();
+        assert!(!named.is_empty(), "no test shows it: {row}");
+        for (file, name) in named {
+            let source = fs::read_to_string(root.join(format!("{file}.rs"))).unwrap_or_default();
+            let is_there = source.contains(&format!("#[test]\nfn {name}()"))
+                || source.contains(&format!("#[test]\n    fn {name}()"));
+            assert!(is_there, "{file}.rs has no test {name}: {row}");
+        }
+    }
+}
+
 fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be listed").path()).collect();

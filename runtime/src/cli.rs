@@ -115,6 +115,11 @@ pub(crate) struct Options {
     #[arg(value_parser = parse_value_size)]
     pub(crate) max_value_size: usize,
 
+    /// Memory that the data may take; past it writes that may make it grow get an error, while reads, deletes and what
+    /// comes from other nodes go on: leave a quarter of the machine's memory free; 0: no limit
+    #[arg(long, value_name = "SIZE", env = "SIMPLE_KV_MAXMEMORY", default_value = "0", value_parser = parse_memory)]
+    pub(crate) maxmemory: usize,
+
     /// Absence after which a member is forgotten as by FORGET, so that deletes no longer wait for it; 0: never
     #[arg(long, value_name = "SECONDS", env = "SIMPLE_KV_FORGET_AFTER", default_value_t = 0)]
     #[arg(value_parser = parse_absence)]
@@ -470,6 +475,10 @@ fn parse_ring_size(text: &str) -> Result<usize, String> {
     parse_size(text, RING_BYTES_MIN, RING_BYTES_MAX)
 }
 
+fn parse_memory(text: &str) -> Result<usize, String> {
+    parse_size(text, 0, usize::MAX)
+}
+
 fn parse_value_size(text: &str) -> Result<usize, String> {
     parse_size(text, *VALUE_BYTES.start(), *VALUE_BYTES.end())
 }
@@ -573,6 +582,7 @@ mod tests {
         assert_eq!(options.ring_size, Limits::default().ring_bytes);
         assert_eq!(options.max_value_size, Limits::default().value_bytes_max);
         assert_eq!(options.max_clients, Limits::default().clients_max);
+        assert_eq!(options.maxmemory as u64, Limits::default().memory_bytes_max);
         assert_eq!(options.forget_after * 1_000, Timers::default().absence_ms);
         assert!(options.disk().is_none());
         let disk = parsed(&["--data-dir", "data"]).unwrap().disk().unwrap();

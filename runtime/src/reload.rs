@@ -13,12 +13,13 @@ use crate::logging::LogFilter;
 use crate::start;
 
 /// The options that can change while a node runs, and the names that `CONFIG GET` has for what they are.
-const CHANGEABLE: [(&str, &str); 7] = [
+const CHANGEABLE: [(&str, &str); 8] = [
     ("forget-after", "forget-after"),
     ("fsync", "appendfsync"),
     ("http-host", "http-host"),
     ("log-level", "loglevel"),
     ("max-clients", "maxclients"),
+    ("maxmemory", "maxmemory"),
     ("max-value-size", "proto-max-bulk-len"),
     ("snapshot-ratio", "auto-aof-rewrite-percentage"),
 ];
@@ -87,6 +88,7 @@ pub(crate) fn settings(options: &Options) -> Settings {
     Settings {
         clients_max: options.max_clients,
         value_bytes_max: options.max_value_size,
+        memory_bytes_max: options.maxmemory as u64,
         http_hosts: options.http_host.clone(),
         absence_ms: options.forget_after * 1_000,
         fsync: options.fsync.policy(),

@@ -83,6 +83,7 @@ pub(super) static MANUALS: [Manual; 10] = [
                  \x20 origins         runs of nodes that every heartbeat names\n\
                  \x20 retired         runs that ended and are known everywhere; no more than retired_max\n\
                  \x20 memory_bytes    memory that the data takes\n\
+                 \x20 memory_bytes_max  from where on writes that may make it grow are refused; 0: nowhere\n\
                  \x20 digest          a sum over the live data\n\
                  \x20 digest_at       the time, in ms, at which the digest takes keys to expire: two nodes with the \
                  same\n\

@@ -2,7 +2,7 @@
 
 use super::arguments::{check_element, check_key, integer};
 use super::keys::deadline;
-use super::{FIRST, Manual, READ_FAST, Verb, WRITE_FAST};
+use super::{FIRST, FREE_FAST, Manual, READ_FAST, Verb, WRITE_FAST};
 use crate::command::{Command, OfHash, OnExpiry, Reply, TimeLeft};
 use crate::config::Limits;
 use crate::wire::words::Words;
@@ -67,7 +67,7 @@ pub(super) static MANUALS: [Manual; 9] = [
         name: "HPERSIST",
         aliases: &[],
         arity: -5,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_read,
         usage: "HPERSIST key FIELDS count field [field ...]",

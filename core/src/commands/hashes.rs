@@ -1,7 +1,7 @@
 //! Hashes.
 
 use super::arguments::{check_element, check_key, check_value, exactly, integer, nothing, only_key, scan_options};
-use super::{FIRST, Manual, READ, READ_FAST, Verb, WRITE_FAST};
+use super::{FIRST, FREE_FAST, Manual, READ, READ_FAST, Verb, WRITE_FAST};
 use crate::command::{Command, NO_FLOAT, OfHash, Reply, Shown};
 use crate::config::Limits;
 use crate::decimal::Decimal;
@@ -121,7 +121,7 @@ pub(super) static MANUALS: [Manual; 16] = [
         name: "HDEL",
         aliases: &[],
         arity: -3,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_delete,
         usage: "HDEL key field [field ...]",

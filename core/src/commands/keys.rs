@@ -1,13 +1,11 @@
 //! Keys, and when they expire.
 
 use super::arguments::{check_key, check_pattern, exactly, integer, keys, keyspace, nothing, only_key, scan_options};
-use super::{ALL, BOTH, FIRST, Manual, NO_KEYS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
+use super::{ALL, BOTH, FIRST, FREE, FREE_FAST, Manual, NO_KEYS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
 use crate::command::{Command, Copy, EXPIRES_IN_MS_MAX, Expires, OnExpiry, Reply, TimeLeft};
 use crate::config::Limits;
 use crate::time::WallMs;
 use crate::wire::words::Words;
-
-const FLUSHES: &[&str] = &["write"];
 
 pub(super) static MANUALS: [Manual; 23] = [
     Manual {
@@ -15,7 +13,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "DEL",
         aliases: &["DELETE", "UNLINK"],
         arity: -2,
-        flags: WRITE,
+        flags: FREE,
         keys: ALL,
         parse: parse_del,
         usage: "DEL key [key ...]",
@@ -80,7 +78,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "EXPIRE",
         aliases: &[],
         arity: -3,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_expire,
         usage: "EXPIRE key seconds [NX | XX | GT | LT]",
@@ -99,7 +97,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "PEXPIRE",
         aliases: &[],
         arity: -3,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_expire,
         usage: "PEXPIRE key milliseconds [NX | XX | GT | LT]",
@@ -112,7 +110,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "EXPIREAT",
         aliases: &[],
         arity: -3,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_expire,
         usage: "EXPIREAT key time [NX | XX | GT | LT]",
@@ -125,7 +123,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "PEXPIREAT",
         aliases: &[],
         arity: -3,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_expire,
         usage: "PEXPIREAT key time [NX | XX | GT | LT]",
@@ -138,7 +136,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "PERSIST",
         aliases: &[],
         arity: 2,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_persist,
         usage: "PERSIST key",
@@ -257,7 +255,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "FLUSHDB",
         aliases: &[],
         arity: -1,
-        flags: FLUSHES,
+        flags: FREE,
         keys: NO_KEYS,
         parse: parse_flush,
         usage: "FLUSHDB [ASYNC | SYNC]",
@@ -271,7 +269,7 @@ pub(super) static MANUALS: [Manual; 23] = [
         name: "FLUSHALL",
         aliases: &[],
         arity: -1,
-        flags: FLUSHES,
+        flags: FREE,
         keys: NO_KEYS,
         parse: parse_flush,
         usage: "FLUSHALL [ASYNC | SYNC]",

@@ -197,6 +197,10 @@ const READ: &[&str] = &["readonly"];
 const READ_FAST: &[&str] = &["readonly", "fast"];
 const WRITE: &[&str] = &["write", "denyoom"];
 const WRITE_FAST: &[&str] = &["write", "denyoom", "fast"];
+/// Of what is run also when all memory is taken that may be. As in Redis, but for what moves a value: the mark that is
+/// left where it was may stay for as long as a member is away.
+const FREE: &[&str] = &["write"];
+const FREE_FAST: &[&str] = &["write", "fast"];
 const ADMIN: &[&str] = &["admin"];
 /// Answered also while data is loaded.
 const LOADING: &[&str] = &["loading", "stale"];
@@ -282,6 +286,11 @@ impl Verb {
             _ if is_in(&keys::MANUALS) => "generic",
             _ => "server",
         }
+    }
+
+    /// Whether it may make the data grow.
+    pub(crate) fn may_grow(self) -> bool {
+        self.manual().flags.contains(&"denyoom")
     }
 
     /// Whether its first argument says what is wanted of it.

@@ -2,7 +2,7 @@
 
 use super::arguments::{check_element, check_key, exactly, integer, keys, nothing, only_key};
 use super::hashes::{key_and_elements, parse_element_scan};
-use super::{ALL, BOTH, FIRST, KeyWords, Manual, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
+use super::{ALL, BOTH, FIRST, FREE_FAST, KeyWords, Manual, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
 use crate::command::{Combine, Command, OfSet, Reply};
 use crate::config::Limits;
 use crate::wire::words::Words;
@@ -31,7 +31,7 @@ pub(super) static MANUALS: [Manual; 17] = [
         name: "SREM",
         aliases: &[],
         arity: -3,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_remove,
         usage: "SREM key member [member ...]",
@@ -96,7 +96,7 @@ pub(super) static MANUALS: [Manual; 17] = [
         name: "SPOP",
         aliases: &[],
         arity: -2,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_pop,
         usage: "SPOP key [count]",

@@ -1,7 +1,7 @@
 //! Strings.
 
 use super::arguments::{Unit, check_key, check_length, check_value, exactly, integer, keys, only_key, pairs};
-use super::{ALL, FIRST, Manual, PAIRS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
+use super::{ALL, FIRST, FREE_FAST, Manual, PAIRS, READ, READ_FAST, Verb, WRITE, WRITE_FAST};
 use crate::command::{Bounded, Command, Condition, Expires, Reply, Write};
 use crate::config::Limits;
 use crate::wire::words::Words;
@@ -96,7 +96,7 @@ pub(super) static MANUALS: [Manual; 15] = [
         name: "GETDEL",
         aliases: &[],
         arity: 2,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_get_del,
         usage: "GETDEL key",
@@ -109,7 +109,7 @@ pub(super) static MANUALS: [Manual; 15] = [
         name: "GETEX",
         aliases: &[],
         arity: -2,
-        flags: WRITE_FAST,
+        flags: FREE_FAST,
         keys: FIRST,
         parse: parse_get_ex,
         usage: "GETEX key [EX seconds | PX milliseconds | EXAT time | PXAT time | PERSIST]",

@@ -100,6 +100,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         | Command::Auth { .. }
         | Command::Acl(_)
         | Command::Denied(_)
+        | Command::Queued
         | Command::Reset
         | Command::Role
         | Command::ScriptsExist { .. }

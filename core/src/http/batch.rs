@@ -87,7 +87,9 @@ pub(super) fn run(body: &[u8], desk: &mut Desk<'_, '_, '_>, response: &mut Respo
     match steps(body, desk.server.config.limits.key_bytes_max) {
         Ok(steps) => {
             let writes = steps.iter().any(|step| !matches!(step, Step::Get { .. }));
-            match desk.as_one(writes, |desk| carry_out(&steps, desk)) {
+            let grows = steps.iter().any(|step| matches!(step, Step::Put { .. }));
+            let room = if grows { desk.check_memory() } else { Ok(()) };
+            match room.and_then(|()| desk.as_one(writes, |desk| carry_out(&steps, desk))) {
                 Ok(text) => response.send(200, &[], JSON, text.as_bytes()),
                 Err(fault) => response.fail(&fault),
             }

@@ -111,12 +111,23 @@ impl Desk<'_, '_, '_> {
         Ok(ran)
     }
 
+    /// Fails if there is no memory for what may make the data grow.
+    pub(super) fn check_memory(&mut self) -> Result<(), Fault> {
+        if !self.server.is_out_of_memory() {
+            return Ok(());
+        }
+        self.packed.clear();
+        emit(&Reply::OutOfMemory { aborts: true }, self.packed);
+        self.outcome().map(|_| ())
+    }
+
     /// What was answered first.
     fn outcome(&self) -> Result<Packed<'_>, Fault> {
         match parse(self.packed) {
             Some((Packed::Refused { why, text }, _)) => {
                 let status = match why {
                     Why::Node => 503,
+                    Why::Memory => 507,
                     Why::Key => 414,
                     Why::Size => 413,
                     Why::Type => 409,

@@ -143,7 +143,9 @@ fn node(server: &Server<'_, '_>, is_ready: bool, metrics: &mut Metrics) {
     // Those of connections are not below them.
     let clients = ("clients", (conns.len(), config.limits.clients_max));
     let watchers = ("watchers", (pubsub.watchers.len(), WATCHERS_MAX));
-    let sizes: Vec<_> = below.into_iter().filter(|(_, size)| size.1 > 0).chain([clients, watchers]).collect();
+    let memory = ("memory_bytes", (replica.memory_bytes() as usize, config.limits.memory_bytes_max as usize));
+    let all = below.into_iter().chain([clients, watchers, memory]);
+    let sizes: Vec<_> = all.filter(|(_, size)| size.1 > 0).collect();
     let rows = |figure: fn((usize, usize)) -> usize| {
         sizes.iter().map(move |(name, size)| ((*name).to_owned(), figure(*size) as f64))
     };

@@ -34,7 +34,7 @@ impl Server<'_, '_> {
         let (disk_on, loading) =
             (u8::from(disk.is_some()), u8::from(disk.as_ref().is_some_and(|keeper| keeper.recovery.is_some())));
         let uptime = self.now.mono.ms_since(counters.started) / 1_000;
-        let memory = replica.store.memory_bytes() + replica.tail.memory_bytes() as u64;
+        let memory = replica.memory_bytes();
         let run = replica.own().to_string();
         let store = &replica.store;
         let counts = (0..SPACES).map(|space| (space, store.keys_in(space), store.expiring_in(space)));
@@ -68,9 +68,10 @@ impl Server<'_, '_> {
             (
                 "Memory",
                 format!(
-                    "used_memory:{memory}\r\nused_memory_human:{:.2}M\r\nmaxmemory:0\r\n\
+                    "used_memory:{memory}\r\nused_memory_human:{:.2}M\r\nmaxmemory:{}\r\n\
                      maxmemory_policy:noeviction\r\n",
-                    memory as f64 / f64::from(1 << 20)
+                    memory as f64 / f64::from(1 << 20),
+                    config.limits.memory_bytes_max,
                 ),
             ),
             ("Persistence", format!("loading:{loading}\r\naof_enabled:{disk_on}\r\n")),

@@ -25,7 +25,6 @@ impl Server<'_, '_> {
         let mut all = vec![
             ("appendonly", appendonly.to_owned()),
             ("databases", SPACES.to_string()),
-            ("maxmemory", "0".to_owned()),
             ("maxmemory-policy", "noeviction".to_owned()),
             (NOTICES, self.pubsub.notices.text()),
             ("save", String::new()),

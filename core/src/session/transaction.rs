@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::command::{AboutUsers, Command, Reply};
+use crate::commands::Manual;
 use crate::config::Limits;
 use crate::time::WallMs;
 use crate::version::{Hlc, Version};
@@ -106,6 +107,16 @@ impl Transaction {
         }
         self.count += 1;
         Ok(())
+    }
+
+    /// Whether any of them may make the data grow.
+    pub(crate) fn may_grow(&self) -> bool {
+        let mut may_grow = false;
+        self.for_each(|mut words| {
+            let manual = words.next().and_then(Manual::named);
+            may_grow |= manual.is_some_and(|manual| manual.verb.may_grow());
+        });
+        may_grow
     }
 
     /// Notes that something was wrong.

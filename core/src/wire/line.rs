@@ -187,6 +187,10 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
                 b"Error: clients of this node are paused; nothing was changed; try again in a moment",
             );
         }
+        Reply::OutOfMemory { .. } => out.extend_from_slice(
+            b"Error: this node has taken all the memory that it may (maxmemory); nothing was written; delete \
+              something, or give it more by CONFIG SET maxmemory",
+        ),
         Reply::NotInteger(verb) => {
             push_all(out, &["Error: ", verb.manual().name, " takes a whole number of 64 bits; nothing was changed"])
         }

@@ -30,6 +30,8 @@ pub(crate) enum Packed<'a> {
 pub(crate) enum Why {
     /// The node cannot now.
     Node,
+    /// It has no memory left for it.
+    Memory,
     /// The key is too long, ...
     Key,
     /// ... or the value, or the reply would be.
@@ -48,6 +50,7 @@ const NUMBER: u8 = b'n';
 const DONE: u8 = b'k';
 const ARRAY: u8 = b'a';
 const NODE: u8 = b'N';
+const MEMORY: u8 = b'M';
 const KEY: u8 = b'K';
 const SIZE: u8 = b'S';
 const TYPE: u8 = b'T';
@@ -79,6 +82,7 @@ pub(crate) fn emit(reply: &Reply<'_>, out: &mut Vec<u8>) {
             let tag = match reply {
                 Reply::Refused(_) | Reply::Loading { .. } | Reply::Paused => NODE,
                 Reply::NotAdded(NotAdded::Refused(_)) | Reply::FieldNotAdded(NotAdded::Refused(_)) => NODE,
+                Reply::OutOfMemory { .. } => MEMORY,
                 Reply::TooLong { what: Bounded::Key | Bounded::Pattern, .. } => KEY,
                 Reply::TooLong { .. } => SIZE,
                 Reply::WrongType => TYPE,
@@ -112,6 +116,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Packed<'_>, &[u8])> {
         DONE => Packed::Done,
         ARRAY => Packed::Array(usize::try_from(u64::from_le_bytes(body.try_into().ok()?)).ok()?),
         NODE => refused(Why::Node)?,
+        MEMORY => refused(Why::Memory)?,
         KEY => refused(Why::Key)?,
         SIZE => refused(Why::Size)?,
         TYPE => refused(Why::Type)?,

@@ -387,6 +387,10 @@ fn emit_error(reply: &Reply<'_>, out: &mut Vec<u8>) {
         }
         Reply::UnknownCommand { name, rest } => emit_unknown(name, *rest, out),
         Reply::Error(text) => out.extend_from_slice(text.as_bytes()),
+        Reply::OutOfMemory { aborts } => {
+            out.extend_from_slice(if *aborts { b"Transaction discarded because of: OOM " } else { b"" });
+            out.extend_from_slice(b"command not allowed when used memory > 'maxmemory'.");
+        }
         _ => {
             let from = out.len();
             line::emit(reply, out);
@@ -405,7 +409,8 @@ const fn code(reply: &Reply<'_>) -> &'static [u8] {
         Reply::LoginsBusy => b"TRYAGAIN ",
         Reply::Loading { .. } => b"LOADING ",
         Reply::NoProtocol => b"NOPROTO ",
-        Reply::Aborted => b"EXECABORT ",
+        Reply::Aborted | Reply::OutOfMemory { aborts: true } => b"EXECABORT ",
+        Reply::OutOfMemory { aborts: false } => b"OOM ",
         Reply::WrongPassword => b"WRONGPASS ",
         Reply::WrongType => b"WRONGTYPE ",
         Reply::Refused(Refused::Disk(DiskError::Full | DiskError::Write | DiskError::Read | DiskError::Sync))

@@ -10,6 +10,7 @@ mod flush;
 mod folding;
 mod harness;
 mod leaving;
+mod memory;
 mod messages;
 mod relay;
 mod retire;
