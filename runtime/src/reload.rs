@@ -117,6 +117,10 @@ mod tests {
             let value = match setting.key.as_str() {
                 "port" | "peers" | "data-dir" => continue,
                 "listen" => "::1",
+                "peer-listen" => "[::1]:77",
+                "tls" => "off",
+                "tls-client-auth" => "none",
+                "color" => "never",
                 "advertise" => "h:1",
                 "fsync" => "always",
                 "log-level" => "debug",

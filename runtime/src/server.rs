@@ -297,7 +297,9 @@ impl Server {
                 poll.registry().register(stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)
             };
             let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
-            let transport = if tls.door().is_some() { Transport::Unknown } else { Transport::Plain };
+            // Links that are not by TLS are plain where they have an address of their own, whatever clients must be.
+            let is_plain = tls.door().is_none() || (door == Door::Peers && !guards_peers);
+            let transport = if is_plain { Transport::Plain } else { Transport::Unknown };
             if let Some(conn) = connections.add(stream, transport, register) {
                 turn.event(Event::Opened { conn });
                 turn.came_by(conn, door);

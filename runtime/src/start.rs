@@ -60,8 +60,16 @@ pub(crate) fn start(options: Options, reload: Reload, log: &Stderr) -> Result<Se
 pub(crate) fn check(options: &Options) -> Result<Access, Failure> {
     let access = Access::prepare(&options.access)?;
     refuse_open_door(options, &access)?;
-    Tls::load(options.tls.clone())?;
+    let tls = Tls::load(options.tls.clone())?;
     peer_auth(options)?;
+    let needs_tls = tls.door().is_some_and(|door| door.is_required() && !door.guards_peers());
+    if needs_tls && options.peer.peer_listen.is_none() && !options.peers.0.is_empty() {
+        return Err(Failure::Usage(
+            "--tls required turns away the links of other nodes, which are plain; \
+             give --tls-peers, or --peer-listen for an address of their own"
+                .to_owned(),
+        ));
+    }
     Ok(access)
 }
 

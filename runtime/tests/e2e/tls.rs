@@ -210,6 +210,25 @@ fn with_tls_required_plain_text_is_told_so() {
 }
 
 #[test]
+fn links_are_plain_on_an_address_of_their_own_though_clients_must_come_by_tls() {
+    let _machine = shared_machine();
+    let authority = Authority::new("doors");
+    let signed = authority.sign_local("node");
+    let (one, two) = (free_port(), free_port());
+    let node = |own: u16, peers: &[u16]| {
+        let listen = format!("--peer-listen=127.0.0.1:{own}");
+        Node::join(free_port(), peers, &[&flags(&signed)[..], &["--tls", "required", &listen]].concat())
+    };
+    let nodes = [node(one, &[]), node(two, &[one])];
+    let mut clients = nodes.each_ref().map(|node| Secure::connect(node, &authority.client(None)));
+    assert_eq!(clients[0].ask("SET key value"), "OK");
+    eventually("the other node has it", PATIENCE, || match clients[1].ask("GET key") {
+        said if said == "value" => Ok(()),
+        said => Err(said),
+    });
+}
+
+#[test]
 fn clients_show_certificates_where_they_must() {
     let _machine = shared_machine();
     let authority = Authority::new("clients");
@@ -247,6 +266,7 @@ fn files_of_no_use_are_refused_at_the_start() {
         (vec!["--tls-cert", cert], 2, "--tls-key"),
         (vec!["--tls-cert", cert, "--tls-key", key, "--tls-peers"], 2, "--tls-peer-ca"),
         (vec!["--tls", "sometimes"], 2, "required"),
+        (vec!["localhost:1", "--tls-cert", cert, "--tls-key", key, "--tls", "required"], 2, "--peer-listen"),
     ] {
         let output = binary().arg("0").args(&flags).output().expect("the binary starts");
         let said = String::from_utf8(output.stderr).expect("text");
