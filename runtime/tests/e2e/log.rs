@@ -79,7 +79,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let _machine = quiet_machine();
     let port = free_port();
     let mut command = binary();
-    command.arg(port.to_string()).stderr(Stdio::piped());
+    command.args([&port.to_string(), "--log-level", "debug"]).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // Held and not read: far more is logged than a pipe takes.
     let mut unread = child.stderr.take().unwrap();
