@@ -31,7 +31,7 @@ SERVER = [words.encode().split(b" ") for words in (
     "AUTH x", "AUTH default x", "AUTH eve x", "AUTH", "AUTH a b c", "HELLO 2 AUTH", "HELLO 2 AUTH eve x", "HELLO 2 foo",
     "HELLO 2 SETNAME", "HELLO x", "READONLY", "READWRITE", "ROLE", "SCRIPT FLUSH", "SCRIPT FLUSH ASYNC", "SCRIPT FLUSH x",
     "SCRIPT EXISTS a", "FUNCTION FLUSH", "FUNCTION FLUSH x", "CONFIG SET save", "CONFIG SET no such", "CONFIG SET",
-    "CONFIG REWRITE", "CONFIG RESETSTAT", "CONFIG RESETSTAT x", "CONFIG GET", "CONFIG GET maxmemory", "CONFIG nothing",
+    "CONFIG RESETSTAT", "CONFIG RESETSTAT x", "CONFIG GET", "CONFIG GET maxmemory", "CONFIG nothing",
     "CONFIG SET maxmemory 0", "CONFIG SET databases 1", "CONFIG SET timeout 0 timeout 0", "OBJECT", "OBJECT ENCODING",
     "MEMORY USAGE none", "MEMORY USAGE a foo 1", "MEMORY foo", "CLIENT KILL", "CLIENT KILL 1.2.3.4:5", "CLIENT LIST x",
     "CLIENT KILL ID 99999", "CLIENT KILL ID x", "CLIENT KILL ID 1 x", "CLIENT KILL TYPE x", "CLIENT KILL USER eve",
@@ -276,6 +276,9 @@ def main():
                 # A flush may count as a change of a key that was not there, if there was one like it elsewhere.
                 if words[0] in (b"FLUSHDB", b"FLUSHALL") and past[-1:] != [[b"UNWATCH"]]:
                     later, words = [words], [b"UNWATCH"]
+                # A login is answered later, and so not put off.
+                if (words[0] == b"AUTH" or b"AUTH" in words[1:]) and past[-1:] != [[b"DISCARD"]]:
+                    later, words = [words], [b"DISCARD"]
                 past = past[-30:] + [words]
                 ours, theirs = (server.ask(words) for server in servers)
                 if words == [b"MULTI"] and ours == (b"+", b"OK"):
