@@ -10,6 +10,8 @@ pub const LIMITS: Limits = Limits {
     line_bytes_max: 512,
     request_bytes_max: 1 << 10,
     output_bytes_max: 1 << 10,
+    // None: what memory is taken is nothing that inputs are compared by.
+    memory_bytes_max: 0,
     clients_max: 4,
     args_max: 1 << 10,
     collect_slots_max: 2,
