@@ -142,6 +142,10 @@ impl Replication {
         cx: &mut Context<'_>,
     ) -> Result<(), Stop> {
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
+        // Who has been let in has greeted already.
+        if link.peer.is_some() {
+            return Err(Stop::Close(Close::Malformed));
+        }
         if matches!(link.auth, Auth::Open) && !link.is_trusted(&cx.config.peer_auth) {
             return self.refuse(now, conn, NOT_LOCAL, cx);
         }
@@ -208,6 +212,9 @@ impl Replication {
         theirs: (u16, u16),
         cx: &Context<'_>,
     ) -> Result<(), Stop> {
+        if self.links.get(&conn).is_some_and(|link| link.peer.is_some()) {
+            return Err(Stop::Close(Close::Malformed));
+        }
         tracing::debug!(?theirs, ours = ?PROTOCOL, "no common protocol version");
         self.refuse(now, conn, NO_VERSION, cx)
     }
