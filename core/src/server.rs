@@ -156,7 +156,8 @@ impl Server<'_, '_> {
                 answer.say(&Reply::Ok);
             }
             Command::Reset => {
-                (client.name, client.transaction, client.space) = (Box::default(), None, 0);
+                client.called.set_name(Box::default());
+                (client.transaction, client.space) = (None, 0);
                 (client.watched, client.replies) = (Watched::default(), Replies::All);
                 self.pubsub.forget(self.conn);
                 self.forget_login(client);

@@ -39,7 +39,9 @@ pub(crate) struct ClientSession {
     /// The data of an unfinished line that telnet bytes stood in; empty in every other phase than `Copied`.
     copied: Vec<u8>,
     unquoted: Unquoted,
-    /// The request that comes in, once it speaks the Redis protocol.
+    /// It speaks the Redis protocol by now.
+    speaks_resp: bool,
+    /// Of a request of that, which is not all there yet.
     incoming: Option<Box<Incoming>>,
     /// A command's reply is still to come, or it is put off; no other command is run before.
     waits: bool,
@@ -59,10 +61,7 @@ pub(crate) struct Client {
     pub(crate) wrote: Option<Version>,
     /// The keyspace that it has chosen.
     pub(crate) space: u8,
-    /// What it calls itself, if anything, ...
-    pub(crate) name: Box<[u8]>,
-    /// ... and its library and the version of that.
-    pub(crate) library: [Box<[u8]>; 2],
+    pub(crate) called: Called,
     /// The last command.
     pub(crate) verb: Option<Verb>,
     pub(crate) replies: Replies,
@@ -73,6 +72,31 @@ pub(crate) struct Client {
     /// What was put off is being run.
     pub(crate) is_inside: bool,
     pub(crate) watched: Watched,
+}
+
+/// What a client calls itself, its library, and the version of that; nothing if it has said none of it.
+#[derive(Debug, Default)]
+pub(crate) struct Called(Option<Box<[Box<[u8]>; 3]>>);
+
+impl Called {
+    pub(crate) fn name(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |called| &called[0])
+    }
+
+    pub(crate) fn set_name(&mut self, name: Box<[u8]>) {
+        if !name.is_empty() || self.0.is_some() {
+            self.0.get_or_insert_default()[0] = name;
+        }
+    }
+
+    /// The library and its version.
+    pub(crate) fn library(&self) -> [&[u8]; 2] {
+        self.0.as_ref().map_or([&[], &[]], |called| [&called[1], &called[2]])
+    }
+
+    pub(crate) fn set_library(&mut self, is_version: bool, value: Box<[u8]>) {
+        self.0.get_or_insert_default()[1 + usize::from(is_version)] = value;
+    }
 }
 
 /// Which replies a client wants.
@@ -132,13 +156,13 @@ impl ClientSession {
     /// Finds the requests that `bytes`, which come next, begin with; how many bytes those have. 0: nothing is known of
     /// what comes.
     pub(crate) fn look_ahead(&self, limits: &Limits, bytes: &[u8], ahead: &mut Ahead) -> usize {
-        match &self.incoming {
+        match self.incoming {
             // Within other limits.
             _ if self.client.access.is_stranger() => {
                 ahead.clear();
                 0
             }
-            Some(incoming) if incoming.is_between() => ahead.find_requests(limits, bytes),
+            None if self.speaks_resp => ahead.find_requests(limits, bytes),
             None if self.phase == Phase::LINE_START && !self.telnet.is_inside() => {
                 ahead.find_lines(limits, bytes, |first| matches!(first, REQUEST | END_OF_TRANSMISSION))
             }
@@ -239,7 +263,7 @@ impl ClientSession {
         if self.phase == Phase::Left {
             return bytes.len();
         }
-        if self.incoming.is_some() {
+        if self.speaks_resp {
             return self.step_request(limits, bytes, out, run);
         }
         if self.telnet.is_inside() {
@@ -279,7 +303,7 @@ impl ClientSession {
                 return 1;
             }
             REQUEST => {
-                self.incoming = Some(Box::default());
+                self.speaks_resp = true;
                 self.client.dialect = Dialect::Resp { is_3: false };
                 self.phase = Phase::LINE_START;
                 return self.step_request(limits, bytes, out, run);
@@ -316,13 +340,15 @@ impl ClientSession {
 
     /// Takes a request of the Redis protocol.
     fn step_request(&mut self, limits: &Limits, bytes: &[u8], out: &mut Vec<u8>, run: &mut Run<'_>) -> usize {
-        let Some(mut incoming) = self.incoming.take() else { return 0 };
-        let used = match incoming.next(limits, bytes) {
-            Next::Incomplete => 0,
+        let mut incoming = self.incoming.take().unwrap_or_default();
+        match incoming.next(limits, bytes) {
+            Next::Incomplete => {
+                self.incoming = Some(incoming);
+                0
+            }
             Next::Nothing(used) => used,
             Next::Request(used) => {
                 self.take_words(limits, incoming.words(&bytes[..used]), out, run);
-                incoming.trim();
                 used
             }
             Next::Line(line, _) if line::is_http(line) => {
@@ -344,9 +370,7 @@ impl ClientSession {
                 self.end_broken(broken, out);
                 bytes.len()
             }
-        };
-        self.incoming = Some(incoming);
-        used
+        }
     }
 
     fn end_broken(&mut self, broken: Broken, out: &mut Vec<u8>) {

@@ -27,20 +27,21 @@ class Sizes:
     idle: tuple  # rounds, connections, seconds
     starts: int
     rest_s: float
+    settle_s: float  # until allocators have given back what they do not use
 
 
 FULL = Sizes(
     whole=True, keys=1_000_000, latency=(7, 3), memory_keys=5_000_000, load_keys=10_000_000, expiring_keys=1_000_000,
     large_bytes=100_000_000, deletes=10, snapshot_keys=5_000_000, fill=(2, 5_000_000), cpu=(7, 3), visible_s=10,
-    flood_keys=5_000_000, idle=(5, 10_000, 2), starts=20, rest_s=5)
+    flood_keys=5_000_000, idle=(5, 10_000, 2), starts=20, rest_s=5, settle_s=15)
 QUICK = Sizes(
     whole=False, keys=200_000, latency=(3, 2), memory_keys=1_000_000, load_keys=2_000_000, expiring_keys=300_000,
     large_bytes=100_000_000, deletes=3, snapshot_keys=1_000_000, fill=(1, 1_000_000), cpu=(3, 1.5), visible_s=4,
-    flood_keys=1_000_000, idle=(2, 10_000, 1), starts=20, rest_s=2)
+    flood_keys=1_000_000, idle=(2, 10_000, 1), starts=20, rest_s=2, settle_s=15)
 TINY = Sizes(
     whole=False, keys=1_000, latency=(1, 0.2), memory_keys=20_000, load_keys=20_000, expiring_keys=1_000,
     large_bytes=1_000_000, deletes=1, snapshot_keys=20_000, fill=(1, 20_000), cpu=(1, 0.2), visible_s=0.3,
-    flood_keys=20_000, idle=(1, 100, 0.2), starts=2, rest_s=0.2)
+    flood_keys=20_000, idle=(1, 100, 0.2), starts=2, rest_s=0.2, settle_s=0.2)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Compares a node with redis-server, valkey-server and memcached, those that are installed: processor time of the
-server for each operation, and operations a second.
+"""Compares a node with redis-server, valkey-server and memcached, those that are installed, and with the least that a
+server could do: processor time of the server for each operation, and operations a second.
 
 Usage: runtime/benches/peers.py [--binary FILE] [--rounds N] [--seconds S] [--depths 1,16,128] [--keys N]
                                 [--value-size BYTES] [--connections N] [--svg FILE] [--raw FILE]
@@ -10,24 +10,30 @@ one. A round measures every server at every operation and depth, one right after
 server than the round before, so that what the machine does meanwhile meets all alike. Told are medians over the rounds,
 and medians of the ratios within each round: machines differ, and so does one from minute to minute, but servers that
 were asked within the same seconds can be compared. What takes processor time beside makes all figures doubtful: the
-table says how much of it there was.
+table says how much of it there was. The least is floor.c, a loop that hashes, finds and copies, and parses nothing; it
+is there if there is a C compiler.
 
 Prints Markdown, and draws the processor time into an SVG file. Exit code 0: measured; 1: a server failed, or refused
-something; 77: there is nothing to compare with.
+something.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
+import subprocess
 import sys
+import tempfile
 from html import escape
 from pathlib import Path
 
-from servers import OURS, Failed, bench, machine, node_arguments, prepare, print_table, spread, stolen, tell
+from servers import (OURS, Failed, Kind, Server, bench, machine, node_arguments, prepare, print_table, spread, stolen,
+                     tell)
 
 # Above this share of its core the load may be the limit, and not the server.
 LOAD_BUSY = 0.95
+LOOP = "the loop"
 
 
 def ask(args, cores, server, protocol, *more):
@@ -52,13 +58,20 @@ def measure(args, cores, server, protocol, operation, depth):
     }
 
 
-def start(rows, found, cores):
+def start(args, rows, found, cores):
     """Adds all servers, and in which protocol each is asked: lines of a table."""
     for kind in found:
         server = kind.start(cores)
         rows.append((kind.name, server, kind.protocol))
         if kind.is_ours:
             rows.append((f"{OURS}, telnet", server, "telnet"))
+    if compiler := shutil.which("cc"):
+        with tempfile.TemporaryDirectory() as directory:
+            binary = Path(directory) / "floor"
+            subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("floor.c")], check=True)
+            words = [str(binary), "{port}", str(args.keys), str(args.value_size)]
+            server = Server(Kind(LOOP, "", str(binary), "resp"), words, cores)
+        rows += [(LOOP, server, "resp"), (f"{LOOP}, telnet", server, "telnet")]
 
 
 def end(rows):
@@ -97,8 +110,9 @@ def heads(measured):
 
 
 def print_report(args, rows, measured, cores, load_before):
-    names, peers = [row[0] for row in rows], [row[0] for row in rows if row[1].name != OURS]
-    versions = {server.name: server.version for _, server, _ in rows}
+    names, peers = [row[0] for row in rows], [row[0] for row in rows if row[1].name not in (OURS, LOOP)]
+    ours = [row[0] for row in rows if row[1].name == OURS]
+    versions = {server.name: server.version for _, server, _ in rows if server.name != LOOP}
     print(f"{args.connections} connections, {args.keys:,} keys of 16 bytes, values of {args.value_size}, {args.rounds} "
           f"rounds of {args.seconds:g} s; " + ", ".join(f"{name} {version}" for name, version in versions.items())
           + ".\n")
@@ -116,20 +130,18 @@ def print_report(args, rows, measured, cores, load_before):
     print_table(["", *heads(measured)], lines)
     if limited:
         print("\\* the load had no time left on its core: the server may answer more.\n")
-    if peers:
-        print("Processor time of Simple-KV for one of the other's, the median of the rounds, and from the least to the "
-              "most of them\n")
-        lines = []
-        for ours in [name for name in names if name not in peers]:
-            for peer in [*peers, *(["the best of them"] if len(peers) > 1 else [])]:
-                line = [f"{ours} / {peer}"]
-                for cell in measured:
-                    other = [peer] if peer in peers else peers
-                    ratios = [one["cpu_us"] / min(measured[cell][name][number]["cpu_us"] for name in other)
-                              for number, one in enumerate(measured[cell][ours])]
-                    line.append(spread(ratios))
-                lines.append(line)
-        print_table(["", *heads(measured)], lines)
+    print("Processor time of Simple-KV for one of the other's, the median of the rounds, and from the least to the "
+          "most of them\n")
+    lines = []
+    for one in ours:
+        others = {peer: [peer] for peer in peers} | ({"the best of them": peers} if len(peers) > 1 else {})
+        loop = one.replace(OURS, LOOP)
+        others |= {loop: [loop]} if loop in names else {}
+        for called, of in others.items():
+            ratios = [[mine["cpu_us"] / min(measured[cell][name][number]["cpu_us"] for name in of)
+                       for number, mine in enumerate(measured[cell][one])] for cell in measured]
+            lines.append([f"{one} / {called}", *map(spread, ratios)])
+    print_table(["", *heads(measured)], lines)
     shares = [one["stolen"] for cell in measured.values() for rounds in cell.values() for one in rounds]
     placed = (f"server on core {min(cores[0])}, load on core {min(cores[1])}" if cores[0]
               else "server and load on one core, which they share")
@@ -150,7 +162,7 @@ PANEL_WIDTH, NAME_WIDTH, BAR_HEIGHT, VALUE_WIDTH, MARGIN, TOP = 330, 118, 20, 44
 def draw(args, rows, measured):
     """Processor time as bars: a panel for each operation and depth, each with a scale of its own."""
     names = [name for name, _, _ in rows]
-    versions = dict.fromkeys(f"{server.name} {server.version}" for _, server, _ in rows)
+    versions = dict.fromkeys(f"{server.name} {server.version}".strip() for _, server, _ in rows)
     panel_height = 30 + BAR_HEIGHT * len(names) + 14
     columns, cells = 2, list(measured)
     width = MARGIN * 2 + PANEL_WIDTH * columns
@@ -206,15 +218,13 @@ def main():
     if found is None:
         return 1
     if len(found) == 1:
-        print("neither redis-server, valkey-server nor memcached is installed: nothing to compare with",
-              file=sys.stderr)
-        return 77
+        print("neither redis-server, valkey-server nor memcached is installed", file=sys.stderr)
     args.binary = found[0].binary
     cores = sorted(os.sched_getaffinity(0))
     cores = ({cores[0]}, {cores[1]}) if len(cores) > 1 else (None, None)
     rows = []
     try:
-        start(rows, found, cores[0])
+        start(args, rows, found, cores[0])
         measured = compare(args, rows, cores[1])
         tell("")
         print_report(args, rows, measured, cores, load_before)

@@ -51,7 +51,7 @@ def memory(run):
                 time.sleep(run.sizes.rest_s / 2)
                 before = server.resident_bytes()
                 run.fill(server, keys, value_size)
-                time.sleep(run.sizes.rest_s)
+                time.sleep(run.sizes.settle_s)
                 line.rounds[kind.name] = [(server.resident_bytes() - before) / keys]
             line.cells[kind.name] = f"{line.rounds[kind.name][0]:.1f}"
         line.against = ratio_told(line.rounds)
@@ -79,7 +79,7 @@ def idle(run):
                     open_idle(server, count, opened)
                     if number == 0:
                         # What was freed since is used again later on.
-                        time.sleep(run.sizes.rest_s)
+                        time.sleep(run.sizes.settle_s)
                         memory_line.rounds[kind.name] = [(server.resident_bytes() - before) / count]
                     beside.append(cpu_of_get(run, server, seconds))
         growth[kind.name] = [with_idle / without for without, with_idle in zip(alone, beside)]

@@ -21,14 +21,14 @@ impl Server<'_, '_> {
     ) -> Flow {
         match about {
             AboutClient::Id => answer.say(&Reply::Number(self.client_id().into())),
-            AboutClient::GetName if client.name.is_empty() => answer.say(&Reply::NotFound),
-            AboutClient::GetName => answer.say(&Reply::Value(&client.name)),
+            AboutClient::GetName if client.called.name().is_empty() => answer.say(&Reply::NotFound),
+            AboutClient::GetName => answer.say(&Reply::Value(client.called.name())),
             AboutClient::SetName(name) => {
-                client.name = name.into();
+                client.called.set_name(name.into());
                 answer.say(&Reply::Ok);
             }
             AboutClient::SetInfo { is_version, value } => {
-                client.library[usize::from(is_version)] = value.into();
+                client.called.set_library(is_version, value.into());
                 answer.say(&Reply::Ok);
             }
             AboutClient::Info => {
@@ -130,8 +130,7 @@ impl Server<'_, '_> {
         let called = if called.is_empty() { &by_verb } else { called };
         let version = if client.dialect == (Dialect::Resp { is_3: true }) { 3 } else { 2 };
         let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        let (name, [library, library_version]) =
-            (shown(&client.name), [0, 1].map(|at: usize| shown(&client.library[at])));
+        let (name, [library, library_version]) = (shown(client.called.name()), client.called.library().map(shown));
         let user = client.access.name();
         // Writing to a string cannot fail.
         let _ = writeln!(

@@ -315,7 +315,7 @@ fn follow(then: Then, id: u64, client: &mut Client, out: &mut Vec<u8>) {
                 client.choose_protocol(is_3);
             }
             if let Some(name) = name {
-                client.name = name;
+                client.called.set_name(name);
             }
             hello(id, &mut Answer { dialect: client.dialect, out });
         }

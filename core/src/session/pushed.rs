@@ -1,8 +1,11 @@
 //! What a client is told unasked, until it is sent.
 
-/// Messages in the client's dialect, one behind the other.
+/// Messages in the client's dialect, one behind the other. Nothing before the first: most clients are told nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Pushed {
+pub(crate) struct Pushed(Option<Box<Messages>>);
+
+#[derive(Debug, Default)]
+struct Messages {
     bytes: Vec<u8>,
     /// So many of them have gone.
     sent: usize,
@@ -21,46 +24,57 @@ impl Pushed {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.0.as_ref().map_or(0, |messages| messages.len())
     }
 
-    pub(crate) const fn is_cut(&self) -> bool {
-        self.is_cut
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.as_ref().is_some_and(|messages| messages.is_cut)
     }
 
-    pub(crate) const fn tells_writes(&self) -> bool {
-        self.tells_writes
+    pub(crate) fn tells_writes(&self) -> bool {
+        self.0.as_ref().is_some_and(|messages| messages.tells_writes)
     }
 
     /// The next message tells of a write of this node.
     pub(crate) fn note_write(&mut self) {
-        self.tells_writes = true;
+        self.0.get_or_insert_default().tells_writes = true;
     }
 
     /// Where the next message is appended, a whole one.
     pub(crate) fn end(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.0.get_or_insert_default().bytes
     }
 
     /// Moves at most `limit` bytes to `out`.
     pub(crate) fn send(&mut self, limit: usize, out: &mut Vec<u8>) {
+        if let Some(messages) = &mut self.0 {
+            messages.send(limit, out);
+        }
+    }
+
+    /// Moves all of it to `out`.
+    pub(crate) fn send_all(&mut self, out: &mut Vec<u8>) {
+        self.send(usize::MAX, out);
+    }
+}
+
+impl Messages {
+    const fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn send(&mut self, limit: usize, out: &mut Vec<u8>) {
         let count = limit.min(self.len());
         out.extend_from_slice(&self.bytes[self.sent..self.sent + count]);
         self.sent += count;
-        self.is_cut = !self.is_empty();
-        if self.is_empty() {
+        self.is_cut = self.len() > 0;
+        if self.len() == 0 {
             self.clear();
         } else if self.sent >= self.len() {
             // Not each time: what is left may be many megabytes.
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
-    }
-
-    /// Moves all of it to `out`.
-    pub(crate) fn send_all(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes[self.sent..]);
-        self.clear();
     }
 
     fn clear(&mut self) {
@@ -90,6 +104,6 @@ mod tests {
         pushed.end().extend([1; 100_000]);
         pushed.send_all(&mut out);
         assert!(pushed.is_empty() && !pushed.is_cut() && out.len() == expected.len() + 100_000);
-        assert!(pushed.bytes.capacity() <= KEPT_BYTES);
+        assert!(pushed.0.as_ref().unwrap().bytes.capacity() <= KEPT_BYTES);
     }
 }

@@ -22,7 +22,10 @@ pub(crate) struct Transaction {
 
 /// The keys that one client watches, by what they are stored as, and what stood there when they were to be watched.
 #[derive(Debug, Default)]
-pub(crate) struct Watched {
+pub(crate) struct Watched(Option<Box<Keys>>);
+
+#[derive(Debug, Default)]
+struct Keys {
     keys: BTreeMap<Box<[u8]>, Stood>,
     /// Of all keys together.
     bytes: usize,
@@ -71,21 +74,23 @@ const WATCHED_BYTES: usize = 144;
 impl Watched {
     /// Watches `key` from now on, unless all of them would come to more than `bytes_max`; whether they do not.
     pub(crate) fn watch(&mut self, key: &[u8], bytes_max: usize, stands: impl FnOnce() -> Stood) -> bool {
-        if self.keys.contains_key(key) {
+        let Keys { keys, bytes } = &mut **self.0.get_or_insert_default();
+        if keys.contains_key(key) {
             return true;
         }
-        self.bytes += key.len() + WATCHED_BYTES;
-        if self.bytes > bytes_max {
-            self.bytes -= key.len() + WATCHED_BYTES;
+        *bytes += key.len() + WATCHED_BYTES;
+        if *bytes > bytes_max {
+            *bytes -= key.len() + WATCHED_BYTES;
             return false;
         }
-        self.keys.insert(key.into(), stands());
+        keys.insert(key.into(), stands());
         true
     }
 
     /// Whether anything has changed.
     pub(crate) fn has_changed(&self, mut stands: impl FnMut(&[u8]) -> Stood) -> bool {
-        self.keys.iter().any(|(key, stood)| stood.has_changed(&stands(key)))
+        let mut keys = self.0.iter().flat_map(|watched| &watched.keys);
+        keys.any(|(key, stood)| stood.has_changed(&stands(key)))
     }
 }
 

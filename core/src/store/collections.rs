@@ -25,7 +25,7 @@ use super::entry::Entry;
 use super::expiry::NEVER;
 use super::origins::Origins;
 use super::table::Table;
-use super::{KEY_BYTES_MAX, Place, Store, floors, hash_of, slot_of};
+use super::{HASH_BITS, KEY_BYTES_MAX, Place, Store, floors, hash_of, slot_of};
 use crate::counter::Counter;
 use crate::name::{self, Kind, Name};
 use crate::record::Record;
@@ -33,8 +33,8 @@ use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
 
 /// A bit of the hash that entries of elements have and others have not: a walk over keys passes them without touching
-/// them. It is neither of those by which a table of less than 2^24 buckets chooses one, nor of its tags.
-pub(super) const ELEMENT: u32 = 1 << 24;
+/// them. The lowest, so that both are spread alike.
+pub(super) const ELEMENT: u32 = 1;
 
 /// The keys of a slot that have elements, by their hash.
 pub(super) type Index = BTreeMap<(u32, Box<[u8]>), Collection>;
@@ -301,26 +301,33 @@ impl Store {
     /// An element of `key` of this kind that lives at `wall`, as `chance` would have it.
     pub(crate) fn draw_element(&self, key: &[u8], (kind, wall): (Kind, WallMs), chance: u64) -> Option<Vec<u8>> {
         let collection = self.collection(key)?;
-        let (after, nth) = if collection.live.len() <= COUNTED_MAX {
-            let count = collection.counts(wall).of(kind);
-            (None, ((u128::from(chance) * u128::from(count)) >> 64) as u64)
-        } else {
-            (((chance as u32) | ELEMENT).checked_sub(1), 0)
-        };
-        let mut drawn = None;
-        for after in [after, None] {
-            let (mut at, mut place, wanted) = (0, after, usize::try_from(nth).unwrap_or(usize::MAX));
+        if collection.live.len() > COUNTED_MAX {
+            return self.draw_behind((key, (kind, wall)), chance);
+        }
+        let count = collection.counts(wall).of(kind);
+        let nth = (u128::from(chance) * u128::from(count)) >> 64;
+        let (mut at, mut drawn) = (0, None);
+        self.walk_elements(key, (kind, wall), None, usize::MAX, &mut |element, _| {
+            if at == nth {
+                drawn = Some(element.to_vec());
+            }
+            at += 1;
+        });
+        drawn
+    }
+
+    /// One of the elements that have the next hash from a drawn one on.
+    fn draw_behind(&self, (key, of): (&[u8], (Kind, WallMs)), chance: u64) -> Option<Vec<u8>> {
+        let hash = (chance >> (u64::BITS - HASH_BITS)) as u32;
+        for mut after in [hash.checked_sub(1), None] {
             loop {
-                place = self.walk_elements(key, (kind, wall), place, wanted.saturating_add(1), &mut |element, _| {
-                    if at == nth && drawn.is_none() {
-                        drawn = Some(element.to_vec());
-                    }
-                    at += 1;
-                });
-                if drawn.is_some() {
-                    return drawn;
+                let mut same = Vec::new();
+                after = self.walk_elements(key, of, after, 1, &mut |element, _| same.push(element.to_vec()));
+                if !same.is_empty() {
+                    let nth = (u64::from(chance as u32) * same.len() as u64) >> 32;
+                    return Some(same.swap_remove(nth as usize));
                 }
-                if place.is_none() {
+                if after.is_none() {
                     break;
                 }
             }

@@ -1,6 +1,7 @@
-//! One entry of a slot's table: 12 bytes in the table, everything else in one allocation.
+//! One entry of a slot's table: 8 bytes in the table, everything else in one allocation.
 //!
-//! The allocation, in the machine's byte order, aligned to 8:
+//! The 8 bytes are the 20 bits of the key's hash, then 44 bits of the address: addresses have 48 bits, and the lowest 4
+//! are 0. The allocation, in the machine's byte order, aligned to 16:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
@@ -12,13 +13,14 @@
 //! No capacity is stored: what was allocated is a function of the lengths alone ([`allocation_bytes`]).
 //!
 //! This is the only module of the core with `unsafe` code. Its invariants:
-//! 1. `at` comes from `alloc` with [`layout`] of the shape written at byte 8, and this entry alone owns it.
+//! 1. [`Entry::at`] comes from `alloc` with [`layout`] of the shape written at byte 8, and this entry alone owns it.
 //! 2. The header, the key and the value of that shape are initialized; what lies behind them is never read.
 //! 3. Shape and content change only under `&mut self`, and never leave the class that was allocated.
 #![expect(unsafe_code, reason = "a thin handle to header, key and value in one allocation has no safe equal")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::ptr::NonNull;
+use std::num::NonZeroU64;
+use std::ptr::{NonNull, with_exposed_provenance_mut};
 use std::slice;
 
 use super::{KEY_BYTES_MAX, ORIGINS_MAX, VALUE_BYTES_MAX};
@@ -28,21 +30,22 @@ use crate::version::Hlc;
 const HEADER_BYTES: usize = 16;
 const DEADLINE_BYTES: usize = 8;
 
-/// The two words of the header and the deadline are read in place.
-const ALIGNMENT: usize = 8;
+/// So that the lowest 4 bits of an address need no place. What is read in place wants 8.
+const ALIGNMENT: usize = 16;
+
+/// Bits of a key's hash, which is less than `1 << HASH_BITS`.
+pub(super) const HASH_BITS: u32 = 20;
+
+/// Bits of an address without those that are always 0.
+const ADDRESS_BITS: u32 = 64 - HASH_BITS;
 
 const _: () = assert!(ORIGINS_MAX.is_power_of_two() && ORIGINS_MAX <= 1 << 15, "an index has 15 bits in the header");
 
-/// A key's entry. Packed to 12 bytes with the 32 bits of the hash beside the pointer, so that a table grows and a walk
-/// chooses without touching an allocation.
-#[repr(C, packed(4))]
-pub(super) struct Entry {
-    hash: u32,
-    at: NonNull<u8>,
-}
+/// A key's entry, with its hash beside the address, so that a table grows, and a walk chooses, without touching an
+/// allocation.
+pub(super) struct Entry(NonZeroU64);
 
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Entry>() == 12);
+const _: () = assert!(size_of::<Option<Entry>>() == 8);
 
 /// What an entry holds, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +61,6 @@ pub(super) struct Parts<'a> {
     pub(super) is_counter: bool,
 }
 
-// SAFETY: an entry owns its allocation alone (1), and nothing in it is bound to a thread.
-unsafe impl Send for Entry {}
-// SAFETY: `&self` only reads (3).
-unsafe impl Sync for Entry {}
-
 impl Entry {
     /// Panics when key or value is too long: whoever decodes or accepts a record checks first.
     pub(super) fn new(hash: u32, parts: &Parts<'_>) -> Self {
@@ -72,11 +70,23 @@ impl Entry {
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         // SAFETY: `at` was just allocated for `shape`, and `parts` cannot point into it.
         unsafe { write(at, shape, parts) };
-        Self { hash, at }
+        let address = at.as_ptr().expose_provenance() as u64;
+        assert!(address < 1 << (ADDRESS_BITS + 4), "user space is below 2^48 on all systems that this runs on");
+        debug_assert!(hash < 1 << HASH_BITS, "a hash has {HASH_BITS} bits");
+        let word = NonZeroU64::new((u64::from(hash) << ADDRESS_BITS) | (address / ALIGNMENT as u64));
+        Self(word.expect("no allocation is at 0"))
     }
 
+    #[inline]
     pub(super) fn hash(&self) -> u32 {
-        self.hash
+        (self.0.get() >> ADDRESS_BITS) as u32
+    }
+
+    #[inline]
+    fn at(&self) -> NonNull<u8> {
+        let address = (self.0.get() << HASH_BITS) >> (HASH_BITS - 4);
+        // SAFETY: this is the address that `new` was given by `alloc`, which is never 0.
+        unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(address as usize)) }
     }
 
     pub(super) fn key(&self) -> &[u8] {
@@ -108,15 +118,15 @@ impl Entry {
         if shape.allocation_bytes() == self.allocation_bytes() {
             // SAFETY: this entry owns an allocation of this very class (1). `parts` borrows from elsewhere: nothing
             // can borrow from this entry during `&mut self`.
-            unsafe { write(self.at, shape, parts) };
+            unsafe { write(self.at(), shape, parts) };
         } else {
-            *self = Self::new(self.hash, parts);
+            *self = Self::new(self.hash(), parts);
         }
     }
 
     /// Gives the memory of the value back; version, deadline and key stay.
     pub(super) fn free_value(&mut self) {
-        *self = Self::new(self.hash, &Parts { value: None, is_counter: false, ..self.parts() });
+        *self = Self::new(self.hash(), &Parts { value: None, is_counter: false, ..self.parts() });
     }
 
     /// What this entry costs outside of the table.
@@ -133,7 +143,7 @@ impl Entry {
         debug_assert!(offset < HEADER_BYTES || (offset == HEADER_BYTES && self.shape().has_deadline));
         // SAFETY: these offsets are within the allocation and initialized (2); all are multiples of 8 from a start
         // that is aligned to 8.
-        unsafe { self.at.add(offset).cast::<u64>().read() }
+        unsafe { self.at().add(offset).cast::<u64>().read() }
     }
 
     /// A range that the shape gives for the key or the value.
@@ -141,7 +151,7 @@ impl Entry {
         debug_assert!(offset + length <= self.shape().bytes());
         // SAFETY: the range is within the allocation and initialized (2), and stays as it is while `self` is
         // borrowed (3).
-        unsafe { slice::from_raw_parts(self.at.add(offset).as_ptr(), length) }
+        unsafe { slice::from_raw_parts(self.at().add(offset).as_ptr(), length) }
     }
 }
 
@@ -149,7 +159,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let layout = layout(self.shape());
         // SAFETY: allocated with this layout, and owned (1).
-        unsafe { dealloc(self.at.as_ptr(), layout) };
+        unsafe { dealloc(self.at().as_ptr(), layout) };
     }
 }
 
@@ -233,7 +243,7 @@ impl Shape {
 
 /// The size class of `bytes`: multiples of 16 up to 128, then four classes per doubling. These are jemalloc's classes,
 /// so under it nothing is lost by asking for a whole class. Under another allocator at most a fifth is.
-const fn allocation_bytes(bytes: usize) -> usize {
+pub(super) const fn allocation_bytes(bytes: usize) -> usize {
     let step = if bytes <= 128 { 16 } else { bytes.next_power_of_two() / 8 };
     bytes.next_multiple_of(step)
 }
@@ -268,9 +278,9 @@ mod tests {
                     let key = vec![0xa5; key_bytes];
                     let value = value_bytes.map(|bytes| vec![0x5a; bytes]);
                     let parts = parts(&key, value.as_deref(), deadline);
-                    let entry = Entry::new(0xdead_beef, &parts);
+                    let entry = Entry::new(0xf_beef, &parts);
                     assert_eq!(entry.parts(), parts);
-                    assert_eq!((entry.hash(), entry.key()), (0xdead_beef, &key[..]));
+                    assert_eq!((entry.hash(), entry.key()), (0xf_beef, &key[..]));
                 }
             }
         }

@@ -38,7 +38,7 @@ pub(crate) use collect::{Graves, key_name};
 use collections::{ELEMENT, Index, State, state};
 pub(crate) use collections::{ELEMENT_BYTES_MAX, Elements};
 pub(crate) use counters::Folding;
-use entry::{Entry, Parts};
+use entry::{Entry, HASH_BITS, Parts};
 use expiry::{Dues, NEVER, next_due};
 pub(crate) use floors::floor_space;
 use floors::{Dead, Floors, Stale};
@@ -159,7 +159,7 @@ const RECENT: usize = 16;
 #[derive(Clone, Copy)]
 struct Place {
     slot: u16,
-    /// The top half of the key's keyed hash. It alone orders a slot: for a walk it is the full hash.
+    /// The top [`HASH_BITS`] of the key's keyed hash. It alone orders a slot: for a walk it is the full hash.
     hash: u32,
 }
 
@@ -227,7 +227,7 @@ impl Store {
     /// Visits the entries of `slot` in the order of their full hash, from the first hash greater than `after`, those
     /// of one hash always in one call. Ends once `visit` has answered false or `max` entries were visited, and every
     /// entry of that same hash was; returns the last hash visited then: go on after it. `None`: the slot is done.
-    /// Touches few entries that it does not visit; O(slot) a call.
+    /// Touches few entries that it does not visit.
     pub(crate) fn walk(
         &self,
         slot: u16,
@@ -504,15 +504,16 @@ const XXH3_OF_NOTHING: u64 = 0x2d06_8005_38d3_94c2;
 
 /// XXH3: the same on every node and for ever, whatever the machine, and some 3 ns. It is no secret, so whoever
 /// picks keys can fill one slot. What that costs: the slot is one big table again, which grows in one long step (some
-/// 50 ms a million keys), expires in one, and looks at all of its hashes for each call of a walk. What it does not
-/// cost: lookups stay as fast, because within a slot the keyed hash places the keys; other slots do not notice.
+/// 10 ms a million keys) and expires in one. What it does not cost: lookups stay as fast up to a million keys or so, as
+/// within a slot the keyed hash places the keys, and behind that slow down with the entries of one hash; other slots do
+/// not notice.
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
     ((xxh3_64(name::slot_part(key)) ^ XXH3_OF_NOTHING) % u64::from(SLOTS)) as u16
 }
 
-/// The top half of a keyed hash, but for the bit that tells elements from others.
+/// The top of a keyed hash, but for the bit that tells elements from others.
 fn hash_of(hasher: &SipHasher13, stored: &[u8], is_element: bool) -> u32 {
-    let hash = (hasher.hash(stored) >> 32) as u32;
+    let hash = (hasher.hash(stored) >> (64 - HASH_BITS)) as u32;
     if is_element { hash | ELEMENT } else { hash & !ELEMENT }
 }
 

@@ -368,7 +368,7 @@ fn many_keys_are_found_again_and_cost_what_they_hold() {
     assert!((0..50_000_u32).all(|key| store.get(&key.to_be_bytes()).is_some()));
     assert!(store.get(b"none").is_none());
     assert_eq!((empty, store.keys()), ((1 << 20) + 36 * (1 << 14) + (1 << 16), 50_000));
-    assert!(store.memory_bytes() > empty + 50_000 * (128 + 13));
+    assert!(store.memory_bytes() > empty + 50_000 * (128 + 8));
     check(&store);
 }
 

@@ -75,6 +75,9 @@ impl Store {
             *count += 1;
         }
         self.warmed.at.set(0);
+        for Kept { place, .. } in &self.warmed.kept[..self.warmed.count] {
+            read ^= u64::from(self.slots[usize::from(place.slot)].table.is_taken(place.hash));
+        }
         let mut entries = [None; WARM_KEYS];
         for (entry, kept) in entries.iter_mut().zip(&self.warmed.kept[..self.warmed.count]) {
             *entry = self.slots[usize::from(kept.place.slot)].table.find_any(kept.place.hash);

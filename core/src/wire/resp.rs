@@ -17,9 +17,6 @@ use crate::wire::{denied, line};
 /// Longest line that states a length, its end included.
 const HEAD_BYTES_MAX: usize = 32;
 
-/// Room for arguments that is kept between requests: what all but the longest need.
-const KEPT_ARGS: usize = 64;
-
 /// Where the request stands that comes in. Places are counted from its first byte.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
@@ -100,21 +97,9 @@ impl Incoming {
         next
     }
 
-    /// Whether a request is about to begin.
-    pub(crate) fn is_between(&self) -> bool {
-        self.wanted.is_none() && self.at == 0
-    }
-
     /// The words of the request that was just found in `bytes`.
     pub(crate) fn words<'a>(&'a self, bytes: &'a [u8]) -> Words<'a> {
         Words::Spans { bytes, spans: &self.args }
-    }
-
-    /// Gives back what an unusually long request made it grow to.
-    pub(crate) fn trim(&mut self) {
-        if self.args.capacity() > KEPT_ARGS {
-            self.args = Vec::new();
-        }
     }
 
     fn read<'a>(&mut self, limits: &Limits, bytes: &'a [u8]) -> Result<Next<'a>, Broken> {

@@ -28,9 +28,15 @@ const SUBNEGOTIATION_BYTES_MAX: u16 = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Telnet {
     state: State,
-    /// Options the client asked for by DO and that were refused.
+    /// Nothing before the first of them: most clients never speak of options.
+    refused: Option<Box<Refused>>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
+    /// Options that the client asked for by DO.
     wont: OptionSet,
-    /// Options the client offered by WILL and that were refused.
+    /// Options that the client offered by WILL.
     dont: OptionSet,
 }
 
@@ -105,9 +111,10 @@ impl Telnet {
     }
 
     fn answer(&mut self, verb: u8, option: u8, out: &mut Vec<u8>) {
+        let Refused { wont, dont } = &mut **self.refused.get_or_insert_default();
         match verb {
-            DO if self.wont.insert(option) || option == TIMING_MARK => out.extend_from_slice(&[IAC, WONT, option]),
-            WILL if self.dont.insert(option) => out.extend_from_slice(&[IAC, DONT, option]),
+            DO if wont.insert(option) || option == TIMING_MARK => out.extend_from_slice(&[IAC, WONT, option]),
+            WILL if dont.insert(option) => out.extend_from_slice(&[IAC, DONT, option]),
             _ => {}
         }
     }

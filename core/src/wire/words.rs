@@ -99,9 +99,12 @@ pub fn typed_words(line: &[u8]) -> Result<Vec<Vec<u8>>, WordsError> {
     Unquoted::default().words(line).map(|words| words.map(<[u8]>::to_vec).collect())
 }
 
-/// Room for the words of a line with quotes, used again and again.
+/// Room for the words of a line with quotes, used again and again. Nothing before the first such line.
 #[derive(Debug, Default)]
-pub(crate) struct Unquoted {
+pub(crate) struct Unquoted(Option<Box<Room>>);
+
+#[derive(Debug, Default)]
+struct Room {
     text: Vec<u8>,
     lengths: Vec<usize>,
 }
@@ -121,6 +124,20 @@ impl Unquoted {
             let has_too_many = !is_short && words.into_iter().nth(WORDS_MAX).is_some();
             return if has_too_many { Err(WordsError::TooMany) } else { Ok(words) };
         }
+        self.0.get_or_insert_default().words(line)
+    }
+
+    /// Gives back what an unusually long line made it grow to.
+    pub(crate) fn trim(&mut self) {
+        if let Some(room) = &mut self.0 {
+            trim(&mut room.text);
+            trim(&mut room.lengths);
+        }
+    }
+}
+
+impl Room {
+    fn words<'a>(&'a mut self, line: &'a [u8]) -> Result<Words<'a>, WordsError> {
         self.text.clear();
         self.lengths.clear();
         let mut rest = line;
@@ -141,12 +158,6 @@ impl Unquoted {
             self.lengths.push(self.text.len() - before);
         }
         Ok(Words::Unquoted { text: &self.text, lengths: &self.lengths })
-    }
-
-    /// Gives back what an unusually long line made it grow to.
-    pub(crate) fn trim(&mut self) {
-        trim(&mut self.text);
-        trim(&mut self.lengths);
     }
 
     /// Takes a word up to its closing quote; answers what follows.
