@@ -24,6 +24,7 @@ mod origins;
 mod pause;
 mod pubsub;
 mod rand;
+mod readiness;
 mod record;
 mod repl;
 mod replica;
@@ -54,6 +55,7 @@ pub use disk::{
 pub use gauges::Gauges;
 pub use name::shown as shown_name;
 pub use node::Node;
+pub use readiness::{NotReady, Reason};
 pub use record::{FrameError, Framed, Record, decode, encode, next_frame};
 pub use repl::{Activity, Scrubbed, Sweeps};
 pub use settings::{ABSENCE_S, CLIENTS, LogLevel, SNAPSHOT_RATIO_PERCENT, Settings, VALUE_BYTES};

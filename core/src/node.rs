@@ -1,6 +1,7 @@
 //! A node: the entry points, and nothing but dispatch.
 
 mod access;
+mod draining;
 mod oracles;
 
 use std::net::SocketAddr;
@@ -62,6 +63,7 @@ pub struct Node {
     options: Vec<(String, String)>,
     /// None without a disk.
     pub(crate) keeper: Option<Box<Keeper>>,
+    is_draining: bool,
 }
 
 impl Node {
@@ -99,6 +101,7 @@ impl Node {
             log_level: LogLevel::default(),
             options: Vec::new(),
             keeper,
+            is_draining: false,
         }
     }
 
@@ -264,7 +267,7 @@ impl Node {
     fn server<'a, 'e>(&'a mut self, now: Now, conn: ConnId, effects: &'e mut Effects) -> Server<'a, 'e> {
         let loading = self.loading();
         let Self { config, replica, repl, conns, acl, pause, pubsub, counters, waiters, .. } = self;
-        let Self { changed, log_level, options, cluster_tag, keeper, .. } = self;
+        let Self { changed, log_level, options, cluster_tag, keeper, is_draining, .. } = self;
         let (disk, cluster_tag) = (keeper.as_deref_mut(), *cluster_tag);
         Server {
             now,
@@ -283,6 +286,7 @@ impl Node {
             waiters,
             disk,
             loading,
+            is_draining: *is_draining,
             cluster_tag,
             effects,
         }
@@ -514,6 +518,9 @@ impl Node {
             self.pubsub.watchers.wake(effects);
         }
         let Self { config, replica, repl, .. } = self;
+        if self.is_draining {
+            repl.ask_statuses(replica.own_last(), replica);
+        }
         repl.wake_fed(&mut Context { config, replica, effects });
     }
 }

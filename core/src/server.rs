@@ -18,6 +18,7 @@ use crate::disk::Keeper;
 use crate::execute::{Flow, execute};
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::readiness::Overview;
 use crate::repl::{Context, Replication};
 use crate::replica::Replica;
 use crate::session::{Client, Replies, Watched};
@@ -58,6 +59,8 @@ pub(crate) struct Server<'a, 'e> {
     pub(crate) disk: Option<&'a mut Keeper>,
     /// How much of the data is loaded, in percent, unless all is.
     pub(crate) loading: Option<u64>,
+    /// The driver is about to stop.
+    pub(crate) is_draining: bool,
     /// Of the node's own cluster.
     pub(crate) cluster_tag: u32,
     pub(crate) effects: &'e mut Effects,
@@ -191,8 +194,14 @@ impl Server<'_, '_> {
     }
 
     fn stats(&self, out: &mut Vec<u8>) {
-        let Self { now, config, replica, repl, conns, counters, disk, .. } = self;
-        stats::emit_stats(*now, config, replica, repl, (conns.len(), counters), disk.as_deref(), out);
+        stats::emit_stats(&self.overview(), (self.conns.len(), self.counters), out);
+    }
+
+    /// All of the node that says how it is.
+    pub(crate) fn overview(&self) -> Overview<'_> {
+        let Self { now, config, replica, repl, disk, loading, is_draining, .. } = self;
+        let (keeper, loading) = (disk.as_deref(), *loading);
+        Overview { now: *now, config, replica, repl, keeper, loading, is_draining: *is_draining }
     }
 
     fn save(&mut self, answer: &mut Answer<'_>) {

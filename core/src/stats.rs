@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::config::Config;
 use crate::disk::Keeper;
 use crate::json::Json;
+use crate::readiness::Overview;
 use crate::repl::{Blocked, DialState, Replication, Role, Scrubbed};
 use crate::replica::Replica;
 use crate::retired::RETIRED_MAX;
@@ -76,15 +77,8 @@ impl PeerRow<'_> {
 }
 
 /// Appends one line of JSON.
-pub(crate) fn emit_stats(
-    now: Now,
-    config: &Config,
-    replica: &Replica,
-    repl: &Replication,
-    (clients, counters): (usize, &Counters),
-    keeper: Option<&Keeper>,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn emit_stats(overview: &Overview<'_>, (clients, counters): (usize, &Counters), out: &mut Vec<u8>) {
+    let Overview { now, config, replica, repl, keeper, .. } = *overview;
     let store = &replica.store;
     let (digest, digest_at) = store.digest();
     let mut text = String::new();
@@ -132,6 +126,7 @@ pub(crate) fn emit_stats(
     json.number("conflicts_kept", replica.ledger.len() as u64);
     json.number("links", repl.links.len() as u64);
     json.number("uptime_ms", now.mono.ms_since(counters.started));
+    json.strings("not_ready", overview.reasons().iter().map(|reason| reason.why.word()));
     emit_scrubbed(repl.scrub.done(), &mut json);
     emit_disk(replica, keeper, &mut json);
     json.close('}');

@@ -231,6 +231,18 @@ impl Turn {
         self.node.take_disk(self.now, lane, work)
     }
 
+    /// Whether `conn` is a peer's.
+    #[must_use]
+    pub fn is_link(&self, conn: ConnId) -> bool {
+        self.node.is_link(conn)
+    }
+
+    /// The driver is about to stop: see [`Node::drain`].
+    pub fn drain(&mut self) {
+        self.node.drain(&mut self.effects);
+        self.perform();
+    }
+
     /// The driver is about to stop, and takes the log for the last time: it is to end such that a start has the least
     /// to do. No input follows.
     pub fn end_log(&mut self) {

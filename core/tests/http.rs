@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Settings, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, NotReady, Now, PeerAuth, Settings, Timers, Turn, WallMs};
 use serde_json::Value;
 
 const CLIENT: ConnId = ConnId(1);
@@ -507,6 +507,14 @@ fn operators_are_told_how_it_is() {
     let mut session = Session::new();
     assert!(session.ask("GET /healthz", &[], "").ends_with("\r\n\r\n{\"status\":\"ok\"}\n"));
     assert!(session.ask("GET /readyz", &[], "").ends_with("\r\n\r\n{\"ready\":true,\"reasons\":[]}\n"));
+    let metrics = session.ask("GET /metrics", &[], "");
+    assert!(metrics.contains("simplekv_ready 1") && metrics.contains("simplekv_not_ready{reason=\"draining\"} 0"));
+    session.turn.drain();
+    let unready = session.ask("GET /readyz", &[], "");
+    let told = r#"{"ready":false,"reasons":[{"why":"draining","text":"it is being stopped"}]}"#;
+    assert!(status(&unready) == 503 && unready.ends_with(&format!("\r\n\r\n{told}\n")), "{unready}");
+    let metrics = session.ask("GET /metrics", &[], "");
+    assert!(metrics.contains("simplekv_ready 0") && metrics.contains("simplekv_not_ready{reason=\"draining\"} 1"));
     let cluster = session.ask("GET /v1/cluster", &[], "");
     assert!(status(&cluster) == 200 && cluster.contains("\r\n\r\n{\"node\":\"a\",\"origin\":"), "{cluster}");
     for path in ["/healthz", "/readyz", "/metrics", "/v1/cluster", "/v1/kv", "/v1/watch", "/v1/why/k", "/"] {
@@ -673,8 +681,15 @@ fn the_description_is_what_is_answered() {
         }
     }
     unseen.retain(|described| !described.ends_with(" default"));
-    // A node without data to load is never unready.
-    assert_eq!(unseen, BTreeSet::from(["GET /readyz 503".to_owned()]));
+    assert_eq!(unseen, BTreeSet::from(["GET /readyz 503".to_owned()]), "it is ready");
+    session.turn.drain();
+    let answer = session.ask("GET /readyz", &[], "");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(status(head) == 503 && field(head, "Retry-After") == Some("1"), "{head}");
+    let schema = &described["paths"]["/readyz"]["get"]["responses"]["503"]["content"]["application/json"]["schema"];
+    assert_eq!(fits(&serde_json::from_str(body).expect("JSON"), schema, &described), Ok(()));
+    let words = described["components"]["schemas"]["NotReady"]["properties"]["why"]["enum"].as_array().expect("words");
+    assert!(NotReady::ALL.iter().map(|why| why.word()).eq(words.iter().filter_map(Value::as_str)));
 }
 
 /// A request that none of the `methods` of a path is for.

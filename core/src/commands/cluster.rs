@@ -101,6 +101,7 @@ pub(super) static MANUALS: [Manual; 10] = [
                  \x20                 node away, or was turned away; protocol: the version that is spoken with it\n\
                  \x20 peers_refused   nodes that came by themselves and were turned away, and why the last one was\n\
                  \x20 clock_ms_ahead  how far the clock of this node is ahead of its peers'\n\
+                 \x20 not_ready       why clients are not to be sent here, as /readyz tells it; empty: they are\n\
                  \x20 connections     clients connected now\n\
                  \x20 commands        commands run since the start\n\
                  \x20 conflicts       writes that met another one made without knowledge of it\n\

@@ -13,9 +13,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Desk;
-use super::ops::reasons;
 use super::response::Response;
 use crate::gauges;
+use crate::readiness::NotReady;
 use crate::server::Server;
 use crate::stats;
 use crate::watchers::WATCHERS_MAX;
@@ -89,10 +89,10 @@ fn encode(kind: MetricType, figure: f64, encoder: MetricEncoder<'_>) -> Result<(
 }
 
 /// What a scraper asks every some seconds.
-pub(super) fn metrics(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) {
-    let is_ready = reasons(desk).is_empty();
+pub(super) fn metrics(desk: &Desk<'_, '_, '_>, response: &mut Response<'_>) {
     let mut metrics = Metrics::default();
-    node(desk.server, is_ready, &mut metrics);
+    ready(desk.server, &mut metrics);
+    node(desk.server, &mut metrics);
     peers(desk.server, &mut metrics);
     disk(desk.server, &mut metrics);
     let mut registry = Registry::with_prefix(PREFIX);
@@ -103,13 +103,20 @@ pub(super) fn metrics(desk: &mut Desk<'_, '_, '_>, response: &mut Response<'_>) 
     response.send(200, &[("Cache-Control", "no-store")], TEXT, text.as_bytes());
 }
 
-fn node(server: &Server<'_, '_>, is_ready: bool, metrics: &mut Metrics) {
+fn ready(server: &Server<'_, '_>, metrics: &mut Metrics) {
+    let reasons = server.overview().reasons();
+    metrics.gauge("ready", "Whether clients are to be sent here", u64::from(reasons.is_empty()));
+    let holds = |why: NotReady| f64::from(u8::from(reasons.iter().any(|reason| reason.why == why)));
+    let rows = NotReady::ALL.into_iter().map(|why| (why.word().to_owned(), holds(why)));
+    metrics.by("reason", "not_ready", "Whether that is why they are not", rows);
+}
+
+fn node(server: &Server<'_, '_>, metrics: &mut Metrics) {
     let Server { now, config, replica, repl, conns, counters, pubsub, waiters, .. } = server;
     let store = &replica.store;
     let version = std::iter::once((env!("CARGO_PKG_VERSION").to_owned(), 1.0));
     metrics.by("version", "build_info", "The build; always 1", version);
     metrics.gauge("uptime_seconds", "Time since the process began", now.mono.ms_since(counters.started) / 1_000);
-    metrics.gauge("ready", "Whether clients are to be sent here", u64::from(is_ready));
     metrics.gauge("loading", "Whether data is still read from the disk", u64::from(server.loading.is_some()));
     metrics.gauge("keys", "Keys that live", store.keys());
     metrics.gauge("tombstones", "Deletes that are remembered until every member has them", store.tombstones());

@@ -194,6 +194,12 @@ impl Node {
         tail.end().0
     }
 
+    /// Whether this run has caught up since it began, or waits for nobody any more with whom it would.
+    #[must_use]
+    pub fn has_arrived(&self) -> bool {
+        self.repl.has_arrived()
+    }
+
     /// Whether this node says of some peer that it catches up with it.
     #[must_use]
     pub fn catches_up(&self) -> bool {

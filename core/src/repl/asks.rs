@@ -10,7 +10,7 @@ use crate::repl::collect::pulled_from;
 use crate::repl::link::Peer;
 use crate::repl::{Context, Replication, Role};
 use crate::replica::Replica;
-use crate::version::Hlc;
+use crate::version::{Hlc, Version};
 
 /// Where a feeding link stands in asking its peer how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,26 @@ impl Replication {
         let mut copies: Vec<Hlc> = by_name.into_values().collect();
         copies.sort_unstable_by(|one, other| other.cmp(one));
         copies
+    }
+
+    /// Whether all who take what this node writes from itself hold all of it.
+    pub(crate) fn is_flushed(&self, replica: &Replica) -> bool {
+        let fed = self.links.values().filter(|link| matches!(link.role, Role::Feed(_)));
+        let mut fed = fed.filter_map(|link| link.peer.as_ref());
+        let own = Version { hlc: replica.own_last(), origin: replica.own() };
+        // What they may not see yet they cannot hold.
+        let has_written = own.hlc > Hlc::ZERO || replica.is_reissuing();
+        let is_shown = !has_written || !replica.hides_any();
+        fed.all(|peer| is_shown && self.holds(&peer.name, own, &replica.origins))
+    }
+
+    /// Members that are not known to hold all that this node wrote.
+    pub(crate) fn unacknowledged(&self, replica: &Replica) -> impl Iterator<Item = &str> {
+        let own = Version { hlc: replica.own_last(), origin: replica.own() };
+        let holds =
+            move |name: &str| self.held.get(name).is_some_and(|held| held.origin == own.origin && held.hlc >= own.hlc);
+        let names = self.members.iter().map(|(name, _)| name);
+        names.filter(move |name| own.hlc > Hlc::ZERO && !holds(name))
     }
 
     fn holds_returned(&self, peer: &Peer, replica: &Replica) -> bool {

@@ -3,6 +3,8 @@
 //! writes. The roster counts as read: its seats carry stamps (`sim/regressions/a-roster-told-by-a-clock-far-ahead` had
 //! a newcomer stamp its first write by them, and turn away the members whose clocks were right).
 
+use std::collections::BTreeMap;
+
 use crate::boundary::{Close, ConnId};
 use crate::repl::link::{Link, Peer, PullStage, Role};
 use crate::repl::{Context, LINKS_MAX, Replication, intake};
@@ -58,6 +60,16 @@ impl Replication {
             }
             self.close(now, conn, Close::Clock, cx);
         }
+    }
+
+    /// How far this node's clock is behind, if that is past the bound and it is this clock that is wrong: most clocks
+    /// of those that are linked, with this one, say so. Of two nobody knows which is right, and one is to serve: as
+    /// the one that is ahead takes no writes, it is the other.
+    pub(crate) fn outvoted_ms_behind(&self, bound_ms: u64) -> Option<u64> {
+        let peers = self.links.values().filter_map(|link| link.peer.as_ref());
+        let ahead: BTreeMap<&str, i64> = peers.map(|peer| (peer.name.as_str(), peer.ahead_ms)).collect();
+        let behind = ahead.values().filter_map(|ms| u64::try_from(*ms).ok()).filter(|ms| *ms > bound_ms);
+        (2 * behind.clone().count() > ahead.len() + 1).then(|| behind.min().unwrap_or(0))
     }
 
     /// Whether a link is not read because its peer's clock is too far ahead.

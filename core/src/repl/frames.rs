@@ -615,6 +615,7 @@ impl Replication {
         }
         self.guard_clocks(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
+        self.note_arrived(now, conn, cx);
         self.compare_roots(now, conn, cx);
     }
 

@@ -4,6 +4,7 @@
 //! connections, one for each direction in which records flow, and no two dials can cross.
 
 mod activity;
+mod arrival;
 mod asks;
 mod auth;
 mod clocks;
@@ -46,6 +47,8 @@ use crate::wire::lists;
 use crate::wire::peer::{self, Clocks, PREAMBLE, Standing};
 use crate::wire::proof::Channel;
 pub use activity::{Activity, Sweeps};
+use arrival::Arrival;
+pub(crate) use arrival::Awaited;
 use auth::Auth;
 pub(crate) use auth::{CLIENTS_ONLY, Gate, TLS_ONLY};
 pub(crate) use collect::Blocked;
@@ -103,6 +106,7 @@ pub(crate) struct Replication {
     held: BTreeMap<String, Version>,
     pub(crate) writers: Writers,
     progress: exposure::Progress,
+    arrival: Arrival,
     roster: Roster,
     /// Where this node stands as of the last sync, numbered; none without a disk.
     durable: Option<(u64, Stated)>,
@@ -144,6 +148,7 @@ impl Replication {
             held: BTreeMap::new(),
             writers,
             progress: exposure::Progress::default(),
+            arrival: Arrival::default(),
             roster: Roster::default(),
             durable: None,
             own_name: config.name.clone(),
@@ -228,6 +233,7 @@ impl Replication {
                 tracing::info!(peer = link.name().unwrap_or("?"), "peer lost");
             }
         }
+        self.note_departed(now, conn, cx);
     }
 
     /// Appends at most `limit` bytes of what waits for a link; true while more remains.
@@ -315,6 +321,7 @@ impl Replication {
         self.step_retirement(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
         let walking = self.step_walks(now, cx);
+        self.check_arrival(now, cx);
         self.check_scrub(now, &cx.config.timers);
         self.send_statuses(now, cx);
         self.wake_staged(cx.effects);

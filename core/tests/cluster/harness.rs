@@ -89,6 +89,11 @@ impl Cluster {
         cluster
     }
 
+    /// Why clients are not to be sent to `node`, in words for programs.
+    pub(crate) fn not_ready(&self, node: usize) -> Vec<&'static str> {
+        self.turns[node].node().not_ready(self.now).iter().map(|reason| reason.why.word()).collect()
+    }
+
     /// Lets time pass.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now = Now { mono: self.now.mono.plus_ms(ms), wall: self.now.wall.plus_ms(ms) };

@@ -12,6 +12,7 @@ mod harness;
 mod leaving;
 mod memory;
 mod messages;
+mod readiness;
 mod relay;
 mod retire;
 mod scrub;

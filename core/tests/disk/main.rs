@@ -147,13 +147,15 @@ fn a_failed_disk_refuses_writes_and_recovers() {
     node.reconnect();
     assert!(node.ask("SET c 3\n").starts_with("Error: the disk is full; nothing was written"));
     assert_eq!(node.ask("GET a\n"), "1\n");
+    assert!(node.ask("STATS\n").contains(r#""not_ready":["disk"]"#));
     node.wait(3_000);
     assert!(node.ask("SET c 3\n").starts_with("Error: the disk is full; nothing was written"));
     node.fails = None;
     node.wait(10_000);
     assert_eq!(node.ask("SET d 4\n"), "OK\n");
     node.wait(1_000);
-    assert!(node.ask("STATS\n").contains(r#""state":"whole""#));
+    let stats = node.ask("STATS\n");
+    assert!(stats.contains(r#""state":"whole""#) && stats.contains(r#""not_ready":[]"#), "{stats}");
     node = node.crashed();
     assert_eq!(node.ask("GET a\nGET d\n"), "1\n4\n");
 }
@@ -164,7 +166,8 @@ fn what_may_not_be_on_a_disk_that_fails_at_the_start_is_for_clients_only() {
     assert_eq!(node.ask("SET a 1\n"), "OK\n");
     let mut node = node.restarted_failing(DiskError::Sync);
     assert_eq!(node.ask("GET a\n"), "1\n");
-    assert!(node.ask("STATS\n").contains(r#""withholds":true"#));
+    let stats = node.ask("STATS\n");
+    assert!(stats.contains(r#""withholds":true"#) && stats.contains(r#""not_ready":["disk""#), "{stats}");
     let mut peer = Peer::new(&node);
     peer.meet(&mut node, 5_000);
     assert_eq!(peer.ask("GET a\n"), "Key not found\n");

@@ -70,7 +70,7 @@ fn reasons(body: &[u8]) -> String {
     let said = serde_json::from_slice::<serde_json::Value>(body).ok();
     let reasons = said.as_ref().and_then(|said| said["reasons"].as_array());
     let reasons: Vec<String> = reasons
-        .map(|all| all.iter().filter_map(|one| one.as_str()).map(|text| plain(text.as_bytes())).collect())
+        .map(|all| all.iter().filter_map(|one| one["text"].as_str()).map(|text| plain(text.as_bytes())).collect())
         .unwrap_or_default();
     if reasons.is_empty() { "it does not say why".to_owned() } else { reasons.join("; ") }
 }
@@ -87,8 +87,9 @@ mod tests {
 
     #[test]
     fn what_is_not_ready_says_why() {
-        assert_eq!(reasons(br#"{"ready":false,"reasons":["it \u001bloads","b"]}"#), r"it \x1bloads; b");
-        for body in [&b""[..], b"{}", b"<html>", br#"{"reasons":[1]}"#] {
+        let body = br#"{"ready":false,"reasons":[{"why":"loading","text":"it \u001bloads"},{"text":"b"}]}"#;
+        assert_eq!(reasons(body), r"it \x1bloads; b");
+        for body in [&b""[..], b"{}", b"<html>", br#"{"reasons":[1]}"#, br#"{"reasons":[{"text":1}]}"#] {
             assert_eq!(reasons(body), "it does not say why");
         }
     }

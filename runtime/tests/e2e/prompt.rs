@@ -48,7 +48,8 @@ fn a_ping_tells_by_its_exit_code_who_answers() {
     let refusing = server(b"-ERR max number of clients reached\r\n").to_string();
     let locked = server(b"-NOAUTH Authentication required.\r\n").to_string();
     let strange = server(b"220 mail \x1b[2J ready\r\n").to_string();
-    let starting = server(b"HTTP/1.1 503 x\r\nContent-Length: 32\r\n\r\n{\"ready\":false,\"reasons\":[\"so\"]}");
+    let starting =
+        server(b"HTTP/1.1 503 x\r\nContent-Length: 41\r\n\r\n{\"ready\":false,\"reasons\":[{\"text\":\"so\"}]}");
     let starting = starting.to_string();
     for (arguments, expected, says) in [
         (&["ping", &nobody][..], 1, "nobody listens there"),
@@ -80,12 +81,20 @@ fn a_node_that_loads_or_stands_still_is_not_ready() {
         assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
     }
     node.signal(Signal::CONT);
-    // A peer that nobody can reach: the node has yet to find its cluster.
-    let alone = Node::join(free_port(), &[free_port()], &[]);
+    // A peer that nobody can reach: it is waited for a moment.
+    let nobody = free_port();
+    let alone = Node::join(free_port(), &[nobody], &[]);
     let address = alone.address.to_string();
     let (code, _, err) = run(&["ping", &address, "--ready"]);
-    let is_ready = code == Some(0);
-    assert!(is_ready || err.contains("is not ready: it has not joined its cluster yet"), "{err}");
+    let says = format!(
+        "is not ready: it has not joined its cluster yet; it waits a moment for localhost:{nobody} to be linked\n"
+    );
+    assert!(code == Some(1) && err.ends_with(&says), "{err}");
+    let out = eventually("a node without its peer is ready", PATIENCE, || match run(&["ping", &address, "--ready"]) {
+        (Some(0), out, _) => Ok(out),
+        (_, _, err) => Err(err),
+    });
+    assert!(out.contains("is ready after"), "{out}");
 }
 
 /// Three nodes, linked with each other.

@@ -135,6 +135,10 @@ impl Judge {
                 let behind = nodes.iter().find(|(_, node)| node.catches_up());
                 behind.map(|(run, _)| format!("run {}: it says that it catches up, and has everything", run.0))
             })
+            .or_else(|| {
+                let unready = nodes.iter().find(|(_, node)| !node.has_arrived());
+                unready.map(|(run, _)| format!("run {}: it is not ready, and has everything", run.0))
+            })
     }
 
     /// Whether one of two entries is missing because a memory lost it, after the deadline of `newest`, which it was:

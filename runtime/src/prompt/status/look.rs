@@ -69,6 +69,7 @@ pub(crate) struct Stats {
     pub(super) digest_at: u64,
     pub(crate) peers: Vec<Peer>,
     pub(super) clock_ms_ahead: i64,
+    pub(super) not_ready: Vec<String>,
     pub(super) connections: u64,
     pub(super) conflicts: u64,
     pub(super) uptime_ms: u64,
@@ -208,6 +209,9 @@ fn problems_of(label: &str, stats: &Stats, problems: &mut Vec<String>) {
             problems.push(format!("{other} lacks {records} writes of {label} for {ms} ms"));
         }
     }
+    if !stats.not_ready.is_empty() {
+        problems.push(format!("{label} is not ready ({})", plain(stats.not_ready.join(", ").as_bytes())));
+    }
     if stats.clock_ms_ahead.unsigned_abs() >= SKEW_MS_MAX {
         problems.push(format!("the clock of {label} is {} ms from the others'", stats.clock_ms_ahead));
     }
@@ -335,6 +339,7 @@ pub(super) mod tests {
                 r#"{"node":"a","peers":[{"name":"b","state":"up","lag_records":1200,"lag_ms":1000}]}"#,
                 "b lacks 1,200 writes of a for 1,000 ms",
             ),
+            (r#"{"node":"a","not_ready":["joining","disk\u001b"]}"#, r"a is not ready (joining, disk\x1b)"),
             (r#"{"node":"a","clock_ms_ahead":-1000}"#, "the clock of a is -1000 ms from the others'"),
             (
                 r#"{"node":"a","gc_blocked_by":[{"node":"b\u001b","why":"down","release":"FORGET b"}]}"#,
