@@ -158,12 +158,38 @@ def check_unit(unit, known, directory):
     if not shutil.which("systemd-analyze"):
         print("  no systemd-analyze: the unit is not verified")
         return
-    there = directory / "simple-kv.service"
-    text = (PACKAGING / "simple-kv.service").read_text()
-    there.write_text(text.replace(BINARY_IN_PLACE, str(pathlib.Path(known.binary).resolve())))
-    code, text = run("systemd-analyze", "verify", "--man=no", str(there))
-    of_it = [line for line in text.splitlines() if "simple-kv" in line]
-    expect(code == 0 and not of_it, f"unit: systemd-analyze verify ends with {code}: {text}")
+    for name in ("simple-kv.service", "simple-kv.socket"):
+        text = (PACKAGING / name).read_text()
+        (directory / name).write_text(text.replace(BINARY_IN_PLACE, str(pathlib.Path(known.binary).resolve())))
+    for name in ("simple-kv.service", "simple-kv.socket"):
+        code, text = run("systemd-analyze", "verify", "--man=no", str(directory / name))
+        of_it = [line for line in text.splitlines() if "simple-kv" in line]
+        expect(code == 0 and not of_it, f"{name}: systemd-analyze verify ends with {code}: {text}")
+
+
+def check_socket(socket_unit, known):
+    """A node gets its socket from systemd's own tool: whoever comes before it is there is answered."""
+    section = socket_unit["Socket"]
+    expect(section["FileDescriptorName"] != ["peers"], "simple-kv.socket: its socket is for peers alone")
+    expect(section["Service"] == ["simple-kv.service"], "simple-kv.socket: it starts another service")
+    if not shutil.which("systemd-socket-activate"):
+        print("  no systemd-socket-activate: no node was handed a socket")
+        return
+    address = f"127.0.0.1:{free_port()}"
+    name = f"--fdname={section['FileDescriptorName'][0]}"
+    # The port that the node is told is another one, and does not count.
+    command = ["systemd-socket-activate", "-l", address, name, known.binary, str(free_port())]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=clean_environment())
+    try:
+        for _ in range(600):
+            code, text = run(known.binary, "ping", address, "--timeout", "20", env=clean_environment())
+            if code == 0 or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        expect(code == 0, f"a node that is handed a socket does not answer: {text}")
+    finally:
+        process.terminate()
+        expect(process.wait(60) == 0, "a node that was handed a socket does not end with 0")
 
 
 def check_settings(known):
@@ -230,8 +256,15 @@ class Node:
         command = [binary, *service.arguments(), "--listen", "127.0.0.1", "--peer-listen", here, "--advertise", here]
         command += ["--name", name, str(self.port), f"127.0.0.1:{others}"]
         self.log = directory / f"{name}.log"
+        # What the unit's Type= and WatchdogSec= have systemd ask for.
+        expect(service.service["Type"] == ["notify"], "unit: systemd does not wait until the node serves")
+        self.notified, self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), []
+        self.notified.setblocking(False)
+        self.notified.bind(str(directory / f"{name}.notify"))
+        asks = {"NOTIFY_SOCKET": str(directory / f"{name}.notify")}
+        asks["WATCHDOG_USEC"] = str(int(service.service["WatchdogSec"][0]) * 1_000_000)
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean_environment())
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean_environment(**asks))
 
     def ask(self, path, method="GET", body=None):
         basic = base64.b64encode(f"default:{PASSWORD}".encode()).decode()
@@ -247,6 +280,14 @@ class Node:
             if sample := re.match(r"(simplekv_\w+)(?:\{(.*)\})? ", line):
                 served.setdefault(sample[1], []).append(dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or "")))
         return served
+
+    def has_told(self, line):
+        """Whether it has told the service manager this."""
+        try:
+            while True:
+                self.told += self.notified.recv(65536).decode().splitlines()
+        except BlockingIOError:
+            return line in self.told
 
     def end(self):
         if self.process.poll() is None:
@@ -268,6 +309,8 @@ def all_metrics(unit, binary, health, directory):
         two = Node(unit, binary, directory, "two", peer=one)
         nodes.append(two)
         for node in nodes:
+            for line in ("READY=1", "WATCHDOG=1", "STATUS=ready"):
+                wait_for(f"{line} of {node.name}", lambda: node.has_told(line), node)
             wait_for(f"{node.name}, ready", lambda: is_healthy(binary, health, node), node)
         wait_for("the link", lambda: one.metrics().get("simplekv_clock_skew_seconds"), one)
         one.ask("/v1/kv/key", "PUT", b"value")
@@ -276,6 +319,7 @@ def all_metrics(unit, binary, health, directory):
         expect(run(*reload)[0] == 0, "unit: ExecReload fails")
         wait_for("the reload", lambda: "read the options again" in one.log.read_text(), one)
         expect(two.end() == 0, "unit: a node that is stopped does not end with 0")
+        expect(two.has_told("STOPPING=1"), "unit: a node does not say that it stops")
         expect(not is_healthy(binary, health, two), "Dockerfile: a node that has ended is healthy")
         one.ask("/v1/kv/key", "DELETE")
         wait_for("who blocks deletes", lambda: one.metrics().get("simplekv_gc_blocked_by"), one)
@@ -348,6 +392,7 @@ def main():
         directory = pathlib.Path(made)
         print("the unit and its options")
         check_unit(unit, known, directory)
+        check_socket(read_unit(PACKAGING / "simple-kv.socket"), known)
         check_settings(known)
         print("the Dockerfile")
         health = check_dockerfile(known)

@@ -21,6 +21,7 @@ use crate::prompt::demo::DemoOptions;
 use crate::prompt::paint::ColorOption;
 use crate::prompt::ping::PingOptions;
 use crate::prompt::status::StatusOptions;
+use crate::server::DrainOptions;
 use crate::tls::TlsOptions;
 
 const EXAMPLES: &str = "\
@@ -145,6 +146,9 @@ pub(crate) struct Options {
     /// fetching what is missing from the other nodes
     #[arg(long, env = "SIMPLE_KV_STRICT_RECOVERY", value_parser = FalseyValueParser::new())]
     pub(crate) strict_recovery: bool,
+
+    #[command(flatten)]
+    pub(crate) drain: DrainOptions,
 
     #[command(flatten)]
     pub(crate) tls: TlsOptions,

@@ -54,7 +54,7 @@ pub(crate) struct Connections {
     handshakes: VecDeque<(Mono, ConnId)>,
     /// When a handshake that began as the last refused peer was told of would have been given up.
     refusal_told: Option<Mono>,
-    /// No more input: the node is stopping.
+    /// No more input of clients: the node is stopping.
     input_closed: bool,
 }
 
@@ -253,16 +253,28 @@ impl Connections {
         !self.reads.is_empty()
     }
 
-    /// Reads nothing more: what was received by now is all that is answered.
-    pub(crate) fn close_input(&mut self) {
+    /// Reads nothing more of clients: what was received by now is all that is answered. Peers go on.
+    pub(crate) fn close_input(&mut self, turn: &Turn) {
         self.input_closed = true;
-        self.reads.clear();
+        self.reads.retain(|conn| turn.is_link(*conn));
     }
 
-    /// Whether any connection has output that did not go out yet.
+    /// Whether any client has output that did not go out yet.
     pub(crate) fn has_unsent(&self, turn: &Turn) -> bool {
-        let mut all = self.slab.iter();
-        all.any(|(key, connection)| u32::try_from(key).is_ok_and(|key| connection.has_unsent(turn, ConnId(key))))
+        self.clients(turn).any(|(conn, connection)| connection.has_unsent(turn, conn))
+    }
+
+    /// Says to every client that nothing more comes, but for those who wait for other nodes.
+    pub(crate) fn close_clients(&mut self, turn: &mut Turn) {
+        let idle = self.clients(turn).map(|(conn, _)| conn).filter(|conn| !turn.node().is_waiting(*conn));
+        for conn in idle.collect::<Vec<_>>() {
+            self.lose(turn, conn);
+        }
+    }
+
+    fn clients<'a>(&'a self, turn: &'a Turn) -> impl Iterator<Item = (ConnId, &'a Connection)> {
+        let all = self.slab.iter().filter_map(|(key, connection)| Some((ConnId(u32::try_from(key).ok()?), connection)));
+        all.filter(|(conn, _)| !turn.is_link(*conn))
     }
 
     /// Says to every client that nothing more comes.
@@ -315,7 +327,7 @@ impl Connection {
     ) -> AfterRead {
         let mut share = READ_SHARE_BYTES;
         while share > 0 {
-            if input_closed || !turn.wants_read(conn) {
+            if (input_closed && !turn.is_link(conn)) || !turn.wants_read(conn) {
                 // It stays ready: no edge will tell again what the last one told.
                 return if self.broken { AfterRead::Lost } else { AfterRead::Wait };
             }

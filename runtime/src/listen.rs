@@ -50,6 +50,15 @@ impl Listeners {
         Ok(Self { sockets, waiting: true, paused_until: None })
     }
 
+    /// Takes sockets that listen already.
+    pub(crate) fn inherited(sockets: Vec<std::net::TcpListener>) -> Result<Self, Failure> {
+        let taken =
+            |socket: std::net::TcpListener| socket.set_nonblocking(true).map(|()| TcpListener::from_std(socket));
+        let sockets: io::Result<Vec<_>> = sockets.into_iter().map(taken).collect();
+        let sockets = sockets.map_err(|error| Failure::System("use a socket that was handed in", error))?;
+        Ok(Self { sockets, waiting: true, paused_until: None })
+    }
+
     /// The first address, with the port that it was given.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.sockets[0].local_addr()

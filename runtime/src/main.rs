@@ -5,6 +5,7 @@
 //! connects. What a turn does in which order is `kv_core::Turn`'s business and not decided here.
 
 mod access;
+mod activation;
 mod bench;
 mod cli;
 mod client;
@@ -18,6 +19,7 @@ mod failure;
 mod listen;
 mod load;
 mod logging;
+mod notify;
 mod peers;
 mod progress;
 mod prompt;
@@ -32,6 +34,7 @@ mod tools;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::activation::Inherited;
 use crate::cli::Asked;
 use crate::configuration::Configuration;
 use crate::failure::Failure;
@@ -45,12 +48,13 @@ use crate::stderr::Stderr;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let inherited = Inherited::take();
     let mut log = match Stderr::start() {
         Ok(log) => log,
         Err(error) => return told(&mut std::io::stderr(), &Failure::System("start the log", error)),
     };
     let outcome = cli::parse().and_then(|asked| match asked {
-        Asked::Node(configuration) => run_node(*configuration, &log),
+        Asked::Node(configuration) => run_node(*configuration, inherited?, &log),
         Asked::Tool(tool) => tools::run(&tool),
     });
     let exit_code = match outcome {
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a node until it is told to stop; or tells what it would be, if that is asked for.
-fn run_node(configuration: Configuration, log: &Stderr) -> Result<(), Failure> {
+fn run_node(configuration: Configuration, inherited: Inherited, log: &Stderr) -> Result<(), Failure> {
     let sources = &configuration.options.sources;
     if sources.check_config || sources.print_config {
         let told = if sources.print_config { configuration.to_string() } else { "ok\n".to_owned() };
@@ -74,7 +78,7 @@ fn run_node(configuration: Configuration, log: &Stderr) -> Result<(), Failure> {
     }
     let filter = logging::start(&configuration.options, log.clone());
     let reload = Reload::new(configuration.settings, filter);
-    start::start(configuration.options, reload, log)?.run()
+    start::start(configuration.options, inherited, reload, log)?.run()
 }
 
 /// Says why the program ends, and with which code.

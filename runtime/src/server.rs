@@ -1,5 +1,7 @@
 //! The event loop: one thread, edge-triggered, dumb. It moves readiness to the parts and turns the [`Turn`].
 
+mod drain;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::access::AccessWorker;
 use crate::clock::Clocks;
@@ -23,9 +25,11 @@ use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::listen::Listeners;
 use crate::load::{Loader, Loading};
+use crate::notify::Notifier;
 use crate::reload::Reload;
 use crate::stderr::Stderr;
 use crate::tls::{self, Session, Tls};
+pub(crate) use drain::DrainOptions;
 
 const LISTENERS: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -39,13 +43,7 @@ const DIALS_FROM: usize = usize::MAX / 2;
 
 /// Events taken from the system at once; more wait for the next turn, which then comes at once.
 const EVENTS_PER_TURN: usize = 1_024;
-/// How long a stopping node may take to send its last replies. Service managers wait 10 s and more before they kill.
-const DRAIN_MS: u64 = 2_000;
-/// How much of that may be spent on reading: clients that never stop sending are cut off here.
-const DRAIN_READ_MS: u64 = 500;
-/// How long a snapshot may take that alone has what the disk missed while it failed.
-const SNAPSHOT_MS: u64 = 4_000;
-/// How long the disk may take for what it was given last, behind that.
+/// How long the disk may take for what it was given last before the end.
 const SYNC_MAX: Duration = Duration::from_secs(5);
 /// Exit code of a node that was told to stop twice.
 const EXIT_HURRIED: i32 = 1;
@@ -67,6 +65,8 @@ pub(crate) struct Server {
     access: AccessWorker,
     data: Option<Data>,
     reload: Reload,
+    notifier: Notifier,
+    drain_timeout_ms: u64,
     stopping: bool,
 }
 
@@ -80,14 +80,14 @@ struct Data {
 impl Server {
     /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of the [`signals`]
     /// says stop. `clocks` are those that the turn's node was started with, `users` is the file of its users, if it has
-    /// one, and `reload` has what it was told.
+    /// one, `reload` has what it was told, and `drain` says how it stops.
     pub(crate) fn new(
         turn: Turn,
         clocks: Clocks,
         (mut listeners, mut of_peers): (Listeners, Option<Listeners>),
         tls: Tls,
         (mut signals, users): (Signals, Option<PathBuf>),
-        reload: Reload,
+        (reload, drain): (Reload, &DrainOptions),
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -113,6 +113,8 @@ impl Server {
             access,
             data: None,
             reload,
+            notifier: Notifier::from_env(),
+            drain_timeout_ms: 1_000 * drain.drain_timeout,
             stopping: false,
         })
     }
@@ -154,33 +156,6 @@ impl Server {
         }
     }
 
-    /// Answers what was received before the signal, for a bounded time.
-    fn drain(&mut self) -> io::Result<()> {
-        info!("stopping; a second signal stops at once");
-        let begin = self.clocks.now().mono;
-        let (read_until, until) = (begin.plus_ms(DRAIN_READ_MS), begin.plus_ms(DRAIN_MS));
-        self.listeners.close();
-        self.of_peers = None;
-        // What lies in the sockets was received too: one look at all of them, and on while one has more than a share.
-        self.wait(Some(begin))?;
-        while self.connections.has_unread() && self.clocks.now().mono < read_until {
-            self.wait(Some(begin))?;
-        }
-        self.connections.close_input();
-        while self.connections.has_unsent(&self.turn) && self.clocks.now().mono < until {
-            self.wait(Some(until))?;
-        }
-        let until = self.clocks.now().mono.plus_ms(SNAPSHOT_MS);
-        while self.turn.node().is_unsaved() && self.clocks.now().mono < until {
-            self.wait(Some(until))?;
-        }
-        if self.turn.node().is_unsaved() {
-            warn!("what was written while the disk failed is not on it");
-        }
-        self.connections.close_all();
-        Ok(())
-    }
-
     /// Waits for events, a deadline or `until`, and makes a turn of what there is.
     fn wait(&mut self, until: Option<Mono>) -> io::Result<()> {
         let now = self.clocks.now().mono;
@@ -191,6 +166,7 @@ impl Server {
             self.of_peers.as_ref().and_then(|listeners| listeners.deadline(now)),
             self.connections.deadline(now),
             self.dialer.deadline(),
+            self.notifier.deadline(),
             self.data.as_ref().and_then(|data| data.loader.as_ref()).map(|_| now),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| poll_timeout(now, deadline));
@@ -235,6 +211,7 @@ impl Server {
         self.dial(now.mono);
         self.hand_over();
         self.reload.follow(&self.turn);
+        self.notifier.turned(now, &self.turn);
     }
 
     /// Loads for a few milliseconds, if not all is loaded.
@@ -268,11 +245,17 @@ impl Server {
                     for signal in self.signals.pending() {
                         match signal {
                             SIGHUP => {
+                                self.notifier.reloading();
                                 self.tls.reload();
                                 self.turn.reload_users();
                                 self.reload.reload(&mut self.turn);
+                                self.notifier.reloaded();
                             }
-                            _ => self.stopping = true,
+                            _ => {
+                                // Whoever asks in this very turn is told.
+                                self.turn.drain();
+                                self.stopping = true;
+                            }
                         }
                     }
                 }

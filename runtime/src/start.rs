@@ -11,6 +11,7 @@ use signal_hook::consts::SIGXFSZ;
 use tracing::{info, warn};
 
 use crate::access::Access;
+use crate::activation::Inherited;
 use crate::cli::{NAME_BYTES_MAX, Options};
 use crate::clock::Clocks;
 use crate::directory::DataDirectory;
@@ -26,8 +27,15 @@ use crate::tls::Tls;
 /// Descriptors that are not clients: listeners, peers, the poll, the log.
 const DESCRIPTORS_RESERVED: u64 = 128;
 
-/// Binds and builds everything; the first thing that cannot be is the failure. `log` is where log lines go.
-pub(crate) fn start(options: Options, reload: Reload, log: &Stderr) -> Result<Server, Failure> {
+/// Binds and builds everything, but for the sockets that it inherits; the first thing that cannot be is the failure.
+/// `log` is where log lines go.
+pub(crate) fn start(
+    mut options: Options,
+    inherited: Inherited,
+    reload: Reload,
+    log: &Stderr,
+) -> Result<Server, Failure> {
+    inherited.apply(&mut options)?;
     let access = check(&options)?;
     let tls = Tls::load(options.tls.clone())?;
     raise_descriptor_limit(options.max_clients);
@@ -35,25 +43,39 @@ pub(crate) fn start(options: Options, reload: Reload, log: &Stderr) -> Result<Se
     let signals = signals().map_err(loop_failed)?;
     outlive_size_limit().map_err(loop_failed)?;
     let directory = options.data_dir.as_deref().map(DataDirectory::open).transpose()?;
-    let listeners = Listeners::bind(options.listen, options.port)?;
-    let of_peers = options.peer.peer_listen.map(|address| Listeners::bind(Some(address.ip()), address.port()));
-    let of_peers = of_peers.transpose()?;
+    let (listeners, of_peers) = listeners(inherited, &options)?;
     let reached = of_peers.as_ref().unwrap_or(&listeners).address();
     let bound = reached.map_err(|error| Failure::System("read the bound address", error))?;
     let terminal = logging::is_for_people(&options).then(|| log.clone());
     let log_level = options.log_level.level();
+    let drain = options.drain.clone();
     let config = config(options, bound)?;
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
     let clocks = Clocks::new();
     let mut turn = Turn::new(config, clocks.now());
     let users = access.apply(&mut turn)?;
     turn.started_with(log_level, reload.shown());
-    let mut server =
-        Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), reload).map_err(loop_failed)?;
+    let server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), (reload, &drain));
+    let mut server = server.map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }
     Ok(server)
+}
+
+/// The sockets for clients, and those that are for peers alone, if there are to be any.
+fn listeners(inherited: Inherited, options: &Options) -> Result<(Listeners, Option<Listeners>), Failure> {
+    let Inherited { clients, peers } = inherited;
+    let of_clients = match clients.is_empty() {
+        true => Listeners::bind(options.listen, options.port)?,
+        false => Listeners::inherited(clients)?,
+    };
+    let of_peers = match options.peer.peer_listen {
+        Some(address) if peers.is_empty() => Some(Listeners::bind(Some(address.ip()), address.port())?),
+        Some(_) => Some(Listeners::inherited(peers)?),
+        None => None,
+    };
+    Ok((of_clients, of_peers))
 }
 
 /// What can be known to be wrong without starting; and if nothing is, who may in.

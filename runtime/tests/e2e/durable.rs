@@ -14,16 +14,16 @@ use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use crate::harness::{Client, Node, PATIENCE, binary, eventually, shared_machine};
 
 /// A data directory of a test's own, removed with it.
-struct Data(PathBuf);
+pub(crate) struct Data(PathBuf);
 
 impl Data {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("durable-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.0.to_str().expect("a path that is text")
     }
 

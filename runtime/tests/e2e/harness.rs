@@ -1,7 +1,7 @@
 //! Nodes as processes, clients as sockets, and waiting for a condition instead of for a while.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -159,6 +159,19 @@ impl Node {
         Client::connect(self.address)
     }
 
+    /// Why it says that clients are not to be sent there, in words for programs; an error if it does not answer.
+    pub(crate) fn not_ready(&self) -> std::io::Result<Vec<String>> {
+        not_ready(self.address)
+    }
+
+    /// Waits until it says that clients may be sent there.
+    pub(crate) fn wait_until_ready(&self) {
+        eventually("the node is ready", PATIENCE, || match self.not_ready() {
+            Ok(why) if why.is_empty() => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process is there");
     }
@@ -221,6 +234,23 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What `/readyz` of the node at `address` has for reasons.
+pub(crate) fn not_ready(address: SocketAddr) -> std::io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let lost = || std::io::Error::other(format!("it answers {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(lost)?;
+    let told: Value = serde_json::from_str(body).map_err(|_| lost())?;
+    let reasons = told["reasons"].as_array().ok_or_else(lost)?;
+    let words = reasons.iter().map(|reason| reason["why"].as_str().expect("a word").to_owned());
+    let words: Vec<String> = words.collect();
+    assert_eq!(head.starts_with("HTTP/1.1 200 "), words.is_empty(), "{text}");
+    Ok(words)
 }
 
 /// A connection that speaks the line dialect.
