@@ -15,6 +15,7 @@
 mod frames;
 mod hooks;
 mod keep;
+mod learnt;
 mod load_failure;
 mod log;
 mod records;

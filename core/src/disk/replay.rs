@@ -5,7 +5,7 @@ use crate::collected::Collected;
 use crate::config::Config;
 use crate::counter::{Counter, Part};
 use crate::disk::Durable;
-use crate::disk::recovery::State;
+use crate::disk::learnt::Learnt;
 use crate::disk::stood::{Stand, Stood};
 use crate::origins::{Claims, Origin};
 use crate::record::{Framed, Record};
@@ -138,7 +138,7 @@ impl Replica {
     }
 
     /// Stands where the node stood.
-    pub(super) fn restore(&mut self, now: Now, state: &State, config: &Config, repl: &mut Replication) {
+    pub(super) fn restore(&mut self, now: Now, state: &Learnt, config: &Config, repl: &mut Replication) {
         // What was collected is not remembered by key.
         self.collected = Collected::default();
         self.durable = Some(Durable::default());
