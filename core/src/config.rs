@@ -18,6 +18,8 @@ pub struct Config {
     pub peers: Vec<String>,
     /// Whom it takes for a peer.
     pub peer_auth: PeerAuth,
+    /// What it speaks with peers.
+    pub protocol: Protocol,
     /// Names besides its own by which HTTP clients reach this node: what they call a host by another is turned away.
     pub http_hosts: Vec<String>,
     /// Limits, with defaults that suit production; a simulation shrinks them.
@@ -26,6 +28,55 @@ pub struct Config {
     pub timers: Timers,
     /// What it does with a disk; none: all data is in memory only.
     pub disk: Option<DiskConfig>,
+}
+
+impl Config {
+    /// Of a node that names no peers, takes those on its own machine for peers, has no disk, and the limits and timers of
+    /// production.
+    #[must_use]
+    pub fn new(seed: [u64; 4], name: impl Into<String>, advertise: impl Into<String>) -> Self {
+        Self {
+            seed,
+            name: name.into(),
+            cluster: "default".to_owned(),
+            advertise: advertise.into(),
+            peers: Vec::new(),
+            peer_auth: PeerAuth::Loopback,
+            protocol: Protocol::default(),
+            http_hosts: Vec::new(),
+            limits: Limits::default(),
+            timers: Timers::default(),
+            disk: None,
+        }
+    }
+}
+
+/// The versions of the protocol between nodes that a node speaks, by default those of this release.
+///
+/// Releases that follow each other share one, so that nodes of both are one cluster while it is upgraded. Two nodes
+/// speak the newest version that both do; if there is none, they turn each other away. A simulation plays the releases
+/// before and after this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// The first.
+    pub oldest: u16,
+    /// The last.
+    pub newest: u16,
+}
+
+impl Protocol {
+    /// The newest version that both speak.
+    #[must_use]
+    pub fn common(self, theirs: Self) -> Option<u16> {
+        let newest = self.newest.min(theirs.newest);
+        (newest >= self.oldest.max(theirs.oldest)).then_some(newest)
+    }
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self { oldest: 4, newest: 4 }
+    }
 }
 
 /// Whom a node takes for a peer.

@@ -46,7 +46,7 @@ mod wire;
 
 pub use acl::{Job, JobDone, JobId, lets_in_strangers};
 pub use boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event, Tongue};
-pub use config::{Config, DiskConfig, Limits, PeerAuth, Timers};
+pub use config::{Config, DiskConfig, Limits, PeerAuth, Protocol, Timers};
 pub use conflicts::Conflict;
 pub use counter::{Base, BaseValue, Count, Counter, Fold, Part};
 pub use disk::{

@@ -319,18 +319,7 @@ mod tests {
     #[test]
     fn a_longer_value_makes_room_for_a_longer_request() {
         let config = |settings: &Settings| {
-            let mut config = Config {
-                seed: [0; 4],
-                name: String::new(),
-                cluster: String::new(),
-                advertise: String::new(),
-                peers: Vec::new(),
-                peer_auth: crate::config::PeerAuth::Anybody,
-                http_hosts: Vec::new(),
-                limits: Limits::default(),
-                timers: crate::config::Timers::default(),
-                disk: None,
-            };
+            let mut config = Config::new([0; 4], "a", "a:1");
             settings.apply(&mut config);
             config
         };

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use kv_core::{
-    Close, Config, ConnId, Event, Job, JobDone, JobId, Limits, Mono, Now, PeerAuth, Timers, Tongue, Turn, WallMs,
-};
+use kv_core::{Close, Config, ConnId, Event, Job, JobDone, JobId, Mono, Now, Tongue, Turn, WallMs};
 
 const ANN: ConnId = ConnId(0);
 const BOB: ConnId = ConnId(1);
@@ -26,18 +24,7 @@ struct World {
 impl World {
     /// One whose door is open.
     fn new() -> Self {
-        let config = Config {
-            seed: [1, 2, 3, 4],
-            name: "a".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "a:1".to_owned(),
-            peers: Vec::new(),
-            peer_auth: PeerAuth::Anybody,
-            http_hosts: Vec::new(),
-            limits: Limits::default(),
-            timers: Timers::default(),
-            disk: None,
-        };
+        let config = Config::new([1, 2, 3, 4], "a", "a:1");
         Self {
             turn: Turn::new(config, at(0)),
             ms: 0,

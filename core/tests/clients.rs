@@ -1,6 +1,6 @@
 //! Several clients of one node: what each says of the others, and does to them.
 
-use kv_core::{Close, Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Close, Config, ConnId, Event, Limits, Mono, Now, Turn, WallMs};
 
 const ANN: ConnId = ConnId(0);
 const BOB: ConnId = ConnId(1);
@@ -18,18 +18,7 @@ impl Clients {
     }
 
     fn with(limits: Limits) -> Self {
-        let config = Config {
-            seed: [1, 2, 3, 4],
-            name: "a".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "a:1".to_owned(),
-            peers: Vec::new(),
-            peer_auth: PeerAuth::Anybody,
-            http_hosts: Vec::new(),
-            limits,
-            timers: Timers::default(),
-            disk: None,
-        };
+        let config = Config { limits, ..Config::new([1, 2, 3, 4], "a", "a:1") };
         let mut clients = Self { turn: Turn::new(config, at(0)), ms: 0 };
         [ANN, BOB, EVE].into_iter().for_each(|conn| clients.open(conn));
         clients

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Mono, Now, Turn, WallMs};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/COMMANDS.md");
 
@@ -56,18 +56,7 @@ const REDIS: ConnId = ConnId(1);
 
 impl Node {
     fn new() -> Self {
-        let config = Config {
-            seed: [1, 2, 3, 4],
-            name: "one".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "localhost:8080".to_owned(),
-            peers: Vec::new(),
-            peer_auth: PeerAuth::Anybody,
-            http_hosts: Vec::new(),
-            limits: Limits::default(),
-            timers: Timers::default(),
-            disk: None,
-        };
+        let config = Config::new([1, 2, 3, 4], "one", "localhost:8080");
         let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
         let mut turn = Turn::new(config, now);
         turn.event(Event::Opened { conn: LINES });

@@ -1,6 +1,6 @@
 //! Connections above the limit for clients: they are let in to see whether a peer calls, and are not remembered.
 
-use kv_core::{Action, Close, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, PeerAuth, Timers, WallMs};
+use kv_core::{Action, Close, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, Timers, WallMs};
 
 const CLIENTS_MAX: usize = 2;
 
@@ -14,16 +14,8 @@ fn at(ms: u64) -> Now {
 /// A node that has all the clients that it takes.
 fn full() -> Node {
     let config = Config {
-        seed: [1, 2, 3, 4],
-        name: "a".to_owned(),
-        cluster: "default".to_owned(),
-        advertise: "a:1".to_owned(),
-        peers: Vec::new(),
-        peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
         limits: Limits { clients_max: CLIENTS_MAX, ..Limits::default() },
-        timers: Timers::default(),
-        disk: None,
+        ..Config::new([1, 2, 3, 4], "a", "a:1")
     };
     let mut node = Node::new(config, at(0));
     for conn in [ConnId(0), ConnId(1)] {

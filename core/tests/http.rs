@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, NotReady, Now, PeerAuth, Settings, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, NotReady, Now, Settings, Turn, WallMs};
 use serde_json::Value;
 
 const CLIENT: ConnId = ConnId(1);
@@ -26,16 +26,9 @@ impl Session {
 
     fn with(limits: Limits) -> Self {
         let config = Config {
-            seed: [1, 2, 3, 4],
-            name: "a".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "kv-1.example:1".to_owned(),
-            peers: Vec::new(),
-            peer_auth: PeerAuth::Anybody,
             http_hosts: vec!["store.example".to_owned()],
             limits,
-            timers: Timers::default(),
-            disk: None,
+            ..Config::new([1, 2, 3, 4], "a", "kv-1.example:1")
         };
         let mut turn = Turn::new(config, at(0));
         turn.begin(at(0));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, PeerAuth, Timers, WallMs};
+use kv_core::{Action, AddrId, Config, ConnId, Effects, Event, Limits, Mono, Node, Now, PeerAuth, WallMs};
 use proptest::prelude::*;
 
 /// Names that are drawn: so few that calls meet.
@@ -70,16 +70,10 @@ const CLIENT_LINES: [&[u8]; 12] = [
 
 fn config(seed: u64, name: &str, peers: &[&str]) -> Config {
     Config {
-        seed: [seed, 2, 3, 4],
-        name: name.to_owned(),
-        cluster: "default".to_owned(),
-        advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
         limits: Limits { ring_bytes: 1 << 10, clients_max: 2, output_bytes_max: 1 << 10, ..Limits::default() },
-        timers: Timers::default(),
-        disk: None,
+        ..Config::new([seed, 2, 3, 4], name, format!("{name}:1"))
     }
 }
 

@@ -2,23 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Mono, Now, Turn, WallMs};
 
 /// The answer to a GET of the page, head and body.
 fn page() -> (String, String) {
     let (now, client) = (Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) }, ConnId(1));
-    let config = Config {
-        seed: [1, 2, 3, 4],
-        name: "a".to_owned(),
-        cluster: "default".to_owned(),
-        advertise: "a:1".to_owned(),
-        peers: Vec::new(),
-        peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
-        limits: Limits::default(),
-        timers: Timers::default(),
-        disk: None,
-    };
+    let config = Config::new([1, 2, 3, 4], "a", "a:1");
     let mut turn = Turn::new(config, now);
     turn.begin(now);
     turn.event(Event::Opened { conn: client });

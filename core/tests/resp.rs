@@ -1,6 +1,6 @@
 //! Requests of the Redis protocol to a whole node, and the bytes that it answers.
 
-use kv_core::{Config, ConnId, Event, Limits, LogLevel, Mono, Now, PeerAuth, Settings, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, LogLevel, Mono, Now, Settings, Turn, WallMs};
 
 const CLIENT: ConnId = ConnId(1);
 
@@ -18,18 +18,7 @@ impl Session {
 
     fn with(limits: Limits) -> Self {
         let now = at(0);
-        let config = Config {
-            seed: [1, 2, 3, 4],
-            name: "a".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "a:1".to_owned(),
-            peers: Vec::new(),
-            peer_auth: PeerAuth::Anybody,
-            http_hosts: Vec::new(),
-            limits,
-            timers: Timers::default(),
-            disk: None,
-        };
+        let config = Config { limits, ..Config::new([1, 2, 3, 4], "a", "a:1") };
         let mut turn = Turn::new(config, now);
         turn.begin(now);
         turn.event(Event::Opened { conn: CLIENT });

@@ -3,7 +3,7 @@
 #[path = "scripts/runner.rs"]
 mod runner;
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Limits, Mono, Now, Turn, WallMs};
 use runner::Subject;
 
 /// A node with one client.
@@ -16,18 +16,7 @@ struct Client {
 
 impl Client {
     fn open(limits: &Limits) -> Self {
-        let config = Config {
-            seed: [1, 2, 3, 4],
-            name: "one".to_owned(),
-            cluster: "default".to_owned(),
-            advertise: "localhost:8080".to_owned(),
-            peers: Vec::new(),
-            peer_auth: PeerAuth::Anybody,
-            http_hosts: Vec::new(),
-            limits: limits.clone(),
-            timers: Timers::default(),
-            disk: None,
-        };
+        let config = Config { limits: limits.clone(), ..Config::new([1, 2, 3, 4], "one", "localhost:8080") };
         let now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
         let mut turn = Turn::new(config, now);
         let conn = ConnId(0);

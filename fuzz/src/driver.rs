@@ -1,6 +1,6 @@
 //! A node driven as every driver does, without sockets.
 
-use kv_core::{AddrId, Config, ConnId, Job, JobDone, JobId, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{AddrId, Config, ConnId, Job, JobDone, JobId, Limits, Mono, Now, PeerAuth, Turn, WallMs};
 
 /// Small enough that a fuzzer reaches every limit.
 pub const LIMITS: Limits = Limits {
@@ -29,16 +29,10 @@ const TURNS_MAX: u32 = 1_000;
 /// What a node at `START` is told; the same each time, so that a finding is found again.
 pub fn config(name: &str, peers: &[&str]) -> Config {
     Config {
-        seed: [1, 2, 3, crc32c::crc32c(name.as_bytes()).into()],
-        name: name.to_owned(),
-        cluster: "default".to_owned(),
-        advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
         limits: LIMITS,
-        timers: Timers::default(),
-        disk: None,
+        ..Config::new([1, 2, 3, crc32c::crc32c(name.as_bytes()).into()], name, format!("{name}:1"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 
-use kv_core::{Config, Limits, Timers, Turn};
+use kv_core::{Config, Limits, Turn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use signal_hook::consts::SIGXFSZ;
@@ -147,17 +147,15 @@ pub(crate) fn config(options: Options, bound: SocketAddr) -> Result<Config, Fail
         Some(address) => address,
         None => check_advertised(advertised(bound, &peers))?,
     };
+    let seed = fresh_seed().map_err(|error| Failure::System("read random bytes", error))?;
+    let name = options.name.unwrap_or_else(|| advertise.clone());
     let mut config = Config {
-        disk,
-        seed: fresh_seed().map_err(|error| Failure::System("read random bytes", error))?,
-        name: options.name.unwrap_or_else(|| advertise.clone()),
         cluster: options.cluster,
-        advertise,
         peers,
         peer_auth,
-        http_hosts: Vec::new(),
         limits: Limits { ring_bytes: options.ring_size, ..Limits::default() },
-        timers: Timers::default(),
+        disk,
+        ..Config::new(seed, name, advertise)
     };
     settings.apply(&mut config);
     Ok(config)

@@ -213,6 +213,7 @@ impl Host {
         self.show(judge);
         judge.gauges(self.run, &self.turn.node().gauges());
         judge.look_at_activity(self.run, self.turn.node());
+        judge.look_at_peers(self.run, self.turn.node());
         judge.conflicts(self.run, self.turn.node());
         judge.scrubbed(self.run, self.turn.node().scrubbed());
         for conn in open {

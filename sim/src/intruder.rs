@@ -20,7 +20,7 @@ pub const KINDS_WITHOUT_SECRET: [u64; 3] = [8, 9, 10];
 const STEPS: usize = 8;
 
 /// First bytes of a peer's connection.
-const PREAMBLE: &[u8] = b"\x93skv\r\n\x1a\n";
+pub(crate) const PREAMBLE: &[u8] = b"\x93skv\r\n\x1a\n";
 
 /// Words of lines that ask for much and write nothing.
 const WORDS: [&[u8]; 16] = [

@@ -88,6 +88,8 @@ pub enum Mark {
     MovedWithToken,
     WrongBitNoticed,
     IntruderTurnedAway,
+    OtherVersionTurnedAway,
+    OlderVersionSpoken,
     UnsyncedLost,
     StoppedInSnapshot,
     SnapshotLoaded,
@@ -128,7 +130,7 @@ type Row = (Mark, &'static str, Class, &'static str);
 const COUNT: usize = TABLE.len();
 
 /// All marks, in the order of their numbers.
-const TABLE: [Row; 93] = {
+const TABLE: [Row; 95] = {
     use Class::{Common, Rare};
     use Mark as M;
     [
@@ -272,6 +274,18 @@ const TABLE: [Row; 93] = {
         ),
         (M::WrongBitNoticed, "wrong-bit-noticed", Common, "a link was closed for bytes that no peer sends"),
         (M::IntruderTurnedAway, "intruder-turned-away", Common, "a node closed on who was no member and no client"),
+        (
+            M::OtherVersionTurnedAway,
+            "other-version-turned-away",
+            Common,
+            "a node turned a member away that spoke no version of the protocol that it did",
+        ),
+        (
+            M::OlderVersionSpoken,
+            "older-version-spoken",
+            Common,
+            "two members were linked by an older version of the protocol than one of them spoke",
+        ),
         (
             M::UnsyncedLost,
             "unsynced-lost",

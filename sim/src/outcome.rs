@@ -78,6 +78,9 @@ pub enum Oracle {
     Liveness,
     /// A clock too far ahead moves nobody else.
     ClockGuard,
+    /// Nobody is a peer who does not prove to know the secret, is of another cluster, or speaks no version of the protocol
+    /// that this node does; and nobody else is told more than who turns it away.
+    Admission,
 }
 
 /// What a run was made of.

@@ -10,7 +10,7 @@
 
 use std::io::Write;
 
-use kv_core::{ClusterSecret, Config, DiskConfig, Fsync, Limits, Node, PeerAuth, Timers};
+use kv_core::{ClusterSecret, Config, DiskConfig, Fsync, Limits, Node, PeerAuth, Protocol, Timers};
 
 use crate::rng::{keyed, scale};
 
@@ -105,6 +105,10 @@ pub struct Setting {
     /// Whether peers prove to know a secret: 0 no, 1 yes, 2 the secret is being changed: each run but the first of a
     /// node is started with the new one besides, or not yet.
     pub secrets: u64,
+    /// Which versions of the protocol runs speak: 0 those of this release; 1 each that one, some the one before or the one
+    /// after it besides; 2 each the one before, some that of this release besides; 3 some nodes begin with the one before
+    /// alone, and the others with that of this release alone, which is what all speak once they were restarted.
+    pub protocols: u64,
 }
 
 /// Something that happens.
@@ -298,6 +302,7 @@ impl Setting {
             sync_us_mean: 500,
             load_us: 0,
             secrets: 0,
+            protocols: 0,
         }
     }
 
@@ -374,7 +379,7 @@ impl Setting {
     }
 
     /// The numbers by name, for text.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 35] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut u64); 36] {
         [
             ("nodes", &mut self.nodes),
             ("clients", &mut self.clients),
@@ -411,6 +416,7 @@ impl Setting {
             ("sync_us_mean", &mut self.sync_us_mean),
             ("load_us", &mut self.load_us),
             ("secrets", &mut self.secrets),
+            ("protocols", &mut self.protocols),
         ]
     }
 }
@@ -421,14 +427,12 @@ impl Plan {
     pub fn config(&self, node: u64, run: u64, alone: bool) -> Config {
         let setting = &self.setting;
         let peers = if alone { Vec::new() } else { setting.peers(node).into_iter().map(address).collect() };
+        let seed = [0, 1, 2, 3].map(|word| keyed(self.seed, &[0x5eed, node, run, word]));
         Config {
-            seed: [0, 1, 2, 3].map(|word| keyed(self.seed, &[0x5eed, node, run, word])),
-            name: format!("n{node}"),
             cluster: "sim".to_owned(),
-            advertise: address(node),
             peers,
             peer_auth: self.peer_auth(node, run),
-            http_hosts: Vec::new(),
+            protocol: self.protocol(node, run),
             limits: Limits {
                 ring_bytes: size(setting.ring_bytes),
                 output_bytes_max: size(setting.output_bytes_max),
@@ -454,7 +458,32 @@ impl Plan {
                 queue_bytes_max: setting.queue_bytes_max,
                 strict: false,
             }),
+            ..Config::new(seed, format!("n{node}"), address(node))
         }
+    }
+
+    /// The versions that a run speaks, see [`Setting::protocols`].
+    #[must_use]
+    pub fn protocol(&self, node: u64, run: u64) -> Protocol {
+        let current = Protocol::default();
+        let (before, after) = (current.oldest - 1, current.newest + 1);
+        let draw = keyed(self.seed, &[0x9407, node, run]) % 3;
+        match (self.setting.protocols, draw) {
+            (1, 0) => Protocol { oldest: before, ..current },
+            (1, 1) => Protocol { newest: after, ..current },
+            (2, 0) => Protocol { oldest: before, ..current },
+            (2, _) => Protocol { oldest: before, newest: before },
+            (3, _) if run < self.setting.nodes && (self.seed >> node) & 1 == 1 => {
+                Protocol { oldest: before, newest: before }
+            }
+            _ => current,
+        }
+    }
+
+    /// Whether a run, when all is healed, has to give way to one that speaks with everybody.
+    #[must_use]
+    pub fn is_outdated(&self, node: u64, run: u64) -> bool {
+        self.setting.protocols == 3 && self.protocol(node, run) != Protocol::default()
     }
 
     /// Whom a run takes for a peer. All of a plan know one secret, whatever else they know.

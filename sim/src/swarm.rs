@@ -29,6 +29,7 @@ const FLUSHES: u64 = 52;
 const MESSAGES: u64 = 60;
 const HASHES: u64 = 70;
 const SECRETS: u64 = 80;
+const PROTOCOLS: u64 = 81;
 
 /// Most commands in a plan: enough for any interleaving, few enough for thousands of plans a minute.
 const ASKS_MAX: u64 = 400;
@@ -80,6 +81,7 @@ pub fn draw(seed: u64) -> Plan {
     draw_flushes(&setting, &mut Rng::new(seed, FLUSHES), &mut items);
     draw_hashes(&mut setting, &mut Rng::new(seed, HASHES), &mut items);
     draw_secrets(&mut setting, &mut Rng::new(seed, SECRETS), &mut items);
+    draw_protocols(&mut setting, &mut Rng::new(seed, PROTOCOLS), &mut items);
     Plan { seed, setting, items }.sorted()
 }
 
@@ -178,6 +180,22 @@ fn draw_secrets(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item
         let (node, kind) = (rng.below(setting.nodes), rng.pick(&intruder::KINDS_WITHOUT_SECRET));
         let (bytes, ms) = (rng.log_range(1, 4 << 10), rng.log_range(1, setting.load_ms));
         items.push((rng.below(setting.load_ms * 1_000), Item::Fault(Fault::Intrude { node, kind, bytes, ms })));
+    }
+}
+
+/// In a quarter of the plans nodes are of different releases, and in most of these they are upgraded, one after the other.
+fn draw_protocols(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
+    if setting.nodes < 2 || !rng.chance(1, 4) {
+        return;
+    }
+    setting.protocols = rng.range(1, 3);
+    if rng.chance(1, 4) {
+        return;
+    }
+    let (first_ms, gap_ms) = (rng.below(setting.load_ms), rng.log_range(1, setting.load_ms));
+    for node in 0..setting.nodes {
+        let (at_ms, ms) = (first_ms + node * gap_ms, rng.log_range(1, setting.silence_ms));
+        items.push((at_ms * 1_000, Item::Fault(Fault::Kill { node, ms, silent: false, alone: false })));
     }
 }
 

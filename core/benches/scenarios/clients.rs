@@ -1,6 +1,6 @@
 //! A node and its clients, in turns as a driver makes them.
 
-use kv_core::{Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{Config, ConnId, Event, Mono, Now, PeerAuth, Turn, WallMs};
 
 use super::requests::{Dialect, Keys, key, value};
 use super::{CLIENTS, KEYS, Started};
@@ -138,16 +138,9 @@ fn node() -> Turn {
 /// A node at its start, with nobody but its operator connected.
 pub(crate) fn started(name: &str, peers: &[&str], seed: u64, now: Now) -> Turn {
     let config = Config {
-        seed: [seed, 2, 3, 4],
-        name: name.to_owned(),
-        cluster: "default".to_owned(),
-        advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
-        limits: Limits::default(),
-        timers: Timers::default(),
-        disk: None,
+        ..Config::new([seed, 2, 3, 4], name, format!("{name}:1"))
     };
     let mut turn = Turn::new(config, now);
     turn.event(Event::Opened { conn: OPERATOR });

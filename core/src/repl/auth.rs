@@ -2,12 +2,12 @@
 //! same machine. Until then nothing that the other side says is believed, and it is told nothing but a greeting.
 
 use crate::boundary::{Close, ConnId};
-use crate::config::{Config, PeerAuth};
+use crate::config::{Config, PeerAuth, Protocol};
 use crate::repl::frames::Stop;
 use crate::repl::link::{Link, Role};
 use crate::repl::{Context, Replication};
 use crate::time::{Mono, Now};
-use crate::wire::hello::{self, Greeting, PROTOCOL, ProofView, Reason, Refusal};
+use crate::wire::hello::{self, Greeting, ProofView, Reason, Refusal};
 use crate::wire::peer::{self, Frame, PREAMBLE};
 use crate::wire::proof::{Channel, ClusterSecret, NONCE_BYTES, Nonces, Prover, Transcript};
 
@@ -149,12 +149,14 @@ impl Replication {
         if matches!(link.auth, Auth::Open) && !link.is_trusted(&cx.config.peer_auth) {
             return self.refuse(now, conn, NOT_LOCAL, cx);
         }
+        let shared = cx.config.protocol.common(greeting.protocol);
         match (&link.auth, greeting.nonce) {
+            (Auth::Proving { .. } | Auth::Proven { .. }, _) => Err(Stop::Close(Close::Malformed)),
+            _ if shared.is_none() => self.on_foreign(now, conn, greeting.protocol, cx),
             (Auth::Open, None) => self.on_greeting(now, conn, greeting, cx),
             (Auth::Open, Some(_)) => self.refuse(now, conn, NO_SECRET, cx),
             (Auth::Greeting { .. }, None) => self.refuse(now, conn, NO_PROOF, cx),
             (Auth::Greeting { .. }, Some(_)) => self.begin_proving(now, conn, body, cx),
-            (Auth::Proving { .. } | Auth::Proven { .. }, _) => Err(Stop::Close(Close::Malformed)),
         }
     }
 
@@ -209,13 +211,13 @@ impl Replication {
         &mut self,
         now: Now,
         conn: ConnId,
-        theirs: (u16, u16),
+        theirs: Protocol,
         cx: &Context<'_>,
     ) -> Result<(), Stop> {
         if self.links.get(&conn).is_some_and(|link| link.peer.is_some()) {
             return Err(Stop::Close(Close::Malformed));
         }
-        tracing::debug!(?theirs, ours = ?PROTOCOL, "no common protocol version");
+        tracing::debug!(?theirs, ours = ?cx.config.protocol, "no common protocol version");
         self.refuse(now, conn, NO_VERSION, cx)
     }
 

@@ -17,7 +17,7 @@ use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::time::Now;
 use crate::version::{Hlc, Version};
-use crate::wire::hello::{self, Greeting, PROTOCOL, Reason, Refusal};
+use crate::wire::hello::{self, Greeting, Reason, Refusal};
 use crate::wire::lists::{Decision, MembersView};
 use crate::wire::peer::{self, ClaimsView, Clocks, Frame, MEMBERS_MAX, PREAMBLE, Status};
 use crate::wire::proof::Opened;
@@ -229,7 +229,7 @@ impl Replication {
                 self.intake.reconcile(conn, id, (slots, &names), cx.replica);
                 Ok(())
             }
-            (Frame::Said(said), _) => self.hear(said),
+            (Frame::Said(said), _) => self.hear(conn, said),
             (Frame::Roster(view), _) => self.on_roster(now, conn, &view, cx),
             (Frame::SweepStep { id, place }, Role::Pull(_)) => {
                 self.intake.step(conn, id, place);
@@ -366,7 +366,7 @@ impl Replication {
         self.writers.learn(std::iter::once((greeting.run, greeting.name)), |origin| cx.replica.uses(origin));
         let mut peer = Peer {
             name: greeting.name.to_owned(),
-            protocol: hello::common_version(greeting.protocol).unwrap_or(PROTOCOL.0),
+            protocol: cx.config.protocol.common(greeting.protocol).unwrap_or(cx.config.protocol.oldest),
             run: greeting.run,
             origin: greeting.run,
             established: greeting.established,

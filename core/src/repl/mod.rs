@@ -42,7 +42,7 @@ use crate::record::PREFIX_BYTES;
 use crate::replica::{Exposure, Refused, Replica};
 use crate::time::{Mono, Now};
 use crate::version::{Hlc, OriginId, Version};
-use crate::wire::hello::{self, Greeting, PROTOCOL};
+use crate::wire::hello::{self, Greeting};
 use crate::wire::lists;
 use crate::wire::peer::{self, Clocks, PREAMBLE, Standing};
 use crate::wire::proof::Channel;
@@ -474,7 +474,7 @@ impl Replication {
         out.extend_from_slice(&PREAMBLE);
         let start = out.len();
         let greeting = Greeting {
-            protocol: PROTOCOL,
+            protocol: cx.config.protocol,
             nonce: nonce.as_ref(),
             run: self.run,
             incarnation: self.incarnation,

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 
-use crate::boundary::Effects;
+use crate::boundary::{Close, ConnId, Effects};
 use crate::repl::frames::Stop;
+use crate::repl::link::Peer;
 use crate::repl::staged::Staged;
 use crate::repl::{Replication, Role};
+use crate::wire::hello::MESSAGES_SINCE;
 use crate::wire::said;
 
 /// What may wait on a link for another message to be sent on it: what comes together between two turns.
@@ -74,13 +76,20 @@ impl Messages {
     }
 }
 
+impl Peer {
+    /// Whether messages are a part of what is spoken with it.
+    const fn has_messages(&self) -> bool {
+        self.protocol >= MESSAGES_SINCE
+    }
+}
+
 impl Replication {
     /// Sends a message to all peers that are linked and are not behind.
     pub(crate) fn publish(&mut self, channel: &[u8], message: &[u8], effects: &mut Effects) {
         let mut frame = Vec::new();
         for link in self.links.values_mut() {
             // Two nodes share two links: the one on which records go, too.
-            if link.peer.is_none() || !matches!(link.role, Role::Feed(_)) {
+            if !link.peer.as_ref().is_some_and(Peer::has_messages) || !matches!(link.role, Role::Feed(_)) {
                 continue;
             }
             if link.messages.len() > WAITING_BYTES_MAX {
@@ -96,7 +105,11 @@ impl Replication {
     }
 
     /// A peer says something.
-    pub(super) fn hear(&mut self, said: said::Said<'_>) -> Result<(), Stop> {
+    pub(super) fn hear(&mut self, conn: ConnId, said: said::Said<'_>) -> Result<(), Stop> {
+        let peer = self.links.get(&conn).and_then(|link| link.peer.as_ref());
+        if !peer.is_some_and(Peer::has_messages) {
+            return Err(Stop::Close(Close::Malformed));
+        }
         self.said.heard.push((said.channel.into(), said.message.into()));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What is said on a link before it stands: greetings, proofs, refusals.
 
+use crate::config::Protocol;
 use crate::version::OriginId;
 use crate::wire::lists::Decision;
 use crate::wire::num::{Bytes, put_varint};
@@ -9,8 +10,11 @@ use crate::wire::peer::{
 };
 use crate::wire::proof::{NONCE_BYTES, PROOF_BYTES};
 
-/// The protocol versions this build speaks, oldest and newest.
-pub(crate) const PROTOCOL: (u16, u16) = (4, 4);
+/// The versions whose frames are read and written here. A node offers some of them, see [`Protocol`].
+const KNOWN: Protocol = Protocol { oldest: 3, newest: 4 };
+
+/// The first version that has messages: whoever speaks an older one is sent none, and sends none.
+pub(crate) const MESSAGES_SINCE: u16 = 4;
 
 /// Longest text of a refusal.
 const REFUSAL_BYTES_MAX: usize = 200;
@@ -21,7 +25,7 @@ const SECRETS_MAX: usize = 2;
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting<'a> {
-    pub(crate) protocol: (u16, u16),
+    pub(crate) protocol: Protocol,
     /// What makes this greeting differ from all others, if the sender wants, and gives, a [proof](super::proof).
     pub(crate) nonce: Option<&'a [u8; NONCE_BYTES]>,
     /// The run; its first origin.
@@ -68,16 +72,10 @@ pub(crate) enum Reason {
     Forgotten(Decision),
 }
 
-/// The newest version of the protocol that both sides speak.
-pub(crate) fn common_version(theirs: (u16, u16)) -> Option<u16> {
-    let newest = theirs.1.min(PROTOCOL.1);
-    (newest >= theirs.0.max(PROTOCOL.0)).then_some(newest)
-}
-
-/// Of a greeting all versions begin with the same range, and those that include one of ours with the same fields.
+/// Of a greeting all versions begin with the same range, and those that include a known one with the same fields.
 pub(super) fn parse_greeting(mut bytes: Bytes<'_>) -> Option<Frame<'_>> {
-    let protocol = (bytes.u16()?, bytes.u16()?);
-    if common_version(protocol).is_none() {
+    let protocol = Protocol { oldest: bytes.u16()?, newest: bytes.u16()? };
+    if KNOWN.common(protocol).is_none() {
         return Some(Frame::Foreign(protocol));
     }
     let greeting = Greeting {
@@ -96,7 +94,7 @@ pub(super) fn parse_greeting(mut bytes: Bytes<'_>) -> Option<Frame<'_>> {
         advertise: bytes.text(ADDRESS_BYTES_MAX)?,
     };
     // A later version may have more to say.
-    (bytes.0.is_empty() || protocol.1 > PROTOCOL.1).then_some(Frame::Greeting(greeting))
+    (bytes.0.is_empty() || protocol.newest > KNOWN.newest).then_some(Frame::Greeting(greeting))
 }
 
 pub(super) fn parse_proof<'a>(bytes: &mut Bytes<'a>) -> Option<ProofView<'a>> {
@@ -114,8 +112,8 @@ pub(super) fn parse_refused<'a>(bytes: &mut Bytes<'a>) -> Option<Refusal<'a>> {
 
 pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
     emit(KIND_GREETING, out, |out| {
-        out.extend_from_slice(&greeting.protocol.0.to_le_bytes());
-        out.extend_from_slice(&greeting.protocol.1.to_le_bytes());
+        out.extend_from_slice(&greeting.protocol.oldest.to_le_bytes());
+        out.extend_from_slice(&greeting.protocol.newest.to_le_bytes());
         out.push(greeting.nonce.is_some().into());
         out.extend_from_slice(greeting.nonce.map_or(&[], |nonce| nonce));
         put_u64(out, greeting.run.0);
@@ -190,15 +188,15 @@ mod tests {
     fn a_greeting_comes_back() {
         for nonce in [None, Some(&[7; NONCE_BYTES])] {
             let mut out = Vec::new();
-            emit_greeting(&greeting(PROTOCOL, nonce), &mut out);
-            assert_eq!(parse(body(&out)), Some(Frame::Greeting(greeting(PROTOCOL, nonce))));
+            emit_greeting(&greeting(KNOWN, nonce), &mut out);
+            assert_eq!(parse(body(&out)), Some(Frame::Greeting(greeting(KNOWN, nonce))));
             assert_eq!(parse(&[body(&out), &[0]].concat()), None, "there is no more in it");
         }
     }
 
     #[test]
     fn a_greeting_of_another_version_is_understood_as_far_as_versions_are_shared() {
-        let (oldest, newest) = PROTOCOL;
+        let Protocol { oldest, newest } = KNOWN;
         for (theirs, common) in [
             ((oldest, newest + 1), Some(newest)),
             ((oldest - 1, oldest), Some(oldest)),
@@ -206,15 +204,16 @@ mod tests {
             ((oldest - 2, oldest - 1), None),
             ((newest + 1, oldest), None),
         ] {
+            let theirs = Protocol { oldest: theirs.0, newest: theirs.1 };
             let mut out = Vec::new();
             emit_greeting(&greeting(theirs, None), &mut out);
             let more = [body(&out), b"what a later version says besides"].concat();
             let expected = match common {
                 None => Some(Frame::Foreign(theirs)),
-                Some(_) if theirs.1 > newest => Some(Frame::Greeting(greeting(theirs, None))),
+                Some(_) if theirs.newest > newest => Some(Frame::Greeting(greeting(theirs, None))),
                 Some(_) => None,
             };
-            assert_eq!((common_version(theirs), parse(&more)), (common, expected), "{theirs:?}");
+            assert_eq!((KNOWN.common(theirs), parse(&more)), (common, expected), "{theirs:?}");
         }
     }
 
@@ -229,7 +228,7 @@ mod tests {
         }
     }
 
-    fn greeting(protocol: (u16, u16), nonce: Option<&[u8; NONCE_BYTES]>) -> Greeting<'_> {
+    fn greeting(protocol: Protocol, nonce: Option<&[u8; NONCE_BYTES]>) -> Greeting<'_> {
         Greeting {
             protocol,
             nonce,

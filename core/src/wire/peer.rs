@@ -1,6 +1,7 @@
 //! The frames of peers. Each has the prefix of a record (length, checksum), then a kind byte and its fields; records
 //! travel among them as they are. A connection begins with [`PREAMBLE`], then each side's [`Greeting`].
 
+use crate::config::Protocol;
 use crate::origins::{Claims, ORIGINS_MAX};
 use crate::record::{PREFIX_BYTES, begin_frame, end_frame};
 use crate::retired::{Entry, Mark, RETIRED_MAX};
@@ -59,8 +60,8 @@ pub(super) const KIND_PROOF: u8 = 25;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     Greeting(Greeting<'a>),
-    /// A greeting of somebody who speaks these versions of the protocol only, none of which is ours.
-    Foreign((u16, u16)),
+    /// A greeting of somebody who speaks these versions of the protocol only, none of which is known here.
+    Foreign(Protocol),
     Proof(ProofView<'a>),
     Refused(Refusal<'a>),
     Status(Status<'a>),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::config::Protocol;
 use crate::wire::hello::Reason;
 use crate::wire::peer::{ClaimsView, Frame, parse};
 use crate::wire::scrub::{About, Ask, Scrub};
@@ -12,7 +13,9 @@ use crate::wire::scrub::{About, Ask, Scrub};
 pub fn tell_frame(body: &[u8]) -> Option<String> {
     Some(match parse(body)? {
         Frame::Greeting(greeting) => format!("greeting of {}, run {}", greeting.name, greeting.run),
-        Frame::Foreign((oldest, newest)) => format!("greeting of a speaker of versions {oldest} to {newest}"),
+        Frame::Foreign(Protocol { oldest, newest }) => {
+            format!("greeting of a speaker of versions {oldest} to {newest}")
+        }
         Frame::Proof(proof) => format!("proof{}", if proof.welcomes { "" } else { ", not welcome" }),
         Frame::Refused(refusal) => match refusal.reason {
             Reason::Forgotten(decision) => {

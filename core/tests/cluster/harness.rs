@@ -1,6 +1,6 @@
 //! A cluster in one memory.
 
-use kv_core::{AddrId, Close, Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Timers, Turn, WallMs};
+use kv_core::{AddrId, Close, Config, ConnId, Event, Limits, Mono, Now, PeerAuth, Protocol, Turn, WallMs};
 
 pub(crate) const START: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
 
@@ -9,16 +9,10 @@ pub(crate) const CLIENT: ConnId = ConnId(0);
 
 pub(crate) fn config(name: &str, peers: &[&str]) -> Config {
     Config {
-        seed: [7, 7, 7, name.len() as u64],
-        name: name.to_owned(),
-        cluster: "default".to_owned(),
-        advertise: format!("{name}:1"),
         peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
         peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
         limits: Limits { ring_bytes: 64 << 10, ..Limits::default() },
-        timers: Timers::default(),
-        disk: None,
+        ..Config::new([7, 7, 7, name.len() as u64], name, format!("{name}:1"))
     }
 }
 
@@ -28,6 +22,8 @@ pub(crate) struct Cluster {
     names: Vec<String>,
     /// By node: whom it takes for a peer from its next start on.
     pub(crate) peer_auth: Vec<PeerAuth>,
+    /// By node: what it speaks from its next start on.
+    pub(crate) protocols: Vec<Protocol>,
     /// By node and connection: the other end.
     ends: Vec<Vec<Option<(usize, ConnId)>>>,
     cuts: Vec<(usize, usize)>,
@@ -61,6 +57,7 @@ impl Cluster {
             turns: turns.collect(),
             names: nodes.iter().map(|(name, _)| format!("{name}:1")).collect(),
             peer_auth: peer_auth.clone(),
+            protocols: vec![Protocol::default(); nodes.len()],
             ends: vec![vec![None]; nodes.len()],
             cuts: Vec::new(),
             restarts: 0,
@@ -137,8 +134,8 @@ impl Cluster {
         }
         self.restarts += 1;
         let name = self.names[node].trim_end_matches(":1").to_owned();
-        let peer_auth = self.peer_auth[node].clone();
-        let config = Config { seed: [9, 9, self.restarts, 9], peer_auth, ..config(&name, peers) };
+        let (peer_auth, protocol) = (self.peer_auth[node].clone(), self.protocols[node]);
+        let config = Config { seed: [9, 9, self.restarts, 9], peer_auth, protocol, ..config(&name, peers) };
         self.turns[node] = Turn::new(config, self.now);
         self.turns[node].event(Event::Opened { conn: CLIENT });
     }

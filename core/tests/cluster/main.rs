@@ -18,6 +18,7 @@ mod retire;
 mod scrub;
 mod secrets;
 mod strangers;
+mod versions;
 mod waiting;
 mod watch;
 mod why;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kv_core::{
-    Config, ConnId, DiskConfig, DiskError, DiskOp, DiskWork, Event, FileId, FileKind, Fsync, Lane, Limits, Mono, Now,
-    PeerAuth, Timers, Turn, WallMs,
+    Config, ConnId, DiskConfig, DiskError, DiskOp, DiskWork, Event, FileId, FileKind, Fsync, Lane, Mono, Now, PeerAuth,
+    Turn, WallMs,
 };
 
 const CLIENT: ConnId = ConnId(0);
@@ -247,18 +247,7 @@ impl Files {
 }
 
 fn config(name: &str) -> Config {
-    Config {
-        seed: [1, 2, 3, 4],
-        name: name.to_owned(),
-        cluster: "default".to_owned(),
-        advertise: format!("{name}:1"),
-        peers: Vec::new(),
-        peer_auth: PeerAuth::Anybody,
-        http_hosts: Vec::new(),
-        limits: Limits::default(),
-        timers: Timers::default(),
-        disk: None,
-    }
+    Config { peer_auth: PeerAuth::Anybody, ..Config::new([1, 2, 3, 4], name, format!("{name}:1")) }
 }
 
 pub(crate) fn at(ms: u64) -> Now {

@@ -9,6 +9,7 @@
 //! them and `versions.rs` compares the result with the state after them. A session stays with one run, and a run's
 //! state never goes back, so reading one's own writes and reading monotonically need no check of their own.
 
+mod admission;
 mod agreement;
 mod burials;
 mod conflicts;
@@ -34,6 +35,7 @@ use crate::marks::{Mark, Marks};
 use crate::outcome::{Failure, Oracle, Stats};
 use crate::plan::{Ask, Fault, Item, Plan, hash_text, size};
 
+pub use admission::Hearsay;
 use burials::Burials;
 use counts::Counts;
 use durability::{Logged, Platter};

@@ -210,7 +210,8 @@ impl Engine<'_> {
             (clock.offset_ms, clock.drift_ppm) = (skew_ms, 0);
             drop(shared);
             let run = self.shared.borrow().machines[size(node)].process.as_ref().map(|process| process.host.run);
-            if run.is_some_and(|run| self.shared.borrow().judge.has_left(run)) {
+            let has_left = |run| self.shared.borrow().judge.has_left(run);
+            if run.is_some_and(|run| has_left(run) || self.plan.is_outdated(node, run.0)) {
                 self.stop(node, false);
             }
             self.thaw(node, None);

@@ -164,6 +164,9 @@ impl World {
             let (node, run) = (self.processes[index].host.node, self.processes[index].host.run);
             let gone = self.judge.is_superseded(run) || self.judge.has_left(run);
             let stays = (survivors >> node) & 1 == 1 && !gone;
+            if self.processes[index].is_alive && stays && self.judge.plan().is_outdated(node, run.0) {
+                self.stop(index, false);
+            }
             if self.processes[index].is_alive && !stays {
                 // Half of them with their machines: dials to them are refused or never answered.
                 self.stop(index, node % 2 == 0);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use kv_core::ConnId;
 
-use crate::judge::SessionId;
+use crate::judge::{Hearsay, SessionId};
 use crate::plan::{Setting, size};
 use crate::rng::{delay_us, keyed, keyed_on, scale};
 
@@ -66,6 +66,8 @@ pub(super) struct Stream {
     pub(super) dark: bool,
     /// A bit of what it carried was turned over.
     pub(super) is_garbled: bool,
+    /// What the dialer is told, if that began as a peer does, and is none.
+    pub(super) hearsay: Option<Hearsay>,
 }
 
 /// One direction of a stream.
@@ -139,6 +141,7 @@ impl Net {
             ways: Default::default(),
             dark: false,
             is_garbled: false,
+            hearsay: None,
         };
         self.serials += 1;
         if let Some(id) = self.free.pop() {

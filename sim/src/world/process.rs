@@ -382,8 +382,14 @@ impl World {
         self.judge.closes(why);
         let Some(state) = self.net.get(stream) else { return };
         let (nodes, dark, end, is_garbled) = (state.nodes, state.dark, state.ends[1 - side], state.is_garbled);
-        if matches!(end, End::Intruder { .. }) {
-            self.judge.marks.saw(Mark::IntruderTurnedAway);
+        let this = state.ends[side];
+        match (this, end) {
+            (_, End::Intruder { .. }) => self.judge.marks.saw(Mark::IntruderTurnedAway),
+            (End::Process { process, .. }, End::Process { process: other, .. }) if why == Close::Refused => {
+                let run = |process: usize| self.processes[process].host.run;
+                self.judge.turns_away(run(process), run(other));
+            }
+            _ => {}
         }
         if why == Close::Malformed && nodes[0] != nodes[1] {
             self.judge.marks.saw(Mark::WrongBitNoticed);

@@ -118,6 +118,7 @@ impl World {
         // A client may read late what it was sent long ago.
         self.sends += u64::from(nodes[0] != nodes[1]);
         self.tell_sent(stream, side, &packet);
+        self.overhear(stream, side, &packet);
         let due_us = self.net.send(self.now_us, stream, side, packet);
         self.tell_under_way((serial, side), due_us);
         if let Some(at_us) = due_us {
