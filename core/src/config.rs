@@ -31,8 +31,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Of a node that names no peers, takes those on its own machine for peers, has no disk, and the limits and timers of
-    /// production.
+    /// Of a node that names no peers, takes those on its own machine for peers, has no disk, and the limits and timers
+    /// of production.
     #[must_use]
     pub fn new(seed: [u64; 4], name: impl Into<String>, advertise: impl Into<String>) -> Self {
         Self {

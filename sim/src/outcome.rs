@@ -78,8 +78,8 @@ pub enum Oracle {
     Liveness,
     /// A clock too far ahead moves nobody else.
     ClockGuard,
-    /// Nobody is a peer who does not prove to know the secret, is of another cluster, or speaks no version of the protocol
-    /// that this node does; and nobody else is told more than who turns it away.
+    /// Nobody is a peer who speaks no version of the protocol that this node does; and who does not prove to know the
+    /// secret, or is of another cluster, is told no more than who turns it away, and why.
     Admission,
 }
 

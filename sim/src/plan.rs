@@ -105,9 +105,9 @@ pub struct Setting {
     /// Whether peers prove to know a secret: 0 no, 1 yes, 2 the secret is being changed: each run but the first of a
     /// node is started with the new one besides, or not yet.
     pub secrets: u64,
-    /// Which versions of the protocol runs speak: 0 those of this release; 1 each that one, some the one before or the one
-    /// after it besides; 2 each the one before, some that of this release besides; 3 some nodes begin with the one before
-    /// alone, and the others with that of this release alone, which is what all speak once they were restarted.
+    /// Which versions of the protocol runs speak: 0 those of this release; 1 each that one, some the one before or the
+    /// one after it besides; 2 each the one before, some that of this release besides; 3 some nodes begin with the one
+    /// before alone, and the others with that of this release alone, which is what all speak once they were restarted.
     pub protocols: u64,
 }
 

@@ -183,7 +183,8 @@ fn draw_secrets(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item
     }
 }
 
-/// In a quarter of the plans nodes are of different releases, and in most of these they are upgraded, one after the other.
+/// In a quarter of the plans nodes are of different releases, and in most of these they are upgraded, one after the
+/// other.
 fn draw_protocols(setting: &mut Setting, rng: &mut Rng, items: &mut Vec<(u64, Item)>) {
     if setting.nodes < 2 || !rng.chance(1, 4) {
         return;

@@ -1,4 +1,5 @@
-//! Who is let in: members that share a version of the protocol with the node, and nobody else; and what strangers are told.
+//! Who is let in: members that share a version of the protocol with the node, and nobody else; and what strangers are
+//! told.
 
 use kv_core::{FrameError, Node, next_frame, tell_frame};
 
