@@ -74,7 +74,10 @@ impl Judge {
             };
             let introduces = |text: &String| ["greeting", "proof", "refusal"].iter().any(|kind| text.starts_with(kind));
             if !frame.as_ref().is_some_and(introduces) {
-                self.fail(Oracle::Admission, || format!("n{node} tells a stranger {frame:?}"));
+                self.fail(Oracle::Admission, || match frame {
+                    Some(frame) => format!("n{node} tells a stranger: {frame}"),
+                    None => format!("n{node} tells a stranger what is sealed for a peer, a record or no frame"),
+                });
             }
         }
     }
