@@ -11,7 +11,7 @@ mod settings;
 use crate::acl::Acl;
 use crate::boundary::{ConnId, Effects};
 use crate::command::{AboutClient, AboutCommands, Command, Push, Reply};
-use crate::commands::{Manual, Verb, manuals};
+use crate::commands::{CATEGORIES, Manual, Verb, categories_of, manuals};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::disk::Keeper;
@@ -370,8 +370,12 @@ fn tell_command(name: &str, manual: &Manual, answer: &mut Answer<'_>) {
     for place in [manual.keys.first, manual.keys.last, manual.keys.step] {
         answer.say(&Reply::Number(place.into()));
     }
-    // Categories, tips, how keys are found, subcommands: none are told.
-    (0..4).for_each(|_| answer.say(&Reply::Set(0)));
+    let categories = categories_of(manual.verb);
+    answer.say(&Reply::Set(categories.count_ones() as usize));
+    let names = CATEGORIES.iter().enumerate().filter(|(at, _)| categories >> at & 1 == 1);
+    names.for_each(|(_, name)| answer.say(&Reply::Status(name)));
+    // Tips, how keys are found, subcommands: none are told.
+    (0..3).for_each(|_| answer.say(&Reply::Set(0)));
 }
 
 fn tell_keys(words: Words<'_>, answer: &mut Answer<'_>) {

@@ -1202,8 +1202,11 @@ fn the_size_of_memory_has_the_units_of_redis() {
                 "CONFIG SET maxmemory much",
                 "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be a memory value|",
             ),
-            ("COMMAND INFO set", "*1|*10|$3|set|:-3|*2|+write|+denyoom|:1|:1|:1|*0|*0|*0|*0|"),
-            ("COMMAND INFO getdel", "*1|*10|$6|getdel|:2|*2|+write|+fast|:1|:1|:1|*0|*0|*0|*0|"),
+            ("COMMAND INFO set", "*1|*10|$3|set|:-3|*2|+write|+denyoom|:1|:1|:1|*3|+@write|+@string|+@slow|*0|*0|*0|"),
+            (
+                "COMMAND INFO getdel",
+                "*1|*10|$6|getdel|:2|*2|+write|+fast|:1|:1|:1|*3|+@write|+@string|+@fast|*0|*0|*0|",
+            ),
         ],
     );
 }

@@ -20,7 +20,9 @@ mod units;
 use crate::command::{Command, Reply};
 use crate::config::Limits;
 use crate::wire::words::Words;
-pub(crate) use units::{CATEGORIES, Unit, UnitSet, category, unit_of, units, units_named};
+pub(crate) use units::{
+    CATEGORIES, Unit, UnitSet, categories_of, category, category_names, unit_of, units, units_named,
+};
 
 /// A command without its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

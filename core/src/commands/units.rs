@@ -8,29 +8,29 @@ use crate::wire::words::Words;
 /// A set of categories, a bit for each of [`CATEGORIES`].
 pub(crate) type Categories = u32;
 
-/// As Redis has them, in its order; some are of commands that are not here.
+/// As rules have them, in the order of Redis; some are of commands that are not here.
 pub(crate) const CATEGORIES: [&str; 21] = [
-    "keyspace",
-    "read",
-    "write",
-    "set",
-    "sortedset",
-    "list",
-    "hash",
-    "string",
-    "bitmap",
-    "hyperloglog",
-    "geo",
-    "stream",
-    "pubsub",
-    "admin",
-    "fast",
-    "slow",
-    "blocking",
-    "dangerous",
-    "connection",
-    "transaction",
-    "scripting",
+    "@keyspace",
+    "@read",
+    "@write",
+    "@set",
+    "@sortedset",
+    "@list",
+    "@hash",
+    "@string",
+    "@bitmap",
+    "@hyperloglog",
+    "@geo",
+    "@stream",
+    "@pubsub",
+    "@admin",
+    "@fast",
+    "@slow",
+    "@blocking",
+    "@dangerous",
+    "@connection",
+    "@transaction",
+    "@scripting",
 ];
 
 const KEYSPACE: Categories = 1;
@@ -91,6 +91,11 @@ pub(crate) fn units() -> &'static [Unit] {
     &TABLE.units
 }
 
+/// The categories of a command as a whole.
+pub(crate) fn categories_of(verb: Verb) -> Categories {
+    TABLE.units[usize::from(TABLE.begins[verb as usize])].categories
+}
+
 /// The place of what `words`, which begin with a name of `verb`, ask for.
 pub(crate) fn unit_of(verb: Verb, words: Words<'_>) -> usize {
     let command = usize::from(TABLE.begins[verb as usize]);
@@ -115,7 +120,12 @@ pub(crate) fn units_named(name: &[u8]) -> Option<std::ops::Range<usize>> {
 
 /// The category of that name, in any case.
 pub(crate) fn category(name: &[u8]) -> Option<Categories> {
-    CATEGORIES.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes())).map(|at| 1 << at)
+    category_names().position(|known| name.eq_ignore_ascii_case(known.as_bytes())).map(|at| 1 << at)
+}
+
+/// All categories, in their order, without the sign of rules.
+pub(crate) fn category_names() -> impl Iterator<Item = &'static str> {
+    CATEGORIES.iter().map(|signed| signed.trim_start_matches('@'))
 }
 
 impl Unit {

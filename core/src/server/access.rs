@@ -4,7 +4,7 @@ use super::Server;
 use super::login::shown_rule;
 use crate::acl::{Changed, DEFAULT, User, would_deny};
 use crate::command::{AboutUsers, Reply};
-use crate::commands::{self, CATEGORIES, is_misspelt, units};
+use crate::commands::{self, category_names, is_misspelt, units};
 use crate::execute::Flow;
 use crate::session::Client;
 use crate::waiters::Wanted;
@@ -153,7 +153,7 @@ fn tell_user(user: &User, answer: &mut Answer<'_>) {
 
 fn tell_categories(of: Option<u32>, answer: &mut Answer<'_>) {
     let names: Vec<String> = match of {
-        None => CATEGORIES.iter().map(|name| (*name).to_owned()).collect(),
+        None => category_names().map(str::to_owned).collect(),
         Some(category) => {
             units().iter().filter(|unit| unit.categories & category != 0).map(|unit| unit.name()).collect()
         }
