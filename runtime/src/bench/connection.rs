@@ -12,7 +12,7 @@ use rustls::ClientConnection;
 use super::options::Protocol;
 use super::reply::{Garbage, Replies, Reply};
 use super::workload::Request;
-use crate::tls::client::ClientTls;
+use crate::tls::client::{ClientTls, explained};
 
 /// How long a server has for accepting a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -39,8 +39,8 @@ pub(crate) enum Broken {
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// If by TLS.
-    pub(crate) tls: Option<ClientTls>,
+    /// How it is reached by TLS, if it is, and what it is called there (`host:port`).
+    pub(crate) tls: Option<(ClientTls, String)>,
 }
 
 #[derive(Debug)]
@@ -67,8 +67,8 @@ impl Connection {
     pub(crate) fn connect(server: &Server, protocol: Protocol) -> io::Result<Self> {
         let mut stream = std::net::TcpStream::connect_timeout(&server.address, CONNECT_WITHIN)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(CONNECT_WITHIN))?;
-        let tls = server.tls.as_ref().map(|tls| tls.shake_hands(&mut stream).map(Box::new)).transpose()?;
+        let shaken = server.tls.as_ref().map(|(tls, name)| tls.shake_hands(name, &mut stream, CONNECT_WITHIN));
+        let tls = shaken.transpose()?.map(Box::new);
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream: TcpStream::from_std(stream),
@@ -179,7 +179,7 @@ fn read_by_tls(tls: &mut ClientConnection, stream: &mut TcpStream, buffer: &mut 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         }
-        tls.process_new_packets().map_err(|error| Broken::System(io::Error::other(error)))?;
+        tls.process_new_packets().map_err(|error| Broken::System(explained(&error)))?;
     }
     if count == 0 { Err(Broken::Closed) } else { Ok(count) }
 }

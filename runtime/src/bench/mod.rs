@@ -77,7 +77,7 @@ fn print(text: String) {
 /// The server by the first of its addresses that accepts: a name may have some on which nobody listens.
 fn reachable(options: &BenchOptions) -> Result<Server, Failure> {
     let failed = |error| Failure::Connect(options.server.clone(), error);
-    let tls = options.tls.load(&options.server)?;
+    let tls = options.tls.load()?.map(|tls| (tls, options.server.clone()));
     let mut refused = io::ErrorKind::NotFound.into();
     for address in options.server.to_socket_addrs().map_err(failed)? {
         let server = Server { address, tls: tls.clone() };

@@ -13,6 +13,8 @@ use memchr::memchr;
 
 use super::resp::{self, Head, Value, head};
 use super::shown::plain;
+use super::stream::Stream;
+use crate::tls::client::ClientTls;
 
 /// Longest answer that is taken: more than the longest value that a server holds.
 const REPLY_BYTES_MAX: usize = 1 << 30;
@@ -52,7 +54,7 @@ pub(crate) enum Lost {
 /// Asks a server, and takes its answers.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// What was read, and from where on it was not taken.
     buffer: Vec<u8>,
     at: usize,
@@ -62,11 +64,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `host:port` at the first of its addresses that accepts. `within` is for all of it, the lookup of the
-    /// name too.
-    pub(crate) fn connect(server: &str, within: Duration) -> io::Result<Self> {
-        let stream = connect(server, within)?;
-        stream.set_nodelay(true)?;
+    /// Connects to `host:port` at the first of its addresses that accepts, by TLS if `tls` is given. `within` is for
+    /// all of it, the lookup of the name too.
+    pub(crate) fn connect(server: &str, tls: Option<&ClientTls>, within: Duration) -> io::Result<Self> {
+        let stream = Stream::connect(server, tls, within)?;
         Ok(Self { stream, buffer: Vec::new(), at: 0, bytes_max: REPLY_BYTES_MAX, interrupted: None })
     }
 
@@ -101,18 +102,22 @@ impl Connection {
         resp::emit(words, &mut out);
         let mut wait = Wait::new(within);
         let mut rest = &out[..];
-        while !rest.is_empty() {
-            self.stream.set_write_timeout(Some(LOOK))?;
-            match self.stream.write(rest) {
-                Ok(0) => return Err(Lost::Closed),
-                Ok(count) => {
+        self.stream.set_write_timeout(LOOK)?;
+        loop {
+            let written = match rest {
+                [] => self.stream.flush().map(|()| None),
+                _ => self.stream.write(rest).map(Some),
+            };
+            match written {
+                Ok(None) => return Ok(()),
+                Ok(Some(0)) => return Err(Lost::Closed),
+                Ok(Some(count)) => {
                     rest = &rest[count..];
                     wait = Wait::new(within);
                 }
                 Err(error) => self.may_wait(&wait, error)?,
             }
         }
-        Ok(())
     }
 
     /// The next answer, or what is said unasked. `within`: how long nothing may come; none: any time.
@@ -126,15 +131,7 @@ impl Connection {
 
     /// Whether the server has closed it, while nothing is asked. What it says unasked stays to be read.
     pub(crate) fn is_closed(&mut self) -> bool {
-        if self.at < self.buffer.len() {
-            return false;
-        }
-        let looked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
-        let is_there = match looked {
-            Ok(count) => count > 0,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
-        self.stream.set_nonblocking(false).is_err() || !is_there
+        self.at == self.buffer.len() && self.stream.has_ended()
     }
 
     fn value(&mut self, within: Option<Duration>, depth: usize, budget: &mut usize) -> Result<Value, Lost> {
@@ -254,7 +251,7 @@ impl Connection {
     fn read_into(&mut self, from: usize, within: Option<Duration>) -> Result<usize, Lost> {
         let wait = Wait::new(within);
         loop {
-            self.stream.set_read_timeout(Some(wait.step()))?;
+            self.stream.set_read_timeout(wait.step())?;
             match self.stream.read(&mut self.buffer[from..]) {
                 Ok(0) => return Err(Lost::Closed),
                 Ok(count) => return Ok(count),
@@ -380,7 +377,7 @@ mod tests {
     fn taken(pieces: &[&[u8]], bytes_max: usize) -> Result<Value, Lost> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap().to_string();
-        let mut connection = Connection::connect(&server, SOON).unwrap().with_bytes_max(bytes_max);
+        let mut connection = Connection::connect(&server, None, SOON).unwrap().with_bytes_max(bytes_max);
         let (mut stream, _) = listener.accept().unwrap();
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let sender = thread::spawn(move || {
@@ -447,7 +444,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap().to_string();
         let flag = Arc::new(AtomicBool::new(false));
-        let mut connection = Connection::connect(&server, SOON).unwrap().with_interrupt(Arc::clone(&flag));
+        let mut connection = Connection::connect(&server, None, SOON).unwrap().with_interrupt(Arc::clone(&flag));
         assert!(matches!(connection.answer(Some(Duration::from_millis(5))), Err(Lost::Silent(_))));
         assert!(!connection.is_closed());
         flag.store(true, Ordering::Relaxed);

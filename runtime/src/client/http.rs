@@ -3,21 +3,24 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use super::connection::connect;
+use super::stream::Stream;
+use crate::tls::client::ClientTls;
 
 /// Longest answer that is taken.
 const PAGE_BYTES_MAX: usize = 64 << 10;
 /// Most fields of one.
 const FIELDS_MAX: usize = 64;
 
-/// Asks `server` for `path`; answers the status and the body, of which at most 64 KiB are taken.
-pub(crate) fn get(server: &str, path: &str, within: Duration) -> io::Result<(u16, Vec<u8>)> {
+/// Asks `server` for `path`, by TLS if `tls` is given; answers the status and the body, of which at most 64 KiB are
+/// taken.
+pub(crate) fn get(server: &str, tls: Option<&ClientTls>, path: &str, within: Duration) -> io::Result<(u16, Vec<u8>)> {
     let begin = Instant::now();
-    let mut stream = connect(server, within)?;
-    stream.set_write_timeout(Some(within))?;
+    let mut stream = Stream::connect(server, tls, within)?;
+    stream.set_write_timeout(within)?;
     // Named by its address: a node turns those away who ask for a host that it does not know to be itself.
     let host = stream.peer_addr()?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.flush()?;
     let mut page = Vec::new();
     let mut buffer = [0; 4_096];
     while page.len() < PAGE_BYTES_MAX {
@@ -25,7 +28,7 @@ pub(crate) fn get(server: &str, path: &str, within: Duration) -> io::Result<(u16
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(left)?;
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {

@@ -9,6 +9,7 @@ use super::print;
 use crate::cli::parse_host_port;
 use crate::client::{Connection, Lost, Value, get, plain};
 use crate::failure::Failure;
+use crate::tls::client::{ClientTls, ClientTlsOptions};
 
 /// What a server may say to a ping.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -26,20 +27,24 @@ pub(crate) struct PingOptions {
     /// How long it has for all of it
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_timeout)]
     timeout: Duration,
+
+    #[command(flatten)]
+    tls: ClientTlsOptions,
 }
 
 /// Asks once, and prints one line.
 pub(crate) fn run(options: &PingOptions) -> Result<(), Failure> {
+    let tls = options.tls.load()?;
     let begin = Instant::now();
-    let said = if options.ready { ready(options)? } else { ping(options)? };
+    let said = if options.ready { ready(options, tls.as_ref())? } else { ping(options, tls.as_ref())? };
     print(format!("{} {said} after {:.1} ms\n", options.server, begin.elapsed().as_secs_f64() * 1e3));
     Ok(())
 }
 
-fn ping(options: &PingOptions) -> Result<&'static str, Failure> {
+fn ping(options: &PingOptions, tls: Option<&ClientTls>) -> Result<&'static str, Failure> {
     let begin = Instant::now();
     let failed = |lost: Lost| Failure::Server(options.server.clone(), lost.to_string());
-    let mut connection = Connection::connect(&options.server, options.timeout)
+    let mut connection = Connection::connect(&options.server, tls, options.timeout)
         .map_err(|error| Failure::Connect(options.server.clone(), error))?
         .with_bytes_max(ANSWER_BYTES_MAX);
     let left = options.timeout.saturating_sub(begin.elapsed());
@@ -53,9 +58,9 @@ fn ping(options: &PingOptions) -> Result<&'static str, Failure> {
     }
 }
 
-fn ready(options: &PingOptions) -> Result<&'static str, Failure> {
+fn ready(options: &PingOptions, tls: Option<&ClientTls>) -> Result<&'static str, Failure> {
     let server = || options.server.clone();
-    let (status, body) = get(&options.server, "/readyz", options.timeout).map_err(|error| match error.kind() {
+    let (status, body) = get(&options.server, tls, "/readyz", options.timeout).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Failure::Server(server(), format!("is not asked: {error}")),
         _ => Failure::Connect(server(), error),
     })?;

@@ -24,5 +24,6 @@ mod secrets;
 mod startup;
 mod stopping;
 mod tls;
+mod tls_tools;
 mod waiting;
 mod why;

@@ -26,6 +26,7 @@ use super::print;
 use crate::cli::parse_host_port;
 use crate::client::{LoginOptions, Value, plain};
 use crate::failure::Failure;
+use crate::tls::client::ClientTlsOptions;
 
 const DEFAULT_SERVER: &str = "localhost:8080";
 /// An answer that took longer is told how long.
@@ -49,6 +50,7 @@ Examples:
   simple-kv cli localhost:6379                    of a redis-server
   simple-kv cli GET greeting                      one command
   simple-kv cli db1:8080 --json HGETALL user:1    for a program
+  simple-kv cli --tls --tls-ca ca.pem db1:8080    by TLS
   seq -f 'SET key:%g x' 1000 | simple-kv cli      many";
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -77,6 +79,9 @@ pub(crate) struct CliOptions {
     login: LoginOptions,
 
     #[command(flatten)]
+    tls: ClientTlsOptions,
+
+    #[command(flatten)]
     color: ColorOption,
 }
 
@@ -89,9 +94,10 @@ pub(crate) fn run(options: &CliOptions) -> Result<(), Failure> {
         () => Format::Pretty,
     };
     let is_prompt = command.is_empty() && io::stdin().is_terminal();
+    let tls = options.tls.load()?;
     let login = options.login.login()?;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let mut session = Session::connect(&server, login, options.db, Arc::clone(&interrupted))
+    let mut session = Session::connect((&server, tls), login, options.db, Arc::clone(&interrupted))
         .map_err(|fault| failed(&server, fault))?;
     if is_prompt {
         // At the prompt Ctrl-C ends what is waited for; elsewhere it ends the process, as people expect.

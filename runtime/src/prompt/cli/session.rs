@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::complain;
 use super::docs::Docs;
 use crate::client::{Connection, Greeting, Login, Lost, Value};
+use crate::tls::client::ClientTls;
 
 /// How long a server has for a connection and a greeting.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ impl From<Lost> for Fault {
 #[derive(Debug)]
 pub(super) struct Session {
     server: String,
+    tls: Option<ClientTls>,
     login: Option<Login>,
     db: u32,
     /// None: it was lost, and the next command gets one.
@@ -50,13 +52,14 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn connect(
-        server: &str,
+        (server, tls): (&str, Option<ClientTls>),
         login: Option<Login>,
         db: u32,
         interrupted: Arc<AtomicBool>,
     ) -> Result<Self, Fault> {
         let mut session = Self {
             server: server.to_owned(),
+            tls,
             login,
             db,
             connection: None,
@@ -163,7 +166,7 @@ impl Session {
     }
 
     fn reconnect(&mut self) -> Result<(), Fault> {
-        let mut connection = Connection::connect(&self.server, CONNECT_WITHIN)
+        let mut connection = Connection::connect(&self.server, self.tls.as_ref(), CONNECT_WITHIN)
             .map_err(Fault::Connect)?
             .with_interrupt(Arc::clone(&self.interrupted));
         self.greeting = connection.greet(self.login.as_ref(), CONNECT_WITHIN)?;

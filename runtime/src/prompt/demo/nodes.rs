@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::super::status::{Stats, ask};
+use super::super::status::{Manner, Stats, ask};
 use super::proxy::Proxy;
 use crate::client::{Connection, Value};
 
@@ -110,14 +110,15 @@ impl Node {
     }
 
     pub(super) fn ask(&self, words: &[&str]) -> Result<Value, String> {
-        let mut connection = Connection::connect(&self.address(), ANSWER_WITHIN)
+        let mut connection = Connection::connect(&self.address(), None, ANSWER_WITHIN)
             .map_err(|error| format!("cannot be connected to: {error}"))?;
         connection.greet(None, ANSWER_WITHIN).map_err(|lost| lost.to_string())?;
         connection.ask(words, ANSWER_WITHIN).map_err(|lost| lost.to_string())
     }
 
     pub(super) fn stats(&self) -> Result<Stats, String> {
-        ask(&self.address(), None, ANSWER_WITHIN).map(|told| told.stats).map_err(|what| format!("{} {what}", self.name))
+        let manner = Manner { login: None, tls: None, within: ANSWER_WITHIN };
+        ask(&self.address(), &manner).map(|told| told.stats).map_err(|what| format!("{} {what}", self.name))
     }
 
     fn kill(&mut self) {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::super::grouped;
 use crate::client::{Connection, Greeting, Login, Lost, Value, plain};
+use crate::tls::client::ClientTls;
 
 /// What a member may say: more than `STATS` has with as many peers as a node takes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -19,6 +20,15 @@ const ASKED_AT_ONCE: usize = 32;
 const LAG_MS_MAX: u64 = 1_000;
 /// Clocks that are synchronised at all are nearer to each other.
 const SKEW_MS_MAX: u64 = 1_000;
+
+/// How each member is asked.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    pub(crate) login: Option<Login>,
+    pub(crate) tls: Option<ClientTls>,
+    /// How long it has for its answer.
+    pub(crate) within: Duration,
+}
 
 /// What was seen of a cluster.
 #[derive(Debug)]
@@ -88,6 +98,8 @@ pub(super) struct Blocker {
 #[serde(default)]
 pub(crate) struct Peer {
     pub(super) address: String,
+    /// Where it serves clients, if that is elsewhere.
+    clients_at: Option<String>,
     pub(super) name: Option<String>,
     pub(crate) state: String,
     pub(super) lag_records: u64,
@@ -123,21 +135,24 @@ impl Asked {
 
 impl Cluster {
     /// Asks the server, then whomever it names, and whom they name.
-    pub(super) fn look(server: &str, login: Option<&Login>, within: Duration) -> Self {
+    pub(super) fn look(server: &str, manner: &Manner) -> Self {
         let mut members: Vec<Asked> = Vec::new();
         let mut next = vec![(server.to_owned(), None)];
-        let mut seen = BTreeSet::from([server.to_owned()]);
+        // Two may say that they are at one address: each is asked for there.
+        let mut seen = BTreeSet::from([(server.to_owned(), None)]);
         while !next.is_empty() {
             for some in next.chunks(ASKED_AT_ONCE) {
-                members.extend(ask_all(some, login, within));
+                members.extend(ask_all(some, manner));
             }
             next.clear();
             let answered: BTreeSet<&str> = told(&members).map(|(_, told)| told.stats.node.as_str()).collect();
             for peer in told(&members).flat_map(|(_, told)| &told.stats.peers) {
                 let is_known = peer.name.as_deref().is_some_and(|name| answered.contains(name));
                 let has_room = members.len() + next.len() < MEMBERS_MAX;
-                if !is_known && has_room && seen.insert(peer.address.clone()) {
-                    next.push((peer.address.clone(), peer.name.clone()));
+                let address = peer.clients_at.as_ref().unwrap_or(&peer.address);
+                let whom = (address.clone(), peer.name.clone());
+                if !is_known && has_room && seen.insert(whom.clone()) {
+                    next.push(whom);
                 }
             }
         }
@@ -233,14 +248,30 @@ fn problems_of(label: &str, stats: &Stats, problems: &mut Vec<String>) {
     }
 }
 
+impl Told {
+    /// What was told at an address, if by the member of that `name`: one that serves clients on its own machine alone
+    /// may be said to be where another one is here.
+    fn of(self, name: Option<&str>, address: &str) -> Result<Self, String> {
+        let answers = &self.stats.node;
+        match name {
+            Some(name) if name != answers => {
+                let answers = plain(answers.as_bytes());
+                Err(format!("cannot be asked from here: at {} {answers} answers", plain(address.as_bytes())))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
 fn told(members: &[Asked]) -> impl Iterator<Item = (&Asked, &Told)> {
     members.iter().filter_map(|member| member.told.as_ref().ok().map(|told| (member, told)))
 }
 
-/// Leaves out who was asked at more than one address, and addresses of which nobody answers but whose member does at
-/// another.
+/// Leaves out who was asked more than once, and addresses of which nobody answers but whose member does at another.
 fn each_once(members: Vec<Asked>) -> Vec<Asked> {
     let answered: BTreeSet<String> = told(&members).map(|(_, told)| told.stats.node.clone()).collect();
+    let named = members.iter().filter(|member| member.name.is_some() || member.told.is_ok());
+    let known: BTreeSet<String> = named.map(|member| member.address.clone()).collect();
     let mut seen = BTreeSet::new();
     let mut first = true;
     members
@@ -249,38 +280,37 @@ fn each_once(members: Vec<Asked>) -> Vec<Asked> {
             (Ok(told), _, _) => seen.insert(told.stats.node.clone()),
             (Err(_), _, true) => true,
             (Err(_), Some(name), false) => !answered.contains(name) && seen.insert(name.clone()),
-            (Err(_), None, false) => true,
+            (Err(_), None, false) => !known.contains(&member.address),
         })
         .collect()
 }
 
-fn ask_all(addresses: &[(String, Option<String>)], login: Option<&Login>, within: Duration) -> Vec<Asked> {
+fn ask_all(addresses: &[(String, Option<String>)], manner: &Manner) -> Vec<Asked> {
     thread::scope(|scope| {
-        let asking: Vec<_> =
-            addresses.iter().map(|(address, _)| scope.spawn(move || ask(address, login, within))).collect();
+        let asking: Vec<_> = addresses.iter().map(|(address, _)| scope.spawn(move || ask(address, manner))).collect();
         let asked = asking.into_iter().zip(addresses);
         asked
-            .map(|(thread, (address, name))| Asked {
-                address: address.clone(),
-                name: name.clone(),
-                told: thread.join().unwrap_or_else(|_| Err("could not be asked".to_owned())),
+            .map(|(thread, (address, name))| {
+                let told = thread.join().unwrap_or_else(|_| Err("could not be asked".to_owned()));
+                let told = told.and_then(|told| told.of(name.as_deref(), address));
+                Asked { address: address.clone(), name: name.clone(), told }
             })
             .collect()
     })
 }
 
 /// Asks one member, or says what it does instead of answering.
-pub(crate) fn ask(address: &str, login: Option<&Login>, within: Duration) -> Result<Told, String> {
+pub(crate) fn ask(address: &str, manner: &Manner) -> Result<Told, String> {
     let begin = Instant::now();
-    let left = || within.saturating_sub(begin.elapsed()).max(Duration::from_millis(1));
-    let mut connection = Connection::connect(address, within)
+    let left = || manner.within.saturating_sub(begin.elapsed()).max(Duration::from_millis(1));
+    let mut connection = Connection::connect(address, manner.tls.as_ref(), manner.within)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Lost::Silent(within).to_string(),
+            io::ErrorKind::TimedOut => Lost::Silent(manner.within).to_string(),
             _ => format!("cannot be connected to: {error}"),
         })?
         .with_bytes_max(ANSWER_BYTES_MAX);
     let failed = |lost: Lost| lost.to_string();
-    if connection.greet(login, left()).map_err(failed)? == Greeting::Locked {
+    if connection.greet(manner.login.as_ref(), left()).map_err(failed)? == Greeting::Locked {
         return Err("wants a password; give --user or --ask-password".to_owned());
     }
     let text = text(connection.ask(&["STATS"], left()).map_err(failed)?)?;

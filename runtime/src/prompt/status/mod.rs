@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use self::look::Cluster;
-pub(super) use self::look::{Stats, ask};
+pub(super) use self::look::{Manner, Stats, ask};
 use super::interrupt::Interrupt;
 use super::paint::ColorOption;
 use super::ping::parse_timeout;
@@ -19,13 +19,16 @@ use super::print;
 use crate::cli::parse_host_port;
 use crate::client::LoginOptions;
 use crate::failure::Failure;
+use crate::tls::client::ClientTlsOptions;
 
 pub(crate) const ABOUT: &str = "\
 What is wrong, and so exit code 1: a member that does not answer, or to which another has no link; writes that a
 member has lacked for a second or more; clocks that are a second or more apart; deletes that cannot be forgotten
 before somebody does something; a disk that fails; and members at rest whose data differs.
 
-The password, if there is one, is given to every member that the others name.
+The password, if there is one, is given to every member that the others name; with --tls only to those whose
+certificate is of --tls-ca and for the host that they are said to be reached at. Members whose peers have an address
+of their own, by --peer-listen, are asked where the others say that their clients reach them.
 
 Exit codes: 0 all members are up and nothing is wrong, 1 something is, as the last line says, 2 wrong usage.
 
@@ -65,25 +68,29 @@ pub(crate) struct StatusOptions {
     login: LoginOptions,
 
     #[command(flatten)]
+    tls: ClientTlsOptions,
+
+    #[command(flatten)]
     color: ColorOption,
 }
 
 /// Looks once, or again and again, and shows what was seen.
 pub(crate) fn run(options: &StatusOptions) -> Result<(), Failure> {
-    let login = options.login.login()?;
+    let tls = options.tls.load()?;
+    let manner = Manner { login: options.login.login()?, tls, within: options.timeout };
     let interrupt = match options.watch {
         Some(_) => Interrupt::watch().map_err(|error| Failure::System("wait for signals", error))?,
         None => Interrupt::never(),
     };
     let look = || {
-        let mut cluster = Cluster::look(&options.server, login.as_ref(), options.timeout);
+        let mut cluster = Cluster::look(&options.server, &manner);
         let mut before = None;
         // What is being written is on its way: data differs only if it does while nothing changes.
         for _ in 1..LOOKS_MAX {
             if !cluster.seems_to_differ() || interrupt.wait(SETTLE).is_err() {
                 break;
             }
-            let again = Cluster::look(&options.server, login.as_ref(), options.timeout);
+            let again = Cluster::look(&options.server, &manner);
             before = Some(std::mem::replace(&mut cluster, again));
         }
         cluster.differ_at_rest(before.as_ref());
