@@ -121,28 +121,25 @@ class Service:
 
     def __init__(self, unit, binary, directory):
         self.binary = binary
-        self.places = {"%t": directory / "run", "%d": directory / "credentials", "%S": directory / "state"}
+        self.places = {"%d": directory / "credentials", "%S": directory / "state"}
         self.places["/etc/simple-kv/simple-kv.toml"] = PACKAGING / "simple-kv.toml"
         self.service = unit["Service"]
-        for place in [*list(self.places.values())[:3], directory / "run/simple-kv", directory / "state/simple-kv"]:
+        for place in [self.places["%d"], directory / "state/simple-kv"]:
             place.mkdir(parents=True)
         for name, text in [("cluster.secret", "0123456789abcdef" * 2), ("password", PASSWORD)]:
             named = f"{name}:/etc/simple-kv/{name}"
             expect(named in self.service["LoadCredential"], f"unit: it does not load {named}")
             credential = directory / "credentials" / name
             credential.write_text(text + "\n")
-            # As newer versions of systemd show them.
+            # As newer versions of systemd show them, which give them by an access list.
             credential.chmod(0o440)
+        self.environment = clean_environment(CREDENTIALS_DIRECTORY=str(self.places["%d"]))
 
     def words(self, key):
         line = self.service[key][0]
         for name, place in self.places.items():
             line = line.replace(name, str(place))
         return shlex.split(line)
-
-    def prepare(self):
-        code, text = run(*self.words("ExecStartPre"))
-        expect(code == 0, f"unit: ExecStartPre ends with {code}: {text}")
 
     def arguments(self):
         return self.words("ExecStart")[1:]
@@ -152,8 +149,7 @@ def check_unit(unit, known, directory):
     service = Service(unit, known.binary, directory / "unit")
     expect(service.words("ExecStart")[0] == BINARY_IN_PLACE, "unit: it runs something else")
     known.check_words("unit", service.arguments())
-    service.prepare()
-    said = run(known.binary, *service.arguments(), "--check-config", env=clean_environment())
+    said = run(known.binary, *service.arguments(), "--check-config", env=service.environment)
     expect(said == (0, "ok\n"), f"unit and simple-kv.toml: --check-config ends with {said}")
     if not shutil.which("systemd-analyze"):
         print("  no systemd-analyze: the unit is not verified")
@@ -249,7 +245,6 @@ class Node:
 
     def __init__(self, unit, binary, directory, name, peer=None):
         service = Service(unit, binary, directory / name)
-        service.prepare()
         self.service, self.name, self.port, self.peer_port = service, name, free_port(), free_port()
         here = f"127.0.0.1:{self.peer_port}"
         others = peer.peer_port if peer else self.peer_port
@@ -264,7 +259,7 @@ class Node:
         asks = {"NOTIFY_SOCKET": str(directory / f"{name}.notify")}
         asks["WATCHDOG_USEC"] = str(int(service.service["WatchdogSec"][0]) * 1_000_000)
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean_environment(**asks))
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**service.environment, **asks})
 
     def ask(self, path, method="GET", body=None):
         basic = base64.b64encode(f"default:{PASSWORD}".encode()).decode()

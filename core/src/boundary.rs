@@ -126,6 +126,8 @@ pub enum Close {
     Unread,
     /// Nobody has logged in on it in time.
     Stranger(Tongue),
+    /// What its sides have proven to know is no secret of the cluster any more.
+    Outdated,
 }
 
 /// What a connection speaks, for the last that it is told.
@@ -157,6 +159,7 @@ impl Close {
             Self::Unread => 10,
             Self::PeersOnly => 11,
             Self::Stranger(_) => 12,
+            Self::Outdated => 13,
         }
     }
 
@@ -190,7 +193,8 @@ impl Close {
             | Self::Clock
             | Self::Disk
             | Self::Killed
-            | Self::Unread => b"",
+            | Self::Unread
+            | Self::Outdated => b"",
         }
     }
 }

@@ -75,7 +75,7 @@ impl Protocol {
 
 impl Default for Protocol {
     fn default() -> Self {
-        Self { oldest: 4, newest: 4 }
+        Self { oldest: 4, newest: 5 }
     }
 }
 

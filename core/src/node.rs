@@ -3,6 +3,7 @@
 mod access;
 mod draining;
 mod oracles;
+mod peers;
 
 use std::net::SocketAddr;
 
@@ -199,7 +200,7 @@ impl Node {
                 return 0;
             }
             if peer && seat.bars_peer {
-                repl.turn_off(now, TLS_ONLY, &Context { config, replica, effects }, reply);
+                repl.turn_off(now, (TLS_ONLY, seat.ends), &Context { config, replica, effects }, reply);
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Refused });
                 return bytes.len();
@@ -212,14 +213,13 @@ impl Node {
             }
             if let Some(why) = wrong_door(seat.door, peer) {
                 if peer {
-                    repl.turn_off(now, CLIENTS_ONLY, &Context { config, replica, effects }, reply);
+                    repl.turn_off(now, (CLIENTS_ONLY, seat.ends), &Context { config, replica, effects }, reply);
                 }
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why });
                 return bytes.len();
             }
-            let is_local = seat.ends.is_some_and(|ends| ends.is_local());
-            if peer && repl.accepted(now, (conn, is_local), &Context { config, replica, effects }) {
+            if peer && repl.accepted(now, (conn, seat.ends), &Context { config, replica, effects }) {
                 conns.becomes_link(conn);
             } else if peer || crowded.is_some() {
                 self.forget(conn);
@@ -328,7 +328,7 @@ impl Node {
         if let Some(seat) = self.conns.get_mut(conn) {
             let ends = Ends { remote, local };
             seat.ends = Some(ends);
-            self.repl.introduce(conn, ends.is_local());
+            self.repl.introduce(conn, ends);
         }
     }
 

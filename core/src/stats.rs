@@ -59,6 +59,8 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct PeerRow<'a> {
     address: &'a str,
+    /// Where it serves clients, if it says that this is elsewhere.
+    clients_at: Option<&'a str>,
     name: Option<&'a str>,
     pub(crate) state: &'static str,
     pub(crate) lag_records: u64,
@@ -107,6 +109,7 @@ pub(crate) fn emit_stats(overview: &Overview<'_>, (clients, counters): (usize, &
         json.item();
         json.open('{');
         json.string("address", row.address);
+        json.string_or_null("clients_at", row.clients_at);
         json.string_or_null("name", row.name);
         json.string("state", row.state);
         json.number("lag_records", row.lag_records);
@@ -251,6 +254,7 @@ pub(crate) fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'
             };
             PeerRow {
                 address: &member.advertise,
+                clients_at: member.clients_at.as_deref(),
                 name: Some(name),
                 state,
                 lag_records: lag.records,
@@ -267,6 +271,7 @@ pub(crate) fn rows<'a>(now: Now, config: &Config, replica: &'a Replica, repl: &'
     });
     rows.extend(strangers.map(|target| PeerRow {
         address: &target.address,
+        clients_at: None,
         name: target.member.as_deref(),
         state: match target.state {
             DialState::Waiting(_) => "down",

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 use crate::acl::{Job, JobDone, JobId};
 use crate::boundary::{Action, AddrId, Close, ConnId, Door, Effects, Event, Tongue};
-use crate::config::Config;
+use crate::config::{Config, PeerAuth};
 use crate::disk::{DiskError, DiskWork, FileId, Lane};
 use crate::node::Node;
 use crate::record::Record;
@@ -201,6 +201,18 @@ impl Turn {
     /// Tells the node what a connection may be; see [`Node::came_by`].
     pub fn came_by(&mut self, conn: ConnId, door: Door) {
         self.node.came_by(conn, door);
+    }
+
+    /// Tells the node where it serves clients; see [`Node::serves_clients_at`].
+    pub fn serves_clients_at(&mut self, address: String) {
+        self.node.serves_clients_at(address);
+    }
+
+    /// Has the node take other secrets of the cluster; see [`Node::change_secrets`].
+    pub fn change_secrets(&mut self, to: PeerAuth) -> bool {
+        let is_changed = self.node.change_secrets(self.now, to, &mut self.effects);
+        self.perform();
+        is_changed
     }
 
     /// Has the node take other settings; see [`Node::reconfigure`].

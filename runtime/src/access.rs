@@ -18,6 +18,7 @@ use clap::Args;
 use kv_core::{Job, JobDone, JobId, Turn};
 use mio::Waker;
 use rustix::rand::{GetRandomFlags, getrandom};
+use tracing::{info, warn};
 
 use crate::directory::sync_parent;
 use crate::failure::Failure;
@@ -39,8 +40,8 @@ const SALT_BYTES: usize = 16;
 /// Who may in.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AccessOptions {
-    /// File that holds the password of the default user, which clients then have to give; or set SIMPLE_KV_PASSWORD to
-    /// the password itself
+    /// File that holds the password of the default user, which clients then have to give, and which is read again on
+    /// SIGHUP; or set SIMPLE_KV_PASSWORD to the password itself
     #[arg(long, value_name = "FILE", env = "SIMPLE_KV_PASSWORD_FILE", conflicts_with = "acl_file")]
     pub(crate) password_file: Option<PathBuf>,
 
@@ -69,10 +70,10 @@ impl Access {
                 let text = format!("{PASSWORD_VARIABLE} is set beside --password-file or --acl-file; give one of them");
                 return Err(Failure::Usage(text));
             }
-            return lock(given.as_encoded_bytes());
+            return hash_of_password(given.as_encoded_bytes()).map(Self::Locked);
         }
         if let Some(path) = &options.password_file {
-            return lock(&read_secret_file(path)?);
+            return hash_of_password(&read_secret_file(path)?).map(Self::Locked);
         }
         let Some(path) = &options.acl_file else { return Ok(Self::Open) };
         let failed = |error| Failure::File(path.clone(), "read the ACL file", error);
@@ -104,18 +105,18 @@ impl Access {
     }
 }
 
-fn lock(password: &[u8]) -> Result<Access, Failure> {
+fn hash_of_password(password: &[u8]) -> Result<String, Failure> {
     if !(1..=PASSWORD_BYTES_MAX).contains(&password.len()) {
         let text = format!("the password of the default user has to have 1 to {PASSWORD_BYTES_MAX} bytes");
         return Err(Failure::Usage(text));
     }
-    hash(password).map(Access::Locked).map_err(|error| Failure::System("hash the password", error))
+    hash(password).map_err(|error| Failure::System("hash the password", error))
 }
 
 /// Reads a file of users, which is for nobody else.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    check_private(&file)?;
+    check_private(&file, path)?;
     let mut text = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
@@ -183,9 +184,11 @@ fn verify(password: &[u8], hashes: &[String]) -> u8 {
     tried.fold(0, |matches, (at, _)| matches | 1_u8.checked_shl(at as u32).unwrap_or(0))
 }
 
-/// A [`Job`] of its own.
+/// A [`Job`] of its own, or the driver's.
 #[derive(Debug)]
 enum Work {
+    /// The password in this file is read again.
+    Password(PathBuf),
     Verify(Vec<u8>, Vec<String>),
     Hash(Vec<u8>),
     Load,
@@ -195,6 +198,8 @@ enum Work {
 /// A [`JobDone`] of its own.
 #[derive(Debug)]
 enum Done {
+    /// The hash of that password.
+    Password(Result<String, Failure>),
     Verified(u8),
     Hashed(String),
     Loaded(Result<Vec<u8>, String>),
@@ -204,15 +209,15 @@ enum Done {
 /// The thread, as the event loop sees it.
 #[derive(Debug)]
 pub(crate) struct AccessWorker {
-    work: Sender<(JobId, Work)>,
-    done: Receiver<(JobId, Done)>,
+    work: Sender<(Option<JobId>, Work)>,
+    done: Receiver<(Option<JobId>, Done)>,
 }
 
 impl AccessWorker {
     /// Starts it. `file` is that of the users, if there is one; `waker` is called when something is to be
     /// [told](Self::tell).
     pub(crate) fn start(file: Option<PathBuf>, waker: Arc<Waker>) -> io::Result<Self> {
-        let (work, works) = channel::<(JobId, Work)>();
+        let (work, works) = channel::<(Option<JobId>, Work)>();
         let (tells, done) = channel();
         thread::Builder::new().name("access".to_owned()).spawn(move || {
             for (job, work) in works {
@@ -237,27 +242,50 @@ impl AccessWorker {
                 None => continue,
             };
             // It ends with the process.
-            let _ = self.work.send((job, work));
+            let _ = self.work.send((Some(job), work));
         }
+    }
+
+    /// Has the password of the default user read again from a file, and taken in the place of the one that it has. Who
+    /// is logged in stays. If the file is of no use, nothing changes.
+    pub(crate) fn reload_password(&self, path: PathBuf) {
+        let _ = self.work.send((None, Work::Password(path)));
     }
 
     /// Tells the node what was done.
     pub(crate) fn tell(&self, turn: &mut Turn) {
         while let Ok((job, done)) = self.done.try_recv() {
             let done = match &done {
+                Done::Password(read) => {
+                    take_password(turn, read);
+                    continue;
+                }
                 Done::Verified(matches) => JobDone::Verified(*matches),
                 Done::Hashed(hash) => JobDone::Hashed(hash),
                 Done::Loaded(read) => JobDone::Loaded(read.as_deref().map_err(String::as_str)),
                 Done::Saved(saved) => JobDone::Saved(saved.as_ref().copied().map_err(String::as_str)),
             };
-            turn.job_done(job, &done);
+            if let Some(job) = job {
+                turn.job_done(job, &done);
+            }
         }
+    }
+}
+
+fn take_password(turn: &mut Turn, read: &Result<String, Failure>) {
+    match read {
+        Ok(hash) if turn.lock(hash) => info!("read the password again; who logs in from now on has to give it"),
+        Ok(_) => warn!("the password stays as it was: its hash is none"),
+        Err(failure) => warn!("the password stays as it was: {failure}"),
     }
 }
 
 fn carry_out(work: Work, file: Option<&Path>) -> Done {
     let Some(file) = file else {
         return match work {
+            Work::Password(path) => {
+                Done::Password(read_secret_file(&path).and_then(|password| hash_of_password(&password)))
+            }
             Work::Verify(password, hashes) => Done::Verified(verify(&password, &hashes)),
             // What is no hash is refused by the node.
             Work::Hash(password) => Done::Hashed(hash(&password).unwrap_or_default()),

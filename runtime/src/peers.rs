@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kv_core::{ClusterSecret, PeerAuth, SECRET_BYTES_MIN};
 
-use crate::cli::Options;
+use crate::cli::{Options, parse_host_port};
 use crate::failure::Failure;
 use crate::secret::read_secret_file;
 use crate::start::fresh_seed;
@@ -19,8 +19,8 @@ const SECRETS_MAX: usize = 2;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PeerOptions {
     /// Secret that the nodes of the cluster prove to each other to know, at least 16 bytes on a line of a file that
-    /// only its owner may read; 'simple-kv secret' makes one. Two lines while it changes: both are taken. Without it,
-    /// and without --tls-peers, peers must be on this machine
+    /// only its owner may read; 'simple-kv secret' makes one. Two lines while it changes: both are taken. Read again on
+    /// SIGHUP. Without it, and without --tls-peers, peers must be on this machine
     #[arg(long, value_name = "FILE", env = "SIMPLE_KV_CLUSTER_SECRET_FILE")]
     pub(crate) cluster_secret_file: Option<PathBuf>,
 
@@ -32,6 +32,11 @@ pub(crate) struct PeerOptions {
     /// Address and port for the other nodes alone; PORT then serves clients only [default: PORT serves both]
     #[arg(long, value_name = "ADDR:PORT", env = "SIMPLE_KV_PEER_LISTEN", value_parser = parse_peer_listen)]
     pub(crate) peer_listen: Option<SocketAddr>,
+
+    /// Where clients reach this node; the other nodes tell it to 'simple-kv status' [default: as --advertise; with
+    /// --peer-listen the address of --listen, or the host of --advertise, with PORT]
+    #[arg(long, value_name = "HOST:PORT", env = "SIMPLE_KV_ADVERTISE_CLIENTS", value_parser = parse_host_port)]
+    pub(crate) advertise_clients: Option<String>,
 }
 
 /// What is not shown when options are.
@@ -41,6 +46,18 @@ pub(crate) struct Hidden(String);
 impl std::fmt::Debug for Hidden {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(hidden)")
+    }
+}
+
+/// Where clients reach a node that serves them at `bound`, and is reached by its peers at `advertise`; none if that is
+/// the same.
+pub(crate) fn clients_at(options: &PeerOptions, bound: SocketAddr, advertise: &str) -> Option<String> {
+    if options.advertise_clients.is_some() || options.peer_listen.is_none() {
+        return options.advertise_clients.clone();
+    }
+    match advertise.rsplit_once(':') {
+        Some((host, _)) if bound.ip().is_unspecified() => Some(format!("{host}:{}", bound.port())),
+        _ => Some(bound.to_string()),
     }
 }
 
@@ -191,6 +208,22 @@ mod tests {
         assert!(!format!("{options:?}{:?}", peer_auth(&options)).contains("sixteen"));
         let said = auth(&["--cluster-secret", "too short"]).unwrap_err();
         assert!(!said.contains("too short"), "{said}");
+    }
+
+    #[test]
+    fn clients_are_served_where_it_is_said_and_else_where_the_node_listens() {
+        for (arguments, bound, expected) in [
+            (&[][..], "0.0.0.0:8080", None),
+            (&["--peer-listen", "10.0.0.5:7000"], "10.0.0.5:8080", Some("10.0.0.5:8080")),
+            (&["--peer-listen", "10.0.0.5:7000"], "0.0.0.0:8080", Some("db1:8080")),
+            (&["--peer-listen", "10.0.0.5:7000"], "[::]:8080", Some("db1:8080")),
+            (&["--peer-listen", "10.0.0.5:7000", "--advertise-clients", "kv:80"], "[::]:8080", Some("kv:80")),
+            (&["--advertise-clients", "kv:80"], "0.0.0.0:8080", Some("kv:80")),
+        ] {
+            let options = Options::try_parse_from(["simple-kv"].iter().chain(arguments)).unwrap();
+            let told = clients_at(&options.peer, bound.parse().unwrap(), "db1:7000");
+            assert_eq!(told.as_deref(), expected, "{arguments:?}");
+        }
     }
 
     #[test]

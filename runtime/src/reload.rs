@@ -2,14 +2,19 @@
 //!
 //! What the command line and the environment say stands as it did: they are those of this process. After a reload all
 //! that can change is as `--print-config` would show it, also what clients have set by `CONFIG SET` meanwhile.
+//!
+//! So are the secrets in files that options name: the password, and the secret of the cluster, for which there are two
+//! at once while nodes change from one to the other.
 
 use kv_core::{Settings, Turn};
 use tracing::{info, warn};
 
+use crate::access::AccessWorker;
 use crate::cli::Options;
 use crate::configuration::{self, Configuration, Setting};
 use crate::failure::Failure;
 use crate::logging::LogFilter;
+use crate::peers::peer_auth;
 use crate::start;
 
 /// The options that can change while a node runs, and the names that `CONFIG GET` has for what they are.
@@ -49,11 +54,15 @@ impl Reload {
         fixed.map(|setting| (named(&setting.key), setting.text())).collect()
     }
 
-    /// Reads the options again. If anything is wrong with them, nothing changes.
-    pub(crate) fn reload(&self, turn: &mut Turn) {
+    /// Reads the options again, and the secrets in files that they name. If anything is wrong with what it reads,
+    /// nothing of that changes.
+    pub(crate) fn reload(&self, turn: &mut Turn, access: &AccessWorker) {
         let arguments: Vec<_> = std::env::args_os().collect();
         match configuration::read(&arguments) {
-            Ok(read) => self.apply(&read, turn),
+            Ok(read) => {
+                self.apply(&read, turn);
+                self.rotate(&read, turn, access);
+            }
             Err(Failure::Told) => {}
             Err(failure) => warn!(why = %failure, "cannot read the options again; nothing was changed"),
         }
@@ -71,6 +80,25 @@ impl Reload {
             warn!(options, "what was changed of these wants a restart; they stay as they were");
         }
         info!("read the options again");
+    }
+
+    /// Takes what the files of secrets have now that it was started with.
+    fn rotate(&self, read: &Configuration, turn: &mut Turn, access: &AccessWorker) {
+        let stands = |key: &str| {
+            let of =
+                |settings: &[Setting]| settings.iter().find(|one| one.key == key).and_then(|one| one.value.clone());
+            of(&self.settings) == of(&read.settings)
+        };
+        if read.options.peer.cluster_secret_file.is_some() && stands("cluster-secret-file") {
+            match peer_auth(&read.options) {
+                // The node says whether they are others.
+                Ok(secrets) => drop(turn.change_secrets(secrets)),
+                Err(failure) => warn!("the secrets of the cluster stay as they were: {failure}"),
+            }
+        }
+        if let Some(path) = read.options.access.password_file.clone().filter(|_| stands("password-file")) {
+            access.reload_password(path);
+        }
     }
 
     /// Logs what the node's settings say, which clients may have changed.
@@ -121,7 +149,7 @@ mod tests {
                 "tls" => "off",
                 "tls-client-auth" => "none",
                 "color" => "never",
-                "advertise" => "h:1",
+                "advertise" | "advertise-clients" => "h:1",
                 "fsync" => "always",
                 "log-level" => "debug",
                 "log-format" => "json",

@@ -1,14 +1,22 @@
 //! Secrets in files: what is in one is nobody's but its owner's.
+//!
+//! systemd shows a credential that it gives to the user of a service by an access list as one of the mode 0440: what
+//! looks like its group's rights are those of that user. So what lies in the directory that it names may be read by its
+//! group; nobody else reaches into that directory.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::failure::Failure;
 
 /// What group and others may do.
 const OTHERS: u32 = 0o077;
+/// Of that, what they may in the directory of credentials.
+const READ_BY_GROUP: u32 = 0o040;
+/// Where systemd tells a service that directory.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// Far longer than a secret is, so that a wrong path, as `/dev/zero`, does not fill the memory.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -20,7 +28,7 @@ pub(crate) fn read_secret_file(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    check_private(&file)?;
+    check_private(&file, path)?;
     let mut secret = Vec::new();
     file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret)?;
     if secret.ends_with(b"\n") {
@@ -33,14 +41,25 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Fails if others than its owner may read or write a file.
-pub(crate) fn check_private(file: &File) -> io::Result<()> {
+/// Fails if others than its owner may read or write the file at `path`.
+pub(crate) fn check_private(file: &File, path: &Path) -> io::Result<()> {
+    let credentials = std::env::var_os(CREDENTIALS_VARIABLE).map(PathBuf::from);
+    let allowed = if is_credential(path, credentials.as_deref()) { READ_BY_GROUP } else { 0 };
     match file.metadata()?.mode() & 0o777 {
-        mode if mode & OTHERS == 0 => Ok(()),
+        mode if mode & OTHERS & !allowed == 0 => Ok(()),
         mode => Err(io::Error::other(format!(
             "it is not its owner's alone (its mode is {mode:o}); take it from others by chmod 600"
         ))),
     }
+}
+
+/// Whether `path` leads straight into the directory of credentials.
+fn is_credential(path: &Path, directory: Option<&Path>) -> bool {
+    let Some(rest) = directory.filter(|directory| directory.is_absolute()).and_then(|at| path.strip_prefix(at).ok())
+    else {
+        return false;
+    };
+    rest.components().count() == 1 && matches!(rest.components().next(), Some(Component::Normal(_)))
 }
 
 #[cfg(test)]
@@ -74,5 +93,25 @@ mod tests {
             assert!(said.contains(says) && said.contains("simple-kv-secret-"), "{said}");
         }
         assert!(read_secret_file(&path).unwrap_err().to_string().contains("No such file"));
+    }
+
+    #[test]
+    fn what_is_in_the_directory_of_credentials_and_nowhere_else_is_a_credential() {
+        let directory = Some(Path::new("/run/credentials/simple-kv.service"));
+        for (path, expected) in [
+            ("/run/credentials/simple-kv.service/password", true),
+            ("/run/credentials/simple-kv.service//password", true),
+            ("/run/credentials/simple-kv.service", false),
+            ("/run/credentials/simple-kv.service/..", false),
+            ("/run/credentials/simple-kv.service/../other.service/password", false),
+            ("/run/credentials/simple-kv.service/a/password", false),
+            ("/run/credentials/simple-kv.service2/password", false),
+            ("/etc/password", false),
+            ("password", false),
+        ] {
+            assert_eq!(is_credential(Path::new(path), directory), expected, "{path}");
+            assert!(!is_credential(Path::new(path), None));
+        }
+        assert!(!is_credential(Path::new("password"), Some(Path::new(""))));
     }
 }

@@ -248,7 +248,7 @@ impl Server {
                                 self.notifier.reloading();
                                 self.tls.reload();
                                 self.turn.reload_users();
-                                self.reload.reload(&mut self.turn);
+                                self.reload.reload(&mut self.turn, &self.access);
                                 self.notifier.reloaded();
                             }
                             _ => {

@@ -88,10 +88,11 @@ pub(super) static MANUALS: [Manual; 10] = [
                  \x20 digest_at       the time, in ms, at which the digest takes keys to expire: two nodes with the \
                  same\n\
                  \x20                 digest_at have equal digests exactly when their live data is equal\n\
-                 \x20 peers           address, name and state of each: `up`, `catching up` (this node is being sent \
-                 what it\n\
-                 \x20                 lacks), `greeting`, `clock ahead`, `down` or `unreachable, but reaches \
-                 this node`;\n\
+                 \x20 peers           address of each, where it serves clients (clients_at; null: there, or it does \
+                 not say), its\n\
+                 \x20                 name, and its state: `up`, `catching up` (this node is being sent what it \
+                 lacks),\n\
+                 \x20                 `greeting`, `clock ahead`, `down` or `unreachable, but reaches this node`;\n\
                  \x20                 lag_records: how far it is behind this node; lag_ms: how long the oldest write \
                  it\n\
                  \x20                 lacks has waited (at the precision of a heartbeat); clock_ms_ahead: how far \

@@ -1,8 +1,11 @@
 //! Whom this node takes for a peer: who proves to know the secret of the cluster, or, without one, who comes from the
 //! same machine. Until then nothing that the other side says is believed, and it is told nothing but a greeting.
 
+use std::net::SocketAddr;
+
 use crate::boundary::{Close, ConnId};
 use crate::config::{Config, PeerAuth, Protocol};
+use crate::connections::Ends;
 use crate::repl::frames::Stop;
 use crate::repl::link::{Link, Role};
 use crate::repl::{Context, Replication};
@@ -20,8 +23,13 @@ pub(crate) enum Auth {
     Greeting { ours: Vec<u8> },
     /// Both have greeted, and the other side has yet to prove itself.
     Proving { transcript: Transcript, theirs: Vec<u8> },
-    /// It has. `owes`: this side has yet to give the proof that the other one waits for.
-    Proven { channel: Channel, owes: Option<(ClusterSecret, Transcript)> },
+    /// It has. `owes`: of what this side has yet to give the proof that the other one waits for.
+    Proven {
+        channel: Channel,
+        /// By which of the secrets it has.
+        by: ClusterSecret,
+        owes: Option<Transcript>,
+    },
 }
 
 /// What this node needs for it, and whom it has turned away.
@@ -68,12 +76,13 @@ impl Gate {
     }
 
     /// Somebody who came by itself is turned away.
-    fn refuse(&mut self, now: Mono, why: &'static str) {
+    fn refuse(&mut self, now: Mono, why: &'static str, from: Option<SocketAddr>) {
         self.refused += 1;
         self.last = Some(why);
         let (at, before) = self.logged.unwrap_or((now, 0));
         if self.logged.is_none() || now.ms_since(at) >= LOG_GAP_MS {
-            tracing::warn!(why, times = self.refused - before, "a peer's greeting is turned away");
+            let from = from.map_or("?".to_owned(), |from| from.to_string());
+            tracing::warn!(from, why, times = self.refused - before, "a peer's greeting is turned away");
             self.logged = Some((now, self.refused));
         }
     }
@@ -93,11 +102,16 @@ impl Link {
         matches!(self.auth, Auth::Proven { .. })
     }
 
+    /// Whether the other end is known to be on this machine.
+    fn is_local(&self) -> bool {
+        self.ends.is_some_and(|ends| ends.is_local())
+    }
+
     /// Whether what comes on it is said by a peer: of those who need not prove it, who may be one is.
-    pub(super) const fn is_trusted(&self, peer_auth: &PeerAuth) -> bool {
+    pub(super) fn is_trusted(&self, peer_auth: &PeerAuth) -> bool {
         match self.auth {
             Auth::Proven { .. } => true,
-            Auth::Open => self.is_local || !peer_auth.is_local_only(),
+            Auth::Open => self.is_local() || !peer_auth.is_local_only(),
             Auth::Greeting { .. } | Auth::Proving { .. } => false,
         }
     }
@@ -111,9 +125,9 @@ impl Link {
 
     /// Gives the proof that the other side waits for, and tells whether it is welcome. True if it waited for one.
     pub(super) fn prove_back(&mut self, welcomes: bool) -> bool {
-        let Auth::Proven { owes, .. } = &mut self.auth else { return false };
-        let Some((secret, transcript)) = owes.take() else { return false };
-        let proof = secret.prove(Prover::Accepter { welcomes }, &transcript);
+        let Auth::Proven { owes, by, .. } = &mut self.auth else { return false };
+        let Some(transcript) = owes.take() else { return false };
+        let proof = by.prove(Prover::Accepter { welcomes }, &transcript);
         hello::emit_proof(welcomes, &[proof], self.opening.out());
         true
     }
@@ -196,8 +210,8 @@ impl Replication {
         };
         let (transcript, theirs) = (transcript.clone(), std::mem::take(theirs));
         let channel = Channel::new(secret, &transcript, dialed);
-        let owes = (!dialed).then(|| (secret.clone(), transcript));
-        link.auth = Auth::Proven { channel, owes };
+        let owes = (!dialed).then_some(transcript);
+        link.auth = Auth::Proven { channel, by: secret.clone(), owes };
         // Who is not welcome is about to be told why, and takes up nothing.
         match peer::parse(&theirs) {
             Some(Frame::Greeting(greeting)) if proof.welcomes => self.on_greeting(now, conn, &greeting, cx),
@@ -236,23 +250,42 @@ impl Replication {
                 tracing::warn!(address, why, "whoever answers there is turned away");
             }
             Role::Pull(_) => {}
-            Role::Feed(_) => self.gate.refuse(now.mono, why),
+            Role::Feed(_) => self.gate.refuse(now.mono, why, link.ends.map(|ends| ends.remote)),
         }
         Err(Stop::Refuse)
     }
 
     /// Answers a peer that comes by a way that none may come.
-    pub(crate) fn turn_off(&mut self, now: Now, why: &'static str, cx: &Context<'_>, out: &mut Vec<u8>) {
-        self.gate.refuse(now.mono, why);
+    pub(crate) fn turn_off(
+        &mut self,
+        now: Now,
+        (why, ends): (&'static str, Option<Ends>),
+        cx: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        self.gate.refuse(now.mono, why, ends.map(|ends| ends.remote));
         out.extend_from_slice(&PREAMBLE);
         let refusal = Refusal { reason: Reason::Other, run: self.run, name: &cx.config.name, text: why };
         hello::emit_refused(&refusal, out);
     }
 
-    /// Tells whether the other end of a link is on this machine.
-    pub(crate) fn introduce(&mut self, conn: ConnId, is_local: bool) {
+    /// Tells where the other end of a link is.
+    pub(crate) fn introduce(&mut self, conn: ConnId, ends: Ends) {
         if let Some(link) = self.links.get_mut(&conn) {
-            link.is_local = is_local;
+            link.ends = Some(ends);
+        }
+    }
+
+    /// Ends the links of those who have proven to know what is no secret any more.
+    pub(crate) fn end_unproven(&mut self, now: Now, cx: &mut Context<'_>) {
+        let is_outdated = |link: &&Link| match &link.auth {
+            Auth::Proven { by, .. } => cx.config.peer_auth.secrets().all(|secret| secret != by),
+            Auth::Open | Auth::Greeting { .. } | Auth::Proving { .. } => false,
+        };
+        let conns: Vec<ConnId> = self.links.values().filter(is_outdated).map(|link| link.conn).collect();
+        tracing::info!(links_ended = conns.len(), "the secrets of the cluster are others from now on");
+        for conn in conns {
+            self.close(now, conn, Close::Outdated, cx);
         }
     }
 }
@@ -265,6 +298,12 @@ impl PeerAuth {
             Self::Loopback | Self::Anybody => [None, None],
         };
         secrets.into_iter().flatten()
+    }
+
+    /// Whether both are secrets, and not the same.
+    pub(crate) fn is_other_secret(&self, other: &Self) -> bool {
+        let both = self.secrets().next().is_some() && other.secrets().next().is_some();
+        both && !self.secrets().eq(other.secrets())
     }
 
     const fn is_local_only(&self) -> bool {

@@ -460,7 +460,8 @@ impl Replication {
             return refused("a name and an address are needed");
         }
         let advertise = greeting.advertise.to_owned();
-        let member = Member { run, incarnation: greeting.incarnation, advertise, met: now.mono };
+        let clients_at = Some(greeting.clients_at.to_owned()).filter(|address| !address.is_empty());
+        let member = Member { run, incarnation: greeting.incarnation, advertise, clients_at, met: now.mono };
         let rival = self.links.values().find(|other| pulls_from_another_run(other, greeting)).map(|other| other.conn);
         match self.members.admit(name, member, dialed, rival.is_some(), now.mono) {
             Admission::Admitted => None,

@@ -2,6 +2,7 @@
 
 use crate::boundary::{AddrId, ConnId};
 use crate::config::Timers;
+use crate::connections::Ends;
 use crate::origins::{Claims, Origins};
 use crate::repl::auth::Auth;
 use crate::repl::collect::Vouch;
@@ -26,8 +27,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<Peer>,
     /// What the sides have proven to each other.
     pub(super) auth: Auth,
-    /// The other end is on this machine.
-    pub(super) is_local: bool,
+    /// Where its ends are, if the driver knows.
+    pub(super) ends: Option<Ends>,
     /// What is said until the sides have proven themselves; it goes first.
     pub(super) opening: Staged,
     /// Frames that wait to be sent.
@@ -162,7 +163,7 @@ impl Link {
             role,
             peer: None,
             auth: Auth::Open,
-            is_local: false,
+            ends: None,
             opening: Staged::default(),
             unsealed: Vec::new(),
             staged: Staged::default(),

@@ -24,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) incarnation: u64,
     /// The address it gave itself.
     pub(crate) advertise: String,
+    /// Where it serves clients, if not there and if it says so.
+    pub(crate) clients_at: Option<String>,
     /// When it greeted last, or was last seen linked.
     pub(crate) met: Mono,
 }
@@ -363,7 +365,7 @@ mod tests {
     use super::*;
 
     fn member(run: u64, incarnation: u64) -> Member {
-        Member { run: OriginId(run), incarnation, advertise: "b:1".into(), met: Mono(0) }
+        Member { run: OriginId(run), incarnation, advertise: "b:1".into(), clients_at: None, met: Mono(0) }
     }
 
     #[test]

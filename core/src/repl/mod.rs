@@ -36,6 +36,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::boundary::{Action, AddrId, Close, ConnId, Effects};
 use crate::config::Config;
+use crate::connections::Ends;
 use crate::origins::{Claims, Origins};
 use crate::rand::Rand;
 use crate::record::PREFIX_BYTES;
@@ -124,6 +125,8 @@ pub(crate) struct Replication {
     pub(crate) scrub: Scrubber,
     retirement: Retirement,
     said: say::Said,
+    /// Where this node serves clients, if not where its peers reach it.
+    pub(crate) clients_at: String,
     deadline: Mono,
 }
 
@@ -161,6 +164,7 @@ impl Replication {
             scrub: Scrubber::default(),
             retirement: Retirement::new(now.mono),
             said: say::Said::default(),
+            clients_at: String::new(),
             deadline: now.mono,
         }
     }
@@ -193,14 +197,13 @@ impl Replication {
         self.soon(now.mono);
     }
 
-    /// An accepted connection, from this machine if it `is_local`, has sent the preamble of a peer. False if there is
-    /// no room for it.
-    pub(crate) fn accepted(&mut self, now: Now, (conn, is_local): (ConnId, bool), cx: &Context<'_>) -> bool {
+    /// An accepted connection between these `ends` has sent the preamble of a peer. False if there is no room for it.
+    pub(crate) fn accepted(&mut self, now: Now, (conn, ends): (ConnId, Option<Ends>), cx: &Context<'_>) -> bool {
         if self.links.len() >= LINKS_MAX {
             return false;
         }
         let mut link = Link::new(conn, Role::Feed(Feed::new()), now.mono);
-        (link.auth, link.is_local) = (self.gate.auth(), is_local);
+        (link.auth, link.ends) = (self.gate.auth(), ends);
         link.status_at = now.mono.plus_ms(cx.config.timers.heartbeat_ms);
         self.links.insert(conn, link);
         self.soon(now.mono);
@@ -484,6 +487,7 @@ impl Replication {
             cluster: &cx.config.cluster,
             name: &cx.config.name,
             advertise: &cx.config.advertise,
+            clients_at: &self.clients_at,
         };
         hello::emit_greeting(&greeting, out);
         let body = out[start + PREFIX_BYTES..].to_vec();

@@ -11,10 +11,13 @@ use crate::wire::peer::{
 use crate::wire::proof::{NONCE_BYTES, PROOF_BYTES};
 
 /// The versions whose frames are read and written here. A node offers some of them, see [`Protocol`].
-const KNOWN: Protocol = Protocol { oldest: 3, newest: 4 };
+const KNOWN: Protocol = Protocol { oldest: 3, newest: 5 };
 
 /// The first version that has messages: whoever speaks an older one is sent none, and sends none.
 pub(crate) const MESSAGES_SINCE: u16 = 4;
+
+/// The first version whose greeting says where clients are served.
+const CLIENTS_AT_SINCE: u16 = 5;
 
 /// Longest text of a refusal.
 const REFUSAL_BYTES_MAX: usize = 200;
@@ -40,6 +43,8 @@ pub(crate) struct Greeting<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) name: &'a str,
     pub(crate) advertise: &'a str,
+    /// Where clients reach it (`host:port`), if not there; a version that knows nothing of that says nothing.
+    pub(crate) clients_at: &'a str,
 }
 
 /// That the sender knows the secret of its cluster.
@@ -92,6 +97,7 @@ pub(super) fn parse_greeting(mut bytes: Bytes<'_>) -> Option<Frame<'_>> {
         cluster: bytes.text(NAME_BYTES_MAX)?,
         name: bytes.text(NAME_BYTES_MAX)?,
         advertise: bytes.text(ADDRESS_BYTES_MAX)?,
+        clients_at: if protocol.newest >= CLIENTS_AT_SINCE { bytes.text(ADDRESS_BYTES_MAX)? } else { "" },
     };
     // A later version may have more to say.
     (bytes.0.is_empty() || protocol.newest > KNOWN.newest).then_some(Frame::Greeting(greeting))
@@ -124,6 +130,9 @@ pub(crate) fn emit_greeting(greeting: &Greeting<'_>, out: &mut Vec<u8>) {
         put_text(out, greeting.cluster);
         put_text(out, greeting.name);
         put_text(out, greeting.advertise);
+        if greeting.protocol.newest >= CLIENTS_AT_SINCE {
+            put_text(out, greeting.clients_at);
+        }
     });
 }
 
@@ -240,6 +249,24 @@ mod tests {
             cluster: "c",
             name: "n1",
             advertise: "n1:8080",
+            clients_at: if protocol.newest >= CLIENTS_AT_SINCE { "n1:8081" } else { "" },
+        }
+    }
+
+    #[test]
+    fn a_greeting_of_before_it_said_where_clients_are_served_is_whole_without_it() {
+        let (before, since) = (CLIENTS_AT_SINCE - 1, CLIENTS_AT_SINCE);
+        for (oldest, newest) in [(before, before), (before, since), (since, since)] {
+            let range = Protocol { oldest, newest };
+            let mut out = Vec::new();
+            emit_greeting(&greeting(range, None), &mut out);
+            assert_eq!(parse(body(&out)), Some(Frame::Greeting(greeting(range, None))), "{range:?}");
+            assert_eq!(parse(&body(&out)[..body(&out).len() - 1]), None, "{range:?} cut short");
+        }
+        for (text, is_taken) in [("h:1", true), ("", true), ("h\u{1b}[2J:1", false), (&"h".repeat(260), false)] {
+            let mut out = Vec::new();
+            emit_greeting(&Greeting { clients_at: text, ..greeting(KNOWN, None) }, &mut out);
+            assert_eq!(parse(body(&out)).is_some(), is_taken, "{text:?}");
         }
     }
 

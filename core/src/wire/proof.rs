@@ -57,6 +57,15 @@ impl std::fmt::Debug for ClusterSecret {
     }
 }
 
+impl PartialEq for ClusterSecret {
+    fn eq(&self, other: &Self) -> bool {
+        // Hashes are compared in constant time.
+        Hash::from(self.0) == Hash::from(other.0)
+    }
+}
+
+impl Eq for ClusterSecret {}
+
 impl ClusterSecret {
     /// None if it is shorter than [`SECRET_BYTES_MIN`].
     #[must_use]

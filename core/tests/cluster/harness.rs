@@ -140,6 +140,12 @@ impl Cluster {
         self.turns[node].event(Event::Opened { conn: CLIENT });
     }
 
+    /// Has `node` take other secrets while it runs; whether it does.
+    pub(crate) fn change_secrets(&mut self, node: usize, to: &PeerAuth) -> bool {
+        self.begin(node);
+        self.turns[node].change_secrets(to.clone())
+    }
+
     /// Opens another client's connection to `node`.
     pub(crate) fn open_client(&mut self, node: usize) -> ConnId {
         let conn = ConnId(self.ends[node].len() as u32);
@@ -220,8 +226,8 @@ impl Cluster {
                 turn.sent(conn, count);
             }
             if let Some(why) = self.turns[node].finished(conn) {
-                let is_meant = matches!(why, Close::Replaced | Close::Refused | Close::Clock);
-                assert!(is_meant, "only who leaves, or has a bad clock, loses connections: {why:?}");
+                let is_meant = matches!(why, Close::Replaced | Close::Refused | Close::Clock | Close::Outdated);
+                assert!(is_meant, "only who leaves, or has a bad clock or an old secret, loses connections: {why:?}");
                 self.turns[node].gone(conn);
                 if let Some((other, end)) = self.ends[node][conn.0 as usize].take() {
                     self.ends[other][end.0 as usize] = None;

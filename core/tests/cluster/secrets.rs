@@ -207,7 +207,7 @@ fn who_knows_the_secret_is_let_in_and_does_not_tell_it() {
     wire.pass();
     assert_eq!(wire.ask(0, "GET bb"), "value-of-bb");
     assert!(wire.ask(0, "PEERS").starts_with("bb:1 up name=bb "));
-    assert!(wire.ask(0, "STATS").contains("\"protocol\":4"));
+    assert!(wire.ask(0, "STATS").contains("\"protocol\":5"));
     for said in &wire.said {
         assert!(!holds(said, SECRET.as_bytes()) && !said.is_empty());
     }
@@ -286,6 +286,41 @@ fn a_secret_is_changed_node_by_node_and_no_link_is_refused() {
         cluster.settle();
         assert_eq!(cluster.ask(2, "GET key"), "value");
     }
+}
+
+#[test]
+fn a_secret_is_changed_while_nodes_run_and_who_keeps_the_old_one_is_out() {
+    let names = [("a", &["bb:1", "ccc:1"][..]), ("bb", &["a:1", "ccc:1"]), ("ccc", &["a:1", "bb:1"])];
+    let mut cluster = Cluster::guarded(&names, &knows(OTHER));
+    let up = |cluster: &mut Cluster| {
+        for _ in 0..30 {
+            cluster.settle();
+            cluster.pass(100);
+        }
+        cluster.settle();
+        [0, 1, 2].map(|node| cluster.ask(node, "PEERS").matches(" up name=").count())
+    };
+    assert_eq!(up(&mut cluster), [2, 2, 2]);
+    let both = knows_both(SECRET, OTHER);
+    for (node, to, linked) in [
+        (0, &both, [2, 2, 2]),
+        (1, &both, [2, 2, 2]),
+        // The third has not changed: the first takes it no more, ...
+        (0, &knows(SECRET), [1, 2, 1]),
+        // ... and then nobody does, ...
+        (1, &knows(SECRET), [1, 1, 0]),
+        // ... until it has.
+        (2, &knows(SECRET), [2, 2, 2]),
+    ] {
+        assert!(cluster.change_secrets(node, to));
+        assert_eq!(up(&mut cluster), linked, "node {node} to {to:?}");
+    }
+    assert!(cluster.ask(1, "STATS").contains("\"peers_refused_last\":\"the secrets of the two nodes differ"));
+    // What is no change, and what would open or close the door altogether, is none.
+    for to in [&knows(SECRET), &PeerAuth::Anybody, &PeerAuth::Loopback] {
+        assert!(!cluster.change_secrets(0, to));
+    }
+    assert_eq!(up(&mut cluster), [2, 2, 2]);
 }
 
 /// In the middle, each byte of the two greetings and the two proofs, with a checksum that is right: nonces, names,

@@ -68,7 +68,7 @@ impl SettingsFile {
         let is_secret =
             |entry: &Entry| options.iter().any(|arg| key_of(arg) == entry.key && arg.is_hide_env_values_set());
         if this.entries.iter().any(is_secret) {
-            check_private(&file).map_err(failed)?;
+            check_private(&file, path).map_err(failed)?;
         }
         Ok(this)
     }

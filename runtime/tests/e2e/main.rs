@@ -19,6 +19,7 @@ mod original;
 mod prompt;
 mod redis_client;
 mod rolling;
+mod rotation;
 mod scale;
 mod secrets;
 mod startup;

@@ -68,9 +68,40 @@ fn nodes_that_share_a_secret_meet_on_a_port_of_their_own() {
     expect_turned_away(&stranger, "the secrets of the two nodes differ");
     expect_turned_away(&Node::join(free_port(), &[one], &[]), "this cluster has a secret");
     assert_eq!(stranger.client().ask("GET key"), "Key not found");
+    let line = nodes[0].log_line("a peer's greeting is turned away").expect("it is told");
+    assert!(line.contains(r#""from":"127.0.0.1:"#), "{line}");
     let stats = nodes[0].client().stats();
     assert!(stats["peers"].as_array().is_some_and(|peers| peers.len() == 1), "{stats}");
     assert!(stats["peers_refused"].as_u64().is_some_and(|count| count >= 3), "{stats}");
+}
+
+#[test]
+fn a_status_asks_members_where_their_clients_are_served() {
+    let _machine = shared_machine();
+    let secret = SecretFile::new("status");
+    let (one, two) = (free_port(), free_port());
+    let nodes = [guarded(&secret, one, &[]), guarded(&secret, two, &[one])];
+    let status = |node: &Node| {
+        let output = binary().args(["status", &node.address.to_string()]).output().expect("the binary starts");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    for node in &nodes {
+        eventually("all is well", PATIENCE, || match status(node) {
+            (Some(0), said) if said.contains("All 2 members are up and hold the same data.") => Ok(()),
+            (_, said) => Err(said),
+        });
+    }
+    assert_eq!(nodes[0].client().stats()["peers"][0]["clients_at"], nodes[1].address.to_string());
+    // One that says that it serves clients where another one does is no second answer of that one.
+    let listen = format!("--peer-listen=127.0.0.1:{}", free_port());
+    let says = format!("--advertise-clients={}", nodes[0].address);
+    let hidden = Node::join(free_port(), &[one], &[&secret.flag(), &listen, &says, "--name=hidden"]);
+    let problem = format!("hidden cannot be asked from here: at {} 127.0.0.1:{one} answers", nodes[0].address);
+    eventually("it is told", PATIENCE, || match status(&nodes[1]) {
+        (Some(1), said) if said.contains(&problem) && said.contains("(2 of 3 members answer)") => Ok(()),
+        (_, said) => Err(said),
+    });
+    assert_eq!(hidden.client().ask("PING"), "PONG");
 }
 
 #[test]

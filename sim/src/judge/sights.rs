@@ -66,6 +66,7 @@ impl Judge {
             | Close::Killed
             | Close::PeersOnly
             | Close::Unread
+            | Close::Outdated
             | Close::Stranger(_) => {}
         }
     }
