@@ -294,6 +294,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::entry::Parts;
+    use super::super::{Store, slot_of};
     use super::*;
     use crate::version::Hlc;
 
@@ -310,6 +311,34 @@ mod tests {
             table.insert(entry(*hash, key.as_bytes()));
         }
         table
+    }
+
+    /// How many places a lookup reads for the entry that is farthest from its home.
+    fn reads(table: &Table) -> usize {
+        let reads =
+            |(place, entry): (usize, &Option<Entry>)| Some(1 + place - home(entry.as_ref()?.hash(), table.homes));
+        table.places.iter().enumerate().filter_map(reads).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn keys_that_somebody_chose_without_this_nodes_secret_are_spread_as_all_others() {
+        /// Chosen keys; and how many places a lookup of one of them reads at most.
+        const CHOSEN: usize = 512;
+        const READS_MAX: usize = 40;
+        let (theirs, ours) = (Store::new([1, 2]), Store::new([3, 4]));
+        let keys = || (0_u32..).map(|number| format!("{number:07}"));
+        let placed = |store: &Store, keys: &[String]| {
+            let hashes = keys.iter().map(|key| store.place(key.as_bytes()).hash);
+            table(&hashes.zip(keys.iter().map(String::as_str)).collect::<Vec<_>>())
+        };
+        // All that have the same home in a table of this size, under a secret that is not this node's.
+        let is_chosen = |key: &String| theirs.place(key.as_bytes()).hash <= HASH_MAX / 1_024;
+        let chosen: Vec<String> = keys().filter(is_chosen).take(CHOSEN).collect();
+        assert!(reads(&placed(&theirs, &chosen)) >= CHOSEN / 2, "who knows the secret makes lookups slow");
+        assert!(reads(&placed(&ours, &chosen)) <= READS_MAX);
+        // All of one slot, which is no secret: its table is long, and lookups are what they are.
+        let of_slot: Vec<String> = keys().filter(|key| slot_of(key.as_bytes()) == 0).take(CHOSEN / 4).collect();
+        assert!(reads(&placed(&ours, &of_slot)) <= READS_MAX);
     }
 
     #[derive(Clone, Debug)]

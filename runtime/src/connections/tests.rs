@@ -124,3 +124,15 @@ fn a_storm_of_handshakes_leaves_turns_for_the_others() {
     standing.read_exact(&mut answers).unwrap();
     assert_eq!(&answers, b"PONG\nPONG\n");
 }
+
+#[test]
+fn the_other_side_is_probed_and_given_up_after_two_minutes_of_silence() {
+    let mut bench = Bench::new();
+    let _client = bench.connect();
+    let (_, connection) = bench.connections.slab.iter().next().expect("it was accepted");
+    let socket = SockRef::from(&connection.stream);
+    assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+    let (idle, interval) = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+    assert_eq!(idle, Duration::from_secs(60));
+    assert_eq!(idle + socket.tcp_keepalive_retries().unwrap() * interval, Duration::from_secs(120));
+}

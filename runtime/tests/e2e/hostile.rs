@@ -252,3 +252,43 @@ fn client_with_small_window(node: &Node) -> Client {
     socket.connect(&node.address.into()).unwrap();
     Client::over(socket.into())
 }
+
+#[test]
+fn a_flood_of_writes_under_a_limit_of_memory() {
+    /// Of data, and what the process may have beside it: buffers of connections, tables that grow, and slack.
+    const LIMIT_BYTES: u64 = 32 << 20;
+    const BESIDE_BYTES_MAX: u64 = 16 << 20;
+    let _machine = quiet_machine();
+    let node = Node::start(&["0", "--maxmemory", "32MiB"]);
+    let before = node.resident_bytes();
+    let value = "v".repeat(1 << 10);
+    // Four times the limit, by connections that send far ahead of what they read.
+    let writers = (0..8).map(|writer| {
+        let (mut client, value) = (node.client(), value.clone());
+        std::thread::spawn(move || {
+            let mut refused = 0;
+            for round in 0..16 {
+                let sets = (0..1_000).map(|key| format!("SET {writer}:{round}:{key} {value}\n"));
+                client.send(sets.collect::<String>().as_bytes());
+                refused += (0..1_000).filter(|_| client.line().starts_with("Error")).count();
+            }
+            refused
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let refused: usize = writers.into_iter().map(|writer| writer.join().expect("all is answered")).sum();
+    let stats = node.client().stats();
+    let (keys, data) = (stats["keys"].as_u64().unwrap(), stats["memory_bytes"].as_u64().unwrap());
+    let grown = node.resident_bytes().saturating_sub(before);
+    println!("{refused} of 128,000 writes refused, {keys} keys, {data} bytes of data, grown by {grown} bytes");
+    assert!(refused > 64_000 && keys + refused as u64 == 128_000, "{refused} refused, {keys} keys");
+    assert!(grown < LIMIT_BYTES + BESIDE_BYTES_MAX, "grown by {grown} bytes");
+    // Reads go on, and what is deleted makes room.
+    let mut client = node.client();
+    assert_eq!(client.ask("GET 0:0:0"), value);
+    client.ask("FLUSHALL");
+    eventually("there is room again", PATIENCE, || match client.ask("SET again value") {
+        said if said == "OK" => Ok(()),
+        said => Err(said),
+    });
+}
