@@ -121,20 +121,20 @@ fn check_rolling_restart(flags: &[Vec<&str>; 3]) {
                 count => Err(format!("{count} writes")),
             });
         };
-        for index in 0..3 {
+        for (index, node) in nodes.iter_mut().enumerate() {
             wait_for_writes();
-            nodes[index].signal(Signal::TERM);
-            assert_eq!(nodes[index].exit_status(PATIENCE).code(), Some(0), "node {index}");
-            nodes[index].logged("stopped", PATIENCE);
-            let lacking = nodes[index].log_line("do not have all that was written here");
+            node.signal(Signal::TERM);
+            assert_eq!(node.exit_status(PATIENCE).code(), Some(0), "node {index}");
+            node.logged("stopped", PATIENCE);
+            let lacking = node.log_line("do not have all that was written here");
             assert!(lacking.is_err(), "node {index}: {lacking:?}");
             // The others serve.
             wait_for_writes();
             let before = counts();
-            nodes[index] = start(index);
-            nodes[index].wait_until_ready();
+            *node = start(index);
+            node.wait_until_ready();
             // What the others had when it came it has by now.
-            let mut client = nodes[index].client();
+            let mut client = node.client();
             for (name, count) in before.into_iter().enumerate() {
                 let key = format!("client-{name}-{}", count - 1);
                 assert_eq!(client.ask(&format!("GET {key}")), "v", "node {index} says that it is ready, {key}");
