@@ -1,7 +1,7 @@
 //! The connections of a node, and what is known of each.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::boundary::{ConnId, Door};
 use crate::command::Command;
@@ -46,14 +46,48 @@ pub(crate) struct Seat {
 /// Where a connection comes from, and where it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
-    pub(crate) remote: SocketAddr,
-    pub(crate) local: SocketAddr,
+    remote: Address,
+    local: Address,
+}
+
+/// An address in little more than half of what a [`SocketAddr`] takes: every connection has two. One of version 4 is
+/// mapped into version 6, and comes back as what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Address {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl Address {
+    fn new(from: SocketAddr) -> Self {
+        let ip = match from.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { ip: ip.octets(), port: from.port() }
+    }
+
+    fn get(self) -> SocketAddr {
+        SocketAddr::new(Ipv6Addr::from(self.ip).to_canonical(), self.port)
+    }
 }
 
 impl Ends {
+    pub(crate) fn new(remote: SocketAddr, local: SocketAddr) -> Self {
+        Self { remote: Address::new(remote), local: Address::new(local) }
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote.get()
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local.get()
+    }
+
     /// Whether it comes from this machine, by an address that no other can use.
     pub(crate) fn is_local(&self) -> bool {
-        self.remote.ip().to_canonical().is_loopback()
+        self.remote().ip().is_loopback()
     }
 }
 

@@ -326,7 +326,7 @@ impl Node {
     /// does not know says nothing, before anything else that it says of the connection.
     pub fn introduce(&mut self, conn: ConnId, remote: SocketAddr, local: SocketAddr) {
         if let Some(seat) = self.conns.get_mut(conn) {
-            let ends = Ends { remote, local };
+            let ends = Ends::new(remote, local);
             seat.ends = Some(ends);
             self.repl.introduce(conn, ends);
         }

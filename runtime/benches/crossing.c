@@ -1,4 +1,4 @@
-/* What threads that own slots could give: floor.c on one thread, and on several with keys crossing between them.
+/* What crossing between threads that own slots costs: floor.c on one thread, and on several.
  *
  *   cc -O2 -pthread -o crossing crossing.c
  *   crossing PORT KEYS VALUE_BYTES THREADS
@@ -6,8 +6,8 @@
  * Each thread is an epoll loop with connections of its own and the records whose hashes are its own, without a lock.
  * What a read asks for of another thread's records goes there as one message, however many requests that is, and comes
  * back as one; a thread that sleeps is woken by an eventfd. Nothing cheaper is possible: a message is a pointer, the other
- * thread reads the requests and writes the replies where they are. So the processor time that an operation takes here,
- * of all threads together, next to that with one thread, bounds what threads could give to a node.
+ * thread reads the requests and writes the replies where they are. So what an operation takes here of all threads
+ * together, above what it takes with one, is the least that a node would pay for having threads.
  *
  * Only for `simple-kv bench`, as floor.c; Redis protocol, keys of 16 bytes.
  */

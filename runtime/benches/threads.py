@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Measures what threads that own slots could give at most: a server that does as little as possible, on one thread and
-on two with keys that cross between them (crossing.c).
+"""Measures what crossing costs between threads that own slots: a server that does as little as possible, on one thread
+and on two with keys that cross between them (crossing.c).
 
 Usage: runtime/benches/threads.py [--binary FILE] [--rounds N] [--seconds S] [--depths 1,16,128] [--keys N]
 
 Told is the processor time of the server for an operation, of all of its threads together, and how many times as much
-two cores would do as one, were they always busy: twice the time with one thread for the time with two. Half of all
-keys are another thread's than the connection's. The servers share all cores with the load, by which threads sleep and
-are woken as on a machine that is not at its limit. Needs a C compiler. Exit code 0: measured; 1: a server failed.
+two cores of that server would do as one, were they always busy: twice the time with one thread for that with two. Half
+of all keys are another thread's than the connection's. The servers share all cores with the load, by which threads
+sleep and are woken as on a machine that is not at its limit. Needs a C compiler. Exit code 0: measured; 1: a server
+failed.
 """
 
 import argparse
@@ -35,8 +36,8 @@ def arguments():
 
 def cpu_of(args, server, operation, depth):
     before = server.cpu_us()
-    told = bench(args.binary, None, server, "--ops", operation, "--pipeline", depth, "--keys", args.keys, "--value-size",
-                 VALUE_BYTES, "--connections", 50, "--seconds", args.seconds, "--warm-up", 0, "--no-fill")
+    told = bench(args.binary, None, server, "--ops", operation, "--pipeline", depth, "--keys", args.keys,
+                 "--value-size", VALUE_BYTES, "--connections", 50, "--seconds", args.seconds, "--warm-up", 0, "--no-fill")
     return (server.cpu_us() - before) / told["succeeded"]
 
 

@@ -250,7 +250,7 @@ impl Replication {
                 tracing::warn!(address, why, "whoever answers there is turned away");
             }
             Role::Pull(_) => {}
-            Role::Feed(_) => self.gate.refuse(now.mono, why, link.ends.map(|ends| ends.remote)),
+            Role::Feed(_) => self.gate.refuse(now.mono, why, link.ends.map(|ends| ends.remote())),
         }
         Err(Stop::Refuse)
     }
@@ -263,7 +263,7 @@ impl Replication {
         cx: &Context<'_>,
         out: &mut Vec<u8>,
     ) {
-        self.gate.refuse(now.mono, why, ends.map(|ends| ends.remote));
+        self.gate.refuse(now.mono, why, ends.map(|ends| ends.remote()));
         out.extend_from_slice(&PREAMBLE);
         let refusal = Refusal { reason: Reason::Other, run: self.run, name: &cx.config.name, text: why };
         hello::emit_refused(&refusal, out);

@@ -114,9 +114,8 @@ impl Server<'_, '_> {
     /// Appends the line about a client; `called` is what it has just asked for, if that is known better than by a verb.
     fn describe(&self, conn: ConnId, seat: &Seat, (client, called): (&Client, &str), text: &mut String) {
         let Seat { id, opened, heard, ends, .. } = seat;
-        let (remote, local) = ends.map_or(("?:0".to_owned(), "?:0".to_owned()), |Ends { remote, local }| {
-            (remote.to_string(), local.to_string())
-        });
+        let (remote, local) = ends
+            .map_or(("?:0".to_owned(), "?:0".to_owned()), |ends| (ends.remote().to_string(), ends.local().to_string()));
         let (age, idle) = (self.now.mono.ms_since(*opened) / 1_000, self.now.mono.ms_since(*heard) / 1_000);
         let (channels, patterns) = self.pubsub.counts_of(conn);
         let mut flags = String::new();
@@ -166,7 +165,7 @@ impl Server<'_, '_> {
             let is = |wanted: Option<&[u8]>, at: fn(&Ends) -> std::net::SocketAddr| {
                 wanted.is_none_or(|wanted| ends.as_ref().is_some_and(|ends| at(ends).to_string().as_bytes() == wanted))
             };
-            is(remote, |ends| ends.remote) && is(local, |ends| ends.local)
+            is(remote, Ends::remote) && is(local, Ends::local)
         };
         let is_meant = |conn: ConnId, seat: &Seat| {
             let kind_fits = kind.is_none_or(|kind| kind == self.kind_of(conn));
@@ -180,7 +179,7 @@ impl Server<'_, '_> {
     }
 
     fn kill_one(&mut self, remote: &[u8], answer: &mut Answer<'_>) -> Flow {
-        let comes_from = |ends: Ends| ends.remote.to_string().as_bytes() == remote;
+        let comes_from = |ends: Ends| ends.remote().to_string().as_bytes() == remote;
         let meant = self.conns.clients().find(|(_, seat)| seat.ends.is_some_and(comes_from)).map(|(conn, _)| conn);
         let Some(conn) = meant else {
             answer.say(&Reply::Error("No such client"));

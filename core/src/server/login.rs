@@ -35,7 +35,7 @@ impl Server<'_, '_> {
     }
 
     fn source(&self) -> Source {
-        Source::of(self.conns.get(self.conn).and_then(|seat| seat.ends).map(|ends| ends.remote.ip()))
+        Source::of(self.conns.get(self.conn).and_then(|seat| seat.ends).map(|ends| ends.remote().ip()))
     }
 
     pub(super) fn auth(

@@ -1,9 +1,9 @@
 //! The hash table of one slot: its entries in the order of their hashes, with gaps.
 //!
-//! Linear probing that keeps the order (Amble and Knuth, "Ordered hash tables", 1974; here with homes that ascend with the
-//! hash). An entry's home is where its hash is among all hashes; it stands there or behind, with no gap between. So a
-//! lookup reads on from the home, mostly within a cache line or two; a walk by hash reads place after place; and a table
-//! may be seven eighths full, and grows by a quarter or less.
+//! Linear probing that keeps the order (Amble and Knuth, "Ordered hash tables", 1974; here with homes that ascend with
+//! the hash). An entry's home is where its hash is among all hashes; it stands there or behind, with no gap between. So
+//! a lookup reads on from the home, mostly within a cache line or two; a walk by hash reads place after place; and a
+//! table may be seven eighths full, and grows by a quarter or less.
 
 use super::collections::ELEMENT;
 use super::entry::{Entry, HASH_BITS, allocation_bytes};
