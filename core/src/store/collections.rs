@@ -252,7 +252,10 @@ impl Store {
                 }
                 last = Some(hash);
             }
-            let found = self.lives_of(table, *hashes as u32, (key, wall));
+            let own = *hashes as u32;
+            let found = self.lives_of(table, own, (key, wall));
+            // Of two members that were added under names of one hash each is found under the hash of the other, too.
+            let found = found.filter(|entry| element_hash(&self.hasher, own, entry.key()) == hash);
             same.extend(found.filter(|entry| kind_of(entry.key()) == Some(kind)));
         }
         self.visit_same(&mut same, visit);

@@ -452,6 +452,31 @@ fn a_drawn_element_is_any_of_them() {
 }
 
 #[test]
+fn members_whose_names_share_a_hash_are_visited_once_each() {
+    let mut store = Store::new([1, 2]);
+    let count = 5_000_u32;
+    let mut hashes = BTreeSet::new();
+    for at in 0..count {
+        let stored = stored(0, Kind::Member, b"k", &at.to_le_bytes(), Some(version(5, 1)));
+        hashes.insert(store.place(&stored).hash);
+        Written { stored, value: Some(Vec::new()), is_counter: false, deadline: None, version: version(5, 1) }
+            .merge_into(&mut store);
+    }
+    assert!(hashes.len() < count as usize, "some share one");
+    let (mut visited, mut after) = (Vec::new(), None);
+    loop {
+        after = store.walk_elements(b"k", (Kind::Member, WallMs(0)), after, 7, &mut |member, _| {
+            visited.push(u32::from_le_bytes(member.try_into().unwrap()));
+        });
+        if after.is_none() {
+            break;
+        }
+    }
+    visited.sort_unstable();
+    assert_eq!(visited, (0..count).collect::<Vec<_>>());
+}
+
+#[test]
 fn keys_are_walked_beside_their_elements() {
     let mut store = Store::new([1, 2]);
     let slot = store.place(b"k").slot;
