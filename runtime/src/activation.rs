@@ -31,9 +31,14 @@ impl Inherited {
         let mut inherited = Self::default();
         for at in 0..handed_in.len() {
             let failed = |error| Failure::System("use a socket that was handed in (LISTEN_FDS)", error);
+            let name = names.next();
             let Some(listener) = handed_in.take_tcp_listener(at).map_err(failed)? else { continue };
-            let kind = if names.next() == Some(PEERS) { &mut inherited.peers } else { &mut inherited.clients };
+            let kind = if name == Some(PEERS) { &mut inherited.peers } else { &mut inherited.clients };
             kind.push(listener);
+        }
+        // The first is the one by which others are told to come.
+        for kind in [&mut inherited.clients, &mut inherited.peers] {
+            kind.sort_by_cached_key(|listener| listener.local_addr().is_ok_and(|address| is_local(&address)));
         }
         Ok(inherited)
     }
@@ -54,5 +59,9 @@ impl Inherited {
 fn most_open(listeners: &[TcpListener]) -> Result<Option<SocketAddr>, Failure> {
     let addresses: Result<Vec<SocketAddr>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     let addresses = addresses.map_err(|error| Failure::System("read the address of a socket", error))?;
-    Ok(addresses.into_iter().min_by_key(|address| address.ip().to_canonical().is_loopback()))
+    Ok(addresses.into_iter().min_by_key(is_local))
+}
+
+fn is_local(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }

@@ -51,7 +51,7 @@ pub(super) fn scan(now: Now, key: &[u8], scan: &Scan<'_>, kind: Kind, replica: &
     let mut listed = Answer { dialect: answer.dialect, out: &mut found };
     let count = usize::try_from(scan.count).unwrap_or(usize::MAX);
     // A cursor that leads nowhere is at the end.
-    let is_over = scan.cursor > u64::from(u32::MAX) + 1;
+    let is_over = scan.cursor > u64::from(u32::MAX);
     let last = replica.walk_elements((now, key), kind, after, count, &mut |element, record| {
         if is_over || !scan.pattern.is_none_or(|pattern| matches(pattern, element)) {
             return;

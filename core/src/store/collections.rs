@@ -25,7 +25,7 @@ use super::entry::Entry;
 use super::expiry::NEVER;
 use super::origins::Origins;
 use super::table::Table;
-use super::{HASH_BITS, KEY_BYTES_MAX, Place, Store, floors, hash_of, slot_of};
+use super::{HASH_BITS, KEY_BYTES_MAX, Place, Store, floors, slot_of};
 use crate::counter::Counter;
 use crate::name::{self, Kind, Name};
 use crate::record::Record;
@@ -60,7 +60,7 @@ pub(super) type State = Option<WallMs>;
 
 #[derive(Debug, Default)]
 pub(super) struct Collection {
-    /// Of each entry with a value: the hash of its element, and, in the lower half, its own.
+    /// Of each entry with a value: the [hash of its element](element_hash), and, in the lower half, its own.
     live: BTreeSet<u64>,
     /// The hashes of tombstones and husks.
     dead: BTreeSet<u32>,
@@ -241,7 +241,7 @@ impl Store {
     ) -> Option<u32> {
         let (place, collection) = (self.place(key), self.collection(key)?);
         let table = &self.slots[usize::from(place.slot)].table;
-        let from = after.map_or(0, |after| (u64::from(after) + 1) << 32);
+        let from = u64::from(after.map_or(Some(0), |after| after.checked_add(1))?) << 32;
         let (mut visited, mut last, mut same) = (0, None, Vec::new());
         for hashes in collection.live.range(from..) {
             let hash = (hashes >> 32) as u32;
@@ -287,7 +287,7 @@ impl Store {
     pub(crate) fn dots(&self, key: &[u8], member: &[u8], wall: WallMs) -> Vec<Vec<u8>> {
         let Some(collection) = self.collection(key) else { return Vec::new() };
         let part = part_of(key, member);
-        let hash = hash_of(&self.hasher, &part, true);
+        let hash = member_hash(&self.hasher, &part);
         let table = &self.slots[usize::from(self.place(key).slot)].table;
         let from = u64::from(hash) << 32;
         let mut dots = Vec::new();
@@ -321,7 +321,8 @@ impl Store {
 
     /// One of the elements that have the next hash from a drawn one on.
     fn draw_behind(&self, (key, of): (&[u8], (Kind, WallMs)), chance: u64) -> Option<Vec<u8>> {
-        let hash = (chance >> (u64::BITS - HASH_BITS)) as u32;
+        let bits = if of.0 == Kind::Member { u32::BITS } else { HASH_BITS };
+        let hash = (chance >> (u64::BITS - bits)) as u32;
         for mut after in [hash.checked_sub(1), None] {
             loop {
                 let mut same = Vec::new();
@@ -665,7 +666,13 @@ fn kind_of(stored: &[u8]) -> Option<Kind> {
 /// The hash of an element, whose entry has `hash`: of a member it is one, however often that was added.
 fn element_hash(hasher: &SipHasher13, hash: u32, stored: &[u8]) -> u32 {
     let part = name::place_part(stored);
-    if part.len() == stored.len() { hash } else { hash_of(hasher, part, true) }
+    if part.len() == stored.len() { hash } else { member_hash(hasher, part) }
+}
+
+/// The hash of a member, by its name without the version by which it was added. It has no entry of its own, and so has
+/// more bits than one of an entry: of a million members few share it.
+fn member_hash(hasher: &SipHasher13, part: &[u8]) -> u32 {
+    (hasher.hash(part) >> 32) as u32
 }
 
 /// The name of a member in the set of `key` without the version by which it was added.
