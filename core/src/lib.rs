@@ -33,6 +33,7 @@ mod retiring;
 mod server;
 mod session;
 mod settings;
+mod short;
 mod stats;
 mod store;
 mod tail;

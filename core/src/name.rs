@@ -164,7 +164,8 @@ impl<'a> Name<'a> {
     }
 
     /// Whether it is the key and nothing more.
-    fn is_plain(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
         self.space == 0 && self.kind == Kind::Key && self.key.first() != Some(&SPELT)
     }
 

@@ -27,7 +27,7 @@ use crate::store::WARM_KEYS;
 use crate::time::{Mono, Now};
 use crate::version::OriginId;
 use crate::waiters::{Filled, Waiters};
-use crate::wire::ahead::Ahead;
+use crate::wire::ahead::{Ahead, REQUESTS_MAX};
 use crate::wire::peer::PREAMBLE;
 use crate::wire::token::cluster_tag;
 
@@ -169,11 +169,11 @@ impl Node {
             ahead.clear();
             return 0;
         };
-        let known = session.look_ahead(&config.limits, bytes, ahead);
-        let mut keys = [&[][..]; WARM_KEYS];
-        let count = ahead.keys(bytes, &mut keys);
+        let known = session.look_ahead(&config.limits, bytes, ahead, REQUESTS_MAX);
         // A single one would wait just as long.
-        if count > 1 {
+        if ahead.has_several() {
+            let mut keys = [&[][..]; WARM_KEYS];
+            let count = ahead.keys(bytes, &mut keys);
             match session.client.space {
                 0 => replica.store.warm(&keys[..count]),
                 space => replica.store.warm(&keys.map(|key| Name::key(space, key).stored())[..count]),

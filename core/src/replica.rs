@@ -239,6 +239,7 @@ impl Replica {
     }
 
     /// What the client's `key` is called in the store.
+    #[inline]
     pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Stored<'k> {
         Name::key(self.space, key).stored()
     }
@@ -250,11 +251,14 @@ impl Replica {
     }
 
     /// The entry of the client's `key`, tombstones, husks and expired ones included.
+    #[inline]
     pub(crate) fn entry(&self, key: &[u8]) -> Option<Record<'_>> {
-        self.store.get(&self.name(key))
+        let name = Name::key(self.space, key);
+        if name.is_plain() { self.store.get(key) } else { self.store.get(&name.stored()) }
     }
 
     /// The value of the client's `key`, unless it is absent, deleted or expired.
+    #[inline]
     pub(crate) fn get(&self, now: Now, key: &[u8]) -> Option<Live<'_>> {
         self.entry(key).and_then(|record| self.read(now, &record))
     }
@@ -265,6 +269,7 @@ impl Replica {
     }
 
     /// What a reader sees of `record`, which stands.
+    #[inline]
     pub(crate) fn read<'a>(&self, now: Now, record: &Record<'a>) -> Option<Live<'a>> {
         self.note_unsynced_read(record);
         if record.is_counter {

@@ -153,18 +153,18 @@ impl ClientSession {
         Self { client, ..Self::default() }
     }
 
-    /// Finds the requests that `bytes`, which come next, begin with; how many bytes those have. 0: nothing is known of
-    /// what comes.
-    pub(crate) fn look_ahead(&self, limits: &Limits, bytes: &[u8], ahead: &mut Ahead) -> usize {
+    /// Finds at most `max` of the requests that `bytes`, which come next, begin with; how many bytes those have. 0:
+    /// nothing is known of what comes.
+    pub(crate) fn look_ahead(&self, limits: &Limits, bytes: &[u8], ahead: &mut Ahead, max: usize) -> usize {
         match self.incoming {
             // Within other limits.
             _ if self.client.access.is_stranger() => {
                 ahead.clear();
                 0
             }
-            None if self.speaks_resp => ahead.find_requests(limits, bytes),
+            None if self.speaks_resp => ahead.find_requests(limits, bytes, max),
             None if self.phase == Phase::LINE_START && !self.telnet.is_inside() => {
-                ahead.find_lines(limits, bytes, |first| matches!(first, REQUEST | END_OF_TRANSMISSION))
+                ahead.find_lines(limits, bytes, max, |first| matches!(first, REQUEST | END_OF_TRANSMISSION))
             }
             _ => {
                 ahead.clear();
@@ -507,8 +507,9 @@ impl ClientSession {
             }
             return self.client.dialect.emit(&put_off.map_or_else(|reply| reply, |()| Reply::Status("QUEUED")), out);
         }
-        match parsed {
-            Ok(command) => match run(&command, &mut self.client, out) {
+        // By reference: a command is long, and was copied often enough.
+        match &parsed {
+            Ok(command) => match run(command, &mut self.client, out) {
                 Flow::Continue | Flow::Node | Flow::Wait(_) => {}
                 Flow::Transaction => self.run_transaction(limits, out, run),
                 Flow::Blocked => self.waits = true,
@@ -518,7 +519,7 @@ impl ClientSession {
                 }
                 Flow::Quit => self.phase = Phase::Left,
             },
-            Err(reply) => self.client.dialect.emit(&reply, out),
+            Err(reply) => self.client.dialect.emit(reply, out),
         }
     }
 

@@ -229,6 +229,7 @@ pub(crate) fn manuals() -> impl Iterator<Item = &'static Manual> {
 pub(crate) type Parsed<'a> = (Option<Verb>, Result<Command<'a>, Reply<'a>>);
 
 /// The command that `words` spell, or the reply to words that spell none. None: no words, no reply.
+#[inline(always)]
 pub(crate) fn parse<'a>(words: Words<'a>, limits: &Limits) -> Option<Parsed<'a>> {
     let mut rest = words;
     let name = rest.next()?;
@@ -238,15 +239,14 @@ pub(crate) fn parse<'a>(words: Words<'a>, limits: &Limits) -> Option<Parsed<'a>>
         let mut words = rest;
         words.next().is_some_and(|sub| sub.eq_ignore_ascii_case(b"HELP")) && words.next().is_none()
     };
-    let parsed = if verb.has_subcommands() && asks_for_help() {
+    let mut parsed = if verb.has_subcommands() && asks_for_help() {
         Ok(Command::Help { topic: Some(verb) })
     } else {
         (manual.parse)(verb, rest, limits)
     };
-    let parsed = parsed.map_err(|reply| match reply {
-        Reply::Usage { verb, hint } => Reply::Misused { verb, hint, words },
-        other => other,
-    });
+    if let Err(Reply::Usage { verb, hint }) = parsed {
+        parsed = Err(Reply::Misused { verb, hint, words });
+    }
     Some((Some(verb), parsed))
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn execute(command: &Command<'_>, replica: &mut Replica, now: Now, an
         return Flow::Continue;
     }
     match *command {
-        Command::Get { key } => answer.say(&replica.get(now, key).map_or(Reply::NotFound, value)),
+        Command::Get { key } => strings::get(now, key, replica, answer),
         Command::Set(write) => strings::set(now, &write, replica, answer),
         Command::SetNx(write) => strings::set_nx(now, &write, replica, answer),
         Command::GetDel { key } => strings::get_del(now, key, replica, answer),

@@ -25,6 +25,14 @@ impl Expires {
     }
 }
 
+#[inline]
+pub(super) fn get(now: Now, key: &[u8], replica: &Replica, answer: &mut Answer<'_>) {
+    match replica.get(now, key) {
+        Some(Live { value: Shown::Bytes(bytes), .. }) => answer.value(bytes),
+        other => answer.say(&other.map_or(Reply::NotFound, value)),
+    }
+}
+
 /// Puts `bytes` in the place of what stands, or deletes it if that would be over already.
 pub(super) fn put(
     now: Now,

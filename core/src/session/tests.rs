@@ -39,7 +39,7 @@ impl Bench {
             let mut out = Vec::new();
             let Self { session, limits, rest, data, wall_ms, runs, looks_ahead, .. } = self;
             let mut ahead = Ahead::default();
-            let known = if *looks_ahead { session.look_ahead(limits, rest, &mut ahead) } else { 0 };
+            let known = if *looks_ahead { session.look_ahead(limits, rest, &mut ahead, 3) } else { 0 };
             let piece = if known == 0 { &rest[..] } else { &rest[..known] };
             let used = session.receive(limits, (piece, &mut ahead), &mut out, &mut |command, _, out| {
                 runs.push(format!("{command:?}"));

@@ -185,6 +185,7 @@ impl Store {
     }
 
     /// The entry of `key`, tombstones, husks and expired ones included.
+    #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Option<Record<'_>> {
         self.get_at(self.place(key), key)
     }
@@ -272,11 +273,16 @@ impl Store {
         self.census.digest()
     }
 
+    #[inline]
     fn place(&self, key: &[u8]) -> Place {
-        let place = || Place { slot: slot_of(key), hash: hash_of(&self.hasher, key, name::is_element(key)) };
-        self.warmed.place(key).unwrap_or_else(place)
+        self.warmed.place(key).unwrap_or_else(|| self.find_place(key))
     }
 
+    fn find_place(&self, key: &[u8]) -> Place {
+        Place { slot: slot_of(key), hash: hash_of(&self.hasher, key, name::is_element(key)) }
+    }
+
+    #[inline]
     fn get_at(&self, place: Place, key: &[u8]) -> Option<Record<'_>> {
         let entry = self.slots[usize::from(place.slot)].table.find(place.hash, key)?;
         self.stands(place.slot, entry).then(|| self.origins.record(entry))

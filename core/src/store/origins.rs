@@ -60,6 +60,7 @@ impl Origins {
     }
 
     /// What `entry` holds, as the rest of the node knows it.
+    #[inline]
     pub(super) fn record<'a>(&self, entry: &'a Entry) -> Record<'a> {
         let Parts { hlc, origin, deadline, key, value, is_counter } = entry.parts();
         Record { key, value, is_counter, deadline, version: Version { hlc, origin: self.ids[usize::from(origin)] } }

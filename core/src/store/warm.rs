@@ -6,57 +6,60 @@ use std::hint::black_box;
 
 use super::entry::{Entry, Parts};
 use super::{Place, Store};
+use crate::short::pack_long;
 
 /// Keys whose lookups wait for memory beside each other: more than a processor has under way at a time.
 pub(crate) const WARM_KEYS: usize = 32;
-
-/// Longest key whose place is kept until its command comes.
-const KEPT_BYTES: usize = 23;
 
 /// Where keys that were warmed belong. Their commands come in the same order and ask for it again, some more than once:
 /// comparing the keys takes less than hashing them.
 pub(super) struct Warmed {
     kept: [Kept; WARM_KEYS],
     count: usize,
-    /// The last that was asked for.
-    at: Cell<usize>,
+    /// The one behind the last that was asked for.
+    next: Cell<usize>,
 }
 
 #[derive(Clone, Copy)]
 struct Kept {
-    bytes: [u8; KEPT_BYTES],
-    /// Longer keys are kept as empty ones, and not found.
-    len: u8,
+    /// The key; longer ones than can be packed are kept as one of no bytes, and not found.
+    packed: [u64; 3],
+    bytes: u8,
     place: Place,
 }
 
 impl Warmed {
     pub(super) const fn new() -> Self {
-        let kept = Kept { bytes: [0; KEPT_BYTES], len: 0, place: Place { slot: 0, hash: 0 } };
-        Self { kept: [kept; WARM_KEYS], count: 0, at: Cell::new(0) }
+        let kept = Kept { packed: [0; 3], bytes: 0, place: Place { slot: 0, hash: 0 } };
+        Self { kept: [kept; WARM_KEYS], count: 0, next: Cell::new(0) }
     }
 
-    /// Where `key` belongs, if it is the one that was asked for last, or the one behind that.
+    /// Where `key` belongs, if it is the one behind that which was asked for last, or that one.
+    #[inline]
     pub(super) fn place(&self, key: &[u8]) -> Option<Place> {
-        let at = self.at.get();
-        let next = (at..self.count).take(2).find(|at| self.kept[*at].is(key))?;
-        self.at.set(next);
-        Some(self.kept[next].place)
+        let next = self.next.get();
+        let kept = &self.kept[..self.count];
+        let Some(packed) = pack_long(key).filter(|_| !key.is_empty()) else {
+            self.next.set(next + usize::from(kept.get(next).is_some_and(|kept| kept.bytes == 0)));
+            return None;
+        };
+        let is = |kept: &Kept| kept.packed == packed && usize::from(kept.bytes) == key.len();
+        if kept.get(next).is_some_and(is) {
+            self.next.set(next + 1);
+            return Some(kept[next].place);
+        }
+        let last = kept.get(next.checked_sub(1)?)?;
+        is(last).then_some(last.place)
     }
 }
 
 impl Kept {
+    #[inline]
     fn new(key: &[u8], place: Place) -> Self {
-        let mut kept = Self { bytes: [0; KEPT_BYTES], len: 0, place };
-        if let Some(bytes) = kept.bytes.get_mut(..key.len()) {
-            bytes.copy_from_slice(key);
-            kept.len = key.len() as u8;
+        match pack_long(key) {
+            Some(packed) => Self { packed, bytes: key.len() as u8, place },
+            None => Self { packed: [0; 3], bytes: 0, place },
         }
-        kept
-    }
-
-    fn is(&self, key: &[u8]) -> bool {
-        key.len() == usize::from(self.len) && !key.is_empty() && *key == self.bytes[..key.len()]
     }
 }
 
@@ -64,17 +67,17 @@ impl Store {
     /// Reads what the merges of these keys are going to read, each step for all of them before the next, so that the
     /// processor waits for all at once, and keeps where they belong. Means nothing but time.
     pub(crate) fn warm(&mut self, keys: &[impl AsRef<[u8]>]) {
-        self.warmed.count = 0;
+        (self.warmed.count, self.warmed.next) = (0, Cell::new(0));
         let mut read = 0;
-        for key in keys.iter().take(WARM_KEYS).map(AsRef::as_ref) {
-            let place = self.place(key);
+        let keys = keys.iter().take(WARM_KEYS).map(AsRef::as_ref).filter(|key| !key.is_empty());
+        for key in keys {
+            let place = self.find_place(key);
             let slot = usize::from(place.slot);
             read ^= self.slots[slot].newest.0 ^ u64::from(self.kinds[slot].graves);
             let Warmed { kept, count, .. } = &mut self.warmed;
             kept[*count] = Kept::new(key, place);
             *count += 1;
         }
-        self.warmed.at.set(0);
         for Kept { place, .. } in &self.warmed.kept[..self.warmed.count] {
             read ^= u64::from(self.slots[usize::from(place.slot)].table.is_taken(place.hash));
         }
@@ -101,6 +104,7 @@ pub(super) fn touch<'a>(entries: impl Iterator<Item = &'a Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::short::LONG_BYTES;
 
     #[test]
     fn a_warmed_key_belongs_where_it_did() {
@@ -109,11 +113,11 @@ mod tests {
             let Place { slot, hash } = store.place(key);
             (slot, hash)
         };
-        let long = [b'k'; KEPT_BYTES + 1];
+        let long = [b'k'; LONG_BYTES + 1];
         let keys: [&[u8]; 8] = [b"a", b"", &long[1..], &long, b"b", b"b", b"ab", b"\xff\x20\x01\0h"];
         for warmed in [&keys[..], &keys[4..6], &[]] {
             store.warm(warmed);
-            assert_eq!(store.warmed.count, warmed.len());
+            assert_eq!(store.warmed.count, warmed.iter().filter(|key| !key.is_empty()).count());
             // In their order, each twice; some left out; any way at all.
             let asked = keys.iter().chain(&keys).chain(keys.iter().step_by(3)).chain(keys.iter().rev());
             for key in asked.flat_map(|key| [key, key]) {
@@ -122,5 +126,10 @@ mod tests {
         }
         store.warm(&keys[..1]);
         assert!(store.warmed.place(b"a").is_some() && store.warmed.place(b"b").is_none());
+        // What cannot be kept is passed.
+        store.warm(&[&b"a"[..], &long, b"", b"b"]);
+        for (key, is_kept) in [(&b"a"[..], true), (&long, false), (b"b", true), (b"b", true), (b"a", false)] {
+            assert_eq!(store.warmed.place(key).is_some(), is_kept, "{key:?}");
+        }
     }
 }

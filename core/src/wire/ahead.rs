@@ -9,7 +9,7 @@ use super::words::{Span, Words};
 use crate::config::Limits;
 
 /// Most requests: as many as memory is asked for at once.
-const REQUESTS_MAX: usize = crate::store::WARM_KEYS;
+pub(crate) const REQUESTS_MAX: usize = crate::store::WARM_KEYS;
 
 /// Most arguments of one of them. What has more is no pipeline of small requests, and gains nothing.
 const ARGS_MAX: usize = 8;
@@ -50,12 +50,16 @@ impl Ahead {
         self.next = 0;
     }
 
-    /// Finds the arrays of bulk strings that `bytes` begin with, as long as nothing about them is out of the ordinary;
-    /// how many bytes they have.
-    pub(crate) fn find_requests(&mut self, limits: &Limits, bytes: &[u8]) -> usize {
+    pub(crate) fn has_several(&self) -> bool {
+        self.requests.len() > 1
+    }
+
+    /// Finds at most `max` of the arrays of bulk strings that `bytes` begin with, as long as nothing about them is out
+    /// of the ordinary; how many bytes they have.
+    pub(crate) fn find_requests(&mut self, limits: &Limits, bytes: &[u8], max: usize) -> usize {
         self.clear();
         let mut used = 0;
-        while self.requests.len() < REQUESTS_MAX {
+        while self.requests.len() < max {
             let from = self.args.len();
             let Some(length) = self.find_request(limits, &bytes[used..]) else { break };
             self.requests.push(Request { bytes: length, args: Some((from, self.args.len())) });
@@ -65,13 +69,13 @@ impl Ahead {
     }
 
     fn find_request(&mut self, limits: &Limits, bytes: &[u8]) -> Option<usize> {
-        let (count, head_bytes) = resp::head(bytes.strip_prefix(b"*")?).ok()??;
-        let count = usize::try_from(count).ok().filter(|count| (1..=ARGS_MAX).contains(count))?;
-        let mut at = 1 + head_bytes;
+        let (count, mut at) = head(b'*', bytes)?;
+        if !(1..=ARGS_MAX).contains(&count) {
+            return None;
+        }
         for _ in 0..count {
-            let (length, head_bytes) = resp::head(bytes.get(at..)?.strip_prefix(b"$")?).ok()??;
-            let length = usize::try_from(length).ok()?;
-            let from = at + 1 + head_bytes;
+            let (length, head_bytes) = head(b'$', bytes.get(at..)?)?;
+            let from = at + head_bytes;
             let to = from.checked_add(length)?;
             if bytes.get(to..)?.first_chunk()? != b"\r\n" || !resp::may_have(limits, length, to) {
                 return None;
@@ -82,13 +86,19 @@ impl Ahead {
         Some(at)
     }
 
-    /// Finds the lines that `bytes` begin with, as long as nothing in them is of telnet or of the Redis protocol; how
-    /// many bytes they have.
-    pub(crate) fn find_lines(&mut self, limits: &Limits, bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    /// Finds at most `max` of the lines that `bytes` begin with, as long as nothing in them is of telnet or of the
+    /// Redis protocol; how many bytes they have.
+    pub(crate) fn find_lines(
+        &mut self,
+        limits: &Limits,
+        bytes: &[u8],
+        max: usize,
+        is_special: impl Fn(u8) -> bool,
+    ) -> usize {
         self.clear();
         let window = &bytes[..bytes.len().min(LINES_BYTES_MAX)];
         let mut used = 0;
-        while self.requests.len() < REQUESTS_MAX {
+        while self.requests.len() < max {
             let line = &window[used..];
             let Some(end) = memchr3(b'\n', 0, IAC, line).filter(|end| line[*end] == b'\n') else { break };
             if end >= limits.line_bytes_max || is_special(line[0]) {
@@ -100,9 +110,9 @@ impl Ahead {
         used
     }
 
-    /// The second words of all requests in `bytes`, where they were found. Those mostly are keys: good for nothing but
-    /// to get ready for them. How many there are.
-    pub(crate) fn keys<'a>(&self, bytes: &'a [u8], keys: &mut [&'a [u8]; REQUESTS_MAX]) -> usize {
+    /// The second words of the requests in `bytes`, where they were found, as many as there is room for. Those mostly
+    /// are keys: good for nothing but to get ready for them. How many there are.
+    pub(crate) fn keys<'a>(&self, bytes: &'a [u8], keys: &mut [&'a [u8]]) -> usize {
         let mut from = 0;
         for (request, key) in self.requests.iter().zip(keys) {
             *key = match request.args {
@@ -119,6 +129,7 @@ impl Ahead {
     }
 
     /// The next request, with which `bytes` begin.
+    #[inline]
     pub(crate) fn next<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Found<'a>> {
         let request = self.requests.get(self.next)?;
         self.next += 1;
@@ -127,6 +138,15 @@ impl Ahead {
             None => Found::Line(&bytes[..request.bytes - 1], request.bytes),
         })
     }
+}
+
+/// The number behind `kind`, with which `bytes` begin, and the length of that line.
+#[inline]
+fn head(kind: u8, bytes: &[u8]) -> Option<(usize, usize)> {
+    resp::small_head(kind, bytes).or_else(|| {
+        let (number, length) = resp::head(bytes.strip_prefix(&[kind])?).ok()??;
+        Some((usize::try_from(number).ok()?, 1 + length))
+    })
 }
 
 fn second_word(line: &[u8]) -> &[u8] {
@@ -142,8 +162,10 @@ mod tests {
     fn found(bytes: &[u8], of_lines: bool, limits: &Limits) -> (Vec<String>, usize) {
         let mut ahead = Ahead::default();
         let is_special = |first: u8| first == b'*';
-        let used =
-            if of_lines { ahead.find_lines(limits, bytes, is_special) } else { ahead.find_requests(limits, bytes) };
+        let used = match of_lines {
+            true => ahead.find_lines(limits, bytes, REQUESTS_MAX, is_special),
+            false => ahead.find_requests(limits, bytes, REQUESTS_MAX),
+        };
         let mut keys = [&[][..]; REQUESTS_MAX];
         let count = ahead.keys(bytes, &mut keys);
         let (mut said, mut from) = (Vec::new(), 0);

@@ -45,6 +45,15 @@ impl Answer<'_> {
         self.dialect.emit(reply, self.out);
     }
 
+    /// As [`say`](Self::say), of a [value](Reply::Value), which most answers are.
+    #[inline]
+    pub(crate) fn value(&mut self, value: &[u8]) {
+        match self.dialect {
+            Dialect::Resp { .. } => resp::push_bulk(value, self.out),
+            _ => self.say(&Reply::Value(value)),
+        }
+    }
+
     /// Appends one reply that is the text which `put` appends, a line or some.
     pub(crate) fn text(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let from = self.out.len();

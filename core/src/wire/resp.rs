@@ -179,17 +179,22 @@ pub(super) fn may_have(limits: &Limits, bytes: usize, to: usize) -> bool {
     may_be_as_long(limits, bytes) && to + 2 <= limits.request_bytes_max
 }
 
-/// The number at the start of `bytes` and the length of its line, the end included; none if its end is yet to come.
+/// As [`head`], of a number of one digit or two, as most are, that follows `kind`, which is counted; none if there is
+/// anything else.
 #[inline]
-pub(super) fn head(bytes: &[u8]) -> Result<Option<(i64, usize)>, ()> {
-    // Most have one digit or two.
-    match bytes {
-        [a @ b'0'..=b'9', b'\r', b'\n', ..] => return Ok(Some((i64::from(a - b'0'), 3))),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            return Ok(Some((i64::from((a - b'0') * 10 + (b - b'0')), 4)));
+pub(super) fn small_head(kind: u8, bytes: &[u8]) -> Option<(usize, usize)> {
+    let digit = |byte: u8| byte.wrapping_sub(b'0');
+    match *bytes {
+        [first, a, b'\r', b'\n', ..] if first == kind && digit(a) < 10 => Some((usize::from(digit(a)), 4)),
+        [first, a, b, b'\r', b'\n', ..] if first == kind && digit(a) < 10 && digit(b) < 10 => {
+            Some((usize::from(digit(a)) * 10 + usize::from(digit(b)), 5))
         }
-        _ => {}
+        _ => None,
     }
+}
+
+/// The number at the start of `bytes` and the length of its line, the end included; none if its end is yet to come.
+pub(super) fn head(bytes: &[u8]) -> Result<Option<(i64, usize)>, ()> {
     let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     let Some(length) = memchr(b'\r', window) else {
         return if window.len() == HEAD_BYTES_MAX { Err(()) } else { Ok(None) };
@@ -431,14 +436,21 @@ fn push_shown(word: &[u8], out: &mut Vec<u8>) {
     out.extend(shown.map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
 }
 
-fn push_bulk(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn push_bulk(bytes: &[u8], out: &mut Vec<u8>) {
+    out.reserve(bytes.len() + HEAD_BYTES_MAX);
     push_number(b'$', bytes.len() as u64, out);
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline]
 fn push_number(kind: u8, number: u64, out: &mut Vec<u8>) {
-    push_line(kind, itoa::Buffer::new().format(number).as_bytes(), out);
+    let digit = |digit: u64| b'0' + digit as u8;
+    match number {
+        0..10 => out.extend_from_slice(&[kind, digit(number), b'\r', b'\n']),
+        10..100 => out.extend_from_slice(&[kind, digit(number / 10), digit(number % 10), b'\r', b'\n']),
+        _ => push_line(kind, itoa::Buffer::new().format(number).as_bytes(), out),
+    }
 }
 
 fn push_line(kind: u8, text: &[u8], out: &mut Vec<u8>) {
