@@ -4,8 +4,8 @@
 //! the same in both, and is tested by both. One turn of a driver:
 //!
 //! 1. [`begin`](Turn::begin) with one reading of the clocks;
-//! 2. [`input`](Turn::input) for what was read from each connection that [wants](Turn::wants_read) reading, and
-//!    [`event`](Turn::event) for what else happened;
+//! 2. [`input`](Turn::input) for what was read from each connection that [wants](Turn::wants_read) reading, which it
+//!    may be told to [`expect`](Turn::expect) before, and [`event`](Turn::event) for what else happened;
 //! 3. [`settle`](Turn::settle), which ticks the node if its deadline has passed;
 //! 4. carry out [`take_dial`](Turn::take_dial);
 //! 5. for each [`next_ready`](Turn::next_ready) connection: write [`output`](Turn::output), say how much with
@@ -123,6 +123,16 @@ impl Turn {
             .get(conn.0 as usize)
             .and_then(Option::as_ref)
             .is_some_and(|buffers| !buffers.blocked && buffers.closing.is_none())
+    }
+
+    /// Gets ready for input that is handed in next, in this order; see [`Node::expect`].
+    pub fn expect<'b>(&mut self, inputs: impl Iterator<Item = (ConnId, &'b [u8])>) {
+        let Self { node, conns, .. } = self;
+        let takes_at_once = |(conn, _): &(ConnId, &[u8])| {
+            let buffers = conns.get(conn.0 as usize).and_then(Option::as_ref);
+            buffers.is_some_and(|buffers| buffers.rest.is_empty() && !buffers.blocked)
+        };
+        node.expect(inputs.filter(takes_at_once));
     }
 
     /// Hands in bytes read from `conn`.

@@ -10,12 +10,14 @@ mod sealed;
 mod tests;
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
+use std::iter;
 use std::net::Shutdown;
 use std::time::Duration;
 
 use kv_core::{ConnId, Event, Mono, Turn};
 use mio::net::TcpStream;
+use rustix::net::{self, RecvFlags, SendFlags};
 use slab::Slab;
 use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
@@ -24,6 +26,9 @@ use crate::tls::{Broken, Meeting, Session};
 
 /// One read. Large enough that a pipelining client is served by one system call a turn; shared by all connections.
 const SCRATCH_BYTES: usize = 64 << 10;
+/// How much of it is read before what is there is handed in: several connections that say little are read one behind
+/// the other, so that the node can get ready for all of them at once.
+const SCRATCH_BATCH_BYTES: usize = SCRATCH_BYTES / 4;
 /// What one connection may be read in one turn before the others have theirs.
 const READ_SHARE_BYTES: usize = 4 * SCRATCH_BYTES;
 /// How long a connection that is being closed may take to accept its last replies.
@@ -43,6 +48,8 @@ const KEEPALIVE_PROBES: u32 = 4;
 pub(crate) struct Connections {
     slab: Slab<Connection>,
     scratch: Box<[u8]>,
+    /// What is in it that was not handed in yet: of whom, and where it ends. It begins where that before it ends.
+    batch: Vec<(ConnId, usize)>,
     /// Those to read next: an edge came, or their share of the last turn was used up, or they were held back.
     reads: VecDeque<ConnId>,
     /// Those that ended in this turn, or on which TLS may have something to say; looked at again once its replies have
@@ -100,6 +107,7 @@ impl Connections {
         Self {
             slab: Slab::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            batch: Vec::new(),
             reads: VecDeque::new(),
             again: Vec::new(),
             lingering: VecDeque::new(),
@@ -115,7 +123,7 @@ impl Connections {
         &mut self,
         mut stream: TcpStream,
         transport: Transport,
-        register: impl FnOnce(&mut TcpStream, ConnId) -> std::io::Result<()>,
+        register: impl FnOnce(&mut TcpStream, ConnId) -> io::Result<()>,
     ) -> Option<ConnId> {
         let entry = self.slab.vacant_entry();
         let conn = ConnId(u32::try_from(entry.key()).ok()?);
@@ -175,21 +183,72 @@ impl Connections {
                 handshakes_left -= 1;
             }
             connection.queued = false;
-            let is_news = matches!(connection.transport, Transport::Unknown);
-            let after = connection.read_share(turn, conn, &mut self.scratch, self.input_closed, meeting);
-            if let Transport::Tls(session) = &connection.transport {
-                self.again.push(conn);
-                self.handshakes.extend(session.until().filter(|_| is_news).map(|until| (until, conn)));
+            if self.read_into_batch(turn, conn) {
+                continue;
             }
-            match after {
-                AfterRead::Wait => {}
-                AfterRead::Again => self.queue_read(conn),
-                AfterRead::Ended => self.again.push(conn),
-                AfterRead::Lost => self.lose(turn, conn),
-                AfterRead::Broken(broken) => {
-                    self.tell_broken(conn, &broken, meeting);
-                    self.lose(turn, conn);
-                }
+            self.hand_in(turn);
+            self.read_one(turn, conn, meeting);
+        }
+        self.hand_in(turn);
+    }
+
+    /// Reads of `conn` what fits behind what is there. False if it is not of those that say little, or nothing can be
+    /// said of it but by [`read_one`](Self::read_one).
+    fn read_into_batch(&mut self, turn: &mut Turn, conn: ConnId) -> bool {
+        if self.batch.last().is_some_and(|(_, upto)| *upto > SCRATCH_BATCH_BYTES) {
+            self.hand_in(turn);
+        }
+        let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return true };
+        let is_plain = matches!(connection.transport, Transport::Plain);
+        if self.input_closed || !is_plain || connection.hung_up || connection.broken || !turn.wants_read(conn) {
+            return false;
+        }
+        let from = self.batch.last().map_or(0, |(_, upto)| *upto);
+        let room = &mut self.scratch[from..];
+        match receive(&connection.stream, room) {
+            Ok(count) if 0 < count && count < room.len() => {
+                // Drained: what arrives from now on is a new edge, so no read is spent on `WouldBlock`.
+                connection.read = ReadSide::Drained;
+                self.batch.push((conn, from + count));
+                true
+            }
+            Ok(count @ 1..) => {
+                self.batch.push((conn, from + count));
+                false
+            }
+            // It says so again.
+            Ok(0) | Err(_) => false,
+        }
+    }
+
+    /// Hands in what was read of several connections.
+    fn hand_in(&mut self, turn: &mut Turn) {
+        if let [_, _, ..] = *self.batch {
+            turn.expect(pieces(&self.batch, &self.scratch));
+        }
+        for (conn, piece) in pieces(&self.batch, &self.scratch) {
+            turn.input(conn, piece);
+        }
+        self.batch.clear();
+    }
+
+    /// Reads `conn` its share.
+    fn read_one(&mut self, turn: &mut Turn, conn: ConnId, meeting: Option<Meeting<'_>>) {
+        let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return };
+        let is_news = matches!(connection.transport, Transport::Unknown);
+        let after = connection.read_share(turn, conn, &mut self.scratch, self.input_closed, meeting);
+        if let Transport::Tls(session) = &connection.transport {
+            self.again.push(conn);
+            self.handshakes.extend(session.until().filter(|_| is_news).map(|until| (until, conn)));
+        }
+        match after {
+            AfterRead::Wait => {}
+            AfterRead::Again => self.queue_read(conn),
+            AfterRead::Ended => self.again.push(conn),
+            AfterRead::Lost => self.lose(turn, conn),
+            AfterRead::Broken(broken) => {
+                self.tell_broken(conn, &broken, meeting);
+                self.lose(turn, conn);
             }
         }
     }
@@ -302,6 +361,23 @@ impl Connections {
     }
 }
 
+/// Whose each part of `scratch` is.
+fn pieces<'a>(batch: &'a [(ConnId, usize)], scratch: &'a [u8]) -> impl Iterator<Item = (ConnId, &'a [u8])> {
+    let ends_before = iter::once(0).chain(batch.iter().map(|(_, upto)| *upto));
+    batch.iter().zip(ends_before).map(|((conn, upto), from)| (*conn, &scratch[from..*upto]))
+}
+
+/// Reads without the C library: its calls can be cancelled, which in a process with several threads has its price each
+/// time.
+fn receive(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    Ok(net::recv(stream, room, RecvFlags::empty())?.1)
+}
+
+/// Writes as [`receive`] reads.
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(net::send(stream, bytes, SendFlags::NOSIGNAL)?)
+}
+
 /// What to do about a connection that was read.
 enum AfterRead {
     /// Nothing before its next edge, or before it is let on by [`Connections::flush`].
@@ -331,7 +407,7 @@ impl Connection {
                 // It stays ready: no edge will tell again what the last one told.
                 return if self.broken { AfterRead::Lost } else { AfterRead::Wait };
             }
-            match self.stream.read(scratch) {
+            match receive(&self.stream, scratch) {
                 Ok(0) => {
                     self.read = ReadSide::Ended;
                     return AfterRead::Ended;
@@ -370,7 +446,7 @@ impl Connection {
             if output.is_empty() {
                 break;
             }
-            match self.stream.write(output) {
+            match send(&self.stream, output) {
                 Ok(count) => {
                     self.writable = count == output.len();
                     turn.sent(conn, count);
@@ -400,7 +476,7 @@ impl Connection {
 }
 
 /// Sets what every connection needs: replies leave at once, and a vanished other side is noticed.
-fn tune(stream: &TcpStream) -> std::io::Result<()> {
+fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);

@@ -137,6 +137,8 @@ impl Host {
         if let Some(tap) = self.tap(conn) {
             judge.session_received(tap.session, bytes);
         }
+        // Twice: of a single piece nothing is made.
+        self.turn.expect([(conn, bytes); 2].into_iter());
         self.turn.input(conn, bytes);
         self.is_stale = true;
         self.listen(judge, conn);

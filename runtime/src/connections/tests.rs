@@ -136,3 +136,45 @@ fn the_other_side_is_probed_and_given_up_after_two_minutes_of_silence() {
     assert_eq!(idle, Duration::from_secs(60));
     assert_eq!(idle + socket.tcp_keepalive_retries().unwrap() * interval, Duration::from_secs(120));
 }
+
+#[test]
+fn what_many_say_in_one_turn_is_answered_to_whoever_said_it() {
+    let mut bench = Bench::new();
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| bench.connect()).collect();
+    // Little and much, in any order: some fill what is read at once, and some do not fit.
+    let value = |number: usize| "v".repeat([1, 300, 20_000, 70_000][number % 4]);
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.set_nonblocking(true).unwrap();
+        let request = format!("SET key:{number} {number}{}\nGET key:{number}\n", value(number));
+        client.write_all(request.as_bytes()).unwrap();
+    }
+    let mut answers = vec![Vec::new(); clients.len()];
+    let whole = |number: usize| format!("OK\n{number}{}\n", value(number));
+    for _ in 0..1_000 {
+        bench.turn();
+        for (client, answer) in clients.iter_mut().zip(&mut answers) {
+            // It may be that there is nothing.
+            let _ = client.read_to_end(answer);
+        }
+        if answers.iter().enumerate().all(|(number, answer)| answer.len() >= whole(number).len()) {
+            break;
+        }
+    }
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(String::from_utf8_lossy(answer), whole(number), "client {number}");
+    }
+    // Half of them go, while others ask on.
+    for number in (0..clients.len()).rev().step_by(2) {
+        drop(clients.remove(number));
+    }
+    clients.iter_mut().for_each(|client| client.write_all(b"PING\n").unwrap());
+    let mut answers = vec![Vec::new(); clients.len()];
+    for _ in 0..1_000 {
+        bench.turn();
+        for (client, answer) in clients.iter_mut().zip(&mut answers) {
+            let _ = client.read_to_end(answer);
+        }
+    }
+    assert!(answers.iter().all(|answer| answer == b"PONG\n"), "{answers:?}");
+    assert_eq!(bench.count(), clients.len());
+}
