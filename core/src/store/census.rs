@@ -9,13 +9,14 @@
 //! cut, the others at the old one. What a slot lost by being moved is kept as `late`, so that the sums at the old cut
 //! stay exact at every moment.
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::SLOTS;
 use crate::counter::{Count, Counter};
 use crate::name::{Kind, Name, SPACES};
 use crate::record::Record;
 use crate::time::WallMs;
+use crate::version::Version;
 
 /// Milliseconds between cuts: short enough that expired keys leave the counts soon, long enough that the walk over
 /// all slots is nothing, and a whole divisor of a minute, so that all nodes cut at the same times.
@@ -171,7 +172,8 @@ impl Census {
     /// in the sum of their slot.
     pub(super) fn exchange(&mut self, stands: &Record<'_>, record: &Record<'_>) -> u128 {
         debug_assert!(never_ends(stands) && never_ends(record) && stands.key == record.key);
-        let change = fingerprint(record).wrapping_sub(fingerprint(stands));
+        let key = xxh3_64(record.key);
+        let change = fingerprint_of(key, record).wrapping_sub(fingerprint_of(key, stands));
         let digest = &mut self.standing.digests[Belongs::of(record).space];
         *digest = digest.wrapping_add(change);
         change
@@ -322,41 +324,35 @@ fn print_at(cut: WallMs, record: &Record<'_>) -> Option<Print> {
     let Count::Number(sum) = counter.count_at(cut) else { return None };
     let base = counter.base_at(cut).map_or((0, 0), |base| (base.hlc.0, base.origin.0));
     let deadline = counter.deadline_at(cut);
-    let mut fixed = [0; 40];
+    let mut fixed = [0; 48];
     fixed[..8].copy_from_slice(&base.0.to_le_bytes());
     fixed[8..16].copy_from_slice(&base.1.to_le_bytes());
     fixed[16..24].copy_from_slice(&deadline.map_or(0, |deadline| deadline.0).to_le_bytes());
-    fixed[24..].copy_from_slice(&sum.to_le_bytes());
-    let fingerprint = hash(CLUSTER_KEY[1], &fixed, record.key);
-    Some(Print { fingerprint, expires: deadline.is_some() })
+    fixed[24..40].copy_from_slice(&sum.to_le_bytes());
+    fixed[40..].copy_from_slice(&xxh3_64(record.key).to_le_bytes());
+    Some(Print { fingerprint: xxh3_128_with_seed(&fixed, CLUSTER_KEY[1]), expires: deadline.is_some() })
 }
 
-/// XXH3 with 128 bits of (hlc, origin, deadline, key). The value is not in it: the version names it.
-pub(super) fn fingerprint(record: &Record<'_>) -> u128 {
-    let deadline = record.deadline.map_or(u64::MAX, |deadline| deadline.0);
-    let mut fixed = [0; 24];
-    fixed[..8].copy_from_slice(&record.version.hlc.0.to_le_bytes());
-    fixed[8..16].copy_from_slice(&record.version.origin.0.to_le_bytes());
-    fixed[16..].copy_from_slice(&deadline.to_le_bytes());
-    hash(CLUSTER_KEY[0], &fixed, record.key)
-}
-
-/// What is hashed of one piece of memory, which is faster: some 40 ns less for each write.
-const ONE_PIECE_BYTES: usize = 128;
-
+/// XXH3 with 128 bits of (hlc, origin, deadline, XXH3 with 64 bits of the key). The value is not in it: the version
+/// names it.
+///
 /// XXH3 tells accidents apart, and that is what it is for: whoever writes to a cluster chooses keys, but neither the
-/// stamps nor what gets lost, and who could make records of any stamp can do worse than hide them.
+/// stamps nor what gets lost, and who could make records of any stamp can do worse than hide them. So 64 bits of the
+/// key do: no two records share a stamp but by accident.
+pub(super) fn fingerprint(record: &Record<'_>) -> u128 {
+    fingerprint_of(xxh3_64(record.key), record)
+}
+
+/// The fingerprint of `record`, of whose key this is the hash: what takes the place of something else takes it from the
+/// sums under the same key.
 #[inline]
-fn hash(seed: u64, fixed: &[u8], key: &[u8]) -> u128 {
-    let whole = fixed.len() + key.len();
-    if whole <= ONE_PIECE_BYTES {
-        let mut piece = [0; ONE_PIECE_BYTES];
-        piece[..fixed.len()].copy_from_slice(fixed);
-        piece[fixed.len()..whole].copy_from_slice(key);
-        return xxh3_128_with_seed(&piece[..whole], seed);
-    }
-    let mut hasher = Xxh3::with_seed(seed);
-    hasher.update(fixed);
-    hasher.update(key);
-    hasher.digest128()
+fn fingerprint_of(key: u64, record: &Record<'_>) -> u128 {
+    let Version { hlc, origin } = record.version;
+    let deadline = record.deadline.map_or(u64::MAX, |deadline| deadline.0);
+    let mut fixed = [0; 32];
+    fixed[..8].copy_from_slice(&hlc.0.to_le_bytes());
+    fixed[8..16].copy_from_slice(&origin.0.to_le_bytes());
+    fixed[16..24].copy_from_slice(&deadline.to_le_bytes());
+    fixed[24..].copy_from_slice(&key.to_le_bytes());
+    xxh3_128_with_seed(&fixed, CLUSTER_KEY[0])
 }
