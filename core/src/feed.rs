@@ -72,6 +72,7 @@ impl Feed {
     }
 
     /// Notes that what is stored as `name` is now what `stands`.
+    #[inline(never)]
     pub(crate) fn note(&mut self, name: &[u8], stands: Option<&Record<'_>>) {
         if !self.is_kept {
             return;

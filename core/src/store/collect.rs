@@ -112,8 +112,7 @@ impl Store {
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
         let (entry, shrunk_bytes) = table.remove(hash, key)?;
-        let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
-        let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
+        let mut books = Books::of(slot, digest, (kinds, crowds), census, totals);
         let record = origins.record(&entry);
         books.leave(&record, &entry);
         books.totals.table_bytes -= shrunk_bytes;
@@ -138,8 +137,7 @@ impl Store {
         let Self { slots, kinds, crowds, origins, census, totals, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
-        let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
-        let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
+        let mut books = Books::of(slot, digest, (kinds, crowds), census, totals);
         let mut elements = Vec::new();
         let shrunk_bytes = table.retain(|entry| {
             let record = origins.record(entry);

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::expiry::next_due;
-use super::{Books, Merged, OriginsFull, Place, SLOTS_AT_ONCE, Slot, Store, parts, state};
+use super::{Books, Merged, OriginsFull, Place, Slot, Store, parts, state};
 use crate::counter::{Counter, Part};
 use crate::name;
 use crate::record::Record;
@@ -116,9 +116,7 @@ impl Store {
         let Self { slots, kinds, crowds, spaces, dues, origins, census, totals, .. } = self;
         let parts = parts(record, origins.intern(record.version.origin)?);
         let Slot { table, digest, due, .. } = &mut slots[usize::from(place.slot)];
-        let kinds = &mut kinds[usize::from(place.slot)];
-        let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
-        let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
+        let mut books = Books::of(place.slot, digest, (kinds, crowds), census, totals);
         let mut was = None;
         match table.find_mut(place.hash, record.key) {
             Some(entry) => {

@@ -111,17 +111,21 @@ impl Entry {
         self.shape().has_value
     }
 
-    /// Replaces everything but the key, in place when the class of the allocation stays.
-    pub(super) fn overwrite(&mut self, parts: &Parts<'_>) {
+    /// Replaces everything but the key, in place when the class of the allocation stays; by how many bytes that grows.
+    #[inline]
+    pub(super) fn overwrite(&mut self, parts: &Parts<'_>) -> isize {
         debug_assert!(self.key() == parts.key, "an entry keeps its key");
         let shape = Shape::of(parts);
-        if shape.allocation_bytes() == self.allocation_bytes() {
+        let is_as_long = shape.bytes() == self.shape().bytes();
+        let grown = if is_as_long { 0 } else { shape.allocation_bytes() as isize - self.allocation_bytes() as isize };
+        if grown == 0 {
             // SAFETY: this entry owns an allocation of this very class (1). `parts` borrows from elsewhere: nothing
             // can borrow from this entry during `&mut self`.
             unsafe { write(self.at(), shape, parts) };
         } else {
             *self = Self::new(self.hash(), parts);
         }
+        grown
     }
 
     /// Gives the memory of the value back; version, deadline and key stay.

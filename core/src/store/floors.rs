@@ -140,6 +140,7 @@ impl Store {
     }
 
     /// The floor of `space` is at `floor` now: takes out all that it beats.
+    #[cold]
     pub(super) fn sink(&mut self, space: u8, floor: Version) {
         self.floors.versions[usize::from(space)] = floor;
         self.census.clear(space);
@@ -228,8 +229,7 @@ impl Store {
         let Self { slots, kinds, crowds, origins, census, totals, dead, .. } = self;
         let index = usize::from(slot);
         let Slot { table, digest, .. } = &mut slots[index];
-        let crowd = &mut crowds[index / usize::from(SLOTS_AT_ONCE)];
-        let mut books = Books { slot, digest, kinds: &mut kinds[index], crowd, census, totals };
+        let mut books = Books::of(slot, digest, (kinds, crowds), census, totals);
         let (gone, shrunk_bytes) = table.extract(|entry| {
             let record = origins.record(entry);
             let goes = goes(&record, books.census);

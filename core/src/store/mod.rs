@@ -8,6 +8,7 @@
 //! Pure and ordered: which slot, which order within it and which digest follow from the records alone, but for the
 //! order within a slot, which follows from the seed as well.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use siphasher::sip::SipHasher13;
@@ -208,6 +209,7 @@ impl Store {
     }
 
     /// As [`merge`](Self::merge). `meet` is shown the entry of another version that stands, before it may be replaced.
+    #[inline]
     pub(crate) fn merge_meeting(
         &mut self,
         record: &Record<'_>,
@@ -311,9 +313,6 @@ impl Store {
         }
         let Self { slots, kinds, crowds, spaces, floors, dues, origins, census, totals, .. } = self;
         let Slot { table, digest, newest, due } = &mut slots[usize::from(place.slot)];
-        let kinds = &mut kinds[usize::from(place.slot)];
-        let crowd = &mut crowds[usize::from(place.slot / SLOTS_AT_ONCE)];
-        let mut books = Books { slot: place.slot, digest, kinds, crowd, census, totals };
         let mut was = None;
         let merged = match table.find_mut(place.hash, record.key) {
             Some(entry) => {
@@ -325,25 +324,29 @@ impl Store {
                 if record.is_counter || (stands.is_counter && record.version <= over) {
                     return self.join_at(place, record, Counter::of(record), |_| None);
                 }
-                if record.version < over {
-                    meet(&stands);
-                    Merged::Lost { to: over }
-                } else if record.version == over && !refills(record, &stands) {
-                    Merged::Same
-                } else {
-                    let parts = parts(record, origins.intern(record.version.origin)?);
-                    if record.version > over {
+                match record.version.cmp(&over) {
+                    Ordering::Less => {
                         meet(&stands);
+                        Merged::Lost { to: over }
                     }
-                    if never_ends(&stands) && never_ends(record) {
-                        let change = books.census.exchange(&stands, record);
-                        books.overwrite(change, entry, &parts);
-                    } else {
-                        books.leave(&stands, entry);
-                        entry.overwrite(&parts);
-                        books.enter(record, entry);
+                    Ordering::Equal if !refills(record, &stands) => Merged::Same,
+                    order => {
+                        let parts = parts(record, origins.intern(record.version.origin)?);
+                        if order == Ordering::Greater {
+                            meet(&stands);
+                        }
+                        if never_ends(&stands) && never_ends(record) {
+                            // All that is counted stays as it is, but for the sums.
+                            *digest = digest.wrapping_add(census.exchange(&stands, record));
+                            totals.overwrite(place.slot, entry, &parts);
+                        } else {
+                            let mut books = Books::of(place.slot, digest, (kinds, crowds), census, totals);
+                            books.leave(&stands, entry);
+                            entry.overwrite(&parts);
+                            books.enter(record, entry);
+                        }
+                        if order == Ordering::Equal { Merged::Same } else { Merged::Won { over: Some(over) } }
                     }
-                    if record.version == over { Merged::Same } else { Merged::Won { over: Some(over) } }
                 }
             }
             None if record.is_counter && floors.over(record.key) > floors::NONE => {
@@ -353,15 +356,18 @@ impl Store {
             None => {
                 let entry = Entry::new(place.hash, &parts(record, origins.intern(record.version.origin)?));
                 spaces[usize::from(place.slot)] |= floors::spaces_of(record.key);
+                let mut books = Books::of(place.slot, digest, (kinds, crowds), census, totals);
                 books.enter(record, &entry);
                 books.totals.table_bytes += table.insert(entry);
                 Merged::Won { over: None }
             }
         };
         *newest = (*newest).max(record.version.hlc);
-        let next = next_due(record, census.cut(place.slot));
-        *due = (*due).min(next);
-        dues.note(place.slot, next);
+        if record.deadline.is_some() {
+            let next = next_due(record, census.cut(place.slot));
+            *due = (*due).min(next);
+            dues.note(place.slot, next);
+        }
         if is_element {
             // One that stood before may have got its value back.
             if matches!(merged, Merged::Won { .. }) || (merged == Merged::Same && was == Some(None)) {
@@ -423,7 +429,20 @@ struct Books<'a> {
     totals: &'a mut Totals,
 }
 
-impl Books<'_> {
+impl<'a> Books<'a> {
+    /// Those of `slot`, of which `digest` is the sum.
+    fn of(
+        slot: u16,
+        digest: &'a mut u128,
+        (kinds, crowds): (&'a mut [Kinds], &'a mut [u32]),
+        census: &'a mut Census,
+        totals: &'a mut Totals,
+    ) -> Self {
+        let kinds = &mut kinds[usize::from(slot)];
+        let crowd = &mut crowds[usize::from(slot / SLOTS_AT_ONCE)];
+        Self { slot, digest, kinds, crowd, census, totals }
+    }
+
     #[inline]
     fn enter(&mut self, record: &Record<'_>, entry: &Entry) {
         self.totals.enter(record, entry);
@@ -439,16 +458,6 @@ impl Books<'_> {
     fn leave(&mut self, record: &Record<'_>, entry: &Entry) {
         let own = self.census.count_out(self.slot, record);
         self.leave_with(own, record, entry);
-    }
-
-    /// Overwrites an entry of which all that is counted stays as it is, but for `change` in the slot's sum.
-    #[inline]
-    fn overwrite(&mut self, change: u128, entry: &mut Entry, parts: &Parts<'_>) {
-        self.totals.changes.note(self.slot);
-        *self.digest = self.digest.wrapping_add(change);
-        self.totals.entry_bytes -= entry.allocation_bytes();
-        entry.overwrite(parts);
-        self.totals.entry_bytes += entry.allocation_bytes();
     }
 
     /// What counts nowhere but in its slot any more leaves that.
@@ -489,6 +498,13 @@ impl Totals {
         self.counters -= u64::from(record.is_counter);
         self.entries -= 1;
         self.entry_bytes -= entry.allocation_bytes();
+    }
+
+    /// Overwrites an entry of `slot` of which all that is counted here stays as it is, but for its bytes.
+    #[inline]
+    fn overwrite(&mut self, slot: u16, entry: &mut Entry, parts: &Parts<'_>) {
+        self.changes.note(slot);
+        self.entry_bytes = self.entry_bytes.wrapping_add_signed(entry.overwrite(parts));
     }
 
     fn without_value(&mut self, record: &Record<'_>) -> &mut u64 {

@@ -46,6 +46,7 @@ struct Look {
 
 impl Origins {
     /// The index of `id`, a new one if need be.
+    #[inline]
     pub(super) fn intern(&mut self, id: OriginId) -> Result<u16, OriginsFull> {
         if self.ids.get(usize::from(self.recent)) != Some(&id) {
             self.recent = match self.indexes.get(&id) {
