@@ -36,6 +36,8 @@ pub(crate) struct Origin {
 pub(crate) struct Origins {
     /// Ordered by id: what is sent does not depend on when an origin was first heard of.
     accounts: Vec<Origin>,
+    /// Where an account was that was looked for before; records of one origin come in runs.
+    recent: usize,
     /// All that it says is covered. An origin in it has an account only if there is more of it than that, or if it is
     /// this node's own.
     retired: Retired,
@@ -89,8 +91,15 @@ impl Origins {
     }
 
     /// The account of `id`, opened now if there was none. `None` when there are too many.
+    #[inline]
     pub(crate) fn open(&mut self, id: OriginId, now: Mono) -> Option<&mut Origin> {
-        self.open_below(ORIGINS_MAX - OWN_ORIGINS_MAX, id, now)
+        match self.index(id) {
+            Ok(at) => {
+                self.recent = at;
+                Some(&mut self.accounts[at])
+            }
+            Err(_) => self.open_below(ORIGINS_MAX - OWN_ORIGINS_MAX, id, now),
+        }
     }
 
     /// Opens the account of an origin of this node's own, for which there is always room.
@@ -110,19 +119,42 @@ impl Origins {
                 at
             }
         };
+        self.recent = at;
         Some(&mut self.accounts[at])
     }
 
     /// Claims everything of `id` up to `hlc`. True if that is news.
+    #[inline]
     pub(crate) fn claim(&mut self, id: OriginId, hlc: Hlc, now: Mono) -> bool {
-        if hlc <= self.frontier(id) {
+        let Ok(at) = self.index(id) else { return self.claim_first(id, hlc, now) };
+        let account = &mut self.accounts[at];
+        if hlc <= account.frontier {
             return false;
         }
-        let Some(origin) = self.open(id, now) else { return false };
-        origin.frontier = hlc;
-        origin.held = origin.held.max(hlc);
-        origin.progress = now;
+        self.recent = at;
+        account.frontier = hlc;
+        account.held = account.held.max(hlc);
+        account.progress = now;
         true
+    }
+
+    /// As [`claim`](Self::claim), of an origin that has no account.
+    #[cold]
+    fn claim_first(&mut self, id: OriginId, hlc: Hlc, now: Mono) -> bool {
+        hlc > self.retired.last_of(id) && self.open(id, now).is_some() && self.claim(id, hlc, now)
+    }
+
+    /// As [`hold`](Self::hold), if there is an account of `id`: whether a record as new was held before.
+    #[inline]
+    pub(crate) fn hold_of_account(&mut self, id: OriginId, hlc: Hlc) -> Option<bool> {
+        let at = self.index(id).ok()?;
+        self.recent = at;
+        let account = &mut self.accounts[at];
+        let was_held = hlc <= account.held;
+        if !was_held && hlc > self.retired.last_of(id) {
+            account.held = hlc;
+        }
+        Some(was_held)
     }
 
     /// Notes that a record of `id` at `hlc` is held. False when there is no room for its origin.
@@ -271,7 +303,16 @@ impl Origins {
         }
     }
 
+    #[inline]
     fn index(&self, id: OriginId) -> Result<usize, usize> {
+        match self.accounts.get(self.recent) {
+            Some(account) if account.id == id => Ok(self.recent),
+            Some(_) | None => self.search(id),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&self, id: OriginId) -> Result<usize, usize> {
         self.accounts.binary_search_by_key(&id, |origin| origin.id)
     }
 }

@@ -22,7 +22,7 @@ use crate::counter;
 use crate::name::{Kind, Name};
 use crate::time::WallMs;
 use crate::version::{Hlc, OriginId, Version};
-use crate::wire::num::{Bytes, put_varint};
+use crate::wire::num::{Bytes, VARINT_BYTES_MAX};
 
 /// Marks a frame's kind byte as a record's.
 pub(crate) const KIND_RECORD: u8 = 0x80;
@@ -87,52 +87,100 @@ pub enum FrameError {
 
 /// Appends the encoding of `framed` to `out`.
 pub fn encode(framed: &Framed<'_>, out: &mut Vec<u8>) {
-    let start = begin_frame(out);
-    put_body(framed, out);
+    let Framed { stamp, prev, seen, record } = framed;
+    encode_at((*stamp, *prev, *seen), record, out);
+}
+
+/// As [`encode`], of a record with its place: the stamp, the one before it, and what the writer saw.
+pub(crate) fn encode_at(place: (Version, Option<Hlc>, Hlc), record: &Record<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    put::<PREFIX_BYTES>(place, record, out);
     end_frame(out, start);
 }
 
-fn put_body(framed: &Framed<'_>, out: &mut Vec<u8>) {
-    let Framed { stamp, prev, seen, record } = framed;
+/// Appends the body behind `PREFIX` bytes of zeros, at most [`PREFIX_BYTES`].
+#[inline]
+fn put<const PREFIX: usize>((stamp, prev, seen): (Version, Option<Hlc>, Hlc), record: &Record<'_>, out: &mut Vec<u8>) {
+    let mut fields = Fields { bytes: [0; FIELDS_BYTES_MAX], len: PREFIX };
     let mut kind = KIND_RECORD;
     kind |= if record.value.is_none() { TOMBSTONE } else { 0 };
     kind |= if record.deadline.is_some() { DEADLINE } else { 0 };
     kind |= if prev.is_some() { CHAINED } else { 0 };
-    kind |= if *stamp == record.version { 0 } else { ENVELOPE };
-    kind |= if *seen == Hlc::ZERO { 0 } else { SEEN };
+    kind |= if stamp == record.version { 0 } else { ENVELOPE };
+    kind |= if seen == Hlc::ZERO { 0 } else { SEEN };
     kind |= if record.is_counter { COUNTER } else { 0 };
-    out.push(kind);
-    put_version(out, *stamp);
+    fields.put([kind]);
+    fields.put_version(stamp);
     if let Some(prev) = prev {
-        debug_assert!(*prev < stamp.hlc, "a stream's stamps strictly increase");
-        put_varint(out, stamp.hlc.0 - prev.0);
+        debug_assert!(prev < stamp.hlc, "a stream's stamps strictly increase");
+        fields.put_varint(stamp.hlc.0 - prev.0);
     }
     if kind & ENVELOPE != 0 {
-        put_version(out, record.version);
+        fields.put_version(record.version);
     }
     if kind & SEEN != 0 {
-        debug_assert!(*seen < stamp.hlc, "what was seen is older");
-        put_varint(out, stamp.hlc.0 - seen.0);
+        debug_assert!(seen < stamp.hlc, "what was seen is older");
+        fields.put_varint(stamp.hlc.0 - seen.0);
     }
     if let Some(deadline) = record.deadline {
-        put_varint(out, deadline.0);
+        fields.put_varint(deadline.0);
     }
-    put_varint(out, record.key.len() as u64);
+    fields.put_varint(record.key.len() as u64);
+    let (fields, value) = (&fields.bytes[..fields.len], record.value.unwrap_or_default());
+    out.reserve(fields.len() + record.key.len() + value.len());
+    out.extend_from_slice(fields);
     out.extend_from_slice(record.key);
-    out.extend_from_slice(record.value.unwrap_or_default());
+    out.extend_from_slice(value);
+}
+
+/// All that stands before a key, put together beside the buffer: each field by itself would look whether it has grown.
+struct Fields {
+    bytes: [u8; FIELDS_BYTES_MAX],
+    len: usize,
+}
+
+/// The prefix, the kind, two versions and four varints.
+const FIELDS_BYTES_MAX: usize = PREFIX_BYTES + 1 + 2 * 16 + 4 * VARINT_BYTES_MAX;
+
+impl Fields {
+    #[inline]
+    fn put<const COUNT: usize>(&mut self, bytes: [u8; COUNT]) {
+        self.bytes[self.len..self.len + COUNT].copy_from_slice(&bytes);
+        self.len += COUNT;
+    }
+
+    #[inline]
+    fn put_version(&mut self, version: Version) {
+        self.put(version.hlc.0.to_le_bytes());
+        self.put(version.origin.0.to_le_bytes());
+    }
+
+    #[inline]
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.len] = value as u8 | 0x80;
+            self.len += 1;
+            value >>= 7;
+        }
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
+    }
 }
 
 /// Appends the body of `record` as it stands, of no stream: what [`decode`] reads.
 pub(crate) fn put_plain(record: &Record<'_>, out: &mut Vec<u8>) {
-    put_body(&Framed { stamp: record.version, prev: None, seen: Hlc::ZERO, record: *record }, out);
+    put::<0>((record.version, None, Hlc::ZERO), record, out);
 }
 
 /// Reads the body of a record frame: what [`next_frame`] gave. The kind byte said that it is a record.
+#[inline]
 pub fn decode(body: &[u8]) -> Result<Framed<'_>, FrameError> {
     parse(body).ok_or(FrameError::Malformed)
 }
 
-fn parse(body: &[u8]) -> Option<Framed<'_>> {
+/// As [`decode`]; none if it is malformed.
+#[inline]
+pub(crate) fn parse(body: &[u8]) -> Option<Framed<'_>> {
     let mut bytes = Bytes(body);
     let kind = bytes.u8()?;
     if kind & !KIND_BITS != 0 || kind & KIND_RECORD == 0 {
@@ -173,6 +221,7 @@ fn parse(body: &[u8]) -> Option<Framed<'_>> {
 /// Whether something can be called what `record` is called, and can be what the record says of it. All that a member
 /// says is that it was added, by a write that is no newer than the one which says so: who removes it has seen that, and
 /// who writes it anew keeps its name.
+#[inline]
 fn may_stand(record: &Record<'_>) -> bool {
     let Some(name) = Name::parse(record.key) else { return false };
     let Record { value, is_counter, deadline, version, .. } = *record;
@@ -212,23 +261,38 @@ pub(crate) fn begin_frame(out: &mut Vec<u8>) -> usize {
 }
 
 /// Writes the length and the checksum of the frame that began at `start`.
+#[inline]
 pub(crate) fn end_frame(out: &mut [u8], start: usize) {
-    let (prefix, body) = out[start..].split_at_mut(PREFIX_BYTES);
+    let (prefix, body) = out[start..].split_first_chunk_mut::<PREFIX_BYTES>().expect("there is room for the prefix");
     let length = body.len() as u32;
     debug_assert!(length < 1 << LENGTH_BITS, "keys and values have limits far below");
-    prefix[..4].copy_from_slice(&(length | (length % RESIDUE) << LENGTH_BITS).to_le_bytes());
-    prefix[4..].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    let word = length | (length % RESIDUE) << LENGTH_BITS;
+    *prefix = (u64::from(word) | u64::from(crc32c::crc32c(body)) << 32).to_le_bytes();
 }
 
 /// The length of a frame's body, from the first bytes of its prefix; `None` if they do not check.
+#[inline]
 pub(crate) fn checked_length(bytes: [u8; 4]) -> Option<usize> {
     let word = u32::from_le_bytes(bytes);
-    let length = word & ((1 << LENGTH_BITS) - 1);
-    (word >> LENGTH_BITS == length % RESIDUE).then_some(length as usize)
+    let length = length_of(bytes);
+    (word >> LENGTH_BITS == length as u32 % RESIDUE).then_some(length)
+}
+
+/// The length of a frame's body, from the first bytes of a prefix that was checked before.
+#[inline]
+pub(crate) const fn length_of(bytes: [u8; 4]) -> usize {
+    (u32::from_le_bytes(bytes) & ((1 << LENGTH_BITS) - 1)) as usize
+}
+
+/// Whether the frame that `bytes` begin with is a record, by a byte that is not checked yet.
+#[inline]
+pub(crate) fn is_record(bytes: &[u8]) -> bool {
+    bytes.get(PREFIX_BYTES).is_some_and(|kind| kind & KIND_RECORD != 0)
 }
 
 /// The body of the first frame in `bytes`, `None` while it is incomplete. Nothing is believed before the checksum
 /// holds.
+#[inline]
 pub fn next_frame(bytes: &[u8], body_bytes_max: usize) -> Result<Option<&[u8]>, FrameError> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let [l0, l1, l2, l3, c0, c1, c2, c3] = *prefix;
@@ -244,11 +308,6 @@ pub fn next_frame(bytes: &[u8], body_bytes_max: usize) -> Result<Option<&[u8]>, 
         return Err(FrameError::Checksum);
     }
     Ok(Some(body))
-}
-
-fn put_version(out: &mut Vec<u8>, version: Version) {
-    out.extend_from_slice(&version.hlc.0.to_le_bytes());
-    out.extend_from_slice(&version.origin.0.to_le_bytes());
 }
 
 #[cfg(test)]

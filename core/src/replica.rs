@@ -21,7 +21,7 @@ use crate::name::{self, Kind, Name, Stored};
 use crate::origins::{Claims, Known, Origins};
 use crate::pubsub::Change;
 use crate::rand::Rand;
-use crate::record::{Framed, Record, encode};
+use crate::record::{Framed, Record, encode_at};
 use crate::retired::{Mark, Retired};
 use crate::retiring::{Reaped, entry_of};
 use crate::session::{Standing, Stood};
@@ -365,6 +365,7 @@ impl Replica {
     }
 
     /// Writes `record` under a new version of this run.
+    #[inline]
     pub(crate) fn stamp_and_take(&mut self, now: Now, record: &Record<'_>) {
         let version = self.stamp(now);
         self.take_stamped(now, &Record { version, ..*record }, false);
@@ -372,10 +373,10 @@ impl Replica {
 
     /// Writes `record`, whose version is a new stamp of this run; `in_place` of what the log still says of the key.
     pub(crate) fn take_stamped(&mut self, now: Now, record: &Record<'_>, in_place: bool) {
-        let (record, stamp) = (*record, record.version);
+        let stamp = record.version;
         // With a key goes what it had of elements.
         let newest_element = self.store.newest_element(record.key);
-        let Ok(Merged::Won { over }) = self.take(now.mono, &record, None) else {
+        let Ok(Merged::Won { over }) = self.take(now.mono, record, None) else {
             unreachable!("a new stamp is greater than every one seen, and its origin has an account");
         };
         if in_place {
@@ -384,7 +385,7 @@ impl Replica {
         if self.tail_on || self.log.is_some() {
             let seen = over.map_or(Hlc::ZERO, |over| over.hlc).max(newest_element);
             self.scratch.clear();
-            encode(&Framed { stamp, prev: Some(self.own_last), seen, record }, &mut self.scratch);
+            encode_at((stamp, Some(self.own_last), seen), record, &mut self.scratch);
         }
         self.append(now.mono, stamp);
     }
@@ -394,7 +395,7 @@ impl Replica {
         let stamp = Version { hlc: self.clock.tick(now.wall), origin: self.own };
         let Some(record) = self.store.get(key) else { return };
         self.scratch.clear();
-        encode(&Framed { stamp, prev: Some(self.own_last), seen: Hlc::ZERO, record }, &mut self.scratch);
+        encode_at((stamp, Some(self.own_last), Hlc::ZERO), &record, &mut self.scratch);
         self.append(now.mono, stamp);
     }
 
@@ -409,6 +410,7 @@ impl Replica {
     }
 
     /// Puts what was encoded into `scratch` into this run's own stream at `stamp`.
+    #[inline]
     fn append(&mut self, now: Mono, stamp: Version) {
         debug_assert!(stamp.hlc > self.own_last, "a run's stamps strictly increase");
         if self.tail_on {
@@ -430,6 +432,7 @@ impl Replica {
     /// over. Then a conflict with a record of this run's own is noted, which these two writers can know: what loses to
     /// a record of mine and was never here was not known when I wrote mine; what beats mine did not know mine if it
     /// says so.
+    #[inline]
     pub(crate) fn take(&mut self, now: Mono, record: &Record<'_>, seen: Option<Hlc>) -> Result<Merged, OriginsFull> {
         let merged = self.merge(now, record, seen)?;
         if matches!(merged, Merged::Won { .. }) {
@@ -443,14 +446,13 @@ impl Replica {
         if record.is_counter {
             return self.take_counter(now, record, None);
         }
-        // A sweep that was cut, or another's announcement, may have brought it before, and a client may have seen it.
-        let may_be_seen = self.origins.find(version.origin).is_some_and(|origin| version.hlc <= origin.held);
-        self.hold(now, version)?;
+        // If it was here before, a client may have seen it.
+        let may_be_seen = self.hold(now, version)?;
         let Self { store, ledger, own, reissued, .. } = self;
         // What a flush takes was meant to go, whoever wrote it.
         let seen = seen.filter(|_| floor_space(record.key).is_none());
-        let Some(seen) = seen else { return store.merge(record) };
         store.merge_meeting(record, &mut |stands| {
+            let Some(seen) = seen else { return };
             let mine = stands.version;
             // What a counter loses to is a reset, and not a loss that was not meant.
             if stands.is_counter {
@@ -546,10 +548,15 @@ impl Replica {
         let version = framed.record.version;
         let is_taken = version == framed.stamp || self.is_news(&framed.record);
         if is_taken {
-            self.note_superseded_elements(&framed.record);
+            let hides_any = self.hides_any();
+            if hides_any {
+                self.note_superseded_elements(&framed.record);
+            }
             // What is announced again says nothing of what its writer had seen.
             let merged = self.take(now, &framed.record, (version == framed.stamp).then_some(framed.seen))?;
-            self.note_superseded(&framed.record, merged);
+            if hides_any {
+                self.note_superseded(&framed.record, merged);
+            }
             if matches!(merged, Merged::Won { .. }) {
                 self.note_taken(&framed.record);
             }
@@ -625,6 +632,7 @@ impl Replica {
     }
 
     /// Up to where records of `origin` need not be taken from a stream.
+    #[inline]
     pub(crate) fn known(&self, origin: OriginId) -> Hlc {
         let claimed = self.origins.frontier(origin);
         self.sweeping.as_ref().map_or(claimed, |claims| claims.of(origin).max(claimed))
@@ -694,7 +702,7 @@ mod tests {
     use super::*;
     use crate::counter::{Fold, Part};
     use crate::origins::Swept;
-    use crate::record::next_frame;
+    use crate::record::{encode, next_frame};
     use crate::retired::Entry;
     use crate::store::SLOTS;
     use crate::wire::peer::{Frame, emit_sweep_held, parse};

@@ -138,16 +138,24 @@ impl Replica {
         true
     }
 
-    /// Notes that a record of `version` is held.
-    pub(crate) fn hold(&mut self, now: Mono, version: Version) -> Result<(), OriginsFull> {
-        let Version { hlc, origin } = version;
-        self.clock.observe(hlc);
-        if hlc <= self.origins.frontier(origin) {
-            return Ok(());
+    /// Notes that a record of `version` is held. Whether one as new was, by the account of its origin: a sweep that was
+    /// cut, or another's announcement, may have brought it.
+    #[inline]
+    pub(crate) fn hold(&mut self, now: Mono, version: Version) -> Result<bool, OriginsFull> {
+        self.clock.observe(version.hlc);
+        match self.origins.hold_of_account(version.origin, version.hlc) {
+            Some(was_held) => Ok(was_held),
+            None => self.hold_first(now, version).map(|()| false),
         }
-        let has_account = self.origins.find(origin).is_some();
+    }
+
+    /// As [`hold`](Self::hold), of an origin that has no account.
+    #[cold]
+    fn hold_first(&mut self, now: Mono, version: Version) -> Result<(), OriginsFull> {
+        let Version { hlc, origin } = version;
         // A sweep may claim more origins that are retired than there is room for accounts.
-        if !has_account && self.sweeping.as_ref().is_some_and(|claims| hlc <= claims.of(origin)) {
+        if hlc > self.origins.frontier(origin) && self.sweeping.as_ref().is_some_and(|claims| hlc <= claims.of(origin))
+        {
             self.origins.hold_unfinished(origin, hlc, now);
             return Ok(());
         }

@@ -3,8 +3,8 @@
 //! Every link is a cursor into it, so a write is encoded once whatever the number of peers, and a slow or dead peer
 //! costs a cursor, never a queue. Positions count bytes ever appended; what lies before [`Tail::start`] is gone.
 
-use crate::record::{HEAD_BYTES, PREFIX_BYTES, checked_length, head_stamp};
-use crate::version::Version;
+use crate::record::{HEAD_BYTES, PREFIX_BYTES, checked_length, head_stamp, length_of};
+use crate::version::{Hlc, OriginId, Version};
 
 /// A position in the tail: bytes appended before it since the node began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,16 @@ pub(crate) struct Head {
     pub(crate) bytes: usize,
 }
 
+/// The newest records, as far back as they are of one origin and each is newer than the one before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Where it begins, which may be gone.
+    pub(crate) from: Pos,
+    pub(crate) origin: OriginId,
+    /// The stamp of the newest.
+    pub(crate) last: Hlc,
+}
+
 #[derive(Debug)]
 pub(crate) struct Tail {
     /// Empty until the first record: a node that never had a peer pays nothing.
@@ -25,11 +35,16 @@ pub(crate) struct Tail {
     capacity_bytes: usize,
     start: Pos,
     end: Pos,
+    /// The last position that stands at the beginning of the ring: no more than `end`, and less than the capacity
+    /// before it.
+    lap: Pos,
+    run: Run,
 }
 
 impl Tail {
     pub(crate) fn new(capacity_bytes: usize) -> Self {
-        Self { ring: Vec::new(), capacity_bytes, start: Pos(0), end: Pos(0) }
+        let run = Run { from: Pos(0), origin: OriginId(0), last: Hlc::ZERO };
+        Self { ring: Vec::new(), capacity_bytes, start: Pos(0), end: Pos(0), lap: Pos(0), run }
     }
 
     /// Oldest position still held.
@@ -40,6 +55,11 @@ impl Tail {
     /// Where the next record will begin.
     pub(crate) fn end(&self) -> Pos {
         self.end
+    }
+
+    /// What the tail ends with.
+    pub(crate) fn run(&self) -> Run {
+        self.run
     }
 
     /// Bytes held and the most that will be.
@@ -55,10 +75,10 @@ impl Tail {
     /// Appends one encoded record and drops the oldest to make room. One that is larger than the ring leaves it empty:
     /// those who follow see a gap, and catch up by a sweep.
     pub(crate) fn append(&mut self, record: &[u8]) {
-        debug_assert!(record.len() >= HEAD_BYTES, "a record has a head");
+        self.note_run(head_stamp(record.first_chunk().expect("a record has a head")));
         if record.len() > self.capacity_bytes {
             self.end.0 += record.len() as u64;
-            self.start = self.end;
+            (self.start, self.lap) = (self.end, self.end);
             return;
         }
         if self.ring.is_empty() {
@@ -69,11 +89,24 @@ impl Tail {
             self.start.0 += oldest as u64;
         }
         let at = self.index(self.end);
-        let first = record.len().min(self.capacity_bytes - at);
-        self.ring[at..at + first].copy_from_slice(&record[..first]);
-        self.ring[..record.len() - first].copy_from_slice(&record[first..]);
+        let room = self.capacity_bytes - at;
+        if record.len() < room {
+            self.ring[at..at + record.len()].copy_from_slice(record);
+        } else {
+            let (first, rest) = record.split_at(room);
+            self.ring[at..].copy_from_slice(first);
+            self.ring[..rest.len()].copy_from_slice(rest);
+            self.lap.0 += self.capacity_bytes as u64;
+        }
         self.end.0 += record.len() as u64;
         debug_assert!(self.start <= self.end && self.bytes().0 <= self.capacity_bytes, "the ring holds what it may");
+    }
+
+    fn note_run(&mut self, stamp: Version) {
+        if stamp.origin != self.run.origin || stamp.hlc <= self.run.last {
+            (self.run.from, self.run.origin) = (self.end, stamp.origin);
+        }
+        self.run.last = stamp.hlc;
     }
 
     /// Drops every record.
@@ -84,9 +117,23 @@ impl Tail {
     /// The record that begins at `at`, which lies in `start..end` at a record's beginning.
     pub(crate) fn head(&self, at: Pos) -> Head {
         debug_assert!(self.start <= at && at < self.end, "a cursor stands on a record");
-        let mut head = [0; HEAD_BYTES];
-        self.copy(at, &mut head);
-        Head { stamp: head_stamp(&head), bytes: self.record_bytes(at) }
+        let head: [u8; HEAD_BYTES] = self.chunk(at);
+        let [l0, l1, l2, l3, ..] = head;
+        Head { stamp: head_stamp(&head), bytes: PREFIX_BYTES + length_of([l0, l1, l2, l3]) }
+    }
+
+    /// As many of the records from `at` on, where one begins, as take at most `room` bytes: how many bytes they have,
+    /// and the stamp of the last. None if not even one does.
+    pub(crate) fn within(&self, at: Pos, room: usize) -> Option<(usize, Version)> {
+        let (mut behind, mut last) = (at, None);
+        while behind < self.end {
+            let next = Self::skip(behind, self.record_bytes(behind));
+            if (next.0 - at.0) as usize > room {
+                break;
+            }
+            (behind, last) = (next, Some(behind));
+        }
+        last.map(|last| ((behind.0 - at.0) as usize, self.head(last).stamp))
     }
 
     /// Appends `count` bytes from `at` on to `out` and returns the position behind them.
@@ -95,7 +142,9 @@ impl Tail {
         let from = self.index(at);
         let first = count.min(self.capacity_bytes - from);
         out.extend_from_slice(&self.ring[from..from + first]);
-        out.extend_from_slice(&self.ring[..count - first]);
+        if first < count {
+            out.extend_from_slice(&self.ring[..count - first]);
+        }
         Pos(at.0 + count as u64)
     }
 
@@ -105,21 +154,27 @@ impl Tail {
     }
 
     fn record_bytes(&self, at: Pos) -> usize {
-        let mut length = [0; 4];
-        self.copy(at, &mut length);
-        PREFIX_BYTES + checked_length(length).expect("the ring holds frames as they were written")
+        let length = self.chunk(at);
+        debug_assert!(checked_length(length).is_some(), "the ring holds frames as they were written");
+        PREFIX_BYTES + length_of(length)
     }
 
-    fn copy(&self, at: Pos, into: &mut [u8]) {
-        let from = self.index(at);
-        let first = into.len().min(self.capacity_bytes - from);
-        into[..first].copy_from_slice(&self.ring[from..from + first]);
-        let rest = into.len() - first;
-        into[first..].copy_from_slice(&self.ring[..rest]);
+    #[inline]
+    fn chunk<const COUNT: usize>(&self, at: Pos) -> [u8; COUNT] {
+        let behind = &self.ring[self.index(at)..];
+        behind.first_chunk().copied().unwrap_or_else(|| {
+            let mut chunk = [0; COUNT];
+            let (first, rest) = chunk.split_at_mut(behind.len());
+            first.copy_from_slice(behind);
+            rest.copy_from_slice(&self.ring[..rest.len()]);
+            chunk
+        })
     }
 
+    #[inline]
     fn index(&self, at: Pos) -> usize {
-        (at.0 % self.capacity_bytes as u64) as usize
+        let lap = if at >= self.lap { self.lap.0 } else { self.lap.0 - self.capacity_bytes as u64 };
+        (at.0 - lap) as usize
     }
 }
 
@@ -133,8 +188,8 @@ mod tests {
     use crate::record::{Framed, Record, encode};
     use crate::version::{Hlc, OriginId};
 
-    fn record(hlc: u64, value_bytes: usize) -> Vec<u8> {
-        let version = Version { hlc: Hlc(hlc), origin: OriginId(1) };
+    fn record(origin: u64, hlc: u64, value_bytes: usize) -> Vec<u8> {
+        let version = Version { hlc: Hlc(hlc), origin: OriginId(origin) };
         let value = vec![hlc as u8; value_bytes];
         let record = Record { key: b"k", value: Some(&value), is_counter: false, deadline: None, version };
         let mut bytes = Vec::new();
@@ -142,22 +197,47 @@ mod tests {
         bytes
     }
 
+    /// A record of some origin: whether its stamp is no newer than the one before it, and the bytes of its value.
+    fn writes() -> impl Strategy<Value = Vec<(u64, bool, usize)>> {
+        let sizes = prop_oneof![9 => 0_usize..300, 1 => 400_usize..600];
+        proptest::collection::vec((1_u64..3, proptest::bool::weighted(0.1), sizes), 1..60)
+    }
+
     proptest! {
         #[test]
-        fn the_ring_holds_the_newest_records_whole(sizes in proptest::collection::vec(0_usize..300, 1..60)) {
+        fn the_ring_holds_the_newest_records_whole(
+            writes in writes(),
+            rooms in proptest::collection::vec(0_usize..700, 3),
+        ) {
             let mut tail = Tail::new(500);
-            let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
-            for (hlc, size) in (1_u64..).zip(sizes) {
-                let bytes = record(hlc, size);
+            let mut model: VecDeque<(Version, Vec<u8>)> = VecDeque::new();
+            let (mut hlc, mut appended, mut run) = (1_u64, 0_u64, (0, OriginId(0), Hlc::ZERO));
+            for (origin, is_old, size) in writes {
+                hlc += u64::from(!is_old);
+                let stamp = Version { hlc: Hlc(hlc), origin: OriginId(origin) };
+                let bytes = record(origin, hlc, size);
                 tail.append(&bytes);
-                model.push_back((hlc, bytes));
+                let goes_on = run.1 == stamp.origin && run.2 < stamp.hlc;
+                run = (if goes_on { run.0 } else { appended }, stamp.origin, stamp.hlc);
+                appended += bytes.len() as u64;
+                model.push_back((stamp, bytes));
                 while model.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > 500 {
                     model.pop_front();
                 }
+                let Run { from, origin, last } = tail.run();
+                prop_assert_eq!((from.0, origin, last), run);
                 let mut at = tail.start();
-                for (hlc, bytes) in &model {
+                for (skipped, (stamp, bytes)) in model.iter().enumerate() {
+                    for room in &rooms {
+                        let mut fits = 0;
+                        let lengths = model.iter().skip(skipped).map(|(stamp, bytes)| {
+                            fits += bytes.len();
+                            (fits, *stamp)
+                        });
+                        prop_assert_eq!(tail.within(at, *room), lengths.take_while(|(fits, _)| fits <= room).last());
+                    }
                     let head = tail.head(at);
-                    prop_assert_eq!(head.stamp.hlc, Hlc(*hlc));
+                    prop_assert_eq!(head.stamp, *stamp);
                     let mut copy = Vec::new();
                     at = tail.copy_out(at, head.bytes, &mut copy);
                     prop_assert_eq!(&copy, bytes);
@@ -170,10 +250,10 @@ mod tests {
     #[test]
     fn a_record_larger_than_the_ring_empties_it() {
         let mut tail = Tail::new(100);
-        tail.append(&record(1, 10));
-        tail.append(&record(2, 200));
+        tail.append(&record(1, 1, 10));
+        tail.append(&record(1, 2, 200));
         assert_eq!(tail.start(), tail.end());
-        tail.append(&record(3, 10));
+        tail.append(&record(1, 3, 10));
         assert_eq!(tail.head(tail.start()).stamp.hlc, Hlc(3));
     }
 }

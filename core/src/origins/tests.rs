@@ -40,6 +40,25 @@ fn there_is_room_for_so_many_and_always_for_a_runs_own() {
 }
 
 #[test]
+fn an_account_is_found_whatever_came_or_went_since_it_was_last_asked_for() {
+    let mut origins = Origins::default();
+    assert!(origins.claim(id(5), Hlc(50), NOW) && origins.claim(id(3), Hlc(30), NOW));
+    assert!(origins.claim(id(5), Hlc(51), NOW) && origins.claim(id(1), Hlc(10), NOW));
+    assert_eq!([1, 3, 5].map(|origin| origins.frontier(id(origin)).0), [10, 30, 51]);
+    assert!(origins.claim(id(5), Hlc(52), NOW));
+    origins.remove(id(1));
+    assert_eq!([1, 3, 5].map(|origin| origins.frontier(id(origin)).0), [0, 30, 52]);
+    assert_eq!([(5, 53), (5, 53), (3, 29)].map(|(origin, hlc)| origins.hold_of_account(id(origin), Hlc(hlc))), {
+        [Some(false), Some(true), Some(true)]
+    });
+    assert_eq!((origins.hold_of_account(id(1), Hlc(1)), said(&origins, 1)), (None, None));
+    assert_eq!(said(&origins, 5), Some([52, 53, 0, 0, 7]));
+    origins.remove(id(3));
+    origins.remove(id(5));
+    assert_eq!((origins.hold_of_account(id(5), Hlc(60)), origins.len()), (None, 0));
+}
+
+#[test]
 fn what_is_held_of_an_origin_only_grows() {
     let mut origins = Origins::default();
     assert!(origins.claim(id(1), Hlc(10), NOW));

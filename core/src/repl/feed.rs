@@ -227,12 +227,13 @@ impl Feed {
             if room == 0 || (head.bytes > room && room < limit) {
                 return;
             }
-            self.known.raise(head.stamp.origin, head.stamp.hlc);
-            let count = head.bytes.min(room);
-            let behind = replica.tail.copy_out(at, count, out);
-            room -= count;
-            if count < head.bytes {
-                self.stream = Stream::Within { at: behind, left: head.bytes - count, then: None };
+            let (count, last) = wanted_from(&replica.tail, (at, head), room);
+            self.known.raise(head.stamp.origin, last);
+            let sent = count.min(room);
+            let behind = replica.tail.copy_out(at, sent, out);
+            room -= sent;
+            if sent < count {
+                self.stream = Stream::Within { at: behind, left: count - sent, then: None };
                 return;
             }
             self.stream = Stream::At(behind);
@@ -254,7 +255,9 @@ impl Feed {
         let tail = &replica.tail;
         let mut at = at.max(tail.start());
         let mut wanted = None;
-        while at < tail.end() && *scan > 0 {
+        let run = tail.run();
+        let upto = if self.subscribes(replica, run.origin) { tail.end() } else { run.from };
+        while at < upto && *scan > 0 {
             let head = tail.head(at);
             if self.wants(replica, head.stamp.origin, head.stamp.hlc) {
                 wanted = Some((at, head));
@@ -263,7 +266,7 @@ impl Feed {
             *scan = scan.saturating_sub(head.bytes);
             at = Tail::skip(at, head.bytes);
         }
-        self.stream = Stream::At(at);
+        self.stream = Stream::At(if at < upto { at } else { tail.end() });
         wanted
     }
 
@@ -320,8 +323,12 @@ impl Feed {
     }
 
     fn wants(&self, replica: &Replica, origin: OriginId, hlc: Hlc) -> bool {
+        self.subscribes(replica, origin) && hlc > self.known.of(origin)
+    }
+
+    fn subscribes(&self, replica: &Replica, origin: OriginId) -> bool {
         let subscribed = origin == replica.own() || self.relays.binary_search(&origin).is_ok();
-        subscribed && !replica.is_hidden(origin) && hlc > self.known.of(origin)
+        subscribed && !replica.is_hidden(origin)
     }
 
     /// Goes on from `pos` once the record that is partly sent is whole.
@@ -331,6 +338,21 @@ impl Feed {
             Stream::Within { at, left, .. } => Stream::Within { at, left, then: Some(pos) },
         };
     }
+}
+
+/// What may be sent in one go of the records from this one on, which is wanted: how many bytes, at most `room` unless
+/// it is this one alone, and the stamp of the last of them.
+fn wanted_from(tail: &Tail, (at, head): (Pos, Head), room: usize) -> (usize, Hlc) {
+    let (run, alone) = (tail.run(), (head.bytes, head.stamp.hlc));
+    if at < run.from {
+        return alone;
+    }
+    // All that follows is of the same origin, and newer.
+    let left = (tail.end().0 - at.0) as usize;
+    if left <= room {
+        return (left, run.last);
+    }
+    tail.within(at, room).map_or(alone, |(count, last)| (count, last.hlc))
 }
 
 /// Stages a counter for a peer that holds `known`: whole if it lacks any of it, as a sum says nothing by halves, or if

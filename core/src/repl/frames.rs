@@ -1,17 +1,17 @@
 //! What arrives on a link: frames, and what each does.
 
 use crate::boundary::{Close, ConnId};
-use crate::record::{self, FrameError, Framed, PREFIX_BYTES, Record};
+use crate::record::{self, FrameError, PREFIX_BYTES};
 use crate::repl::clocks::{is_ahead, is_credible};
 use crate::repl::collect::Vouch;
 use crate::repl::leave::Leave;
-use crate::repl::link::{Link, Peer, PullStage, Reading, Role};
+use crate::repl::link::{Link, Peer, Reading, Role};
 use crate::repl::members::{Admission, Member};
 use crate::repl::retire::{ask_retired, tell_retired};
 use crate::repl::scrub::Suspicion;
 use crate::repl::seats::tell_roster;
-use crate::repl::{Context, Replication, Roster, clocks, emit_status, intake};
-use crate::replica::{Refused, Streamed};
+use crate::repl::{Context, Replication, Roster, clocks, emit_status};
+use crate::replica::Refused;
 use crate::retired::Mark;
 use crate::retiring::SweepEnd;
 use crate::store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -132,18 +132,19 @@ impl Replication {
                 used += PREAMBLE.len();
                 continue;
             }
-            let stop = match record::next_frame(rest, body_bytes_max(link)) {
-                Ok(None) => break,
-                Ok(Some(body)) => {
-                    let frame = &rest[..PREFIX_BYTES + body.len()];
-                    used += frame.len();
-                    self.on_frame(now, conn, body, frame, cx).err()
-                }
-                Err(FrameError::TooLong | FrameError::Checksum | FrameError::Malformed) => {
-                    Some(Stop::Close(Close::Malformed))
-                }
+            let (count, stop) = match record::is_record(rest) {
+                true => self.take_records(now, conn, rest, cx),
+                false => match record::next_frame(rest, body_bytes_max(link)) {
+                    Ok(None) => break,
+                    Ok(Some(body)) => (PREFIX_BYTES + body.len(), self.on_frame(now, conn, body, cx).err()),
+                    Err(FrameError::TooLong | FrameError::Checksum | FrameError::Malformed) => {
+                        (0, Some(Stop::Close(Close::Malformed)))
+                    }
+                },
             };
+            used += count;
             match stop {
+                None if count == 0 => break,
                 None => {}
                 Some(Stop::Closed) => return bytes.len(),
                 Some(Stop::Refuse) => {
@@ -165,19 +166,8 @@ impl Replication {
         used
     }
 
-    fn on_frame(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        body: &[u8],
-        frame: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Stop> {
+    fn on_frame(&mut self, now: Now, conn: ConnId, body: &[u8], cx: &mut Context<'_>) -> Result<(), Stop> {
         let malformed = Stop::Close(Close::Malformed);
-        if body[0] & record::KIND_RECORD != 0 {
-            let framed = record::decode(body).map_err(|_| malformed)?;
-            return self.on_record(now, conn, &framed, frame, cx);
-        }
         let parsed = peer::parse(body).ok_or(malformed)?;
         let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
         if link.peer.is_none() && !parsed.introduces() {
@@ -270,62 +260,6 @@ impl Replication {
             self.members.learn(name, address, now.mono);
         }
         self.soon(now.mono);
-        Ok(())
-    }
-
-    fn on_record(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        framed: &Framed<'_>,
-        bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Stop> {
-        let Some(link) = self.links.get_mut(&conn) else { return Err(Stop::Closed) };
-        let (Role::Pull(pull), Some(peer)) = (&mut link.role, &link.peer) else {
-            return Err(Stop::Close(Close::Malformed));
-        };
-        if cx.replica.is_disk_behind() && framed.prev.is_some() {
-            // It is asked for again once the disk has caught up.
-            pull.dropped = true;
-            return Ok(());
-        }
-        let newest = framed.stamp.hlc.max(framed.record.version.hlc);
-        if !is_credible(peer, newest, cx.config.timers.clock_ahead_ms_max) {
-            return Err(Stop::Close(Close::Clock));
-        }
-        check_lengths(&framed.record)?;
-        let full = |_| Stop::Close(Close::Refused);
-        let Some(prev) = framed.prev else {
-            if let Some(swept) = self.intake.claims_swept(conn) {
-                cx.replica.swept(now, &framed.record, swept).map_err(full)?;
-            }
-            return Ok(());
-        };
-        if pull.stage == PullStage::Held {
-            return Ok(());
-        }
-        if self.intake.drops_streams() || cx.replica.is_returning() {
-            pull.dropped = true;
-            return Ok(());
-        }
-        match cx.replica.stream(now.mono, framed, prev, bytes).map_err(full)? {
-            Streamed::Taken if framed.stamp.origin != peer.origin => {
-                let stands = cx.replica.store.get(framed.record.key);
-                let is_beaten = stands.is_some_and(|stands| stands.version > framed.record.version);
-                self.relayed += 1;
-                self.relayed_beaten += u64::from(is_beaten);
-            }
-            Streamed::Taken | Streamed::Covered => {}
-            // Of a stream before the one that was asked for; that one may have what is missing.
-            Streamed::Gap if pull.stage != PullStage::Streaming => {}
-            // While a sweep is under way it may yet close the gap; afterwards the stream is asked for again.
-            Streamed::Gap if !self.intake.is_idle() => pull.dropped = true,
-            Streamed::Gap => {
-                intake::missed(link, cx.replica, framed.stamp.origin, prev);
-                self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
-            }
-        }
         Ok(())
     }
 
@@ -670,12 +604,6 @@ impl Replication {
     }
 }
 
-/// What a peer took from its clients is taken from it: this node's limits for clients are no matter here.
-pub(super) fn check_lengths(record: &Record<'_>) -> Result<(), Stop> {
-    let too_long = record.value.is_some_and(|value| value.len() > VALUE_BYTES_MAX);
-    if record.key.len() > KEY_BYTES_MAX || too_long { Err(Stop::Close(Close::Malformed)) } else { Ok(()) }
-}
-
 fn has_seat(peer: Option<&Peer>, roster: &Roster) -> bool {
     peer.is_some_and(|peer| roster.has(&peer.name))
 }
@@ -690,7 +618,8 @@ fn pulls_from_another_run(link: &Link, greeting: &Greeting<'_>) -> bool {
 /// sweep's steps.
 pub(crate) const STAGED_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + STAGED_FRAMES_BYTES_MAX;
 
-fn body_bytes_max(link: &Link) -> usize {
+/// Longest frame that is read on `link`.
+pub(super) fn body_bytes_max(link: &Link) -> usize {
     match link.peer {
         None => STRANGER_BODY_BYTES_MAX,
         Some(_) => KEY_BYTES_MAX + VALUE_BYTES_MAX + FIELDS_BYTES_MAX,

@@ -20,6 +20,7 @@ mod link;
 mod links;
 mod members;
 mod orphans;
+mod records;
 mod retire;
 mod roster;
 mod say;

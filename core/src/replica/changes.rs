@@ -20,10 +20,15 @@ impl Replica {
     }
 
     /// Notes what a record that was taken has done, if that is wanted.
+    #[inline]
     pub(crate) fn note_taken(&mut self, record: &Record<'_>) {
-        if self.changes.is_none() {
-            return;
+        if self.changes.is_some() {
+            self.note_what(record);
         }
+    }
+
+    #[cold]
+    fn note_what(&mut self, record: &Record<'_>) {
         let Record { key: name, value, is_counter, deadline, version } = *record;
         let mut what = match value {
             _ if is_counter => Changed::Added,
@@ -70,6 +75,7 @@ impl Replica {
 
     /// What is stored as `name` may read otherwise from now on, whoever wrote it and however it came here: those who
     /// watch are to hear of it.
+    #[inline]
     pub(crate) fn feed_change(&mut self, name: &[u8]) {
         let Self { store, feed, .. } = self;
         if feed.is_kept() {

@@ -248,11 +248,17 @@ impl Replica {
     /// since. So as long as that is so each element is deleted by itself, behind the value, and nothing is written
     /// under the key where there is no value. That holds for who is alone, too: somebody may come before the delete is
     /// collected. (`sim/regressions/who-was-alone-deleted-a-hash-that-others-wrote-to`)
+    #[inline]
     fn replace_untold(&mut self, now: Now, record: &Record<'_>) {
-        let mut elements = Vec::new();
-        if self.is_hidden(self.own) && self.store.has_elements() {
-            self.store.visit_elements(record.key, now.wall, &mut |element| elements.push(element.key.to_vec()));
+        match self.store.has_elements() && self.is_hidden(self.own) {
+            true => self.replace_hidden(now, record),
+            false => self.stamp_and_take(now, record),
         }
+    }
+
+    fn replace_hidden(&mut self, now: Now, record: &Record<'_>) {
+        let mut elements = Vec::new();
+        self.store.visit_elements(record.key, now.wall, &mut |element| elements.push(element.key.to_vec()));
         let has_value = || self.store.get(record.key).is_some_and(|stands| stands.value.is_some());
         if elements.is_empty() || record.value.is_some() || has_value() {
             self.stamp_and_take(now, record);

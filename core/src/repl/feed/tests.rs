@@ -193,6 +193,34 @@ fn a_record_is_cut_only_at_the_beginning_of_a_turn() {
 }
 
 #[test]
+fn what_others_wrote_is_passed_and_what_stands_between_is_sent() {
+    let mut replica = replica(1 << 14);
+    let mut feed = pulled(&replica);
+    for hlc in 10..14 {
+        let prev = if hlc == 10 { 0 } else { hlc - 1 };
+        take(&mut replica, &format!("theirs{hlc}"), (9, prev, hlc), 10);
+    }
+    feed.pass_over(&replica);
+    assert!(feed.has_streamed(&replica.tail), "nobody is woken for that");
+    (0..3).for_each(|n| set(&mut replica, &format!("mine{n}"), 10));
+    take(&mut replica, "theirs14", (9, 13, 14), 10);
+    set(&mut replica, "mine3", 10);
+    let mine = ["mine0", "mine1", "mine2", "mine3"];
+    assert_eq!(told(&streamed(&mut feed, &replica, WHOLE)), mine);
+    assert!(feed.has_streamed(&replica.tail));
+    feed.rewind(&replica.tail);
+    assert!(streamed(&mut feed, &replica, WHOLE).is_empty(), "all of it was sent");
+    // Whoever holds some of it is sent the rest.
+    let mut feed = Feed::new();
+    let second = replica.store.get(b"mine1").expect("it is there").version.hlc.0;
+    pull(&mut feed, &replica, true, &[(1, second)], &[]);
+    assert_eq!(told(&streamed(&mut feed, &replica, WHOLE)), mine[2..]);
+    pull(&mut feed, &replica, false, &[], &[9]);
+    let theirs = ["theirs10", "theirs11", "theirs12", "theirs13", "theirs14"];
+    assert_eq!(told(&streamed(&mut feed, &replica, WHOLE)), theirs);
+}
+
+#[test]
 fn a_stream_that_is_asked_for_anew_goes_on_from_there_once_a_cut_record_is_whole() {
     let mut replica = replica(1 << 12);
     (0..2).for_each(|n| set(&mut replica, &format!("k{n}"), 100));
