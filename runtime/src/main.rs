@@ -41,11 +41,9 @@ use crate::failure::Failure;
 use crate::reload::Reload;
 use crate::stderr::Stderr;
 
-/// jemalloc, because an entry is one small allocation: its size classes are 16 bytes apart up to 128, so an entry with
-/// a 16-byte key and a 64-byte value takes 96 bytes and not 112 or 128. What is free for ten seconds it gives back to
-/// the system, on threads of its own, so that no turn waits for that.
+/// jemalloc, because an entry is one small allocation, and its size classes are the narrowest.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: kv_allocator::Allocator = kv_allocator::ALLOCATOR;
 
 fn main() -> ExitCode {
     let inherited = Inherited::take();

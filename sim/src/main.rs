@@ -78,7 +78,7 @@ enum Command {
 
 /// The product's own. Runs are short and allocate all the time, and it is the quicker one at that.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: kv_allocator::Allocator = kv_allocator::ALLOCATOR;
 
 fn main() -> ExitCode {
     let args = Args::parse();

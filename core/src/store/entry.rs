@@ -1,7 +1,7 @@
 //! One entry of a slot's table: 8 bytes in the table, everything else in one allocation.
 //!
-//! The 8 bytes are the 20 bits of the key's hash, then 44 bits of the address: addresses have 48 bits, and the lowest 4
-//! are 0. The allocation, in the machine's byte order, aligned to 16:
+//! The 8 bytes are the 19 bits of the key's hash, then 45 bits of the address: addresses have 48 bits, and the lowest 3
+//! are 0. The allocation, in the machine's byte order, aligned to 8:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
@@ -30,14 +30,17 @@ use crate::version::Hlc;
 const HEADER_BYTES: usize = 16;
 const DEADLINE_BYTES: usize = 8;
 
-/// So that the lowest 4 bits of an address need no place. What is read in place wants 8.
-const ALIGNMENT: usize = 16;
+/// That of the words that are read in place. 16 would be one more bit of the hash, and every other class of small
+/// entries.
+const ALIGNMENT: usize = 8;
 
 /// Bits of a key's hash, which is less than `1 << HASH_BITS`.
-pub(super) const HASH_BITS: u32 = 20;
+pub(super) const HASH_BITS: u32 = 19;
 
 /// Bits of an address without those that are always 0.
 const ADDRESS_BITS: u32 = 64 - HASH_BITS;
+
+const _: () = assert!(ADDRESS_BITS + ALIGNMENT.ilog2() == 48, "an address has its place beside the hash");
 
 const _: () = assert!(ORIGINS_MAX.is_power_of_two() && ORIGINS_MAX <= 1 << 15, "an index has 15 bits in the header");
 
@@ -71,7 +74,7 @@ impl Entry {
         // SAFETY: `at` was just allocated for `shape`, and `parts` cannot point into it.
         unsafe { write(at, shape, parts) };
         let address = at.as_ptr().expose_provenance() as u64;
-        assert!(address < 1 << (ADDRESS_BITS + 4), "user space is below 2^48 on all systems that this runs on");
+        assert!(address < 1 << 48, "user space is below 2^48 on all systems that this runs on");
         debug_assert!(hash < 1 << HASH_BITS, "a hash has {HASH_BITS} bits");
         let word = NonZeroU64::new((u64::from(hash) << ADDRESS_BITS) | (address / ALIGNMENT as u64));
         Self(word.expect("no allocation is at 0"))
@@ -84,7 +87,7 @@ impl Entry {
 
     #[inline]
     fn at(&self) -> NonNull<u8> {
-        let address = (self.0.get() << HASH_BITS) >> (HASH_BITS - 4);
+        let address = (self.0.get() << HASH_BITS) >> (HASH_BITS - ALIGNMENT.ilog2());
         // SAFETY: this is the address that `new` was given by `alloc`, which is never 0.
         unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(address as usize)) }
     }
@@ -245,15 +248,16 @@ impl Shape {
     }
 }
 
-/// The size class of `bytes`: multiples of 16 up to 128, then four classes per doubling. These are jemalloc's classes,
-/// so under it nothing is lost by asking for a whole class. Under another allocator at most a fifth is.
+/// The size class of `bytes`: multiples of 8 up to 64, then four classes per doubling. These are those of jemalloc as
+/// this tree has it built, so nothing is lost by asking for a whole class. Under another allocator at most a fifth is.
 pub(super) const fn allocation_bytes(bytes: usize) -> usize {
-    let step = if bytes <= 128 { 16 } else { bytes.next_power_of_two() / 8 };
+    let step = if bytes <= 64 { 8 } else { bytes.next_power_of_two() / 8 };
     bytes.next_multiple_of(step)
 }
 
-// A key of 16 bytes and a value of 64 fill their class to the last byte: the case that the layout was measured with.
-const _: () = assert!(allocation_bytes(HEADER_BYTES + 16 + 64) == 96);
+// A key of 16 bytes and a value of 8 or 64 fill their class to the last byte: the cases that the layout was measured
+// with.
+const _: () = assert!(allocation_bytes(HEADER_BYTES + 16 + 8) == 40 && allocation_bytes(HEADER_BYTES + 16 + 64) == 96);
 
 fn layout(shape: Shape) -> Layout {
     Layout::from_size_align(shape.allocation_bytes(), ALIGNMENT).expect("the longest entry is far below isize::MAX")
@@ -282,9 +286,9 @@ mod tests {
                     let key = vec![0xa5; key_bytes];
                     let value = value_bytes.map(|bytes| vec![0x5a; bytes]);
                     let parts = parts(&key, value.as_deref(), deadline);
-                    let entry = Entry::new(0xf_beef, &parts);
+                    let entry = Entry::new(0x7_beef, &parts);
                     assert_eq!(entry.parts(), parts);
-                    assert_eq!((entry.hash(), entry.key()), (0xf_beef, &key[..]));
+                    assert_eq!((entry.hash(), entry.key()), (0x7_beef, &key[..]));
                 }
             }
         }
@@ -314,7 +318,8 @@ mod tests {
     #[test]
     fn classes_are_those_of_jemalloc() {
         let classes = |bytes: &[usize]| bytes.iter().map(|&bytes| allocation_bytes(bytes)).collect::<Vec<_>>();
-        assert_eq!(classes(&[16, 17, 127, 128]), [16, 32, 128, 128]);
+        assert_eq!(classes(&[16, 17, 39, 41, 63, 64]), [16, 24, 40, 48, 64, 64]);
+        assert_eq!(classes(&[65, 80, 81, 97, 127, 128]), [80, 80, 96, 112, 128, 128]);
         assert_eq!(classes(&[129, 161, 224, 225, 257, 500, 513]), [160, 192, 224, 256, 320, 512, 640]);
         assert_eq!(classes(&[4_097, 16_385]), [5_120, 20_480]);
     }

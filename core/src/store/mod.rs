@@ -526,8 +526,9 @@ const XXH3_OF_NOTHING: u64 = 0x2d06_8005_38d3_94c2;
 
 /// XXH3: the same on every node and for ever, whatever the machine, and some 3 ns. It is no secret, so whoever
 /// picks keys can fill one slot. What that costs: the slot is one big table again, which grows in one long step (some
-/// 10 ms a million keys) and expires in one. What it does not cost: lookups stay as fast up to a million keys or so, as
-/// within a slot the keyed hash places the keys, and behind that slow down in proportion; other slots do not notice.
+/// 10 ms a million keys) and expires in one. What it does not cost: lookups stay as fast up to half a million keys or
+/// so, as within a slot the keyed hash places the keys, and behind that slow down in proportion; other slots do not
+/// notice.
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
     ((xxh3_64(name::slot_part(key)) ^ XXH3_OF_NOTHING) % u64::from(SLOTS)) as u16
 }
