@@ -35,13 +35,19 @@ pub(crate) struct Seat {
     /// When it last said something.
     pub(crate) heard: Mono,
     pub(crate) ends: Option<Ends>,
-    /// When somebody has to have logged in.
-    login_until: Option<Mono>,
+    /// When somebody has to have logged in; or [`NEVER`].
+    login_until: Mono,
     /// It must not turn out to be a peer's.
     pub(crate) bars_peer: bool,
     pub(crate) door: Door,
     pub(crate) state: Conn,
 }
+
+// With 10,000 idle connections every word is 80 KB.
+const _: () = assert!(size_of::<Option<Seat>>() <= 88);
+
+/// Nobody has to log in.
+const NEVER: Mono = Mono(u64::MAX);
 
 /// Where a connection comes from, and where it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +100,9 @@ impl Ends {
 /// What a connection turned out to be.
 #[derive(Debug)]
 pub(crate) enum Conn {
-    /// Its first bytes will say. `crowded`: there is room for a peer only; when it was opened.
+    /// Its first bytes will say. `crowded`: there is room for a peer only.
     Unknown {
-        crowded: Option<Mono>,
+        crowded: bool,
     },
     /// None while a command of it is run.
     Client(Option<Session>),
@@ -154,13 +160,17 @@ impl Session {
 }
 
 impl Connections {
+    /// See [`Turn::reserve`](crate::Turn::reserve).
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.seats.reserve_exact(count);
+    }
+
     /// A connection that was accepted, and is `crowded` if there is room for a peer only.
     pub(crate) fn accept(&mut self, now: Mono, conn: ConnId, is_crowded: bool) {
-        let crowded = is_crowded.then_some(now);
-        self.crowded.extend(crowded.map(|opened| (opened, conn)));
+        self.crowded.extend(is_crowded.then_some((now, conn)));
         self.accepted += 1;
         self.clients += 1;
-        self.insert(now, conn, self.accepted, Conn::Unknown { crowded });
+        self.insert(now, conn, self.accepted, Conn::Unknown { crowded: is_crowded });
     }
 
     /// A connection that this node asked for.
@@ -173,7 +183,7 @@ impl Connections {
         if self.seats.len() <= index {
             self.seats.resize_with(index + 1, || None);
         }
-        let (ends, login_until, bars_peer, door) = (None, None, false, Door::Any);
+        let (ends, login_until, bars_peer, door) = (None, NEVER, false, Door::Any);
         self.seats[index] = Some(Seat { id, opened: now, heard: now, ends, login_until, bars_peer, door, state });
     }
 
@@ -188,8 +198,8 @@ impl Connections {
     /// It turned out to be a peer's.
     pub(crate) fn becomes_link(&mut self, conn: ConnId) {
         let Some(seat) = self.seats.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
-        if let Conn::Unknown { crowded: Some(opened) } = seat.state {
-            self.crowded.remove(&(opened, conn));
+        if let Conn::Unknown { crowded: true } = seat.state {
+            self.crowded.remove(&(seat.opened, conn));
         }
         seat.state = Conn::Link;
         self.clients -= 1;
@@ -222,15 +232,18 @@ impl Connections {
     /// Somebody has to have logged in by then; none: that is over.
     pub(crate) fn expects_login(&mut self, conn: ConnId, until: Option<Mono>) {
         let Some(seat) = self.seats.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
+        let until = until.unwrap_or(NEVER);
         let before = std::mem::replace(&mut seat.login_until, until);
-        if let Some(before) = before {
+        if before != NEVER {
             self.strangers.remove(&(before, conn));
         }
-        self.strangers.extend(until.map(|until| (until, conn)));
+        if until != NEVER {
+            self.strangers.insert((until, conn));
+        }
     }
 
     pub(crate) fn awaits_login(&self, conn: ConnId) -> bool {
-        self.get(conn).is_some_and(|seat| seat.login_until.is_some())
+        self.get(conn).is_some_and(|seat| seat.login_until != NEVER)
     }
 
     /// Who of those has to log in first, and until when.
@@ -250,8 +263,8 @@ impl Connections {
     /// Forgets a connection; what it was.
     pub(crate) fn forget(&mut self, conn: ConnId) -> Option<Conn> {
         self.expects_login(conn, None);
-        let state = self.seats.get_mut(conn.0 as usize)?.take()?.state;
-        if let Conn::Unknown { crowded: Some(opened) } = state {
+        let Seat { state, opened, .. } = self.seats.get_mut(conn.0 as usize)?.take()?;
+        if let Conn::Unknown { crowded: true } = state {
             self.crowded.remove(&(opened, conn));
         }
         if !matches!(state, Conn::Link) {

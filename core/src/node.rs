@@ -106,6 +106,11 @@ impl Node {
         }
     }
 
+    /// See [`Turn::reserve`](crate::Turn::reserve).
+    pub(crate) fn reserve(&mut self, connections: usize) {
+        self.conns.reserve(connections);
+    }
+
     /// Takes other settings, from now on. What has changed is logged.
     pub fn reconfigure(&mut self, settings: &Settings) {
         let stood = self.settings();
@@ -243,7 +248,7 @@ impl Node {
             }
             if peer && repl.accepted(now, (conn, seat.ends), &Context { config, replica, effects }) {
                 conns.becomes_link(conn);
-            } else if peer || crowded.is_some() {
+            } else if peer || crowded {
                 self.forget(conn);
                 effects.actions.push(Action::Close { conn, why: Close::Crowded });
                 return bytes.len();

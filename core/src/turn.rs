@@ -31,7 +31,7 @@ use crate::time::{Mono, Now};
 pub const LINK_WINDOW_BYTES: usize = 256 << 10;
 
 /// What one connection may send in one turn before the others have theirs.
-const TURN_SHARE_BYTES: usize = LINK_WINDOW_BYTES;
+const TURN_SHARE_BYTES: u32 = LINK_WINDOW_BYTES as u32;
 
 /// Capacity that an empty buffer may keep: a busy connection's next turn needs no allocation, and a value of many
 /// megabytes is not held for ever by the connection that once read it.
@@ -51,8 +51,9 @@ pub struct Turn {
     jobs: VecDeque<JobId>,
     /// Those with replies that wait for the disk.
     gated: Vec<ConnId>,
-    /// Counts turns.
-    number: u64,
+    /// Counts turns, and begins again with 0: no more is wrong then than that a connection that stood still so long
+    /// sends a turn later.
+    number: u32,
 }
 
 #[derive(Debug, Default)]
@@ -63,17 +64,24 @@ struct Buffers {
     out: Vec<u8>,
     sent: usize,
     /// What went out in the turn numbered `share_turn`.
-    share: usize,
-    share_turn: u64,
+    share: u32,
+    share_turn: u32,
     /// The node has more for this connection than `out` holds.
     more: bool,
     /// Whole commands may stand in `rest`: the node stopped because `out` was full, or because the client waits.
     blocked: bool,
     queued: bool,
     closing: Option<Close>,
-    /// Output from there on waits until the log is synced up to that position; both only grow.
-    gates: VecDeque<(usize, u64)>,
+    /// None before the first: most connections never wait for the disk.
+    gates: Option<Box<Gates>>,
 }
+
+// With 10,000 idle connections every word is 80 KB.
+const _: () = assert!(size_of::<Option<Buffers>>() <= 80);
+
+/// Output from there on waits until the log is synced up to that position; both only grow.
+#[derive(Debug, Default)]
+struct Gates(VecDeque<(usize, u64)>);
 
 impl Turn {
     /// A node at its start; see [`Node::new`].
@@ -93,6 +101,13 @@ impl Turn {
         }
     }
 
+    /// Reserves room for the state of so many connections. Nothing depends on it but that nothing moves until there are
+    /// more. Memory is taken as they come, where the operating system gives it when it is first written to.
+    pub fn reserve(&mut self, connections: usize) {
+        self.conns.reserve_exact(connections);
+        self.node.reserve(connections);
+    }
+
     /// The node inside.
     #[must_use]
     pub const fn node(&self) -> &Node {
@@ -107,7 +122,7 @@ impl Turn {
     /// Starts a turn at `now`.
     pub fn begin(&mut self, now: Now) {
         self.now = now;
-        self.number += 1;
+        self.number = self.number.wrapping_add(1);
         while let Some(conn) = self.later.pop_front() {
             if let Some(buffers) = self.buffers(conn) {
                 buffers.queued = false;
@@ -280,9 +295,12 @@ impl Turn {
             return;
         }
         let Some(buffers) = self.buffers(conn) else { return };
-        if buffers.out.len() > from && buffers.gates.back().is_none_or(|(_, upto)| *upto < logged) {
-            let was_open = buffers.gates.is_empty();
-            buffers.gates.push_back((from, logged));
+        if buffers.out.len() > from {
+            let Gates(gates) = &mut **buffers.gates.get_or_insert_default();
+            let was_open = gates.is_empty();
+            if gates.back().is_none_or(|(_, upto)| *upto < logged) {
+                gates.push_back((from, logged));
+            }
             if was_open {
                 self.gated.push(conn);
             }
@@ -294,9 +312,11 @@ impl Turn {
         let (_, counted) = self.node.logged();
         let gated = std::mem::take(&mut self.gated);
         for conn in gated {
-            let Some(buffers) = self.buffers(conn) else { continue };
-            while buffers.gates.pop_front_if(|(_, upto)| *upto <= counted).is_some() {}
-            if !buffers.gates.is_empty() {
+            let Some(Gates(gates)) = self.buffers(conn).and_then(|buffers| buffers.gates.as_deref_mut()) else {
+                continue;
+            };
+            while gates.pop_front_if(|(_, upto)| *upto <= counted).is_some() {}
+            if !gates.is_empty() {
                 self.gated.push(conn);
             }
             self.queue_if_unsent(conn);
@@ -306,7 +326,7 @@ impl Turn {
     /// Ends the connections whose replies wait for what did not get to the disk: nobody knows what became of it.
     fn close_gated(&mut self) {
         for conn in std::mem::take(&mut self.gated) {
-            let Some(buffers) = self.buffers(conn).filter(|buffers| !buffers.gates.is_empty()) else { continue };
+            let Some(buffers) = self.buffers(conn).filter(|buffers| buffers.first_gate().is_some()) else { continue };
             buffers.closing = Some(Close::Disk);
             self.node.handle(self.now, Event::Closed { conn }, &mut self.effects);
             self.queue(conn);
@@ -403,7 +423,7 @@ impl Turn {
             self.resume(conn);
         }
         let Some(buffers) = self.conns.get(conn.0 as usize).and_then(Option::as_ref) else { return &[] };
-        let end = buffers.gates.front().map_or(buffers.out.len(), |(from, _)| *from);
+        let end = buffers.first_gate().unwrap_or(buffers.out.len());
         &buffers.out[buffers.sent..end]
     }
 
@@ -412,7 +432,7 @@ impl Turn {
     pub fn sent(&mut self, conn: ConnId, count: usize) {
         let Some(buffers) = self.conns.get_mut(conn.0 as usize).and_then(Option::as_mut) else { return };
         buffers.sent += count;
-        buffers.share += count;
+        buffers.share = buffers.share.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         debug_assert!(buffers.sent <= buffers.out.len(), "no more is sent than there was");
         if buffers.sent < buffers.out.len() {
             return;
@@ -555,6 +575,12 @@ impl Turn {
 }
 
 impl Buffers {
+    /// Where output begins that waits for the disk.
+    #[inline]
+    fn first_gate(&self) -> Option<usize> {
+        self.gates.as_ref()?.0.front().map(|(from, _)| *from)
+    }
+
     /// Drops what was sent, and capacity that an idle connection does not need.
     fn compact(&mut self) {
         if self.sent == self.out.len() {
@@ -564,7 +590,8 @@ impl Buffers {
             }
         } else if self.sent > 0 {
             self.out.drain(..self.sent);
-            self.gates.iter_mut().for_each(|(from, _)| *from -= self.sent);
+            let gates = self.gates.iter_mut().flat_map(|gates| &mut gates.0);
+            gates.for_each(|(from, _)| *from -= self.sent);
         }
         self.sent = 0;
     }

@@ -74,6 +74,9 @@ def idle(run):
             for number in range(rounds):
                 tell(f"idle connections: round {number + 1} of {rounds}, {kind.name}")
                 alone.append(cpu_of_get(run, server, seconds))
+                if number == 0:
+                    # What was freed before would be used again, and is given back meanwhile.
+                    time.sleep(run.sizes.settle_s)
                 before = server.resident_bytes()
                 with contextlib.ExitStack() as opened:
                     open_idle(server, count, opened)

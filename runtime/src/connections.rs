@@ -103,9 +103,10 @@ enum ReadSide {
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
+    /// With room reserved for so many.
+    pub(crate) fn new(room: usize) -> Self {
         Self {
-            slab: Slab::new(),
+            slab: Slab::with_capacity(room),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             batch: Vec::new(),
             reads: VecDeque::new(),

@@ -43,6 +43,12 @@ const DIALS_FROM: usize = usize::MAX / 2;
 
 /// Events taken from the system at once; more wait for the next turn, which then comes at once.
 const EVENTS_PER_TURN: usize = 1_024;
+/// Connections for which room is reserved at the most: some 14 MB of addresses, of which only what is used becomes
+/// memory. Tables that grow as they fill leave behind what they were, and the allocator holds that for a while: 200
+/// bytes for each of 10,000 connections.
+const ROOM_MAX: usize = 1 << 16;
+/// Connections besides those of clients: peers, and who is turned away.
+const ROOM_SPARE: usize = 256;
 /// How long the disk may take for what it was given last before the end.
 const SYNC_MAX: Duration = Duration::from_secs(5);
 /// Exit code of a node that was told to stop twice.
@@ -82,7 +88,7 @@ impl Server {
     /// says stop. `clocks` are those that the turn's node was started with, `users` is the file of its users, if it has
     /// one, `reload` has what it was told, and `drain` says how it stops.
     pub(crate) fn new(
-        turn: Turn,
+        mut turn: Turn,
         clocks: Clocks,
         (mut listeners, mut of_peers): (Listeners, Option<Listeners>),
         tls: Tls,
@@ -98,6 +104,8 @@ impl Server {
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         let access = AccessWorker::start(users, Arc::clone(&waker))?;
+        let room = turn.node().settings().clients_max.saturating_add(ROOM_SPARE).min(ROOM_MAX);
+        turn.reserve(room);
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
@@ -105,7 +113,7 @@ impl Server {
             turn,
             listeners,
             of_peers,
-            connections: Connections::new(),
+            connections: Connections::new(room),
             dialer,
             tls,
             signals,

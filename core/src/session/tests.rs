@@ -288,7 +288,7 @@ fn what_was_scanned_is_not_scanned_again() {
     for _ in 0..1_000 {
         assert_eq!(bench.send(&[b'x'; 7]), b"");
         line.extend_from_slice(&[b'x'; 7]);
-        assert_eq!(bench.session.phase, Phase::InPlace { scanned: bench.rest.len() });
+        assert_eq!(bench.session.phase, Phase::InPlace { scanned: bench.rest.len() as u32 });
     }
     assert_eq!(bench.rest.len(), 7_000);
 }

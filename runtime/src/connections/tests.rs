@@ -31,7 +31,7 @@ impl Bench {
         Self {
             poll: Poll::new().unwrap(),
             turn: Turn::new(config, Now { mono: now, wall: WallMs(1_700_000_000_000) }),
-            connections: Connections::new(),
+            connections: Connections::new(0),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             door: door().0,
             now,
