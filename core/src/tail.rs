@@ -30,7 +30,8 @@ pub(crate) struct Run {
 
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// Empty until the first record: a node that never had a peer pays nothing.
+    /// Nothing until the first record: a node that never had a peer pays nothing. Then as long as what was written to:
+    /// all of it zeroed first would be one long turn.
     ring: Vec<u8>,
     capacity_bytes: usize,
     start: Pos,
@@ -69,7 +70,7 @@ impl Tail {
 
     /// Memory taken: what was written to at least once. The system gives the rest of the ring only then.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.ring.len().min(usize::try_from(self.end.0).unwrap_or(usize::MAX))
+        self.ring.len()
     }
 
     /// Appends one encoded record and drops the oldest to make room. One that is larger than the ring leaves it empty:
@@ -82,7 +83,7 @@ impl Tail {
             return;
         }
         if self.ring.is_empty() {
-            self.ring = vec![0; self.capacity_bytes];
+            self.ring = Vec::with_capacity(self.capacity_bytes);
         }
         while self.bytes().0 + record.len() > self.capacity_bytes {
             let oldest = self.record_bytes(self.start);
@@ -91,11 +92,11 @@ impl Tail {
         let at = self.index(self.end);
         let room = self.capacity_bytes - at;
         if record.len() < room {
-            self.ring[at..at + record.len()].copy_from_slice(record);
+            self.put(at, record);
         } else {
             let (first, rest) = record.split_at(room);
-            self.ring[at..].copy_from_slice(first);
-            self.ring[..rest.len()].copy_from_slice(rest);
+            self.put(at, first);
+            self.put(0, rest);
             self.lap.0 += self.capacity_bytes as u64;
         }
         self.end.0 += record.len() as u64;
@@ -107,6 +108,14 @@ impl Tail {
             (self.run.from, self.run.origin) = (self.end, stamp.origin);
         }
         self.run.last = stamp.hlc;
+    }
+
+    /// Writes over what stands from there on, and goes on behind it.
+    #[inline]
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        let (over, behind) = bytes.split_at(bytes.len().min(self.ring.len() - at));
+        self.ring[at..at + over.len()].copy_from_slice(over);
+        self.ring.extend_from_slice(behind);
     }
 
     /// Drops every record.
@@ -243,6 +252,8 @@ mod tests {
                     prop_assert_eq!(&copy, bytes);
                 }
                 prop_assert_eq!(at, tail.end());
+                let most = usize::try_from(appended).unwrap_or(usize::MAX).min(500);
+                prop_assert!((tail.bytes().0..=most).contains(&tail.memory_bytes()));
             }
         }
     }
