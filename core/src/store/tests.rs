@@ -210,6 +210,21 @@ fn what_is_taken_out_by_its_key_leaves_the_rest() {
     check(&store);
 }
 
+#[test]
+fn a_step_in_which_much_expires_or_is_freed_takes_a_quarter_of_the_entries() {
+    let mut store = Store::new([3, 4]);
+    for key in 0..100_000_u32 {
+        put(&mut store, &key.to_be_bytes(), 1, Some(15_000));
+    }
+    let steps = |store: &mut Store, wall| 1 + (0..).take_while(|_| store.expire(WallMs(wall))).count();
+    let expired = steps(&mut store, 20_000);
+    assert!((98..110).contains(&expired), "{expired} steps of some 1,000 entries each");
+    assert_eq!((store.keys(), store.husks()), (0, 0));
+    let freed = steps(&mut store, 80_000);
+    assert!((98..110).contains(&freed), "{freed} steps of some 1,000 entries each");
+    assert_eq!(store.husks(), 100_000);
+}
+
 fn merge_all<'a>(writes: impl IntoIterator<Item = &'a Write>) -> Store {
     let mut store = Store::new([1, 2]);
     for write in writes {
