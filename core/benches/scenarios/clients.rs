@@ -2,8 +2,8 @@
 
 use kv_core::{Config, ConnId, Event, Mono, Now, PeerAuth, Turn, WallMs};
 
-use super::requests::{Dialect, Keys, key, value};
-use super::{CLIENTS, KEYS, Started};
+use super::requests::{Dialect, key, value};
+use super::{CLIENTS, KEYS, Keys, Started};
 
 pub(crate) const START: Now = Now { mono: Mono(0), wall: WallMs(1_700_000_000_000) };
 

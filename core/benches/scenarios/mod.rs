@@ -20,6 +20,10 @@ pub(crate) const CLIENTS: u32 = 50;
 /// Records of a round.
 const RECORDS: u32 = 16 * CLIENTS;
 
+/// Keys between one and the next that is used: no divisor of their number, so that all of them have their turn, and
+/// not in the order in which they were written first.
+const KEY_STRIDE: u32 = 7_919;
+
 /// A path through the core, as its driver takes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
@@ -60,6 +64,20 @@ pub(crate) const ALL: [Scenario; 19] = [
     Scenario { name: "decode_record", ops: RECORDS, start: records::decode_each },
     Scenario { name: "sweep_key", ops: KEYS, start: Pair::sweep },
 ];
+
+/// Keys, one after the other, for ever.
+pub(crate) struct Keys(u32);
+
+impl Keys {
+    pub(crate) const fn new() -> Self {
+        Self(0)
+    }
+
+    pub(crate) fn next(&mut self) -> Vec<u8> {
+        self.0 = (self.0 + KEY_STRIDE) % KEYS;
+        requests::key(self.0)
+    }
+}
 
 /// What divan names it by.
 impl fmt::Display for Scenario {

@@ -2,8 +2,8 @@
 
 use kv_core::{Framed, Hlc, OriginId, Record, Version, decode, encode, next_frame};
 
-use super::requests::{KEY_BYTES, Keys, value};
-use super::{RECORDS, Started};
+use super::requests::{KEY_BYTES, value};
+use super::{Keys, RECORDS, Started};
 
 /// Length and checksum, in front of every frame.
 const PREFIX_BYTES: usize = 8;

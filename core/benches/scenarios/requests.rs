@@ -2,13 +2,7 @@
 
 use std::io::Write as _;
 
-use super::KEYS;
-
 pub(crate) const KEY_BYTES: usize = 16;
-
-/// Keys between one and the next that is used: no divisor of their number, so that all of them have their turn, and
-/// not in the order in which they were written first.
-const KEY_STRIDE: u32 = 7_919;
 
 /// How a request is put.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,20 +73,6 @@ impl Dialect {
             Self::Line | Self::Quoted => b"\n",
             Self::Inline | Self::Array => b"\r\n",
         }
-    }
-}
-
-/// Keys, one after the other, for ever.
-pub(crate) struct Keys(u32);
-
-impl Keys {
-    pub(crate) const fn new() -> Self {
-        Self(0)
-    }
-
-    pub(crate) fn next(&mut self) -> Vec<u8> {
-        self.0 = (self.0 + KEY_STRIDE) % KEYS;
-        key(self.0)
     }
 }
 
