@@ -515,3 +515,18 @@ fn what_becomes_of_keys_is_told_if_that_is_wanted() {
     clients.check(BOB, &[("SET k v", "+OK|")]);
     assert_eq!(clients.told(ANN), "");
 }
+
+#[test]
+fn what_has_expired_is_gone_within_turns_that_no_time_lies_between() {
+    let mut clients = Clients::new();
+    let writes: String = (0..20_000).map(|number| format!("SET k{number} v PX 1000\n")).collect();
+    assert_eq!(clients.send(BOB, writes.as_bytes()), "OK\n".repeat(20_000));
+    clients.wait(30_000);
+    let mut turns = 1;
+    while turns < 100 && clients.turn.node().deadline().is_some_and(|due| due <= at(clients.ms).mono) {
+        clients.wait(0);
+        turns += 1;
+    }
+    assert_eq!(clients.send(BOB, b"DBSIZE\n"), "0\n");
+    assert!((20..100).contains(&turns), "{turns} turns of some 1,000 keys each");
+}

@@ -217,7 +217,16 @@ impl Connections {
                 self.batch.push((conn, from + count));
                 false
             }
-            // It says so again.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                connection.read = ReadSide::Drained;
+                true
+            }
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                // It is told once.
+                self.lose(turn, conn);
+                true
+            }
+            // It ends, which is told again; or it was not read.
             Ok(0) | Err(_) => false,
         }
     }
@@ -374,9 +383,9 @@ fn receive(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
     Ok(net::recv(stream, room, RecvFlags::empty())?.1)
 }
 
-/// Writes as [`receive`] reads.
+/// Writes as [`receive`] reads. There is no signal if the other side has gone: Rust's runtime ignores it.
 fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    Ok(net::send(stream, bytes, SendFlags::NOSIGNAL)?)
+    Ok(net::send(stream, bytes, SendFlags::empty())?)
 }
 
 /// What to do about a connection that was read.

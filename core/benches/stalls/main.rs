@@ -17,7 +17,7 @@ use self::parts::{ALL, Part, Section, Sizes};
 
 /// What the node has by its release: what it allocates and frees is part of its turns.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: kv_allocator::Allocator = kv_allocator::ALLOCATOR;
 
 /// Runs of each part, unless `--runs=` says otherwise.
 const RUNS: usize = 5;

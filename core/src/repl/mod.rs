@@ -79,7 +79,8 @@ pub(crate) use writers::Writers;
 /// Links at once, both ways: thirty members have 58, and a few more while old ones are replaced.
 pub(crate) const LINKS_MAX: usize = 128;
 
-/// Background steps (a walk over the store in pieces) come this often while there is something to do.
+/// Background steps (a walk over the store in pieces) come this often while there is something to do; but for those of
+/// what has expired, which is counted and held until then, and comes as fast as clients write: they come in each turn.
 const STEP_MS: u64 = 1;
 
 /// The longest sleep: wall clocks may step, so what depends on them is looked at this often.
@@ -324,12 +325,12 @@ impl Replication {
         self.step_leave(now, cx);
         self.step_retirement(now, cx);
         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
-        let walking = self.step_walks(now, cx);
+        let step_ms = self.step_walks(now, cx);
         self.check_arrival(now, cx);
         self.check_scrub(now, &cx.config.timers);
         self.send_statuses(now, cx);
         self.wake_staged(cx.effects);
-        self.plan_deadline(now, walking, cx);
+        self.plan_deadline(now, step_ms, cx);
     }
 
     /// Wakes the links that have something to send now that the tail may have grown.
@@ -424,7 +425,8 @@ impl Replication {
         }
     }
 
-    fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+    /// A step of each walk that has something to do; in how many milliseconds the next is due, if any has more.
+    fn step_walks(&mut self, now: Now, cx: &mut Context<'_>) -> Option<u64> {
         // What writes by itself has time.
         let writes = !cx.replica.is_disk_behind();
         let reissuing = writes && self.step_reissue(now, cx);
@@ -443,13 +445,14 @@ impl Replication {
         self.settle_vouches(cx.replica);
         self.settle_returned(cx);
         let collecting = self.collector.step(now, (&self.roster, &self.links, self.retirement.settled()), cx);
-        reissuing | announcing | dropping | expiring | freeing | collecting
+        let walking = reissuing | announcing | dropping | freeing | collecting;
+        if expiring { Some(0) } else { walking.then_some(STEP_MS) }
     }
 
-    fn plan_deadline(&mut self, now: Now, walking: bool, cx: &Context<'_>) {
+    fn plan_deadline(&mut self, now: Now, step_ms: Option<u64>, cx: &Context<'_>) {
         let links = &self.links;
         let timers = &cx.config.timers;
-        let mut deadline = now.mono.plus_ms(if walking { STEP_MS } else { IDLE_MS_MAX });
+        let mut deadline = now.mono.plus_ms(step_ms.unwrap_or(IDLE_MS_MAX));
         for link in links.values() {
             deadline = deadline.min(link.expires(timers));
             if link.peer.is_some() {

@@ -57,8 +57,7 @@ impl<'b> Batch<'b> {
 }
 
 impl Replication {
-    /// Takes the whole records that `bytes` begin with, up to one whose predecessor is missing; how many bytes those
-    /// are, and what stops the reading.
+    /// Takes the whole records that `bytes` begin with; how many bytes those are, and what stops the reading.
     pub(super) fn take_records(
         &mut self,
         now: Now,
@@ -66,7 +65,7 @@ impl Replication {
         bytes: &[u8],
         cx: &mut Context<'_>,
     ) -> (usize, Option<Stop>) {
-        let Some(link) = self.links.get_mut(&conn) else { return (0, Some(Stop::Closed)) };
+        let Some(mut link) = self.links.get_mut(&conn) else { return (0, Some(Stop::Closed)) };
         let bytes_max = body_bytes_max(link);
         let (mut used, mut batch) = (0, Batch::new());
         loop {
@@ -90,7 +89,8 @@ impl Replication {
                     Ok(Streamed::Gap) => {
                         intake::missed(link, cx.replica, framed.stamp.origin, framed.prev.unwrap_or(Hlc::ZERO));
                         self.intake.plan(&mut self.links, cx.replica, &cx.config.timers, now.mono);
-                        return (used, None);
+                        let Some(same) = self.links.get_mut(&conn) else { return (used, Some(Stop::Closed)) };
+                        link = same;
                     }
                     Err(stop) => return (used, Some(stop)),
                 }

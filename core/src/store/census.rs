@@ -338,7 +338,8 @@ fn print_at(cut: WallMs, record: &Record<'_>) -> Option<Print> {
 ///
 /// XXH3 tells accidents apart, and that is what it is for: whoever writes to a cluster chooses keys, but neither the
 /// stamps nor what gets lost, and who could make records of any stamp can do worse than hide them. So 64 bits of the
-/// key do: no two records share a stamp but by accident.
+/// key do: no two records share a stamp but by accident. A counter has no stamp, and of two whose keys somebody chose
+/// to share that hash the sums could change places unseen; he could as well have set them.
 pub(super) fn fingerprint(record: &Record<'_>) -> u128 {
     fingerprint_of(xxh3_64(record.key), record)
 }

@@ -24,7 +24,7 @@ const CLOCK_BOUND_MS: u64 = 60_000;
 const STEP_WORK_MAX: usize = 4_096;
 
 /// What is added for an entry that leaves the counts, or whose value is freed: that takes some 350 and 500 ns, and so a
-/// step of nothing else half a millisecond. No more: keys may expire as fast as they are written.
+/// step of nothing else half a millisecond.
 const CHANGED_WORK: usize = 3;
 
 /// By [`SLOTS_AT_ONCE`] slots: no cut before this one has anything to move or free in any of them. May be too early,
