@@ -1,12 +1,13 @@
-/* The least that a server could do: what peers.py calls the touching loop.
+/* The least that a server could do: the touching loop.
  *
  *   cc -O2 -o floor floor.c
- *   floor PORT KEYS VALUE_BYTES
+ *   floor PORT KEYS VALUE_BYTES [ahead]
  *
  * An epoll loop with one read and one write for each connection that is ready. It parses nothing: all requests of a kind
  * have the same length, so they are counted, and the key is where it always is. Each key is hashed, its record is found
- * and its value copied in or out, for a whole read at once: first all lines of memory are asked for, then the work is
- * done. No limits, no versions, no replication, no expiry: with a client that is not `simple-kv bench` it does not work.
+ * and its value copied in or out. With `ahead` that is done for a whole read at once: first all lines of memory are asked
+ * for, then the work is done. No limits, no versions, no replication, no expiry: with a client that is not `simple-kv
+ * bench` it does not work.
  *
  * Requests are SET and GET of the Redis protocol, or lines of text, with keys of 16 bytes.
  */
@@ -41,6 +42,7 @@ static uint32_t *places;                /* by hash: the number of a record, coun
 static char *records;                   /* key, value */
 static uint64_t mask, used, most;
 static size_t value_bytes, record_bytes;
+static int asks_ahead;
 
 static uint64_t hash_of(const char *key)
 {
@@ -103,11 +105,11 @@ static int serve(struct conn *conn, struct shape shapes[2][2])
     int is_line = conn->in[0] != '*', is_set = conn->in[is_line ? 0 : 1] == (is_line ? 'S' : '3');
     struct shape *shape = &shapes[is_line][is_set];
     size_t count = conn->have / shape->request;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; asks_ahead && i < count; i++) {
         hashes[i] = hash_of(conn->in + i * shape->request + shape->key);
         __builtin_prefetch(&places[hashes[i] & mask]);
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; asks_ahead && i < count; i++) {
         uint32_t number = places[hashes[i] & mask];
         if (number) {
             __builtin_prefetch(records + (number - 1) * record_bytes);
@@ -115,8 +117,8 @@ static int serve(struct conn *conn, struct shape shapes[2][2])
         }
     }
     for (size_t i = 0; i < count; i++) {
-        char *request = conn->in + i * shape->request;
-        char *value = find(request + shape->key, hashes[i], is_set);
+        char *request = conn->in + i * shape->request, *key = request + shape->key;
+        char *value = find(key, asks_ahead ? hashes[i] : hash_of(key), is_set);
         if (value && is_set)
             memcpy(value, request + shape->value, value_bytes);
         else if (value)
@@ -135,8 +137,9 @@ static int serve(struct conn *conn, struct shape shapes[2][2])
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: floor PORT KEYS VALUE_BYTES\n");
+    asks_ahead = argc == 5 && !strcmp(argv[4], "ahead");
+    if (argc != 4 + asks_ahead) {
+        fprintf(stderr, "usage: floor PORT KEYS VALUE_BYTES [ahead]\n");
         return 2;
     }
     most = strtoull(argv[2], NULL, 10);

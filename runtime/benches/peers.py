@@ -10,8 +10,8 @@ one. A round measures every server at every operation and depth, one right after
 server than the round before, so that what the machine does meanwhile meets all alike. Told are medians over the rounds,
 and medians of the ratios within each round: machines differ, and so does one from minute to minute, but servers that
 were asked within the same seconds can be compared. What takes processor time beside makes all figures doubtful: the
-table says how much of it there was. The least is floor.c, a loop that hashes, finds and copies, and parses nothing; it
-is there if there is a C compiler.
+table says how much of it there was. The least is floor.c, a loop that hashes, finds and copies, and parses nothing: one
+request after the other, and once more with all memory of a read asked for ahead. It is there if there is a C compiler.
 
 Prints Markdown, and draws the processor time into an SVG file. Exit code 0: measured; 1: a server failed, or refused
 something.
@@ -33,7 +33,8 @@ from servers import (OURS, Failed, Kind, Server, bench, machine, node_arguments,
 
 # Above this share of its core the load may be the limit, and not the server.
 LOAD_BUSY = 0.95
-LOOP = "the loop"
+# How each is called, and what it is started with besides.
+LOOPS = {"the loop": [], "the loop, ahead": ["ahead"]}
 
 
 def ask(args, cores, server, protocol, *more):
@@ -69,9 +70,10 @@ def start(args, rows, found, cores):
         with tempfile.TemporaryDirectory() as directory:
             binary = Path(directory) / "floor"
             subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("floor.c")], check=True)
-            words = [str(binary), "{port}", str(args.keys), str(args.value_size)]
-            server = Server(Kind(LOOP, "", str(binary), "resp"), words, cores)
-        rows += [(LOOP, server, "resp"), (f"{LOOP}, telnet", server, "telnet")]
+            for name, more in LOOPS.items():
+                words = [str(binary), "{port}", str(args.keys), str(args.value_size), *more]
+                server = Server(Kind(name, "", str(binary), "resp"), words, cores)
+                rows += [(name, server, "resp"), (f"{name}, telnet", server, "telnet")]
 
 
 def end(rows):
@@ -110,9 +112,9 @@ def heads(measured):
 
 
 def print_report(args, rows, measured, cores, load_before):
-    names, peers = [row[0] for row in rows], [row[0] for row in rows if row[1].name not in (OURS, LOOP)]
+    names, peers = [row[0] for row in rows], [row[0] for row in rows if row[1].name not in (OURS, *LOOPS)]
     ours = [row[0] for row in rows if row[1].name == OURS]
-    versions = {server.name: server.version for _, server, _ in rows if server.name != LOOP}
+    versions = {server.name: server.version for _, server, _ in rows if server.name not in LOOPS}
     print(f"{args.connections} connections, {args.keys:,} keys of 16 bytes, values of {args.value_size}, {args.rounds} "
           f"rounds of {args.seconds:g} s; " + ", ".join(f"{name} {version}" for name, version in versions.items())
           + ".\n")
@@ -135,8 +137,8 @@ def print_report(args, rows, measured, cores, load_before):
     lines = []
     for one in ours:
         others = {peer: [peer] for peer in peers} | ({"the best of them": peers} if len(peers) > 1 else {})
-        loop = one.replace(OURS, LOOP)
-        others |= {loop: [loop]} if loop in names else {}
+        loops = [one.replace(OURS, loop) for loop in LOOPS]
+        others |= {loop: [loop] for loop in loops if loop in names}
         for called, of in others.items():
             ratios = [[mine["cpu_us"] / min(measured[cell][name][number]["cpu_us"] for name in of)
                        for number, mine in enumerate(measured[cell][one])] for cell in measured]

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::hint::black_box;
 
-use super::entry::{Entry, Parts};
+use super::entry::Entry;
 use super::{Place, Store};
 use crate::short::pack_long;
 
@@ -68,34 +68,35 @@ impl Store {
     /// processor waits for all at once, and keeps where they belong. Means nothing but time.
     pub(crate) fn warm(&mut self, keys: &[impl AsRef<[u8]>]) {
         (self.warmed.count, self.warmed.next) = (0, Cell::new(0));
-        let mut read = 0;
         let keys = keys.iter().take(WARM_KEYS).map(AsRef::as_ref).filter(|key| !key.is_empty());
         for key in keys {
             let place = self.find_place(key);
-            let slot = usize::from(place.slot);
-            read ^= self.slots[slot].newest.0 ^ u64::from(self.kinds[slot].graves);
             let Warmed { kept, count, .. } = &mut self.warmed;
             kept[*count] = Kept::new(key, place);
             *count += 1;
         }
-        for Kept { place, .. } in &self.warmed.kept[..self.warmed.count] {
-            read ^= u64::from(self.slots[usize::from(place.slot)].table.is_taken(place.hash));
-        }
-        let mut entries = [None; WARM_KEYS];
-        for (entry, kept) in entries.iter_mut().zip(&self.warmed.kept[..self.warmed.count]) {
-            *entry = self.slots[usize::from(kept.place.slot)].table.find_any(kept.place.hash);
-        }
+        // A processor waits for as many reads as are within its next few hundred instructions: hashing is not among
+        // them, and neither is anything else that can be done before or behind.
+        let slot = |kept: &Kept| &self.slots[usize::from(kept.place.slot)];
+        let kept = &self.warmed.kept[..self.warmed.count];
+        let mut read = 0;
+        kept.iter().for_each(|kept| read ^= slot(kept).newest.0);
+        kept.iter().for_each(|kept| read ^= u64::from(slot(kept).table.is_taken(kept.place.hash)));
         black_box(read);
+        let mut entries = [None; WARM_KEYS];
+        for (entry, kept) in entries.iter_mut().zip(kept) {
+            *entry = slot(kept).table.find_any(kept.place.hash);
+        }
         touch(entries.iter().flatten().copied());
     }
 }
 
-/// Reads where each entry begins and ends.
-pub(super) fn touch<'a>(entries: impl Iterator<Item = &'a Entry>) {
+/// Reads where each entry begins, and then where each ends.
+pub(super) fn touch<'a>(entries: impl Iterator<Item = &'a Entry> + Clone) {
     let mut read = 0;
+    entries.clone().for_each(|entry| read ^= entry.parts().hlc.0);
     for entry in entries {
-        let Parts { hlc, value, .. } = entry.parts();
-        read ^= hlc.0 ^ u64::from(value.and_then(<[u8]>::last).copied().unwrap_or(0));
+        read ^= u64::from(entry.parts().value.and_then(<[u8]>::last).copied().unwrap_or(0));
     }
     // What is read and not used would not be read.
     black_box(read);
