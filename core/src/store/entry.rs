@@ -12,7 +12,8 @@
 //!
 //! No capacity is stored: what was allocated is a function of the lengths alone ([`allocation_bytes`]).
 //!
-//! This is the only module of the core with `unsafe` code. Its invariants:
+//! Besides [`prefetch`](super::prefetch), which has nothing to keep, this is the only module of the core with `unsafe`
+//! code. Its invariants:
 //! 1. [`Entry::at`] comes from `alloc` with [`layout`] of the shape written at byte 8, and this entry alone owns it.
 //! 2. The header, the key and the value of that shape are initialized; what lies behind them is never read.
 //! 3. Shape and content change only under `&mut self`, and never leave the class that was allocated.
@@ -23,6 +24,7 @@ use std::num::NonZeroU64;
 use std::ptr::{NonNull, with_exposed_provenance_mut};
 use std::slice;
 
+use super::prefetch::prefetch;
 use super::{KEY_BYTES_MAX, ORIGINS_MAX, VALUE_BYTES_MAX};
 use crate::time::WallMs;
 use crate::version::Hlc;
@@ -33,6 +35,9 @@ const DEADLINE_BYTES: usize = 8;
 /// That of the words that are read in place. 16 would be one more bit of the hash, and every other class of small
 /// entries.
 const ALIGNMENT: usize = 8;
+
+/// Bytes that memory gives at a time.
+const LINE_BYTES: usize = 64;
 
 /// Bits of a key's hash, which is less than `1 << HASH_BITS`.
 pub(super) const HASH_BITS: u32 = 19;
@@ -90,6 +95,14 @@ impl Entry {
         let address = (self.0.get() << HASH_BITS) >> (HASH_BITS - ALIGNMENT.ilog2());
         // SAFETY: this is the address that `new` was given by `alloc`, which is never 0.
         unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(address as usize)) }
+    }
+
+    /// Asks memory for the first two lines: of a small entry that is all of it, of a larger one what says where it ends.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        let at = self.at().as_ptr();
+        prefetch(at);
+        prefetch(at.wrapping_add(LINE_BYTES));
     }
 
     pub(super) fn key(&self) -> &[u8] {

@@ -28,6 +28,7 @@ mod entry;
 mod expiry;
 mod floors;
 mod origins;
+mod prefetch;
 mod scrub;
 mod table;
 #[cfg(test)]

@@ -7,7 +7,8 @@
 
 use super::collections::ELEMENT;
 use super::entry::{Entry, HASH_BITS, allocation_bytes};
-use super::warm::{WARM_KEYS, touch};
+use super::prefetch::prefetch;
+use super::warm::WARM_KEYS;
 
 /// Entries by their hash.
 ///
@@ -42,10 +43,12 @@ impl Table {
         self.of_hash(hash).next()
     }
 
-    /// Whether the place is taken at which a lookup of this hash begins.
+    /// Asks memory for the place at which a lookup of this hash begins.
     #[inline]
-    pub(super) fn is_taken(&self, hash: u32) -> bool {
-        self.places.get(home(hash, self.homes)).is_some_and(Option::is_some)
+    pub(super) fn prefetch(&self, hash: u32) {
+        if let Some(place) = self.places.get(home(hash, self.homes)) {
+            prefetch(&raw const *place);
+        }
     }
 
     /// The entries of this hash, of which there is hardly ever more than one.
@@ -170,7 +173,7 @@ impl Table {
             for same in chosen.chunk_by_mut(|one, next| one.hash() == next.hash()).filter(|same| same.len() > 1) {
                 same.sort_unstable_by(|one, other| one.key().cmp(other.key()));
             }
-            touch(chosen.iter().copied());
+            chosen.iter().for_each(|entry| entry.prefetch());
             for same in chosen.chunk_by(|one, next| one.hash() == next.hash()) {
                 let mut stop = false;
                 same.iter().for_each(|entry| stop |= !visit(entry));

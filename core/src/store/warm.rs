@@ -2,9 +2,9 @@
 //! most of their time.
 
 use std::cell::Cell;
-use std::hint::black_box;
 
 use super::entry::Entry;
+use super::prefetch::prefetch;
 use super::{Place, Store};
 use crate::short::pack_long;
 
@@ -64,42 +64,23 @@ impl Kept {
 }
 
 impl Store {
-    /// Reads what the merges of these keys are going to read, each step for all of them before the next, so that the
-    /// processor waits for all at once, and keeps where they belong. Means nothing but time.
+    /// Asks memory for what commands and merges of these keys are going to read, each step for all of them before the
+    /// next, which needs what the one before has asked for; and keeps where they belong. Means nothing but time.
     pub(crate) fn warm(&mut self, keys: &[impl AsRef<[u8]>]) {
         (self.warmed.count, self.warmed.next) = (0, Cell::new(0));
         let keys = keys.iter().take(WARM_KEYS).map(AsRef::as_ref).filter(|key| !key.is_empty());
         for key in keys {
             let place = self.find_place(key);
+            prefetch(&raw const self.slots[usize::from(place.slot)]);
             let Warmed { kept, count, .. } = &mut self.warmed;
             kept[*count] = Kept::new(key, place);
             *count += 1;
         }
-        // A processor waits for as many reads as are within its next few hundred instructions: hashing is not among
-        // them, and neither is anything else that can be done before or behind.
-        let slot = |kept: &Kept| &self.slots[usize::from(kept.place.slot)];
-        let kept = &self.warmed.kept[..self.warmed.count];
-        let mut read = 0;
-        kept.iter().for_each(|kept| read ^= slot(kept).newest.0);
-        kept.iter().for_each(|kept| read ^= u64::from(slot(kept).table.is_taken(kept.place.hash)));
-        black_box(read);
-        let mut entries = [None; WARM_KEYS];
-        for (entry, kept) in entries.iter_mut().zip(kept) {
-            *entry = slot(kept).table.find_any(kept.place.hash);
-        }
-        touch(entries.iter().flatten().copied());
+        let places = || self.warmed.kept[..self.warmed.count].iter().map(|kept| kept.place);
+        let table = |place: Place| &self.slots[usize::from(place.slot)].table;
+        places().for_each(|place| table(place).prefetch(place.hash));
+        places().filter_map(|place| table(place).find_any(place.hash)).for_each(Entry::prefetch);
     }
-}
-
-/// Reads where each entry begins, and then where each ends.
-pub(super) fn touch<'a>(entries: impl Iterator<Item = &'a Entry> + Clone) {
-    let mut read = 0;
-    entries.clone().for_each(|entry| read ^= entry.parts().hlc.0);
-    for entry in entries {
-        read ^= u64::from(entry.parts().value.and_then(<[u8]>::last).copied().unwrap_or(0));
-    }
-    // What is read and not used would not be read.
-    black_box(read);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //!
 //! What is free for ten seconds jemalloc gives back to the system, on threads of its own, so that no turn waits for it.
 //!
-//! Besides the core's entries, and tests, this is the only module with `unsafe` code. Its invariants:
+//! Besides the core's entries, its prefetch, and tests, this is the only module with `unsafe` code. Its invariants:
 //! 1. Every call of one allocation asks the inner allocator with the same alignment: `asked` is a function of the
 //!    layout's alignment and size alone, and fails only for sizes that no allocation has.
 //! 2. The size that is asked for is the caller's, and the alignment is no less: what the inner one promises is enough.
