@@ -22,10 +22,15 @@ impl Mono {
         Self(self.0.saturating_add(ms.saturating_mul(1_000)))
     }
 
+    /// Microseconds from `earlier` to this point; 0 if `earlier` is later.
+    pub(crate) const fn us_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Whole milliseconds from `earlier` to this point; 0 if `earlier` is later.
     #[must_use]
     pub const fn ms_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0) / 1_000
+        self.us_since(earlier) / 1_000
     }
 }
 

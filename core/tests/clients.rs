@@ -516,17 +516,49 @@ fn what_becomes_of_keys_is_told_if_that_is_wanted() {
     assert_eq!(clients.told(ANN), "");
 }
 
-#[test]
-fn what_has_expired_is_gone_within_turns_that_no_time_lies_between() {
+/// A node with 20,000 keys that have expired, and have yet to leave the counts; 20 steps of some 1,000 keys each.
+fn with_expired() -> Clients {
     let mut clients = Clients::new();
     let writes: String = (0..20_000).map(|number| format!("SET k{number} v PX 1000\n")).collect();
     assert_eq!(clients.send(BOB, writes.as_bytes()), "OK\n".repeat(20_000));
     clients.wait(30_000);
+    clients
+}
+
+/// In how many turns nothing of them is counted, with so much time between turns and `more` said in each.
+fn turns_of_expiry(clients: &mut Clients, ms: u64, more: impl Fn(u64) -> String) -> u64 {
     let mut turns = 1;
-    while turns < 100 && clients.turn.node().deadline().is_some_and(|due| due <= at(clients.ms).mono) {
-        clients.wait(0);
+    while turns < 100 && clients.turn.node().deadline().is_some_and(|due| due <= at(clients.ms + ms).mono) {
+        clients.ms += ms;
+        clients.send(BOB, more(turns).as_bytes());
         turns += 1;
     }
+    turns
+}
+
+#[test]
+fn what_has_expired_is_gone_within_turns_that_no_time_lies_between() {
+    let mut clients = with_expired();
+    let turns = turns_of_expiry(&mut clients, 0, |_| "PING\n".to_owned());
     assert_eq!(clients.send(BOB, b"DBSIZE\n"), "0\n");
-    assert!((20..100).contains(&turns), "{turns} turns of some 1,000 keys each");
+    assert!((20..30).contains(&turns), "{turns} turns of some 1,000 keys each");
+}
+
+#[test]
+fn a_busy_node_lets_go_of_more_in_each_turn_and_not_of_any_number() {
+    for ms in [3, 300] {
+        let mut clients = with_expired();
+        let turns = turns_of_expiry(&mut clients, ms, |_| "GET k\n".repeat(1_000));
+        assert_eq!(clients.send(BOB, b"DBSIZE\n"), "0\n");
+        assert!((5..=8).contains(&turns), "{turns} turns of some 4,000 keys each, {ms} ms apart");
+    }
+}
+
+#[test]
+fn as_much_is_let_go_of_as_is_written_that_expires() {
+    let mut clients = with_expired();
+    let turns = turns_of_expiry(&mut clients, 0, |turn| {
+        (0..5_000).map(|number| format!("SET k{turn}:{number} v PX 100000\n")).collect()
+    });
+    assert!((3..=6).contains(&turns), "{turns} turns of some 10,000 keys each");
 }

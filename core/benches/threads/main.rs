@@ -32,7 +32,7 @@ const SMALL_KEYS: u32 = 25_600;
 
 /// Requests that a client sends ahead, and what the kernel takes for each in microseconds, unless `--kernel=` says
 /// otherwise.
-const DEPTHS: [(usize, f64); 3] = [(1, 4.5), (16, 0.3), (DEPTH_MAX, 0.05)];
+const DEPTHS: [(usize, f64); 3] = [(1, 4.5), (16, 0.3), (DEPTH_MAX, 0.1)];
 
 /// Rounds, unless `--rounds=` says otherwise, and how often each key is asked for in one.
 const ROUNDS: usize = 9;

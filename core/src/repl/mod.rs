@@ -119,6 +119,8 @@ pub(crate) struct Replication {
     collector: Collector,
     /// How far letting go of stray folds has come.
     strays: Option<Walk>,
+    /// When the last step of letting go of what has expired was made, if it left more.
+    expiring: Option<Mono>,
     leave: Leave,
     /// Why this node did not leave when it was last asked to.
     stays: NotLeft,
@@ -160,6 +162,7 @@ impl Replication {
             looked_for_absent: now.mono,
             collector: Collector::new(now.mono),
             strays: None,
+            expiring: None,
             leave: Leave::default(),
             stays: NotLeft::NotDrained,
             held_at_leave: Claims::default(),
@@ -436,11 +439,12 @@ impl Replication {
             // Who leaves is a member meanwhile, and may have to stay.
             // (`sim/regressions/who-is-leaving-went-on-counting-what-had-expired`)
             None | Some(Refused::Left | Refused::Disk(_) | Refused::DiskBehind | Refused::Restored) => {
-                cx.replica.expire(now.wall)
+                cx.replica.expire(now.wall, self.expiring.map(|last| now.mono.us_since(last)))
             }
             // A clock that is too far ahead would expire what the others still serve.
             Some(Refused::ClockAhead { .. } | Refused::Fenced) => false,
         };
+        self.expiring = expiring.then_some(now.mono);
         let freeing = cx.replica.store.free_origins() | cx.replica.store.free_dead();
         self.settle_vouches(cx.replica);
         self.settle_returned(cx);
@@ -461,6 +465,11 @@ impl Replication {
         }
         if let Some(seals) = self.seals_at(cx) {
             deadline = deadline.min(seals);
+        }
+        // What is due by now waits for something else than time.
+        let expiry_ms = cx.replica.store.next_expiry().0.saturating_sub(now.wall.0);
+        if expiry_ms > 0 {
+            deadline = deadline.min(now.mono.plus_ms(expiry_ms));
         }
         if !self.is_out(cx)
             && let Some(dial) = self.members.deadline(|name| pulls_from(links, name))

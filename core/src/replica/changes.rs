@@ -59,14 +59,15 @@ impl Replica {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// A step of letting go of what has expired; true while more is to be done now.
-    pub(crate) fn expire(&mut self, wall: WallMs) -> bool {
+    /// A step of letting go of what has expired, so many microseconds after the one before if that left more; true
+    /// while more is to be done now.
+    pub(crate) fn expire(&mut self, wall: WallMs, turn_us: Option<u64>) -> bool {
         let Self { store, changes, feed, .. } = self;
         if changes.is_none() && !feed.is_kept() {
-            return store.expire(wall);
+            return store.expire_telling(wall, turn_us, &mut |_, _| {});
         }
         let what = Changed::Expired;
-        store.expire_telling(wall, &mut |name, is_gone| {
+        store.expire_telling(wall, turn_us, &mut |name, is_gone| {
             feed.note_passed(name);
             let changes = changes.iter_mut().filter(|_| is_gone);
             changes.for_each(|changes| changes.push(Change { name: name.into(), what }));

@@ -18,53 +18,93 @@ use crate::time::WallMs;
 /// deadline has passed by every clock that is listened to, so nobody can still read what a peer could no longer send.
 const CLOCK_BOUND_MS: u64 = 60_000;
 
-/// Work of one step: a slot is 1, and so is each entry looked at. At some 60 ns for an entry that is not in the
-/// processor's cache, a step is a quarter of a millisecond. The slot in hand is always finished, so one that somebody
-/// filled on purpose takes one longer step.
-const STEP_WORK_MAX: usize = 4_096;
+/// Work of one step at the least: a slot is 1, and so is each entry looked at. That takes 60 ns, and so a step a
+/// quarter of a millisecond. The slot in hand is always finished, so one that somebody filled on purpose takes one
+/// longer step.
+const STEP_WORK: u64 = 4_096;
 
-/// What is added for an entry that leaves the counts, or whose value is freed: that takes some 350 and 500 ns, and so a
-/// step of nothing else half a millisecond.
+/// What is added for an entry that leaves the counts, or whose value is freed: that takes some 250 ns, on a machine
+/// that does much else twice as long.
 const CHANGED_WORK: usize = 3;
 
-/// By [`SLOTS_AT_ONCE`] slots: no cut before this one has anything to move or free in any of them. May be too early,
-/// and too late only of slots that the walk has yet to come to where it stands between them.
-pub(super) struct Dues(Box<[WallMs]>);
+/// Work for each microsecond of the turn before: half of what can be done in one. So what has expired gets half of the
+/// time of a node that is busy, and no turn takes more than twice as long for it.
+const SHARE_WORK: u64 = 8;
+
+/// Work of a step at the most, however long the turn before was: the machine may have been away. A millisecond.
+const SHARE_WORK_MAX: u64 = 4 * STEP_WORK;
+
+/// Work for each write with a deadline that was merged since the step before: what it takes to have as many leave
+/// the counts, and to free as many. So whoever writes faster than values expire has longer turns, and not ever more
+/// that is held.
+const MERGED_WORK: u64 = 2 * (1 + CHANGED_WORK as u64);
+
+/// What is due when.
+pub(super) struct Dues {
+    /// By [`SLOTS_AT_ONCE`] slots: no cut before this one has anything to move or free in any of them. May be too
+    /// early, and too late only of slots that the walk has yet to come to where it stands between them.
+    firsts: Box<[WallMs]>,
+    /// Writes with a deadline that were merged since the last step.
+    merged: u64,
+}
 
 impl Dues {
     pub(super) fn new() -> Self {
-        Self(vec![NEVER; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice())
+        Self { firsts: vec![NEVER; usize::from(SLOTS / SLOTS_AT_ONCE)].into_boxed_slice(), merged: 0 }
     }
 
     /// Something is due in `slot`.
     pub(super) fn note(&mut self, slot: u16, due: WallMs) {
-        let first = &mut self.0[usize::from(slot / SLOTS_AT_ONCE)];
+        let first = &mut self.firsts[usize::from(slot / SLOTS_AT_ONCE)];
         *first = (*first).min(due);
+    }
+
+    /// As [`note`](Self::note), of a write with a deadline.
+    pub(super) fn note_merged(&mut self, slot: u16, due: WallMs) {
+        self.merged += 1;
+        self.note(slot, due);
     }
 
     /// Begins anew with the slots from this one on, the first of its group; what was noted of them.
     fn take(&mut self, slot: u16) -> WallMs {
-        std::mem::replace(&mut self.0[usize::from(slot / SLOTS_AT_ONCE)], NEVER)
+        std::mem::replace(&mut self.firsts[usize::from(slot / SLOTS_AT_ONCE)], NEVER)
+    }
+
+    /// Work of a step that follows another one so many microseconds later, or that is the first of some.
+    fn step_work(&mut self, turn_us: Option<u64>) -> usize {
+        let merged = std::mem::take(&mut self.merged);
+        // What was merged before the first is what it is about.
+        let Some(turn_us) = turn_us else { return STEP_WORK as usize };
+        let share = turn_us.saturating_mul(SHARE_WORK).clamp(STEP_WORK, SHARE_WORK_MAX);
+        share.max(merged * MERGED_WORK) as usize
     }
 }
 
 impl Store {
-    /// Moves the digest's cut towards `wall` and frees values whose deadline passed long ago, a bounded step.
-    /// True while more is to be done now. Does nothing before [`Store::next_expiry`]; the cut never goes back.
+    /// As [`expire_telling`](Self::expire_telling) with nobody to tell.
+    #[cfg(test)]
     pub(crate) fn expire(&mut self, wall: WallMs) -> bool {
-        self.expire_telling(wall, &mut |_, _| {})
+        self.expire_telling(wall, None, &mut |_, _| {})
     }
 
-    /// As [`expire`](Self::expire); `told` hears of the keys that leave the counts, and of those of which an element
-    /// has ended: whether nothing is left.
-    pub(crate) fn expire_telling(&mut self, wall: WallMs, told: &mut dyn FnMut(&[u8], bool)) -> bool {
+    /// Moves the digest's cut towards `wall` and frees values whose deadline passed long ago, a bounded step, which
+    /// comes `turn_us` microseconds after the one before if that left more. True while more is to be done now. Does
+    /// nothing before [`Store::next_expiry`]; the cut never goes back. `told` hears of the keys that leave the counts,
+    /// and of those of which an element has ended: whether nothing is left.
+    pub(crate) fn expire_telling(
+        &mut self,
+        wall: WallMs,
+        turn_us: Option<u64>,
+        told: &mut dyn FnMut(&[u8], bool),
+    ) -> bool {
+        let work_max = self.dues.step_work(turn_us);
         let mut walk = self.census.walk_at(wall);
         let mut work = 0;
         while let Some(step) = walk
-            && work < STEP_WORK_MAX
+            && work < work_max
         {
             let is_first = step.cursor.is_multiple_of(SLOTS_AT_ONCE);
-            if is_first && work + usize::from(SLOTS_AT_ONCE) <= STEP_WORK_MAX {
+            if is_first && work + usize::from(SLOTS_AT_ONCE) <= work_max {
                 let due = self.dues.take(step.cursor);
                 if due > step.to {
                     self.dues.note(step.cursor, due);
@@ -79,7 +119,7 @@ impl Store {
         self.next_expiry() <= wall
     }
 
-    /// The wall time from which on [`Store::expire`] has something to do. O(1).
+    /// The wall time from which on [`Store::expire_telling`] has something to do. O(1).
     pub(crate) fn next_expiry(&self) -> WallMs {
         self.census.next()
     }
@@ -90,7 +130,7 @@ impl Store {
         let first = slot - slot % SLOTS_AT_ONCE;
         // The walk stands between them.
         let is_known = self.census.cut(first) == self.census.cut(first + SLOTS_AT_ONCE - 1);
-        let due = self.dues.0[usize::from(slot / SLOTS_AT_ONCE)];
+        let due = self.dues.firsts[usize::from(slot / SLOTS_AT_ONCE)];
         assert!(!is_known || due <= self.slots[usize::from(slot)].due, "slot {slot}");
     }
 

@@ -367,7 +367,7 @@ impl Store {
         if record.deadline.is_some() {
             let next = next_due(record, census.cut(place.slot));
             *due = (*due).min(next);
-            dues.note(place.slot, next);
+            dues.note_merged(place.slot, next);
         }
         if is_element {
             // One that stood before may have got its value back.

@@ -127,9 +127,12 @@ impl Table {
         self.len as usize
     }
 
-    /// All entries, in the order of their hashes.
+    /// All entries, in the order of their hashes. Memory is asked for some of them at a time.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.places.iter_mut().flatten()
+        self.places.chunks_mut(WARM_KEYS).flat_map(|some| {
+            some.iter().flatten().for_each(Entry::prefetch);
+            some.iter_mut().flatten()
+        })
     }
 
     /// Visits entries in the order of their hash, from the first hash greater than `after`, and those of one hash
