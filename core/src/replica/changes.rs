@@ -67,6 +67,8 @@ impl Replica {
             return store.expire_telling(wall, turn_us, &mut |_, _| {});
         }
         let what = Changed::Expired;
+        // What is told goes to everybody who listens, and takes longer than the step itself: the least at a time.
+        let turn_us = turn_us.filter(|_| changes.is_none());
         store.expire_telling(wall, turn_us, &mut |name, is_gone| {
             feed.note_passed(name);
             let changes = changes.iter_mut().filter(|_| is_gone);

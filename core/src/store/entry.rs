@@ -97,7 +97,7 @@ impl Entry {
         unsafe { NonNull::new_unchecked(with_exposed_provenance_mut(address as usize)) }
     }
 
-    /// Asks memory for the first two lines: of a small entry all of it, of a larger one what says where it ends.
+    /// Asks memory for the first two lines: what says where everything lies, the key, and most of a small value.
     #[inline]
     pub(super) fn prefetch(&self) {
         let at = self.at().as_ptr();

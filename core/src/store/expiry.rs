@@ -27,12 +27,14 @@ const STEP_WORK: u64 = 4_096;
 /// that does much else twice as long.
 const CHANGED_WORK: usize = 3;
 
-/// Work for each microsecond of the turn before: half of what can be done in one. So what has expired gets half of the
-/// time of a node that is busy, and no turn takes more than twice as long for it.
-const SHARE_WORK: u64 = 8;
+/// Work for each microsecond of the turn before: a quarter to a third of what can be done in one, on a machine that
+/// does much else half. So what has expired gets a share of the time of a node that is busy, and what a step takes
+/// itself is not what makes the next one larger.
+const SHARE_WORK: u64 = 4;
 
-/// Work of a step at the most, however long the turn before was: the machine may have been away. A millisecond.
-const SHARE_WORK_MAX: u64 = 4 * STEP_WORK;
+/// Work of a step at the most, however long the turn before was: the machine may have been away. Some 3,000 entries
+/// that change, which take a millisecond.
+const SHARE_WORK_MAX: u64 = 3 * STEP_WORK;
 
 /// Work for each write with a deadline that was merged since the step before: what it takes to have as many leave
 /// the counts, and to free as many. So whoever writes faster than values expire has longer turns, and not ever more
