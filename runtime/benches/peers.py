@@ -158,7 +158,7 @@ text { font: 13px system-ui, sans-serif; fill: #24292f } .head { font-weight: 60
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .note { fill: #9da7b1 } .ours { fill: #3fb993 } .peer { fill: #6e7781 }
 }"""
-PANEL_WIDTH, NAME_WIDTH, BAR_HEIGHT, VALUE_WIDTH, MARGIN, TOP = 330, 118, 20, 44, 12, 70
+PANEL_WIDTH, NAME_WIDTH, BAR_HEIGHT, VALUE_WIDTH, MARGIN, TOP = 360, 148, 20, 44, 12, 70
 
 
 def draw(args, rows, measured):

@@ -11,8 +11,8 @@ pub(crate) const READ_SHARE_BYTES: usize = 4 * READ_BYTES;
 /// Capacity that the driver's buffers of the disk keep.
 const KEPT_BYTES: usize = 256 << 10;
 
-/// What passes between a turn and the next one if that is due at once.
-const TURN_US: u64 = 100;
+/// What passes between a turn and the next one if that is due at once, and nothing else is said.
+pub(crate) const TURN_US: u64 = 100;
 
 /// The longest that a node sleeps.
 const SLEEP_US: u64 = 1_000_000;
@@ -26,6 +26,8 @@ pub(crate) const START: WallMs = WallMs(1_700_000_000_000);
 pub(crate) struct Machine {
     pub(crate) turn: Turn,
     us: u64,
+    /// What passes between a turn and the next one if that is due at once.
+    pub(crate) turn_us: u64,
     /// What happened since the last turn.
     events: Vec<Event>,
     work: DiskWork,
@@ -46,6 +48,7 @@ impl Machine {
         let mut machine = Self {
             turn: Turn::new(config, now(us)),
             us,
+            turn_us: TURN_US,
             events: Vec::new(),
             work: DiskWork::default(),
             done: [0; 2],
@@ -73,7 +76,7 @@ impl Machine {
     pub(crate) fn sleep(&mut self) {
         let latest = self.us + SLEEP_US;
         let due = self.turn.deadline().map_or(latest, |deadline| deadline.0.min(latest));
-        self.us = due.max(self.us + TURN_US);
+        self.us = due.max(self.us + self.turn_us);
     }
 
     /// Tells the node something in its next turn.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kv_core::{Config, ConnId, DiskConfig, Event, Limits, PeerAuth};
 
-use super::machine::{Machine, READ_SHARE_BYTES, START};
+use super::machine::{Machine, READ_SHARE_BYTES, START, TURN_US};
 use super::requests::Dialect::Array;
 use super::requests::{key, value};
 
@@ -20,6 +20,9 @@ const LINKS_FROM: u32 = CLIENTS + 1;
 
 /// What passes between turns of a node that is busy.
 const BUSY_US: u64 = 1_000;
+
+/// What passes between turns that are so long that what is done besides clients is as much as it may be.
+const LONG_TURN_US: u64 = 10_000;
 
 /// Within which something must be over.
 const PATIENCE_US: u64 = 600_000_000;
@@ -84,20 +87,26 @@ fn load(sizes: &Sizes) -> Vec<Section> {
     vec![section(format!("{} keys are loaded", grouped(sizes.load_keys as usize)), &mut machine)]
 }
 
+/// Of a node that does nothing else, and of one whose turns are long: what has expired has a share of those.
 fn expiry(sizes: &Sizes) -> Vec<Section> {
+    [(TURN_US, ""), (LONG_TURN_US, ", of a busy node")].map(|(turn_us, of)| expiry_of(sizes, turn_us, of)).into()
+}
+
+fn expiry_of(sizes: &Sizes, turn_us: u64, of: &str) -> Section {
     let mut machine = with_clients(config("a"));
     let deadline_ms = u64::from(sizes.expiring_keys / (CLIENTS * DEPTH)) * BUSY_US / 1_000 + 10_000;
     write(&mut machine, sizes.expiring_keys, Some(START.0 + deadline_ms));
     machine.rest_ms(deadline_ms - machine.us() / 1_000 - 1);
     assert_eq!(keys(&mut machine), u64::from(sizes.expiring_keys), "none has expired yet");
     machine.take_turns();
+    machine.turn_us = turn_us;
     wait(&mut machine, |machine| machine.turn.node().graves() > 0);
     wait(&mut machine, |machine| machine.turn.node().graves() == 0);
     assert_eq!(keys(&mut machine), 0, "all have expired");
     machine.rest_ms(AFTER_MS);
     machine.turn.node().entries(&mut |record| panic!("{} is held", record.key.escape_ascii()));
     let count = grouped(sizes.expiring_keys as usize);
-    vec![section(format!("{count} keys expire at once, until nothing of them is held"), &mut machine)]
+    section(format!("{count} keys expire at once, until nothing of them is held{of}"), &mut machine)
 }
 
 fn large(sizes: &Sizes) -> Vec<Section> {
