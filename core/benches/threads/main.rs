@@ -1,10 +1,10 @@
-//! What a node for each of two cores would give, were slots owned by threads: `cargo bench -p kv-core --bench threads`.
+//! What a second core would give a node: `cargo bench -p kv-core --bench threads`.
 //!
-//! One thread with all keys and clients, next to two with half of each, which hand each other what is the other's
-//! ([`worker`]). There are no sockets: what the kernel takes for an operation is told by an option, and is taken for
-//! the same with two cores. All that is left out would cost two threads more than one: sleeping and waking each other,
-//! an order of the writes, a ring and links for each of them, commands of several keys. So what is told is the most
-//! that two could give.
+//! One thread with all keys and clients, next to two ways to use two cores: threads that own slots, each with half of
+//! all keys and clients, which hand each other what is the other's; and one that has all of it, and a helper that
+//! reads and writes half of its sockets ([`worker`]). What is left out would cost two threads more than one: sleeping
+//! and waking each other, an order of the writes, a ring and links for each of them, commands of several keys. So what
+//! is told is the most that they could give.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program that reads arguments and clocks")]
 
 #[path = "../scenarios/requests.rs"]
@@ -30,42 +30,47 @@ const KEYS: u32 = 1_000_000;
 /// Threads and depths divide them, so that each is asked for.
 const SMALL_KEYS: u32 = 25_600;
 
-/// Requests that a client sends ahead, and what the kernel takes for each in microseconds, unless `--kernel=` says
-/// otherwise.
-const DEPTHS: [(usize, f64); 3] = [(1, 4.5), (16, 0.3), (DEPTH_MAX, 0.1)];
+/// Requests that a client sends ahead.
+const DEPTHS: [usize; 3] = [1, 16, DEPTH_MAX];
 
-/// Rounds, unless `--rounds=` says otherwise, and how often each key is asked for in one.
+/// Rounds, unless `--rounds=` says otherwise, and requests in each, by depth: of both threads, if there are two. Twice
+/// the depth divides them.
 const ROUNDS: usize = 9;
-const PASSES: usize = 4;
+const ROUND_OPS: [usize; 3] = [100_000, 1_024_000, 2_048_000];
+
+/// Ways to use threads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    One,
+    OwnedSlots,
+    HelpedSockets,
+}
+
+const WAYS: [Way; 3] = [Way::One, Way::OwnedSlots, Way::HelpedSockets];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let option = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
-    let rounds = option("--rounds=").map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
-    let mut depths = DEPTHS;
-    if let Some(shares) = option("--kernel=") {
-        let shares: Vec<f64> = shares.split(',').map(|share| share.parse().expect("microseconds")).collect();
-        assert_eq!(shares.len(), depths.len(), "one for each depth");
-        depths.iter_mut().zip(shares).for_each(|((_, share), told)| *share = told);
-    }
+    let rounds = words.iter().find_map(|word| word.strip_prefix("--rounds="));
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
     // Cargo says so, but not when it tests.
-    if words.iter().any(|word| word == "--bench") { measure(&depths, rounds) } else { check() }
+    if words.iter().any(|word| word == "--bench") { measure(rounds) } else { check() }
 }
 
-/// All replies are as they should be, in order, and half of them come from the other thread, if there is one.
+/// All replies are as they should be, in order, and half of them come from the other thread, if slots have owners.
 fn check() {
     let order = shuffled(SMALL_KEYS);
-    let made = (1..).zip(DEPTHS).flat_map(|(generation, (depth, _))| {
+    let made = (1..).zip(DEPTHS).flat_map(|(generation, depth)| {
         [Kind::Set, Kind::Get].map(|kind| (Tape::new(kind, &order, generation), depth))
     });
     let tapes: Vec<(Tape, usize)> = made.collect();
     thread::scope(|scope| {
-        for threads in [1, 2] {
-            let crew = Crew::new(scope, threads, SMALL_KEYS);
+        for way in WAYS {
+            let crew = Crew::new(scope, way, SMALL_KEYS);
             for (tape, depth) in &tapes {
-                for outcome in crew.run(Job { tape, depth: *depth, passes: 2, checks_all: true }) {
-                    assert_eq!(outcome.ops, 2 * SMALL_KEYS as usize / threads, "all are answered");
-                    let expected = outcome.ops * (threads - 1) / threads;
+                let share = 2 * SMALL_KEYS as usize / way.threads();
+                for outcome in crew.run(Job { tape, depth: *depth, ops: share, checks_all: true }) {
+                    assert_eq!(outcome.ops, share, "all are answered");
+                    let expected = if way == Way::OwnedSlots { share / 2 } else { 0 };
                     assert!(outcome.crossed.abs_diff(expected) <= expected / 10, "half of all cross");
                 }
             }
@@ -73,35 +78,68 @@ fn check() {
     });
 }
 
-fn measure(depths: &[(usize, f64)], rounds: usize) {
+fn measure(rounds: usize) {
     let tapes = [Kind::Get, Kind::Set].map(|kind| Tape::new(kind, &shuffled(KEYS), 1));
     println!(
-        "|  | one thread, ns | two threads, ns | they wait, ns | the kernel, ns | two cores do so many times as much |"
+        "|  | one thread, ns | slots owned, ns | with waiting, ns | so many times one | with waiting \
+        | sockets helped, ns | so many times one |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     thread::scope(|scope| {
-        let crews = [1, 2].map(|threads| Crew::new(scope, threads, KEYS));
-        for (depth, kernel_us) in depths {
+        let crews = WAYS.map(|way| Crew::new(scope, way, KEYS));
+        for (depth, ops) in DEPTHS.into_iter().zip(ROUND_OPS) {
             for tape in &tapes {
-                let job = Job { tape, depth: *depth, passes: PASSES, checks_all: false };
-                let (mut seen, mut waits) = ([Vec::new(), Vec::new()], Vec::new());
+                let (mut ones, mut owned, mut waiting, mut helped) = <[Vec<f64>; 4]>::default().into();
                 // The first is not counted: in it buffers get their sizes.
                 for number in 0..=rounds {
-                    for which in [number % 2, 1 - number % 2] {
-                        let outcomes = crews[which].run(job);
-                        seen[which].push(nanos(&outcomes, |outcome| outcome.busy));
-                        waits.extend((which == 1).then(|| nanos(&outcomes, |outcome| outcome.waited)));
+                    let mut outcomes = WAYS.map(|_| Vec::new());
+                    for at in 0..WAYS.len() {
+                        let which = (number + at) % WAYS.len();
+                        let ops = ops / WAYS[which].threads();
+                        outcomes[which] = crews[which].run(Job { tape, depth, ops, checks_all: false });
+                    }
+                    if number > 0 {
+                        let [one, two, with_helper] = &outcomes;
+                        ones.push(nanos(one, |outcome| outcome.took));
+                        owned.push(nanos(two, |outcome| outcome.took - outcome.waited));
+                        waiting.push(nanos(two, |outcome| outcome.took));
+                        helped.push(nanos(with_helper, |outcome| outcome.took));
                     }
                 }
-                let [ones, twos] = seen.map(|mut all| all.split_off(1));
-                let kernel = 1_000.0 * kernel_us;
-                let gains = ones.iter().zip(&twos).map(|(one, two)| 2.0 * (kernel + one) / (kernel + two)).collect();
-                let [one, two, wait] = [ones, twos, waits.split_off(1)].map(|all| spread(all, 0));
+                // Both cores are always busy with slots that are owned, and those of a helper are both taken.
+                let gain = |cores: f64, of: &[f64]| {
+                    spread(ones.iter().zip(of).map(|(one, other)| cores * one / other).collect(), 2)
+                };
+                let gains = [gain(2.0, &owned), gain(2.0, &waiting), gain(1.0, &helped)];
+                let [one, owned, waiting, helped] = [ones, owned, waiting, helped].map(|all| spread(all, 0));
+                let [gain, gain_waiting, gain_helped] = gains;
                 let name = tape.kind.name();
-                println!("| {name}, {depth} deep | {one} | {two} | {wait} | {kernel:.0} | {} |", spread(gains, 2));
+                println!(
+                    "| {name}, {depth} deep | {one} | {owned} | {waiting} | {gain} | {gain_waiting} \
+                     | {helped} | {gain_helped} |"
+                );
             }
         }
     });
+}
+
+impl Way {
+    /// Those that have clients.
+    const fn threads(self) -> usize {
+        match self {
+            Self::One | Self::HelpedSockets => 1,
+            Self::OwnedSlots => 2,
+        }
+    }
+
+    /// What its threads are called.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::OwnedSlots => "owned-slots",
+            Self::HelpedSockets => "helped-sockets",
+        }
+    }
 }
 
 /// Threads that work as one node would. Each lives on, with the memory that it has taken.
@@ -117,19 +155,20 @@ struct Order<'a> {
 }
 
 impl<'a> Crew<'a> {
-    fn new<'s>(scope: &'s Scope<'s, 'a>, threads: usize, keys: u32) -> Self {
+    fn new<'s>(scope: &'s Scope<'s, 'a>, way: Way, keys: u32) -> Self {
+        let threads = way.threads();
         let (tell, outcomes) = channel();
         let start = |number| {
             let (order, orders) = channel::<Order<'a>>();
             let tell = tell.clone();
             let work = move || {
-                let mut worker = Worker::new(number, threads, keys);
+                let mut worker = Worker::new(number, threads, way == Way::HelpedSockets, keys);
                 for Order { job, link, start } in orders {
                     start.wait();
                     tell.send(worker.run(&job, link)).expect("somebody listens");
                 }
             };
-            let thread = thread::Builder::new().name(format!("one-of-{threads}"));
+            let thread = thread::Builder::new().name(way.name().to_owned());
             thread.spawn_scoped(scope, work).expect("a thread can be started");
             order
         };

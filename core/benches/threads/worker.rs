@@ -1,19 +1,27 @@
 //! A thread with a node and clients of its own, and what it hands to the other one.
 //!
-//! A turn is as a driver's: what there is of all clients is handed in, then what they are answered goes out. What it
-//! asks of the other thread goes there as one message a turn, before the thread's own work, and comes back with the
-//! replies. A queue of the standard library carries it, without locks, and without calls of the system as long as
-//! neither side sleeps. Messages and buffers are used again. Each client has a session on either node, as its rights
-//! are looked up where its requests are run.
+//! A turn is as a driver's: what there is of all clients is read and handed in, then what they are answered goes out,
+//! over sockets. What it asks of the other thread goes there as one message a turn, before the thread's own work, and
+//! comes back with the replies. A queue of the standard library carries it, without locks, and without calls of the
+//! system as long as neither side sleeps. Messages and buffers are used again. Each client has a session on either
+//! node, as its rights are looked up where its requests are run.
 //!
-//! What a node would have to find out is known here, in favour of threads: all requests are of one length, and so are
-//! all replies. Only the owner of a key parses a request of it.
+//! The clients' ends of the sockets are served by the same thread, between its turns, and that is not measured: so
+//! what is measured is what a thread does that has a core to itself.
+//!
+//! What a node would have to find out is known here, in favour of threads: which sockets have something, that all
+//! requests are of one length, and so are all replies. Only the owner of a key parses a request of it.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 use std::{hint, mem, thread};
 
 use kv_core::{Config, ConnId, Event, Mono, Now, Turn, WallMs};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
+use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::requests::Dialect::Array;
 use super::tape::{Kind, Tape, key_of, owner};
@@ -26,6 +34,9 @@ const VISITORS_FROM: u32 = CLIENTS;
 
 /// Requests that a client sends ahead at the most: one for each bit of [`Client::crossed`].
 pub(crate) const DEPTH_MAX: usize = 128;
+
+/// Sockets that a thread reads or writes before it looks for more.
+const SOCKETS_AT_ONCE: usize = 4;
 
 /// Inputs that a node gets ready for at once.
 const EXPECTED_MAX: usize = 32;
@@ -43,19 +54,27 @@ const START: WallMs = WallMs(1_700_000_000_000);
 pub(crate) struct Job<'a> {
     pub(crate) tape: &'a Tape,
     pub(crate) depth: usize,
-    /// How often a thread plays its share of the tape.
-    pub(crate) passes: usize,
+    /// Requests of a thread, in whole batches. It plays its share of the tape, again and again.
+    pub(crate) ops: usize,
     pub(crate) checks_all: bool,
 }
 
 /// What a thread did for its own clients.
+#[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) ops: usize,
     /// Those of them that the other thread carried out.
     pub(crate) crossed: usize,
-    /// The time that it took, less that in which there was nothing to do but to wait for the other thread.
-    pub(crate) busy: Duration,
+    /// The time that it took, less that of the clients' ends.
+    pub(crate) took: Duration,
+    /// That of it in which there was nothing to do but to wait for the other thread.
     pub(crate) waited: Duration,
+}
+
+/// The two ends of a connection.
+struct Socket {
+    client: TcpStream,
+    node: TcpStream,
 }
 
 /// To the other thread and back.
@@ -93,6 +112,8 @@ struct Client {
     at: usize,
     /// By request: whether the other thread has it. Not 0 until its replies are back.
     crossed: u128,
+    /// Replies are under way to the client's end.
+    is_answered: bool,
 }
 
 /// A node and its clients. What crossing adds is in functions of their own, so that a profile tells it.
@@ -102,15 +123,23 @@ pub(crate) struct Worker {
     threads: usize,
     born: Instant,
     clients: Vec<Client>,
+    sockets: Vec<Socket>,
+    /// Reads and writes some of the sockets, and does nothing else.
+    helper: Option<ThreadPool>,
     /// Those that have all their replies.
     ready: Vec<u32>,
-    /// Where on the tape the batches of this turn end, and whose they are.
+    /// Whose requests are read in this turn, and where in `input` they end.
     asked: Vec<(u32, usize)>,
+    input: Vec<u8>,
     /// What of them is of this thread's keys.
     own: Pieces,
     /// What the other thread asks for in this turn.
     served: Vec<Message>,
     merged: Vec<u8>,
+    /// What goes out with the helper.
+    output: Pieces,
+    /// What a client reads.
+    read: Vec<u8>,
 }
 
 /// How far a job has got.
@@ -152,8 +181,8 @@ impl Link {
 }
 
 impl Worker {
-    /// A node with its part of so many keys.
-    pub(crate) fn new(number: usize, threads: usize, keys: u32) -> Self {
+    /// A node with its part of so many keys, and whether it has a helper.
+    pub(crate) fn new(number: usize, threads: usize, is_helped: bool, keys: u32) -> Self {
         let born = Instant::now();
         let mut turn = Turn::new(Config::new([number as u64; 4], "a", "a:1".to_owned()), now(born));
         for conn in (0..2 * CLIENTS).map(ConnId) {
@@ -171,31 +200,53 @@ impl Worker {
             }
         }
         while turn.next_ready().is_some() {}
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
         let clients = vec![Client::default(); CLIENTS as usize / threads];
-        let (ready, asked, served, merged) = Default::default();
-        Self { turn, number, threads, born, clients, ready, asked, own: Pieces::default(), served, merged }
+        let sockets = clients.iter().map(|_| Socket::new(&listener)).collect();
+        let pool = || ThreadPoolBuilder::new().num_threads(2).use_current_thread().build();
+        let helper = is_helped.then(|| pool().expect("a thread can be started"));
+        Self {
+            turn,
+            number,
+            threads,
+            born,
+            clients,
+            sockets,
+            helper,
+            ready: Vec::new(),
+            asked: Vec::new(),
+            input: Vec::new(),
+            own: Pieces::default(),
+            served: Vec::new(),
+            merged: Vec::new(),
+            output: Pieces::default(),
+            read: Vec::new(),
+        }
     }
 
     /// Plays the thread's share of the tape, then serves the other thread until it is done, too.
     pub(crate) fn run(&mut self, job: &Job<'_>, mut link: Option<Link>) -> Outcome {
         let share = job.tape.share(self.number, self.threads, job.depth);
-        let ops = job.passes * share.len() / job.tape.request_bytes;
+        let ops = job.ops;
         let mut progress = Progress { job, share, at: 0, unasked: ops, unanswered: ops, crossed: 0 };
-        let (begun, mut waited, mut busy) = (Instant::now(), Duration::ZERO, None);
+        self.input.resize(self.clients.len() * job.depth * job.tape.request_bytes, 0);
+        self.read.resize(job.depth * job.tape.reply_bytes, 0);
         self.ready.extend(0..self.clients.len() as u32);
+        let (begun, mut aside, mut waited, mut took) = (Instant::now(), Duration::ZERO, Duration::ZERO, None);
         while progress.unanswered > 0 || link.as_ref().is_some_and(|link| !link.other_is_done) {
             if let Some(link) = &mut link {
                 waited += self.listen(link, &mut progress);
             }
+            aside += self.play_clients(&mut progress);
             self.take_turn(link.as_mut(), &mut progress);
-            if progress.unanswered == 0 && busy.is_none() {
-                busy = Some((begun.elapsed() - waited, waited));
+            if progress.unanswered == 0 && took.is_none() {
+                took = Some((begun.elapsed() - aside, waited));
                 link.iter().for_each(|link| link.send(Parcel::Done));
             }
         }
-        self.ready.clear();
-        let (busy, waited) = busy.expect("all is answered");
-        Outcome { ops, crossed: progress.crossed, busy, waited }
+        self.play_clients(&mut progress);
+        let (took, waited) = took.expect("all is answered");
+        Outcome { ops, crossed: progress.crossed, took, waited }
     }
 
     /// Takes what the other thread has sent; for how long it had to be waited for, as there was nothing else to do.
@@ -233,8 +284,9 @@ impl Worker {
             let client = &mut self.clients[*number as usize];
             let crossed = mem::take(&mut client.crossed);
             let theirs = rest.split_off(..crossed.count_ones() as usize * reply_bytes).expect("all is answered");
+            let socket = &self.sockets[*number as usize];
             if crossed.count_ones() as usize == depth {
-                progress.answered(client.at, theirs);
+                socket.answer(theirs);
             } else {
                 let merged = &mut self.merged;
                 merged.clear();
@@ -245,21 +297,51 @@ impl Worker {
                         merged.extend_from_slice(side.split_off(..reply_bytes).expect("each is answered"));
                     }
                 });
-                progress.answered(client.at, merged);
+                socket.answer(merged);
             }
-            self.ready.push(*number);
+            self.answered(*number, progress);
         }
+    }
+
+    fn answered(&mut self, number: u32, progress: &mut Progress<'_>) {
+        self.clients[number as usize].is_answered = true;
+        self.ready.push(number);
+        progress.unanswered -= progress.job.depth;
+    }
+
+    /// At the clients' ends: those that were answered read that, and those that are ready send their next batch off the
+    /// tape, if there is one. How long that took.
+    fn play_clients(&mut self, progress: &mut Progress<'_>) -> Duration {
+        let since = Instant::now();
+        let Progress { job: Job { tape, depth, checks_all, .. }, share, .. } = *progress;
+        let batch_bytes = depth * tape.request_bytes;
+        self.asked.clear();
+        for number in self.ready.drain(..) {
+            let (client, socket) = (&mut self.clients[number as usize], &self.sockets[number as usize]);
+            if mem::take(&mut client.is_answered) {
+                (&socket.client).read_exact(&mut self.read).expect("all is answered");
+                tape.check(&share[client.at..][..batch_bytes], &self.read, *checks_all);
+            }
+            if progress.unasked > 0 {
+                client.at = progress.at;
+                (&socket.client).write_all(&share[client.at..][..batch_bytes]).expect("the node reads");
+                progress.at = (client.at + batch_bytes) % share.len();
+                progress.unasked -= depth;
+                self.asked.push((number, batch_bytes * (self.asked.len() + 1)));
+            }
+        }
+        since.elapsed()
     }
 
     #[inline(never)]
     fn take_turn(&mut self, mut link: Option<&mut Link>, progress: &mut Progress<'_>) {
         self.turn.begin(now(self.born));
-        let asked = self.ask(progress);
+        self.read(progress.job);
         let own = if let Some(link) = &mut link {
-            self.split(asked, link, progress);
+            self.split(link, progress);
             pieces(&self.own.bytes, &self.own.ends)
         } else {
-            pieces(asked, &self.asked)
+            pieces(&self.input, &self.asked)
         };
         let visitors = self.served.iter().flat_map(|message| pieces(&message.requests.bytes, &message.requests.ends));
         let visitors = visitors.map(|(number, bytes)| (VISITORS_FROM + number, bytes));
@@ -267,11 +349,24 @@ impl Worker {
         self.turn.settle();
         while let Some(conn) = self.turn.next_ready() {
             // What visitors are answered is taken below; and others wait for what the other thread has.
-            let client = self.clients.get(conn.0 as usize).filter(|client| client.crossed == 0);
-            if let Some(client) = client {
-                take_output(&mut self.turn, conn, |replies| progress.answered(client.at, replies));
-                self.ready.push(conn.0);
+            if self.clients.get(conn.0 as usize).is_none_or(|client| client.crossed != 0) {
+                continue;
             }
+            let (socket, output) = (&self.sockets[conn.0 as usize], &mut self.output);
+            if self.helper.is_some() {
+                take_output(&mut self.turn, conn, |replies| output.bytes.extend_from_slice(replies));
+                output.end(conn.0);
+            } else {
+                take_output(&mut self.turn, conn, |replies| socket.answer(replies));
+            }
+            self.answered(conn.0, progress);
+        }
+        if let Some(helper) = &self.helper {
+            let Self { output, sockets, .. } = self;
+            let replies = output.bytes.par_chunks(progress.job.depth * progress.job.tape.reply_bytes);
+            let answer = |(replies, (number, _)): (&[u8], &(u32, usize))| sockets[*number as usize].answer(replies);
+            helper.install(|| replies.zip(&output.ends).with_max_len(SOCKETS_AT_ONCE).for_each(answer));
+            output.clear();
         }
         for mut message in self.served.drain(..) {
             for (number, _) in &message.requests.ends {
@@ -284,31 +379,28 @@ impl Worker {
         }
     }
 
-    /// Takes the next batch off the tape for each client that is ready; all that was taken.
-    fn ask<'a>(&mut self, progress: &mut Progress<'a>) -> &'a [u8] {
-        let Progress { job, share, at: from, .. } = *progress;
-        self.asked.clear();
-        while progress.unasked > 0
-            && progress.at < share.len()
-            && let Some(number) = self.ready.pop()
-        {
-            self.clients[number as usize] = Client { at: progress.at, crossed: 0 };
-            progress.at += job.depth * job.tape.request_bytes;
-            progress.unasked -= job.depth;
-            self.asked.push((number, progress.at - from));
+    /// Reads what the clients of this turn have sent.
+    fn read(&mut self, job: &Job<'_>) {
+        let Self { asked, input, sockets, helper, .. } = self;
+        let batch_bytes = job.depth * job.tape.request_bytes;
+        let input = &mut input[..asked.len() * batch_bytes];
+        let read = |(room, (number, _)): (&mut [u8], &(u32, usize))| sockets[*number as usize].read(room);
+        match helper {
+            Some(helper) => {
+                let rooms = input.par_chunks_mut(batch_bytes).zip(asked.par_iter());
+                helper.install(|| rooms.with_max_len(SOCKETS_AT_ONCE).for_each(read));
+            }
+            None => input.chunks_mut(batch_bytes).zip(asked.iter()).for_each(read),
         }
-        let asked = &share[from..progress.at];
-        progress.at %= share.len();
-        asked
     }
 
     /// Parts what is this thread's from what is the other's, and sends it that.
     #[inline(never)]
-    fn split(&mut self, asked: &[u8], link: &mut Link, progress: &mut Progress<'_>) {
+    fn split(&mut self, link: &mut Link, progress: &mut Progress<'_>) {
         let mut message = link.spare.pop().unwrap_or_default();
         self.own.clear();
         let mut sides = [&mut self.own, &mut message.requests];
-        for (number, batch) in pieces(asked, &self.asked) {
+        for (number, batch) in pieces(&self.input, &self.asked) {
             let mut crossed: u128 = 0;
             for (at, request) in batch.chunks_exact(progress.job.tape.request_bytes).enumerate() {
                 let side = usize::from(owner(key_of(request)) != self.number);
@@ -327,6 +419,24 @@ impl Worker {
     }
 }
 
+impl Socket {
+    fn new(listener: &TcpListener) -> Self {
+        let address = listener.local_addr().expect("it listens");
+        let client = TcpStream::connect(address).expect("somebody listens");
+        let (node, _) = listener.accept().expect("somebody connects");
+        [&client, &node].into_iter().for_each(|end| end.set_nodelay(true).expect("it is a socket"));
+        Self { client, node }
+    }
+
+    fn read(&self, room: &mut [u8]) {
+        (&self.node).read_exact(room).expect("what was sent is there");
+    }
+
+    fn answer(&self, replies: &[u8]) {
+        (&self.node).write_all(replies).expect("there is room for all replies");
+    }
+}
+
 impl Pieces {
     fn clear(&mut self) {
         self.bytes.clear();
@@ -339,15 +449,6 @@ impl Pieces {
         if self.ends.last().map_or(0, |(_, before)| *before) < end {
             self.ends.push((number, end));
         }
-    }
-}
-
-impl Progress<'_> {
-    /// The batch that begins there on the tape has these replies.
-    fn answered(&mut self, at: usize, replies: &[u8]) {
-        let Job { tape, depth, checks_all, .. } = *self.job;
-        tape.check(&self.share[at..][..depth * tape.request_bytes], replies, checks_all);
-        self.unanswered -= depth;
     }
 }
 
