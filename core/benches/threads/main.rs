@@ -2,9 +2,8 @@
 //!
 //! One thread with all keys and clients, next to two ways to use two cores: threads that own slots, each with half of
 //! all keys and clients, which hand each other what is the other's; and one that has all of it, and a helper that
-//! reads and writes half of its sockets ([`worker`]). What is left out would cost two threads more than one: sleeping
-//! and waking each other, an order of the writes, a ring and links for each of them, commands of several keys. So what
-//! is told is the most that they could give.
+//! reads and writes half of its sockets ([`worker`]). What is left out would cost threads that own slots more than one:
+//! sleeping and waking each other, an order of the writes, a ring and links for each of them, commands of several keys.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program that reads arguments and clocks")]
 
 #[path = "../scenarios/requests.rs"]
