@@ -51,6 +51,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let rounds = words.iter().find_map(|word| word.strip_prefix("--rounds="));
     let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
+    assert!(rounds > 0, "nothing is told of no rounds");
     // Cargo says so, but not when it tests.
     if words.iter().any(|word| word == "--bench") { measure(rounds) } else { check() }
 }

@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Set,
 }
 
-/// A request for each key, one behind the other: made before, as they would come from the kernel.
+/// A request for each key, one behind the other, made before it is sent.
 pub(crate) struct Tape {
     pub(crate) kind: Kind,
     pub(crate) request_bytes: usize,

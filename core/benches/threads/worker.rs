@@ -60,7 +60,6 @@ pub(crate) struct Job<'a> {
 }
 
 /// What a thread did for its own clients.
-#[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) ops: usize,
     /// Those of them that the other thread carried out.
@@ -203,7 +202,13 @@ impl Worker {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
         let clients = vec![Client::default(); CLIENTS as usize / threads];
         let sockets = clients.iter().map(|_| Socket::new(&listener)).collect();
-        let pool = || ThreadPoolBuilder::new().num_threads(2).use_current_thread().build();
+        let pool = || {
+            ThreadPoolBuilder::new()
+                .thread_name(|_| "socket-helper".to_owned())
+                .num_threads(2)
+                .use_current_thread()
+                .build()
+        };
         let helper = is_helped.then(|| pool().expect("a thread can be started"));
         Self {
             turn,

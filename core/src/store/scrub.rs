@@ -138,7 +138,7 @@ mod tests {
         Record { key, value, is_counter: false, deadline: deadline.map(WallMs), version }
     }
 
-    /// Numbers whose bytes are those of a key, and of nothing else that has a name.
+    /// Numbers whose bytes, the most significant first, are those of a key, and of nothing else that has a name.
     fn numbers() -> std::ops::Range<u16> {
         0..0xff00
     }

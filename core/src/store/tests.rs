@@ -550,7 +550,7 @@ fn origins_in_use_keep_their_names() {
     let mut store = Store::new([1, 2]);
     let write = |store: &mut Store, origin: u64| {
         let version = Version { hlc: Hlc(origin), origin: OriginId(origin) };
-        let key = origin.to_le_bytes();
+        let key = origin.to_be_bytes();
         store.merge(&Record { key: &key, value: None, is_counter: false, deadline: None, version })
     };
     for origin in 1..=ORIGINS_MAX as u64 {
@@ -563,6 +563,6 @@ fn origins_in_use_keep_their_names() {
     assert!(steps > 0 && !store.free_origins());
     assert_eq!(write(&mut store, u64::MAX), Err(OriginsFull));
     for origin in 1..=ORIGINS_MAX as u64 {
-        assert_eq!(store.get(&origin.to_le_bytes()).unwrap().version.origin, OriginId(origin));
+        assert_eq!(store.get(&origin.to_be_bytes()).unwrap().version.origin, OriginId(origin));
     }
 }
