@@ -31,7 +31,7 @@ const CORE_DEPENDENCIES: [&str; 13] = [
     "tracing",
     "xxhash-rust",
 ];
-const CORE_DEV_DEPENDENCIES: [&str; 4] = ["divan", "kv-allocator", "proptest", "rayon"];
+const CORE_DEV_DEPENDENCIES: [&str; 3] = ["divan", "kv-allocator", "proptest"];
 
 /// The only files that may hold what the compiler does not check.
 const UNCHECKED: [&str; 5] = [

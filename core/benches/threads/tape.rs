@@ -12,13 +12,16 @@ const TAIL_BYTES: usize = 14;
 /// What stands before the digits of the key in a value tells of which generation it is.
 const NUMBERS: u64 = 1_000_000_000_000;
 
+/// Requests in a batch at the most.
+pub(crate) const DEPTH_MAX: usize = 128;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Get,
     Set,
 }
 
-/// A request for each key, one behind the other, made before it is sent.
+/// A request for each key, one behind the other, made before it is sent. What fills no batch of the longest is left out.
 pub(crate) struct Tape {
     pub(crate) kind: Kind,
     pub(crate) request_bytes: usize,
@@ -40,21 +43,19 @@ impl Tape {
     /// Writes of values of this generation, or reads of them, in this order of keys.
     pub(crate) fn new(kind: Kind, order: &[u32], generation: u64) -> Self {
         let mut bytes = Vec::new();
+        let order = &order[..order.len() / DEPTH_MAX * DEPTH_MAX];
         for number in order {
-            let (key, value) = (key(*number), value_of(*number, generation));
-            let words: [&[u8]; 3] = [kind.name().as_bytes(), &key, &value];
-            Array.put(if kind == Kind::Set { &words } else { &words[..2] }, &mut bytes);
+            put_request(kind, *number, generation, &mut bytes);
         }
         let mut tape = Self { kind, generation, request_bytes: bytes.len() / order.len(), reply_bytes: 0, bytes };
         tape.reply_bytes = tape.answer(order[0]).len();
         tape
     }
 
-    /// The share of a thread, in whole batches of so many requests.
-    pub(crate) fn share(&self, thread: usize, threads: usize, depth: usize) -> &[u8] {
+    /// A batch of so many requests, which divide the longest. The tape is played again and again.
+    pub(crate) fn batch(&self, number: usize, depth: usize) -> &[u8] {
         let batch_bytes = depth * self.request_bytes;
-        let share_bytes = self.bytes.len() / threads / batch_bytes * batch_bytes;
-        &self.bytes[thread * share_bytes..][..share_bytes]
+        &self.bytes[number % (self.bytes.len() / batch_bytes) * batch_bytes..][..batch_bytes]
     }
 
     /// Panics if a batch is not answered as it should be. Unless `all` of the replies are looked at, the last one is.
@@ -86,6 +87,12 @@ impl Tape {
     }
 }
 
+pub(crate) fn put_request(kind: Kind, number: u32, generation: u64, to: &mut Vec<u8>) {
+    let (key, value) = (key(number), value_of(number, generation));
+    let words: [&[u8]; 3] = [kind.name().as_bytes(), &key, &value];
+    Array.put(if kind == Kind::Set { &words } else { &words[..2] }, to);
+}
+
 #[inline]
 pub(crate) fn key_of(request: &[u8]) -> &[u8; KEY_BYTES] {
     request[KEY_AT..].first_chunk().expect("a request has a key")
@@ -97,6 +104,10 @@ pub(crate) fn owner(key: &[u8; KEY_BYTES]) -> usize {
     let mixed = u128::from_le_bytes(*key) ^ 0xc4ce_b9fe_1a85_ec53_9e37_79b9_7f4a_7c15;
     let product = u128::from(mixed as u64) * (mixed >> 64);
     ((product ^ product >> 64) as u64 >> 63) as usize
+}
+
+pub(crate) fn owner_of(number: u32) -> usize {
+    owner(key(number).first_chunk().expect("a key has its length"))
 }
 
 fn value_of(number: u32, generation: u64) -> Vec<u8> {

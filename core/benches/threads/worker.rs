@@ -1,62 +1,82 @@
 //! A thread with a node and clients of its own, and what it hands to the other one.
 //!
-//! A turn is as a driver's: what there is of all clients is read and handed in, then what they are answered goes out,
+//! A turn is as a driver's: what there is of some clients is read and handed in, then what they are answered goes out,
 //! over sockets. What it asks of the other thread goes there as one message a turn, before the thread's own work, and
 //! comes back with the replies. A queue of the standard library carries it, without locks, and without calls of the
 //! system as long as neither side sleeps. Messages and buffers are used again. Each client has a session on either
 //! node, as its rights are looked up where its requests are run.
 //!
-//! The clients' ends of the sockets are served by the same thread, between its turns, and that is not measured: so
-//! what is measured is what a thread does that has a core to itself.
+//! The clients' ends of the sockets are served by the same thread, between its turns, and that is not measured. So a
+//! thread has a clock of its own ([`Clock`]), which stands still then and is put forward to when a message was sent, as
+//! in a simulation: it tells what a thread does that has a core to itself, and what it waits for the other one.
 //!
 //! What a node would have to find out is known here, in favour of threads: which sockets have something, that all
 //! requests are of one length, and so are all replies. Only the owner of a key parses a request of it.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 use std::{hint, mem, thread};
 
 use kv_core::{Config, ConnId, Event, Mono, Now, Turn, WallMs};
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
-use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::requests::Dialect::Array;
-use super::tape::{Kind, Tape, key_of, owner};
+use super::tape::{Kind, Tape, key_of, owner, put_request};
 
 /// Clients of all threads together.
-const CLIENTS: u32 = 50;
+pub(crate) const CLIENTS: usize = 50;
 
 /// Sessions from there on are of clients of the other thread.
-const VISITORS_FROM: u32 = CLIENTS;
-
-/// Requests that a client sends ahead at the most: one for each bit of [`Client::crossed`].
-pub(crate) const DEPTH_MAX: usize = 128;
-
-/// Sockets that a thread reads or writes before it looks for more.
-const SOCKETS_AT_ONCE: usize = 4;
+const VISITORS_FROM: u32 = CLIENTS as u32;
 
 /// Inputs that a node gets ready for at once.
 const EXPECTED_MAX: usize = 32;
 
 /// Messages under way to a thread: what each client asks for is in one at the most, so there is always room.
-const PARCELS_MAX: usize = CLIENTS as usize + 1;
+const PARCELS_MAX: usize = CLIENTS + 1;
 
 /// Some hundred microseconds. Whoever waits longer lets others have the core: the other thread may have none.
 const SPINS_MAX: u32 = 10_000;
 
+/// By how much the clock of a thread may be ahead of the other's, in nanoseconds.
+const AHEAD_MAX: u64 = 5_000;
+
+/// What stands in place of the time of a thread that has nothing to do.
+const WAITS: u64 = u64::MAX;
+
 const START: WallMs = WallMs(1_700_000_000_000);
 
+/// What a thread does with what its clients ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It has a node, which has all keys that its clients ask for.
+    Node,
+    /// It has a node with the keys of this thread; requests for others are the other thread's.
+    Owner(usize),
+    /// It has no node, and hands all of it to the other thread.
+    Helper,
+}
+
 /// What is measured.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Job<'a> {
     pub(crate) tape: &'a Tape,
     pub(crate) depth: usize,
-    /// Requests of a thread, in whole batches. It plays its share of the tape, again and again.
-    pub(crate) ops: usize,
+    /// Those of the thread, and how many of them it looks after in a turn.
+    pub(crate) clients: usize,
+    pub(crate) at_once: usize,
+    pub(crate) batches: Arc<Batches>,
     pub(crate) checks_all: bool,
+}
+
+/// Batches of the tape, for whoever has a client that is ready.
+pub(crate) struct Batches {
+    next: AtomicUsize,
+    end: usize,
 }
 
 /// What a thread did for its own clients.
@@ -64,10 +84,17 @@ pub(crate) struct Outcome {
     pub(crate) ops: usize,
     /// Those of them that the other thread carried out.
     pub(crate) crossed: usize,
-    /// The time that it took, less that of the clients' ends.
+    /// By its clock, until nobody needed it any longer.
     pub(crate) took: Duration,
-    /// That of it in which there was nothing to do but to wait for the other thread.
-    pub(crate) waited: Duration,
+}
+
+/// The time that a thread would have taken, had it a core to itself and clients on another machine.
+struct Clock {
+    begun: Instant,
+    /// What it lags behind: work at the clients' ends, and waiting for the other thread while that does such work.
+    stood_still: Duration,
+    /// What it was put forward, as the other thread had to be waited for.
+    put_forward: Duration,
 }
 
 /// The two ends of a connection.
@@ -80,11 +107,21 @@ struct Socket {
 pub(crate) struct Link {
     to: SyncSender<Parcel>,
     from: Receiver<Parcel>,
+    /// What came, but was sent later than now by this thread's clock.
+    next: Option<Parcel>,
     spare: Vec<Message>,
+    /// In nanoseconds, where the clocks of this thread and of the other one stand.
+    own_clock: Arc<AtomicU64>,
+    other_clock: Arc<AtomicU64>,
     other_is_done: bool,
 }
 
-enum Parcel {
+struct Parcel {
+    sent: Duration,
+    content: Content,
+}
+
+enum Content {
     Requests(Message),
     Replies(Message),
     /// No requests follow.
@@ -107,8 +144,8 @@ struct Pieces {
 
 #[derive(Clone, Copy, Default)]
 struct Client {
-    /// Where its batch stands on the tape.
-    at: usize,
+    /// Which of the tape it has asked for.
+    batch: usize,
     /// By request: whether the other thread has it. Not 0 until its replies are back.
     crossed: u128,
     /// Replies are under way to the client's end.
@@ -117,167 +154,229 @@ struct Client {
 
 /// A node and its clients. What crossing adds is in functions of their own, so that a profile tells it.
 pub(crate) struct Worker {
+    role: Role,
     turn: Turn,
-    number: usize,
-    threads: usize,
     born: Instant,
+    clock: Clock,
+    link: Option<Link>,
     clients: Vec<Client>,
     sockets: Vec<Socket>,
-    /// Reads and writes some of the sockets, and does nothing else.
-    helper: Option<ThreadPool>,
     /// Those that have all their replies.
-    ready: Vec<u32>,
-    /// Whose requests are read in this turn, and where in `input` they end.
-    asked: Vec<(u32, usize)>,
-    input: Vec<u8>,
+    ready: VecDeque<u32>,
+    /// Whose requests are read in this turn, and what they are.
+    input: Pieces,
     /// What of them is of this thread's keys.
     own: Pieces,
     /// What the other thread asks for in this turn.
     served: Vec<Message>,
     merged: Vec<u8>,
-    /// What goes out with the helper.
-    output: Pieces,
     /// What a client reads.
     read: Vec<u8>,
 }
 
 /// How far a job has got.
 struct Progress<'a> {
-    job: &'a Job<'a>,
-    share: &'a [u8],
-    at: usize,
-    unasked: usize,
+    job: Job<'a>,
+    all_are_asked: bool,
     unanswered: usize,
+    ops: usize,
     crossed: usize,
+}
+
+impl Batches {
+    pub(crate) const fn new(from: usize, end: usize) -> Self {
+        Self { next: AtomicUsize::new(from), end }
+    }
+
+    fn take(&self) -> Option<usize> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.end).then_some(number)
+    }
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { begun: Instant::now(), stood_still: Duration::ZERO, put_forward: Duration::ZERO }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed() + self.put_forward - self.stood_still
+    }
+
+    fn stand_still<T>(&mut self, during: impl FnOnce() -> T) -> T {
+        let since = Instant::now();
+        let result = during();
+        self.stood_still += since.elapsed();
+        result
+    }
+
+    fn put_forward(&mut self, to: Duration) {
+        self.put_forward += to.saturating_sub(self.now());
+    }
 }
 
 impl Link {
     pub(crate) fn pair() -> [Self; 2] {
         let (to_first, at_first) = sync_channel(PARCELS_MAX);
         let (to_second, at_second) = sync_channel(PARCELS_MAX);
-        [(to_second, at_first), (to_first, at_second)].map(|(to, from)| {
-            let spare = Vec::new();
-            Self { to, from, spare, other_is_done: false }
+        let clocks = [0; 2].map(|_| Arc::new(AtomicU64::new(0)));
+        let [first, second] = [[0, 1], [1, 0]].map(|order| order.map(|of| Arc::clone(&clocks[of])));
+        [(to_second, at_first, first), (to_first, at_second, second)].map(|(to, from, [own_clock, other_clock])| Self {
+            to,
+            from,
+            next: None,
+            spare: Vec::new(),
+            own_clock,
+            other_clock,
+            other_is_done: false,
         })
     }
 
-    fn send(&self, parcel: Parcel) {
-        self.to.send(parcel).expect("the other thread is there");
+    fn send(&self, clock: &Clock, content: Content) {
+        self.to.send(Parcel { sent: clock.now(), content }).expect("the other thread is there");
     }
 
-    #[inline(never)]
-    fn wait(&self) -> Result<Parcel, TryRecvError> {
-        let mut spins = 0;
-        loop {
-            match self.from.try_recv() {
-                Err(TryRecvError::Empty) if spins < SPINS_MAX => hint::spin_loop(),
-                Err(TryRecvError::Empty) => thread::yield_now(),
-                found => return found,
-            }
-            spins += 1;
+    /// The next one that was sent by now, or, if it may, that will be.
+    fn receive(&mut self, clock: &mut Clock, may_wait: bool) -> Option<Content> {
+        if self.next.is_none() {
+            self.next = self.arrived();
+        }
+        if self.next.is_none() && may_wait {
+            self.show(WAITS);
+            self.next = Some(clock.stand_still(|| spin(|| self.arrived())));
+        }
+        let parcel = self.next.take_if(|parcel| may_wait || parcel.sent <= clock.now())?;
+        clock.put_forward(parcel.sent);
+        Some(parcel.content)
+    }
+
+    fn arrived(&self) -> Option<Parcel> {
+        match self.from.try_recv() {
+            Ok(parcel) => Some(parcel),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => panic!("the other thread is there"),
+        }
+    }
+
+    fn show(&self, clock: u64) {
+        self.own_clock.store(clock, Ordering::Relaxed);
+    }
+
+    /// Lets the other thread catch up, which was at its clients' ends.
+    fn keep_pace(&self, clock: &mut Clock) {
+        let now = clock.now().as_nanos() as u64;
+        self.show(now);
+        let is_ahead = || now > self.other_clock.load(Ordering::Relaxed).saturating_add(AHEAD_MAX);
+        if is_ahead() {
+            clock.stand_still(|| spin(|| (!is_ahead()).then_some(())));
         }
     }
 }
 
+fn spin<T>(mut until: impl FnMut() -> Option<T>) -> T {
+    let mut spins = 0;
+    loop {
+        if let Some(found) = until() {
+            return found;
+        }
+        if spins < SPINS_MAX {
+            hint::spin_loop();
+        } else {
+            thread::yield_now();
+        }
+        spins += 1;
+    }
+}
+
 impl Worker {
-    /// A node with its part of so many keys, and whether it has a helper.
-    pub(crate) fn new(number: usize, threads: usize, is_helped: bool, keys: u32) -> Self {
+    /// With these keys in its node.
+    pub(crate) fn new(role: Role, keys: &[u32], link: Option<Link>) -> Self {
         let born = Instant::now();
-        let mut turn = Turn::new(Config::new([number as u64; 4], "a", "a:1".to_owned()), now(born));
-        for conn in (0..2 * CLIENTS).map(ConnId) {
+        let mut turn = Turn::new(Config::new([1; 4], "a", "a:1".to_owned()), now(born));
+        for conn in (0..2 * CLIENTS as u32).map(ConnId) {
             turn.event(Event::Opened { conn });
             turn.input(conn, Array.greeting());
             take_output(&mut turn, conn, |_| {});
         }
-        let numbers: Vec<u32> = (0..keys).collect();
-        let tape = Tape::new(Kind::Set, &numbers, 0);
-        for request in tape.share(0, 1, 1).chunks_exact(tape.request_bytes) {
-            if threads == 1 || owner(key_of(request)) == number {
-                turn.begin(now(born));
-                turn.input(ConnId(0), request);
-                take_output(&mut turn, ConnId(0), |reply| tape.check(request, reply, true));
-            }
+        let mut request = Vec::new();
+        for number in keys {
+            request.clear();
+            put_request(Kind::Set, *number, 0, &mut request);
+            turn.begin(now(born));
+            turn.input(ConnId(0), &request);
+            take_output(&mut turn, ConnId(0), |reply| assert_eq!(reply, Array.ok(), "it is written"));
         }
         while turn.next_ready().is_some() {}
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
-        let clients = vec![Client::default(); CLIENTS as usize / threads];
-        let sockets = clients.iter().map(|_| Socket::new(&listener)).collect();
-        let pool = || {
-            ThreadPoolBuilder::new()
-                .thread_name(|_| "socket-helper".to_owned())
-                .num_threads(2)
-                .use_current_thread()
-                .build()
-        };
-        let helper = is_helped.then(|| pool().expect("a thread can be started"));
+        let sockets = (0..CLIENTS).map(|_| Socket::new(&listener)).collect();
         Self {
+            role,
             turn,
-            number,
-            threads,
             born,
-            clients,
+            clock: Clock::start(),
+            link,
+            clients: vec![Client::default(); CLIENTS],
             sockets,
-            helper,
-            ready: Vec::new(),
-            asked: Vec::new(),
-            input: Vec::new(),
+            ready: VecDeque::new(),
+            input: Pieces::default(),
             own: Pieces::default(),
             served: Vec::new(),
             merged: Vec::new(),
-            output: Pieces::default(),
             read: Vec::new(),
         }
     }
 
-    /// Plays the thread's share of the tape, then serves the other thread until it is done, too.
-    pub(crate) fn run(&mut self, job: &Job<'_>, mut link: Option<Link>) -> Outcome {
-        let share = job.tape.share(self.number, self.threads, job.depth);
-        let ops = job.ops;
-        let mut progress = Progress { job, share, at: 0, unasked: ops, unanswered: ops, crossed: 0 };
-        self.input.resize(self.clients.len() * job.depth * job.tape.request_bytes, 0);
+    /// Plays what it gets of the tape, then serves the other thread until it is done, too. `start` is when both are
+    /// here.
+    pub(crate) fn run(&mut self, job: Job<'_>, start: impl FnOnce()) -> Outcome {
         self.read.resize(job.depth * job.tape.reply_bytes, 0);
-        self.ready.extend(0..self.clients.len() as u32);
-        let (begun, mut aside, mut waited, mut took) = (Instant::now(), Duration::ZERO, Duration::ZERO, None);
-        while progress.unanswered > 0 || link.as_ref().is_some_and(|link| !link.other_is_done) {
-            if let Some(link) = &mut link {
-                waited += self.listen(link, &mut progress);
-            }
-            aside += self.play_clients(&mut progress);
-            self.take_turn(link.as_mut(), &mut progress);
-            if progress.unanswered == 0 && took.is_none() {
-                took = Some((begun.elapsed() - aside, waited));
-                link.iter().for_each(|link| link.send(Parcel::Done));
+        self.ready.extend(0..job.clients as u32);
+        let all_are_asked = job.clients == 0;
+        let mut progress = Progress { job, all_are_asked, unanswered: 0, ops: 0, crossed: 0 };
+        if let Some(link) = &mut self.link {
+            link.other_is_done = false;
+            link.show(0);
+        }
+        start();
+        self.clock = Clock::start();
+        let mut is_done = false;
+        while !is_done || self.link.as_ref().is_some_and(|link| !link.other_is_done) {
+            self.listen(&mut progress);
+            self.play_clients(&mut progress);
+            self.take_turn(&mut progress);
+            if !is_done && progress.all_are_asked && progress.unanswered == 0 {
+                is_done = true;
+                self.link.iter().for_each(|link| link.send(&self.clock, Content::Done));
             }
         }
+        let took = self.clock.now();
+        self.link.iter().for_each(|link| link.show(WAITS));
         self.play_clients(&mut progress);
-        let (took, waited) = took.expect("all is answered");
-        Outcome { ops, crossed: progress.crossed, took, waited }
+        self.ready.clear();
+        Outcome { ops: progress.ops, crossed: progress.crossed, took }
     }
 
-    /// Takes what the other thread has sent; for how long it had to be waited for, as there was nothing else to do.
+    /// Takes what the other thread has sent, and waits for it, if there is nothing else to do.
     #[inline(never)]
-    fn listen(&mut self, link: &mut Link, progress: &mut Progress<'_>) -> Duration {
-        let (mut parcel, mut waited) = (link.from.try_recv(), Duration::ZERO);
-        if matches!(parcel, Err(TryRecvError::Empty)) && (progress.unasked == 0 || self.ready.is_empty()) {
-            let since = Instant::now();
-            parcel = link.wait();
-            waited = since.elapsed();
-        }
-        while let Ok(taken) = parcel {
-            match taken {
-                Parcel::Requests(message) => self.served.push(message),
-                Parcel::Replies(mut message) => {
+    fn listen(&mut self, progress: &mut Progress<'_>) {
+        let Some(mut link) = self.link.take() else { return };
+        link.keep_pace(&mut self.clock);
+        let mut may_wait = self.ready.is_empty() || progress.all_are_asked;
+        while !link.other_is_done || progress.unanswered > 0 {
+            let Some(content) = link.receive(&mut self.clock, may_wait) else { break };
+            may_wait = false;
+            match content {
+                Content::Requests(message) => self.served.push(message),
+                Content::Replies(mut message) => {
                     self.merge(&message, progress);
                     message.requests.clear();
                     message.replies.clear();
                     link.spare.push(message);
                 }
-                Parcel::Done => link.other_is_done = true,
+                Content::Done => link.other_is_done = true,
             }
-            parcel = link.from.try_recv();
         }
-        assert!(link.other_is_done || matches!(parcel, Err(TryRecvError::Empty)), "the other thread is there");
-        waited
+        self.link = Some(link);
     }
 
     /// The replies of clients, put together of both threads'.
@@ -310,105 +409,82 @@ impl Worker {
 
     fn answered(&mut self, number: u32, progress: &mut Progress<'_>) {
         self.clients[number as usize].is_answered = true;
-        self.ready.push(number);
-        progress.unanswered -= progress.job.depth;
+        self.ready.push_back(number);
+        progress.unanswered -= 1;
     }
 
-    /// At the clients' ends: those that were answered read that, and those that are ready send their next batch off the
-    /// tape, if there is one. How long that took.
-    fn play_clients(&mut self, progress: &mut Progress<'_>) -> Duration {
-        let since = Instant::now();
-        let Progress { job: Job { tape, depth, checks_all, .. }, share, .. } = *progress;
-        let batch_bytes = depth * tape.request_bytes;
-        self.asked.clear();
-        for number in self.ready.drain(..) {
-            let (client, socket) = (&mut self.clients[number as usize], &self.sockets[number as usize]);
-            if mem::take(&mut client.is_answered) {
-                (&socket.client).read_exact(&mut self.read).expect("all is answered");
-                tape.check(&share[client.at..][..batch_bytes], &self.read, *checks_all);
+    /// At the clients' ends, outside of the clock: those that were answered read that, and some that are ready send
+    /// their next batch off the tape, if there is one.
+    fn play_clients(&mut self, progress: &mut Progress<'_>) {
+        let Self { clock, clients, sockets, ready, input, read, .. } = self;
+        let Progress { job: Job { tape, depth, batches, checks_all, at_once, .. }, .. } = progress;
+        clock.stand_still(|| {
+            input.clear();
+            for number in &*ready {
+                let (client, socket) = (&mut clients[*number as usize], &sockets[*number as usize]);
+                if mem::take(&mut client.is_answered) {
+                    (&socket.client).read_exact(read).expect("all is answered");
+                    tape.check(tape.batch(client.batch, *depth), read, *checks_all);
+                }
             }
-            if progress.unasked > 0 {
-                client.at = progress.at;
-                (&socket.client).write_all(&share[client.at..][..batch_bytes]).expect("the node reads");
-                progress.at = (client.at + batch_bytes) % share.len();
-                progress.unasked -= depth;
-                self.asked.push((number, batch_bytes * (self.asked.len() + 1)));
+            while !progress.all_are_asked && input.ends.len() < *at_once && let Some(number) = ready.pop_front() {
+                if let Some(batch) = batches.take() {
+                    clients[number as usize].batch = batch;
+                    let requests = tape.batch(batch, *depth);
+                    (&sockets[number as usize].client).write_all(requests).expect("the node reads");
+                    input.bytes.resize(input.bytes.len() + requests.len(), 0);
+                    input.end(number);
+                    progress.unanswered += 1;
+                    progress.ops += *depth;
+                } else {
+                    ready.push_front(number);
+                    progress.all_are_asked = true;
+                }
             }
-        }
-        since.elapsed()
+        });
     }
 
     #[inline(never)]
-    fn take_turn(&mut self, mut link: Option<&mut Link>, progress: &mut Progress<'_>) {
+    fn take_turn(&mut self, progress: &mut Progress<'_>) {
+        self.input.rooms().for_each(|(number, room)| self.sockets[number as usize].read(room));
+        match self.role {
+            Role::Node => {}
+            Role::Owner(number) => self.split(number, progress),
+            Role::Helper => return self.hand_over(progress),
+        }
+        let own = if self.role == Role::Node { &self.input } else { &self.own };
+        let visitors = self.served.iter().flat_map(|message| message.requests.iter());
+        let inputs = own.iter().chain(visitors.map(|(number, bytes)| (VISITORS_FROM + number, bytes)));
         self.turn.begin(now(self.born));
-        self.read(progress.job);
-        let own = if let Some(link) = &mut link {
-            self.split(link, progress);
-            pieces(&self.own.bytes, &self.own.ends)
-        } else {
-            pieces(&self.input, &self.asked)
-        };
-        let visitors = self.served.iter().flat_map(|message| pieces(&message.requests.bytes, &message.requests.ends));
-        let visitors = visitors.map(|(number, bytes)| (VISITORS_FROM + number, bytes));
-        hand_in(&mut self.turn, own.chain(visitors).map(|(number, bytes)| (ConnId(number), bytes)));
+        hand_in(&mut self.turn, inputs.map(|(number, bytes)| (ConnId(number), bytes)));
         self.turn.settle();
-        while let Some(conn) = self.turn.next_ready() {
-            // What visitors are answered is taken below; and others wait for what the other thread has.
-            if self.clients.get(conn.0 as usize).is_none_or(|client| client.crossed != 0) {
-                continue;
-            }
-            let (socket, output) = (&self.sockets[conn.0 as usize], &mut self.output);
-            if self.helper.is_some() {
-                take_output(&mut self.turn, conn, |replies| output.bytes.extend_from_slice(replies));
-                output.end(conn.0);
-            } else {
-                take_output(&mut self.turn, conn, |replies| socket.answer(replies));
-            }
-            self.answered(conn.0, progress);
-        }
-        if let Some(helper) = &self.helper {
-            let Self { output, sockets, .. } = self;
-            let replies = output.bytes.par_chunks(progress.job.depth * progress.job.tape.reply_bytes);
-            let answer = |(replies, (number, _)): (&[u8], &(u32, usize))| sockets[*number as usize].answer(replies);
-            helper.install(|| replies.zip(&output.ends).with_max_len(SOCKETS_AT_ONCE).for_each(answer));
-            output.clear();
-        }
         for mut message in self.served.drain(..) {
             for (number, _) in &message.requests.ends {
                 let conn = ConnId(VISITORS_FROM + number);
                 take_output(&mut self.turn, conn, |replies| message.replies.extend_from_slice(replies));
             }
-            if let Some(link) = &link {
-                link.send(Parcel::Replies(message));
-            }
+            self.link.iter().for_each(|link| link.send(&self.clock, Content::Replies(mem::take(&mut message))));
         }
-    }
-
-    /// Reads what the clients of this turn have sent.
-    fn read(&mut self, job: &Job<'_>) {
-        let Self { asked, input, sockets, helper, .. } = self;
-        let batch_bytes = job.depth * job.tape.request_bytes;
-        let input = &mut input[..asked.len() * batch_bytes];
-        let read = |(room, (number, _)): (&mut [u8], &(u32, usize))| sockets[*number as usize].read(room);
-        match helper {
-            Some(helper) => {
-                let rooms = input.par_chunks_mut(batch_bytes).zip(asked.par_iter());
-                helper.install(|| rooms.with_max_len(SOCKETS_AT_ONCE).for_each(read));
+        while let Some(conn) = self.turn.next_ready() {
+            // Visitors were answered; and others wait for what the other thread has.
+            if self.clients.get(conn.0 as usize).is_some_and(|client| client.crossed == 0) {
+                take_output(&mut self.turn, conn, |replies| self.sockets[conn.0 as usize].answer(replies));
+                self.answered(conn.0, progress);
             }
-            None => input.chunks_mut(batch_bytes).zip(asked.iter()).for_each(read),
         }
     }
 
     /// Parts what is this thread's from what is the other's, and sends it that.
     #[inline(never)]
-    fn split(&mut self, link: &mut Link, progress: &mut Progress<'_>) {
+    fn split(&mut self, own_number: usize, progress: &mut Progress<'_>) {
+        let link = self.link.as_mut().expect("there is an owner of what is not its own");
         let mut message = link.spare.pop().unwrap_or_default();
         self.own.clear();
         let mut sides = [&mut self.own, &mut message.requests];
-        for (number, batch) in pieces(&self.input, &self.asked) {
+        for (number, batch) in self.input.iter() {
             let mut crossed: u128 = 0;
             for (at, request) in batch.chunks_exact(progress.job.tape.request_bytes).enumerate() {
-                let side = usize::from(owner(key_of(request)) != self.number);
+                let side = usize::from(owner(key_of(request)) != own_number);
                 crossed |= (side as u128) << at;
                 sides[side].bytes.extend_from_slice(request);
             }
@@ -419,8 +495,25 @@ impl Worker {
         if message.requests.ends.is_empty() {
             link.spare.push(message);
         } else {
-            link.send(Parcel::Requests(message));
+            link.send(&self.clock, Content::Requests(message));
         }
+    }
+
+    /// All that was read, to the thread that has the node.
+    #[inline(never)]
+    fn hand_over(&mut self, progress: &mut Progress<'_>) {
+        let depth = progress.job.depth;
+        if self.input.ends.is_empty() {
+            return;
+        }
+        for (number, _) in &self.input.ends {
+            self.clients[*number as usize].crossed = u128::MAX >> (u128::BITS as usize - depth);
+            progress.crossed += depth;
+        }
+        let link = self.link.as_mut().expect("there is a node");
+        let mut message = link.spare.pop().unwrap_or_default();
+        mem::swap(&mut message.requests, &mut self.input);
+        link.send(&self.clock, Content::Requests(message));
     }
 }
 
@@ -455,11 +548,20 @@ impl Pieces {
             self.ends.push((number, end));
         }
     }
-}
 
-fn pieces<'a>(bytes: &'a [u8], ends: &'a [(u32, usize)]) -> impl Iterator<Item = (u32, &'a [u8])> + Clone {
-    let mut from = 0;
-    ends.iter().map(move |(number, end)| (*number, &bytes[mem::replace(&mut from, *end)..*end]))
+    fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> + Clone {
+        let mut from = 0;
+        self.ends.iter().map(move |(number, end)| (*number, &self.bytes[mem::replace(&mut from, *end)..*end]))
+    }
+
+    /// To be written to.
+    fn rooms(&mut self) -> impl Iterator<Item = (u32, &mut [u8])> {
+        let (mut rest, mut from) = (self.bytes.as_mut_slice(), 0);
+        self.ends.iter().map(move |(number, end)| {
+            let count = end - mem::replace(&mut from, *end);
+            (*number, rest.split_off_mut(..count).expect("ends are within the bytes"))
+        })
+    }
 }
 
 fn hand_in<'b>(turn: &mut Turn, mut inputs: impl Iterator<Item = (ConnId, &'b [u8])> + Clone) {
