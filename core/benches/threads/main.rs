@@ -45,17 +45,22 @@ enum Way {
 
 const WAYS: [Way; 4] = [Way::One, Way::Apart, Way::OwnedKeys, Way::Helped];
 
-/// Clients that a node with a helper looks after itself, by depth, and how many a thread looks after in a turn that
-/// hands on what they ask for: what gives the most.
-const NODE_CLIENTS: [usize; 3] = [20, 5, 0];
-const HELPER_AT_ONCE: [usize; 3] = [8, 8, 4];
-const OWNER_AT_ONCE: [usize; 3] = [CLIENTS, CLIENTS, CLIENTS];
+/// Clients that a node with a helper looks after itself, by depth: what gives the most.
+const NODE_CLIENTS: [usize; 3] = [20, 3, 0];
+
+/// Clients that a thread looks after in one turn, where what they ask for crosses: what gives the most.
+const HELPED_AT_ONCE: [usize; 3] = [8, 4, 4];
+const OWNED_AT_ONCE: [usize; 3] = [CLIENTS, CLIENTS, 8];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let rounds = words.iter().find_map(|word| word.strip_prefix("--rounds="));
     let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
-    assert!(rounds > 0 && rounds % WAYS.len() == 0, "each way is first in as many rounds: {} of them, or 8", WAYS.len());
+    assert!(
+        rounds > 0 && rounds % WAYS.len() == 0,
+        "each way is first in as many rounds: give a multiple of {}",
+        WAYS.len()
+    );
     // Cargo says so, but not when it tests.
     if words.iter().any(|word| word == "--bench") { measure(rounds) } else { check() }
 }
@@ -145,9 +150,9 @@ impl Way {
         match (self, thread) {
             (Self::One, _) => (CLIENTS, CLIENTS),
             (Self::Apart, _) => (CLIENTS / 2, CLIENTS),
-            (Self::OwnedKeys, _) => (CLIENTS / 2, OWNER_AT_ONCE[depth]),
-            (Self::Helped, 0) => (NODE_CLIENTS[depth], HELPER_AT_ONCE[depth]),
-            (Self::Helped, _) => (CLIENTS - NODE_CLIENTS[depth], HELPER_AT_ONCE[depth]),
+            (Self::OwnedKeys, _) => (CLIENTS / 2, OWNED_AT_ONCE[depth]),
+            (Self::Helped, 0) => (NODE_CLIENTS[depth], HELPED_AT_ONCE[depth]),
+            (Self::Helped, _) => (CLIENTS - NODE_CLIENTS[depth], HELPED_AT_ONCE[depth]),
         }
     }
 
@@ -181,8 +186,7 @@ impl Tapes {
 /// Threads that work as one node would. Each lives on, with the memory that it has taken.
 struct Crew<'a> {
     way: Way,
-    orders: Vec<Sender<Order<'a>>>,
-    outcomes: Receiver<Outcome>,
+    threads: Vec<(Sender<Order<'a>>, Receiver<Outcome>)>,
 }
 
 struct Order<'a> {
@@ -197,11 +201,11 @@ impl<'a> Crew<'a> {
             Way::One | Way::Apart => [None, None],
             Way::OwnedKeys | Way::Helped => Link::pair().map(Some),
         };
-        let (tell, outcomes) = channel();
         let (is_ready, ready) = channel();
         let start = |(number, (role, link)): (usize, (Role, Option<Link>))| {
             let (order, orders) = channel::<Order<'a>>();
-            let (tell, is_ready) = (tell.clone(), is_ready.clone());
+            let (tell, outcomes) = channel();
+            let is_ready = is_ready.clone();
             let keys: Vec<u32> = keys.iter().copied().filter(|key| way.has(number, *key)).collect();
             let work = move || {
                 let mut worker = Worker::new(role, &keys, link);
@@ -214,23 +218,23 @@ impl<'a> Crew<'a> {
             };
             let thread = thread::Builder::new().name(way.name().to_owned());
             thread.spawn_scoped(scope, work).expect("a thread can be started");
-            order
+            (order, outcomes)
         };
-        let orders: Vec<Sender<Order<'a>>> = roles.iter().copied().zip(links).enumerate().map(start).collect();
+        let threads: Vec<_> = roles.iter().copied().zip(links).enumerate().map(start).collect();
         drop(is_ready);
-        orders.iter().for_each(|_| ready.recv().expect("the threads have their nodes"));
-        Self { way, orders, outcomes }
+        threads.iter().for_each(|_| ready.recv().expect("the threads have their nodes"));
+        Self { way, threads }
     }
 
     /// So many requests, from where as many rounds have left the tape.
     fn run(&self, tapes: &'a Tapes, depth: usize, round: usize, ops: usize, checks_all: bool) -> Vec<Outcome> {
-        let start = Arc::new(Barrier::new(self.orders.len()));
+        let start = Arc::new(Barrier::new(self.threads.len()));
         let batches = |parts: usize| {
             let count = ops / parts / DEPTHS[depth];
             Arc::new(Batches::new(round * count, (round + 1) * count))
         };
         let shared = batches(1);
-        for (thread, order) in self.orders.iter().enumerate() {
+        for (thread, (order, _)) in self.threads.iter().enumerate() {
             let (tape, batches) = match self.way {
                 Way::Apart => (&tapes.owned[thread], batches(2)),
                 Way::One | Way::OwnedKeys | Way::Helped => (&tapes.all, Arc::clone(&shared)),
@@ -239,13 +243,14 @@ impl<'a> Crew<'a> {
             let job = Job { tape, depth: DEPTHS[depth], clients, at_once, batches, checks_all };
             order.send(Order { job, start: Arc::clone(&start) }).expect("the thread is there");
         }
-        self.orders.iter().map(|_| self.outcomes.recv().expect("the threads work")).collect()
+        self.threads.iter().map(|(_, outcomes)| outcomes.recv().expect("the threads work")).collect()
     }
 }
 
 /// The median, and from the least to the most.
 fn spread(mut of: Vec<f64>, digits: usize) -> String {
     of.sort_unstable_by(f64::total_cmp);
-    let (median, least, most) = (of[of.len() / 2], of[0], of[of.len() - 1]);
+    let (least, most) = (of[0], of[of.len() - 1]);
+    let median = f64::midpoint(of[(of.len() - 1) / 2], of[of.len() / 2]);
     format!("{median:.digits$} ({least:.digits$} to {most:.digits$})")
 }

@@ -21,7 +21,8 @@ pub(crate) enum Kind {
     Set,
 }
 
-/// A request for each key, one behind the other, made before it is sent. What fills no batch of the longest is left out.
+/// A request for each key, one behind the other, made before it is sent. What does not fill a batch of the longest is
+/// left out.
 pub(crate) struct Tape {
     pub(crate) kind: Kind,
     pub(crate) request_bytes: usize,

@@ -42,7 +42,7 @@ const PARCELS_MAX: usize = CLIENTS + 1;
 /// Some hundred microseconds. Whoever waits longer lets others have the core: the other thread may have none.
 const SPINS_MAX: u32 = 10_000;
 
-/// By how much the clock of a thread may be ahead of the other's, in nanoseconds.
+/// By how much the clock of a thread may be ahead of the other's where a turn begins, in nanoseconds.
 const AHEAD_MAX: u64 = 5_000;
 
 /// What stands in place of the time of a thread that has nothing to do.
@@ -62,7 +62,6 @@ pub(crate) enum Role {
 }
 
 /// What is measured.
-#[derive(Clone)]
 pub(crate) struct Job<'a> {
     pub(crate) tape: &'a Tape,
     pub(crate) depth: usize,
@@ -273,6 +272,13 @@ impl Link {
     }
 }
 
+impl Drop for Link {
+    /// The other thread waits for this one no longer, and finds out that it has gone.
+    fn drop(&mut self) {
+        self.show(WAITS);
+    }
+}
+
 fn spin<T>(mut until: impl FnMut() -> Option<T>) -> T {
     let mut spins = 0;
     loop {
@@ -427,7 +433,10 @@ impl Worker {
                     tape.check(tape.batch(client.batch, *depth), read, *checks_all);
                 }
             }
-            while !progress.all_are_asked && input.ends.len() < *at_once && let Some(number) = ready.pop_front() {
+            while !progress.all_are_asked
+                && input.ends.len() < *at_once
+                && let Some(number) = ready.pop_front()
+            {
                 if let Some(batch) = batches.take() {
                     clients[number as usize].batch = batch;
                     let requests = tape.batch(batch, *depth);
