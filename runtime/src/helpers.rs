@@ -192,6 +192,7 @@ impl Helpers {
         batch.jobs.clear();
         if batch.task == Task::Write {
             batch.bytes.clear();
+            batch.bytes.shrink_to(ROOM_BYTES);
         }
         self.spare[batch.task as usize].push(batch);
     }
