@@ -16,7 +16,6 @@ mod dial;
 mod directory;
 mod disk;
 mod failure;
-mod helpers;
 mod listen;
 mod load;
 mod logging;
