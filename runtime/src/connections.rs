@@ -5,6 +5,7 @@
 //! again while an old event or queue entry still names it: the worst that follows is one read or write that would
 //! block.
 
+mod helped;
 mod sealed;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::iter;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kv_core::{ConnId, Event, Mono, Turn};
@@ -22,6 +24,7 @@ use slab::Slab;
 use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
 
+use crate::helpers::{Helpers, Task};
 use crate::tls::{Broken, Meeting, Session};
 
 /// One read. Large enough that a pipelining client is served by one system call a turn; shared by all connections.
@@ -63,11 +66,21 @@ pub(crate) struct Connections {
     refusal_told: Option<Mono>,
     /// No more input of clients: the node is stopping.
     input_closed: bool,
+    /// If there are more threads than one.
+    helpers: Option<Helpers>,
+    /// In this turn helpers have their part.
+    is_shared: bool,
+    next_serial: u32,
 }
 
 #[derive(Debug)]
 struct Connection {
-    stream: TcpStream,
+    /// Helpers have it, too, as long as they read or write.
+    stream: Arc<TcpStream>,
+    /// See [`Job::serial`](crate::helpers::Job::serial).
+    serial: u32,
+    is_read_by_helper: bool,
+    is_written_by_helper: bool,
     transport: Transport,
     read: ReadSide,
     /// In `reads`.
@@ -103,8 +116,8 @@ enum ReadSide {
 }
 
 impl Connections {
-    /// With room reserved for so many.
-    pub(crate) fn new(room: usize) -> Self {
+    /// With room reserved for so many, and threads that help, if there are any.
+    pub(crate) fn new(room: usize, helpers: Option<Helpers>) -> Self {
         Self {
             slab: Slab::with_capacity(room),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -115,6 +128,9 @@ impl Connections {
             handshakes: VecDeque::new(),
             refusal_told: None,
             input_closed: false,
+            helpers,
+            is_shared: false,
+            next_serial: 0,
         }
     }
 
@@ -136,8 +152,12 @@ impl Connections {
             // The end of its handshake may be left to send.
             self.again.push(conn);
         }
+        self.next_serial = self.next_serial.wrapping_add(1);
         entry.insert(Connection {
-            stream,
+            stream: Arc::new(stream),
+            serial: self.next_serial,
+            is_read_by_helper: false,
+            is_written_by_helper: false,
             transport,
             read: ReadSide::Drained,
             queued: false,
@@ -184,12 +204,13 @@ impl Connections {
                 handshakes_left -= 1;
             }
             connection.queued = false;
-            if self.read_into_batch(turn, conn) {
+            if self.leave_reading(turn, conn) || self.read_into_batch(turn, conn) {
                 continue;
             }
             self.hand_in(turn);
             self.read_one(turn, conn, meeting);
         }
+        self.hand_over(Task::Read);
         self.hand_in(turn);
     }
 
@@ -265,6 +286,12 @@ impl Connections {
 
     /// Writes what `conn` has to send, ends it if it is time, and lets it be read again if it was held back.
     pub(crate) fn flush(&mut self, turn: &mut Turn, conn: ConnId, now: Mono) {
+        // What a helper writes to is looked at again when that came back.
+        if self.slab.get(conn.0 as usize).is_none_or(|connection| connection.is_written_by_helper)
+            || self.leave_writing(turn, conn)
+        {
+            return;
+        }
         let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return };
         if !connection.write(turn, conn) {
             self.lose(turn, conn);
@@ -290,6 +317,7 @@ impl Connections {
         while let Some(conn) = self.again.pop() {
             self.flush(turn, conn, now);
         }
+        self.hand_over(Task::Write);
         while let Some(&(until, conn)) = self.lingering.front()
             && until <= now
         {
@@ -319,7 +347,7 @@ impl Connections {
 
     /// Whether any connection may have input that can be taken now.
     pub(crate) fn has_unread(&self) -> bool {
-        !self.reads.is_empty()
+        !self.reads.is_empty() || self.helpers.as_ref().is_some_and(Helpers::are_busy)
     }
 
     /// Reads nothing more of clients: what was received by now is all that is answered. Peers go on.
@@ -355,7 +383,7 @@ impl Connections {
 
     fn queue_read(&mut self, conn: ConnId) {
         if let Some(connection) = self.slab.get_mut(conn.0 as usize)
-            && !connection.queued
+            && !(connection.queued || connection.is_read_by_helper)
         {
             connection.queued = true;
             self.reads.push_back(conn);
@@ -379,12 +407,12 @@ fn pieces<'a>(batch: &'a [(ConnId, usize)], scratch: &'a [u8]) -> impl Iterator<
 
 /// Reads without the C library: its calls can be cancelled, which in a process with several threads has its price each
 /// time.
-fn receive(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn receive(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
     Ok(net::recv(stream, room, RecvFlags::empty())?.1)
 }
 
 /// Writes as [`receive`] reads. There is no signal if the other side has gone: Rust's runtime ignores it.
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(net::send(stream, bytes, SendFlags::empty())?)
 }
 
@@ -475,9 +503,9 @@ impl Connection {
     }
 
     /// Closes the socket; what was written still arrives.
-    fn close(mut self) {
+    fn close(self) {
         if let Transport::Tls(session) = self.transport {
-            session.part(&mut self.stream);
+            session.part(&mut &*self.stream);
         }
         // Closing with unread input would send a reset, which may overtake the last replies; this orders them first.
         // It fails if the other side was faster.

@@ -16,6 +16,7 @@ mod dial;
 mod directory;
 mod disk;
 mod failure;
+mod helpers;
 mod listen;
 mod load;
 mod logging;

@@ -1,4 +1,5 @@
-//! The event loop: one thread, edge-triggered, dumb. It moves readiness to the parts and turns the [`Turn`].
+//! The event loop: one thread, edge-triggered, dumb. It moves readiness to the parts and turns the [`Turn`]. If there
+//! are to be others, they help with sockets, and with nothing else.
 
 mod drain;
 
@@ -23,6 +24,7 @@ use crate::dial::{Dialer, Outcome};
 use crate::directory::DataDirectory;
 use crate::disk::Disk;
 use crate::failure::Failure;
+use crate::helpers::Helpers;
 use crate::listen::Listeners;
 use crate::load::{Loader, Loading};
 use crate::notify::Notifier;
@@ -86,7 +88,8 @@ struct Data {
 impl Server {
     /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of the [`signals`]
     /// says stop. `clocks` are those that the turn's node was started with, `users` is the file of its users, if it has
-    /// one, `reload` has what it was told, and `drain` says how it stops.
+    /// one, `reload` has what it was told, and `drain` says how it stops. Of the `threads` all but one help with
+    /// sockets.
     pub(crate) fn new(
         mut turn: Turn,
         clocks: Clocks,
@@ -94,6 +97,7 @@ impl Server {
         tls: Tls,
         (mut signals, users): (Signals, Option<PathBuf>),
         (reload, drain): (Reload, &DrainOptions),
+        threads: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -104,6 +108,7 @@ impl Server {
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         let access = AccessWorker::start(users, Arc::clone(&waker))?;
+        let helpers = (threads > 1).then(|| Helpers::start(threads - 1, &waker)).transpose()?;
         let room = turn.node().settings().clients_max.saturating_add(ROOM_SPARE).min(ROOM_MAX);
         turn.reserve(room);
         Ok(Self {
@@ -113,7 +118,7 @@ impl Server {
             turn,
             listeners,
             of_peers,
-            connections: Connections::new(room),
+            connections: Connections::new(room, helpers),
             dialer,
             tls,
             signals,
@@ -177,8 +182,14 @@ impl Server {
             self.notifier.deadline(),
             self.data.as_ref().and_then(|data| data.loader.as_ref()).map(|_| now),
         ];
-        let timeout = deadlines.into_iter().flatten().min().map(|deadline| poll_timeout(now, deadline));
-        match self.poll.poll(&mut self.events, timeout) {
+        let deadlines = deadlines.into_iter().flatten().min();
+        let timeout = match self.connections.let_sleep() {
+            true => deadlines.map(|deadline| poll_timeout(now, deadline)),
+            false => Some(Duration::ZERO),
+        };
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.connections.is_awake();
+        match polled {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -205,6 +216,7 @@ impl Server {
         if node.load_progress().is_none() || node.next_read().is_some() {
             self.accept(now.mono);
         }
+        self.connections.take_done(&mut self.turn);
         self.connections.read(&mut self.turn, self.tls.meeting(now.mono));
         self.dialer.expire(self.poll.registry(), now.mono);
         self.tell_outcomes();

@@ -49,7 +49,7 @@ pub(crate) fn start(
     let terminal = logging::is_for_people(&options).then(|| log.clone());
     let log_level = options.log_level.level();
     let of_clients = listeners.address().map_err(|error| Failure::System("read the bound address", error))?;
-    let (peer_options, drain) = (options.peer.clone(), options.drain.clone());
+    let (peer_options, drain, threads) = (options.peer.clone(), options.drain.clone(), options.threads);
     let config = config(options, bound)?;
     let clients_at = clients_at(&peer_options, of_clients, &config.advertise);
     info!(name = config.name, advertise = config.advertise, peers = ?config.peers, "starting");
@@ -58,7 +58,7 @@ pub(crate) fn start(
     let users = access.apply(&mut turn)?;
     turn.serves_clients_at(clients_at.unwrap_or_default());
     turn.started_with(log_level, reload.shown());
-    let server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), (reload, &drain));
+    let server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), (reload, &drain), threads);
     let mut server = server.map_err(loop_failed)?;
     if let Some(directory) = directory {
         server.load(directory, terminal)?;

@@ -71,7 +71,7 @@ impl Connection {
         if matches!(self.transport, Transport::Unknown) {
             if bytes.first() != Some(&HANDSHAKE_RECORD) {
                 if door.is_required() {
-                    refuse_plain(&mut self.stream, bytes);
+                    refuse_plain(&self.stream, bytes);
                     return Some(AfterRead::Lost);
                 }
                 self.transport = Transport::Plain;
@@ -107,7 +107,7 @@ impl Connection {
         let Transport::Tls(session) = &mut self.transport else { return true };
         while self.writable {
             if session.holds_sealed() {
-                match session.write_to(&mut self.stream) {
+                match session.write_to(&mut &*self.stream) {
                     Ok(0) => return false,
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
@@ -130,7 +130,7 @@ impl Connection {
 }
 
 /// Says to somebody who came as plain text that this is not taken.
-fn refuse_plain(stream: &mut TcpStream, bytes: &[u8]) {
+fn refuse_plain(mut stream: &TcpStream, bytes: &[u8]) {
     let (prefix, end) = if bytes.first() == Some(&REDIS_REQUEST) { ("-ERR", "\r\n") } else { ("Error:", "\n") };
     let line = format!("{prefix} this port takes TLS only, and nothing was done; connect by TLS{end}");
     // Whoever does not take it is not told.

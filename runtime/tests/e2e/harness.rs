@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -64,10 +64,13 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// The command that starts a node, without anything that this process's environment would add.
+/// By which all nodes of all tests get more threads: `.ci/run` has them run so, too.
+const THREADS: &str = "SIMPLE_KV_THREADS";
+
+/// The command that starts a node, without anything else that this process's environment would add.
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simple-kv"));
-    command.env_clear().stdin(Stdio::null());
+    command.env_clear().envs(env::var_os(THREADS).map(|threads| (THREADS, threads))).stdin(Stdio::null());
     command
 }
 

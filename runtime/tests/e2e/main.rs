@@ -24,6 +24,7 @@ mod scale;
 mod secrets;
 mod startup;
 mod stopping;
+mod threads;
 mod tls;
 mod tls_tools;
 mod waiting;
