@@ -2,8 +2,8 @@
 //!
 //! Sockets are registered once, edge-triggered, for both directions. What an edge said is remembered here until a
 //! read or write shows that it no longer holds. A slab key, and with it a connection's number and token, may be used
-//! again while an old event or queue entry still names it: the worst that follows is one read or write that would
-//! block.
+//! again while an old queue entry still names it: the worst that follows is one read or write that would block. No event
+//! does: nothing is told of a socket that was closed.
 
 mod helped;
 mod sealed;
@@ -81,6 +81,8 @@ struct Connection {
     serial: u32,
     is_read_by_helper: bool,
     is_written_by_helper: bool,
+    /// Helpers have too little room for what it sends: the loop reads it next.
+    is_for_loop: bool,
     transport: Transport,
     read: ReadSide,
     /// In `reads`.
@@ -158,6 +160,7 @@ impl Connections {
             serial: self.next_serial,
             is_read_by_helper: false,
             is_written_by_helper: false,
+            is_for_loop: false,
             transport,
             read: ReadSide::Drained,
             queued: false,
@@ -204,6 +207,10 @@ impl Connections {
                 handshakes_left -= 1;
             }
             connection.queued = false;
+            if connection.is_read_by_helper {
+                // An old entry. Read from two sides at once, what it sends would lose its order.
+                continue;
+            }
             if self.leave_reading(turn, conn) || self.read_into_batch(turn, conn) {
                 continue;
             }
@@ -274,7 +281,10 @@ impl Connections {
         }
         match after {
             AfterRead::Wait => {}
-            AfterRead::Again => self.queue_read(conn),
+            AfterRead::Again => {
+                connection.is_for_loop = true;
+                self.queue_read(conn);
+            }
             AfterRead::Ended => self.again.push(conn),
             AfterRead::Lost => self.lose(turn, conn),
             AfterRead::Broken(broken) => {
@@ -296,7 +306,7 @@ impl Connections {
         if !connection.write(turn, conn) {
             self.lose(turn, conn);
         } else if turn.finished(conn).is_some_and(|why| !why.flushes() || !connection.holds_sealed()) {
-            self.slab.remove(conn.0 as usize).close();
+            self.close(conn);
             turn.gone(conn);
         } else if turn.is_closing(conn) {
             if connection.linger_until.is_none() {
@@ -381,6 +391,16 @@ impl Connections {
         }
     }
 
+    /// Closes the socket. False if there is none any more.
+    fn close(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.slab.try_remove(conn.0 as usize) else { return false };
+        if connection.is_read_by_helper || connection.is_written_by_helper {
+            self.helpers.iter().for_each(|helpers| helpers.hear_no_more_of(&connection.stream));
+        }
+        connection.close();
+        true
+    }
+
     fn queue_read(&mut self, conn: ConnId) {
         if let Some(connection) = self.slab.get_mut(conn.0 as usize)
             && !(connection.queued || connection.is_read_by_helper)
@@ -392,8 +412,7 @@ impl Connections {
 
     /// Forgets a connection that ended by itself and tells the node.
     fn lose(&mut self, turn: &mut Turn, conn: ConnId) {
-        if let Some(connection) = self.slab.try_remove(conn.0 as usize) {
-            connection.close();
+        if self.close(conn) {
             turn.event(Event::Closed { conn });
         }
     }

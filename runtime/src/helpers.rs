@@ -6,6 +6,7 @@
 //! for more for a while. Batches are used again.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 use std::{hint, mem, thread};
 
 use kv_core::ConnId;
-use mio::Waker;
 use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Registry, Waker};
 use tracing::warn;
 
 use crate::connections::{receive, send};
@@ -27,6 +29,8 @@ const WAITING_JOBS_MAX: usize = 64 * BATCH_JOBS_MAX;
 const QUEUE_BATCHES: usize = 2 * WAITING_JOBS_MAX;
 /// And the one back, for each helper: what can be done in a turn. Where it is full a helper waits.
 const DONE_BATCHES: usize = 1_024;
+/// Batches of each task that are kept to be used again: for some 1,000 clients at once. What is more is made and dropped.
+const SPARE_BATCHES_MAX: usize = 256;
 /// Room of a batch for what is read, and what must be left of it for a job to be done.
 const ROOM_BYTES: usize = 16 << 10;
 const ROOM_BYTES_MIN: usize = ROOM_BYTES / 4;
@@ -86,6 +90,8 @@ pub(crate) struct Helpers {
     /// What was found there before it was asked for.
     next: Option<Batch>,
     bell: Arc<Bell>,
+    /// Where sockets are registered.
+    registry: Registry,
     /// Batches that did not come back yet.
     under_way: usize,
     /// Turns since the last one that did.
@@ -116,9 +122,9 @@ pub(crate) struct Hands {
 }
 
 impl Helpers {
-    /// Starts so many threads. By `waker` the loop is woken.
-    pub(crate) fn start(count: usize, waker: &Arc<Waker>) -> io::Result<Self> {
-        let (helpers, hands) = Self::by_hand(count, waker);
+    /// Starts so many threads. Sockets are registered with `registry`, and by `waker` the loop is woken.
+    pub(crate) fn start(count: usize, registry: &Registry, waker: &Arc<Waker>) -> io::Result<Self> {
+        let (helpers, hands) = Self::by_hand(count, registry.try_clone()?, waker);
         for (number, hands) in hands.into_iter().enumerate() {
             let work = move || while hands.wait().is_some_and(|batch| hands.work(batch)) {};
             thread::Builder::new().name(format!("sockets-{number}")).spawn(work)?;
@@ -127,7 +133,7 @@ impl Helpers {
     }
 
     /// Without threads: with what they would work with.
-    pub(crate) fn by_hand(count: usize, waker: &Arc<Waker>) -> (Self, Vec<Hands>) {
+    pub(crate) fn by_hand(count: usize, registry: Registry, waker: &Arc<Waker>) -> (Self, Vec<Hands>) {
         let bell = Arc::new(Bell { sleeps: AtomicBool::new(false), waker: Arc::clone(waker) });
         let (tell, done) = sync_channel(count * DONE_BATCHES);
         let pair = |_| {
@@ -138,7 +144,7 @@ impl Helpers {
         };
         let (helpers, hands) = (0..count).map(pair).unzip();
         let (open, spare) = Default::default();
-        let helpers = Self { helpers, open, spare, done, next: None, bell, under_way: 0, looks: 0 };
+        let helpers = Self { helpers, open, spare, done, next: None, bell, registry, under_way: 0, looks: 0 };
         (helpers, hands)
     }
 
@@ -194,7 +200,18 @@ impl Helpers {
             batch.bytes.clear();
             batch.bytes.shrink_to(ROOM_BYTES);
         }
-        self.spare[batch.task as usize].push(batch);
+        let spare = &mut self.spare[batch.task as usize];
+        if spare.len() < SPARE_BATCHES_MAX {
+            spare.push(batch);
+        }
+    }
+
+    /// Has the loop told nothing more of a socket that is closed while they have it. They keep its descriptor open, and
+    /// its number is soon another's.
+    pub(crate) fn hear_no_more_of(&self, stream: &TcpStream) {
+        if let Err(error) = self.registry.deregister(&mut SourceFd(&stream.as_raw_fd())) {
+            warn!(%error, "cannot leave off hearing of a closed socket");
+        }
     }
 
     /// Whether anything did not come back yet.
@@ -323,5 +340,140 @@ fn attempt(len: usize, mut once: impl FnMut() -> io::Result<usize>) -> Outcome {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Outcome::WouldBlock,
             Err(_) => Outcome::Failed,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{self, TcpListener};
+
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    struct Bench {
+        poll: Poll,
+        helpers: Helpers,
+        hands: Hands,
+        stream: Arc<TcpStream>,
+        client: net::TcpStream,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let poll = Poll::new().unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+            let (helpers, mut hands) = Helpers::by_hand(1, poll.registry().try_clone().unwrap(), &waker);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let stream = Arc::new(TcpStream::from_std(stream));
+            Self { poll, helpers, hands: hands.remove(0), stream, client }
+        }
+
+        /// Hands over something to write.
+        fn write(&mut self, bytes: &[u8]) {
+            self.helpers.write(ConnId(0), 1, &self.stream, bytes);
+            self.helpers.hand_over(Task::Write);
+        }
+
+        fn work(&self) {
+            assert!(self.hands.work(self.hands.take().expect("something was handed over")));
+        }
+
+        /// Looks for as many turns as it does before it sleeps.
+        fn tire(&mut self) {
+            for _ in 0..LOOKS_MAX {
+                assert!(!self.helpers.let_sleep(), "they may be done in a moment");
+            }
+        }
+
+        /// Whether the loop is woken if it sleeps now.
+        fn is_woken(&mut self) -> bool {
+            let mut events = Events::with_capacity(1);
+            self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            self.helpers.is_awake();
+            !events.is_empty()
+        }
+    }
+
+    #[test]
+    fn a_loop_that_sleeps_is_woken_by_what_comes_back() {
+        let mut bench = Bench::new();
+        assert!(bench.helpers.let_sleep(), "nothing is under way");
+        for _ in 0..3 {
+            bench.write(b"one");
+            bench.tire();
+            assert!(bench.helpers.let_sleep());
+            bench.work();
+            assert!(bench.is_woken());
+            let batch = bench.helpers.take_done().expect("it came back");
+            let outcomes = batch.pieces().map(|(job, bytes)| (job.conn, job.serial, job.outcome, bytes));
+            let expected = [(ConnId(0), 1, Outcome::Moved { count: 3, all: true }, &b"one"[..])];
+            assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+            bench.helpers.give_back(batch);
+            assert!(bench.helpers.let_sleep() && !bench.helpers.are_busy());
+            let mut read = [0; 3];
+            bench.client.read_exact(&mut read).unwrap();
+            assert_eq!(&read, b"one");
+        }
+    }
+
+    #[test]
+    fn what_came_back_before_the_loop_sleeps_keeps_it_awake_and_wakes_it_no_more() {
+        let mut bench = Bench::new();
+        bench.write(b"one");
+        bench.write(b"two");
+        bench.tire();
+        bench.work();
+        assert!(!bench.helpers.let_sleep(), "it is found at the last look");
+        assert!(!bench.is_woken());
+        assert!(bench.helpers.take_done().is_some());
+        // It looks as long for the other one, and while it is awake nothing has to wake it.
+        bench.tire();
+        bench.work();
+        assert!(!bench.is_woken());
+        assert!(bench.helpers.take_done().is_some() && bench.helpers.take_done().is_none());
+        assert!(bench.helpers.let_sleep());
+    }
+
+    #[test]
+    fn several_that_come_back_ring_once() {
+        let mut bench = Bench::new();
+        bench.write(b"one");
+        bench.write(b"two");
+        bench.tire();
+        assert!(bench.helpers.let_sleep());
+        bench.work();
+        assert!(bench.is_woken());
+        bench.work();
+        assert!(!bench.is_woken());
+        assert!(bench.helpers.take_done().is_some() && bench.helpers.take_done().is_some());
+    }
+
+    #[test]
+    fn what_does_not_fit_a_batch_is_not_done() {
+        let mut bench = Bench::new();
+        bench.client.write_all(&[7; ROOM_BYTES - ROOM_BYTES_MIN + 1]).unwrap();
+        bench.helpers.read(ConnId(0), 1, &bench.stream);
+        bench.helpers.read(ConnId(1), 2, &bench.stream);
+        bench.helpers.hand_over(Task::Read);
+        bench.work();
+        let batch = bench.helpers.take_done().expect("it came back");
+        let counts = batch.pieces().map(|(job, bytes)| (job.outcome, bytes.len()));
+        let count = ROOM_BYTES - ROOM_BYTES_MIN + 1;
+        let expected = [(Outcome::Moved { count, all: true }, count), (Outcome::NotDone, 0)];
+        assert_eq!(counts.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn no_more_batches_are_kept_than_are_of_use() {
+        let mut bench = Bench::new();
+        for _ in 0..2 * SPARE_BATCHES_MAX {
+            bench.helpers.give_back(Batch::new(Task::Write));
+        }
+        assert_eq!(bench.helpers.spare[Task::Write as usize].len(), SPARE_BATCHES_MAX);
     }
 }

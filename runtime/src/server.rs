@@ -108,7 +108,7 @@ impl Server {
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         let access = AccessWorker::start(users, Arc::clone(&waker))?;
-        let helpers = (threads > 1).then(|| Helpers::start(threads - 1, &waker)).transpose()?;
+        let helpers = (threads > 1).then(|| Helpers::start(threads - 1, poll.registry(), &waker)).transpose()?;
         let room = turn.node().settings().clients_max.saturating_add(ROOM_SPARE).min(ROOM_MAX);
         turn.reserve(room);
         Ok(Self {

@@ -4,6 +4,8 @@
 //! clients are handed over: links have to be written to first, so that what was acknowledged to a client has left for
 //! the peers, and TLS has its state here.
 
+use std::mem;
+
 use kv_core::{ConnId, Turn};
 
 use super::{Connections, ReadSide, Transport};
@@ -17,26 +19,27 @@ const WRITE_BYTES_MAX: usize = 16 << 10;
 impl Connections {
     /// Takes what helpers have read and written since the last turn. To be called in each before anything is read.
     pub(crate) fn take_done(&mut self, turn: &mut Turn) {
-        let mut jobs = 0;
+        let mut clients = 0;
         while let Some(batch) = self.helpers.as_mut().and_then(|helpers| helpers.take_done()) {
-            jobs += batch.jobs.len();
             match batch.task {
-                Task::Read => self.take_read(turn, &batch),
+                Task::Read => clients += self.take_read(turn, &batch),
                 Task::Write => self.take_written(turn, &batch),
             }
             if let Some(helpers) = &mut self.helpers {
                 helpers.give_back(batch);
             }
         }
-        self.is_shared = self.helpers.is_some() && jobs + self.reads.len() >= CLIENTS_MIN;
+        self.is_shared = self.helpers.is_some() && clients + self.reads.len() >= CLIENTS_MIN;
     }
 
-    fn take_read(&mut self, turn: &mut Turn, batch: &Batch) {
+    /// How many have said something and are not to be read once more in this turn.
+    fn take_read(&mut self, turn: &mut Turn, batch: &Batch) -> usize {
         let slab = &self.slab;
         let stands = |job: &Job| slab.get(job.conn.0 as usize).is_some_and(|found| found.serial == job.serial);
         let pieces = || batch.pieces().filter(|(job, bytes)| !bytes.is_empty() && stands(job));
         turn.expect(pieces().map(|(job, bytes)| (job.conn, bytes)));
         pieces().for_each(|(job, bytes)| turn.input(job.conn, bytes));
+        let mut clients = 0;
         for job in &batch.jobs {
             let Some(connection) = self.slab.get_mut(job.conn.0 as usize).filter(|found| found.serial == job.serial)
             else {
@@ -46,7 +49,11 @@ impl Connections {
             match job.outcome {
                 // As far as it is drained, that was noted when it was handed over: edges may have come since.
                 Outcome::WouldBlock | Outcome::Moved { count: 1.., all: true } => {}
-                Outcome::NotDone | Outcome::Moved { count: 1.., all: false } => connection.read = ReadSide::Ready,
+                // Left to helpers again, one that always sends much could keep others out of their room for ever.
+                Outcome::NotDone | Outcome::Moved { count: 1.., all: false } => {
+                    connection.read = ReadSide::Ready;
+                    connection.is_for_loop = true;
+                }
                 // It ends, which is told again.
                 Outcome::Moved { count: 0, .. } => {
                     connection.hung_up = true;
@@ -59,8 +66,11 @@ impl Connections {
             }
             if connection.read == ReadSide::Ready {
                 self.queue_read(job.conn);
+            } else {
+                clients += usize::from(job.outcome != Outcome::WouldBlock);
             }
         }
+        clients
     }
 
     fn take_written(&mut self, turn: &mut Turn, batch: &Batch) {
@@ -96,7 +106,8 @@ impl Connections {
         };
         let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return false };
         let is_for_one = matches!(connection.transport, Transport::Plain)
-            && !(self.input_closed || connection.hung_up || connection.broken || connection.is_read_by_helper)
+            && !(self.input_closed || connection.hung_up || connection.broken)
+            && !mem::take(&mut connection.is_for_loop)
             && turn.wants_read(conn)
             && !turn.is_link(conn);
         if is_for_one {
@@ -122,8 +133,12 @@ impl Connections {
         if !is_for_one {
             return false;
         }
+        let (_, unsent) = turn.held(conn);
+        if unsent > WRITE_BYTES_MAX {
+            return false;
+        }
         let output = turn.output(conn);
-        if output.is_empty() || output.len() > WRITE_BYTES_MAX {
+        if output.is_empty() {
             return false;
         }
         // An edge that comes meanwhile says otherwise, and so does a write that takes all.

@@ -1,0 +1,354 @@
+//! Helpers whose hands tests move, on real sockets.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::helpers::{Batch, Hands};
+
+/// A client that asks ahead, and takes its answers when it likes.
+struct Asker {
+    stream: TcpStream,
+    number: usize,
+    asked: usize,
+    unsent: Vec<u8>,
+    expected: Vec<u8>,
+    answered: Vec<u8>,
+}
+
+impl Asker {
+    fn new(bench: &mut Bench, number: usize) -> Self {
+        let stream = bench.connect();
+        stream.set_nonblocking(true).unwrap();
+        Self { stream, number, asked: 0, unsent: Vec::new(), expected: Vec::new(), answered: Vec::new() }
+    }
+
+    fn ask(&mut self, length: usize) {
+        let (number, asked) = (self.number, self.asked);
+        let value = format!("{number}.{asked}.{}", "v".repeat(length));
+        self.unsent.extend(format!("SET key:{number} {value}\nGET key:{number}\n").bytes());
+        self.expected.extend(format!("OK\n{value}\n").bytes());
+        self.asked += 1;
+        self.send();
+    }
+
+    fn send(&mut self) {
+        while let Ok(count @ 1..) = self.stream.write(&self.unsent) {
+            self.unsent.drain(..count);
+        }
+    }
+
+    fn take(&mut self, most: usize) {
+        let mut room = vec![0; most];
+        if let Ok(count) = self.stream.read(&mut room) {
+            self.answered.extend_from_slice(&room[..count]);
+        }
+    }
+}
+
+/// What happens in a run of several clients and helpers.
+#[derive(Clone, Debug)]
+enum Step {
+    Turn,
+    Ask {
+        client: usize,
+        length: usize,
+    },
+    AllAsk,
+    Take {
+        client: usize,
+        most: usize,
+    },
+    /// Goes away, and another one comes.
+    Leave {
+        client: usize,
+    },
+    /// Sends no more.
+    EndInput {
+        client: usize,
+    },
+    /// A helper begins with its next batch, and does it when it has been begun.
+    Begin {
+        hand: usize,
+    },
+    Finish {
+        hand: usize,
+    },
+}
+
+const ASKERS: usize = 10;
+const HANDS: usize = 2;
+
+fn step() -> impl Strategy<Value = Step> {
+    let (client, hand) = (|| 0..ASKERS, || 0..HANDS);
+    let length = prop_oneof![4 => 0..200_usize, 1 => 5_000..30_000_usize, 1 => 100_000..900_000_usize];
+    prop_oneof![
+        6 => Just(Step::Turn),
+        4 => (client(), length).prop_map(|(client, length)| Step::Ask { client, length }),
+        2 => Just(Step::AllAsk),
+        2 => (client(), 1..200_000_usize).prop_map(|(client, most)| Step::Take { client, most }),
+        1 => client().prop_map(|client| Step::Leave { client }),
+        1 => client().prop_map(|client| Step::EndInput { client }),
+        4 => hand().prop_map(|hand| Step::Begin { hand }),
+        4 => hand().prop_map(|hand| Step::Finish { hand }),
+    ]
+}
+
+/// Helpers and what they have begun with.
+struct Helping {
+    hands: Vec<Hands>,
+    begun: Vec<VecDeque<Batch>>,
+    jobs: usize,
+}
+
+impl Helping {
+    fn new(hands: Vec<Hands>) -> Self {
+        let begun = hands.iter().map(|_| VecDeque::new()).collect();
+        Self { hands, begun, jobs: 0 }
+    }
+
+    fn begin(&mut self, hand: usize) {
+        self.begun[hand].extend(self.hands[hand].take());
+    }
+
+    fn finish(&mut self, hand: usize) {
+        if let Some(batch) = self.begun[hand].pop_front() {
+            self.jobs += batch.jobs.len();
+            assert!(self.hands[hand].work(batch));
+        }
+    }
+
+    fn do_all(&mut self) {
+        for hand in 0..self.hands.len() {
+            while let Some(batch) = self.hands[hand].take() {
+                self.begun[hand].push_back(batch);
+            }
+            while !self.begun[hand].is_empty() {
+                self.finish(hand);
+            }
+        }
+    }
+}
+
+/// Carries out the steps, then lets all come to rest: everybody has all answers, in order. How many jobs helpers did.
+fn run(steps: &[Step]) -> usize {
+    let (mut bench, hands) = Bench::helped(HANDS);
+    let mut helping = Helping::new(hands);
+    let mut askers: Vec<Asker> = (0..ASKERS).map(|number| Asker::new(&mut bench, number)).collect();
+    let mut ended = [false; ASKERS];
+    for step in steps {
+        match *step {
+            Step::Turn => bench.turn(),
+            Step::Ask { client, length } if !ended[client] => askers[client].ask(length),
+            Step::AllAsk => {
+                let open = askers.iter_mut().zip(&ended).filter(|(_, ended)| !**ended);
+                open.for_each(|(asker, _)| asker.ask(10));
+            }
+            Step::Ask { .. } => {}
+            Step::Take { client, most } => askers[client].take(most),
+            Step::Leave { client } => {
+                // The number of the connection is soon another's, while helpers may have the one that goes.
+                askers[client] = Asker::new(&mut bench, client);
+                ended[client] = false;
+            }
+            Step::EndInput { client } if askers[client].unsent.is_empty() && !ended[client] => {
+                ended[client] = true;
+                askers[client].stream.shutdown(Shutdown::Write).unwrap();
+            }
+            Step::EndInput { .. } => {}
+            Step::Begin { hand } => helping.begin(hand),
+            Step::Finish { hand } => helping.finish(hand),
+        }
+    }
+    for _ in 0..10_000 {
+        helping.do_all();
+        bench.turn();
+        for asker in &mut askers {
+            asker.send();
+            asker.take(1 << 20);
+        }
+        let is_answered = |asker: &Asker| asker.answered.len() >= asker.expected.len();
+        if askers.iter().all(is_answered) && !bench.connections.has_unread() {
+            break;
+        }
+    }
+    for asker in &askers {
+        assert!(asker.answered == asker.expected, "client {} has its answers, and no others", asker.number);
+    }
+    // Whoever sent no more is let go, and those that left, too.
+    let left = ended.iter().filter(|ended| !**ended).count();
+    for _ in 0..10_000 {
+        if bench.count() == left {
+            break;
+        }
+        helping.do_all();
+        bench.turn();
+    }
+    assert_eq!(bench.count(), left);
+    helping.jobs
+}
+
+proptest! {
+    #[test]
+    fn in_whatever_order_helpers_come_to_it_everybody_gets_their_answers(steps in vec(step(), 1..200)) {
+        run(&steps);
+    }
+}
+
+#[test]
+fn helpers_have_their_part_of_what_many_ask_for() {
+    let steps = [Step::AllAsk, Step::Turn, Step::AllAsk, Step::Turn];
+    assert!(run(&steps) >= ASKERS, "they read or wrote");
+}
+
+/// Turns after which an answer is not waited for any longer: what is written to loopback may take a few to be seen.
+const TURNS_MAX: usize = 1_000;
+
+/// A line that `client` is answered, while helpers do what is theirs.
+fn answer(bench: &mut Bench, helping: &mut Helping, client: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    for _ in 0..TURNS_MAX {
+        bench.turn();
+        helping.do_all();
+        let mut byte = [0];
+        while let Ok(1) = client.read(&mut byte) {
+            match byte {
+                [b'\n'] => return String::from_utf8(answer).unwrap(),
+                _ => answer.extend(byte),
+            }
+        }
+    }
+    panic!("within {TURNS_MAX} turns no more than {answer:?}");
+}
+
+/// Clients that have had an answer each, so that it is known that they speak no TLS.
+fn acquainted<const N: usize>(bench: &mut Bench, helping: &mut Helping) -> [TcpStream; N] {
+    [(); N].map(|()| {
+        let mut client = bench.connect();
+        client.set_nonblocking(true).unwrap();
+        client.write_all(b"PING\n").unwrap();
+        assert_eq!(answer(bench, helping, &mut client), "PONG");
+        client
+    })
+}
+
+/// Three clients ask once and again, beside one that speaks before them in each turn and sends so many KiB, or as much of
+/// it as the node takes. In how many turns they have had ten answers each, and how much of it was taken meanwhile.
+fn beside_an_upload(kib_a_turn: usize) -> (usize, usize) {
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let [mut uploader, mut others @ ..]: [_; 4] = acquainted(&mut bench, &mut helping);
+    uploader.write_all(b"CLIENT REPLY OFF\n").unwrap();
+    let (piece, mut taken, mut answered) = (format!("SET k {:01$}\n", 0, 1_017).repeat(kib_a_turn), 0, [0; 3]);
+    for turns in 0..TURNS_MAX {
+        assert_eq!(bench.count(), 4);
+        taken += uploader.write(&piece.as_bytes()[taken % piece.len()..]).unwrap_or(0);
+        for (other, answered) in others.iter_mut().zip(&mut answered) {
+            let mut answer = [0; 5];
+            if turns == 0 || matches!(other.read(&mut answer), Ok(5)) {
+                *answered += usize::from(&answer == b"PONG\n");
+                other.write_all(b"PING\n").unwrap();
+            }
+        }
+        if answered.iter().all(|answered| *answered >= 10) {
+            return (turns, taken);
+        }
+        bench.turn();
+        helping.do_all();
+    }
+    panic!("within {TURNS_MAX} turns they had {answered:?} answers");
+}
+
+#[test]
+fn who_sends_much_in_each_turn_keeps_helpers_from_nobody() {
+    // So much that a batch has no room for more.
+    beside_an_upload(14);
+    beside_an_upload(60);
+    beside_an_upload(1 << 10);
+}
+
+#[test]
+fn who_sends_more_than_helpers_have_room_for_is_read_by_the_loop() {
+    let (turns, taken) = beside_an_upload(200);
+    assert!(taken > turns * (100 << 10), "{taken} bytes in {turns} turns");
+}
+
+#[test]
+fn what_a_helper_is_to_read_the_loop_leaves_alone() {
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let mut clients: [_; 4] = acquainted(&mut bench, &mut helping);
+    clients.iter_mut().for_each(|client| client.write_all(b"PING\n").unwrap());
+    for (_, connection) in &bench.connections.slab {
+        while !matches!(connection.stream.peek(&mut [0; 5]), Ok(5)) {
+            thread::yield_now();
+        }
+    }
+    // Connections that are gone have left entries, and others have their numbers.
+    let conns: Vec<ConnId> = bench.connections.clients(&bench.turn).map(|(conn, _)| conn).collect();
+    bench.connections.reads.extend(conns);
+    bench.turn();
+    for (_, connection) in &bench.connections.slab {
+        assert_eq!(connection.stream.peek(&mut [0; 5]).unwrap(), 5);
+    }
+    clients.iter_mut().for_each(|client| assert_eq!(answer(&mut bench, &mut helping, client), "PONG"));
+}
+
+#[test]
+fn what_befalls_a_closed_socket_that_a_helper_has_does_not_befall_who_got_its_number() {
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let [mut killer, mut killed, mut others @ ..]: [_; 5] = acquainted(&mut bench, &mut helping);
+    killed.write_all(b"CLIENT ID\n").unwrap();
+    let id = answer(&mut bench, &mut helping, &mut killed);
+    // A helper is to read it when it is closed.
+    killed.write_all(b"PING\n").unwrap();
+    others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
+    while bench.connections.helpers.as_ref().is_none_or(|helpers| !helpers.are_busy()) {
+        bench.turn();
+    }
+    killer.write_all(format!("CLIENT KILL ID {id}\n").as_bytes()).unwrap();
+    while bench.count() == 5 {
+        bench.turn();
+    }
+    let mut next = bench.connect();
+    next.set_nonblocking(true).unwrap();
+    assert_eq!(bench.count(), 5);
+    // Both directions of it have ended.
+    drop(killed);
+    bench.turn();
+    let (value, times) = ("v".repeat(500_000), 20);
+    let mut asked: &[u8] = &format!("SET k {value}\n{}", "GET k\n".repeat(times)).into_bytes();
+    for _ in 0..TURNS_MAX {
+        asked = &asked[next.write(asked).unwrap_or(0)..];
+        bench.turn();
+    }
+    assert!(asked.is_empty());
+    next.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(answer(&mut bench, &mut helping, &mut next), "OK");
+    for _ in 0..times {
+        assert!(answer(&mut bench, &mut helping, &mut next) == value, "all of it");
+    }
+}
+
+#[test]
+fn a_few_that_never_wait_are_not_taken_for_many() {
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let mut clients: [_; 4] = acquainted(&mut bench, &mut helping);
+    // All have something at once, and then two of them in each turn.
+    clients.iter_mut().for_each(|client| client.write_all(b"PING\n").unwrap());
+    clients.iter_mut().for_each(|client| assert_eq!(answer(&mut bench, &mut helping, client), "PONG"));
+    let before = helping.jobs;
+    assert!(before >= clients.len());
+    for _ in 0..100 {
+        clients[..2].iter_mut().for_each(|client| client.write_all(b"PING\n").unwrap());
+        bench.turn();
+        helping.do_all();
+    }
+    assert_eq!(helping.jobs, before);
+}
