@@ -7,6 +7,7 @@
 //! writes, a ring and links for each of them, commands of several keys.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program that reads arguments and clocks")]
 
+mod link;
 #[path = "../scenarios/requests.rs"]
 #[expect(dead_code, reason = "the others need all of it")]
 mod requests;
@@ -17,8 +18,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, Scope};
 
+use self::link::Link;
 use self::tape::{DEPTH_MAX, Kind, Tape, owner_of, shuffled};
-use self::worker::{Batches, CLIENTS, Job, Link, Outcome, Role, Worker};
+use self::worker::{Batches, Job, Outcome, Role, Worker};
+
+/// Of all threads together.
+const CLIENTS: usize = 50;
 
 /// What the node has by its release.
 #[global_allocator]
