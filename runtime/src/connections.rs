@@ -2,8 +2,8 @@
 //!
 //! Sockets are registered once, edge-triggered, for both directions. What an edge said is remembered here until a
 //! read or write shows that it no longer holds. A slab key, and with it a connection's number and token, may be used
-//! again while an old queue entry still names it: the worst that follows is one read or write that would block. No event
-//! does: nothing is told of a socket that was closed.
+//! again while an old queue entry still names it: the worst that follows is one read or write that would block. No
+//! event does: nothing is told of a socket that was closed.
 
 mod helped;
 mod sealed;

@@ -29,7 +29,8 @@ const WAITING_JOBS_MAX: usize = 64 * BATCH_JOBS_MAX;
 const QUEUE_BATCHES: usize = 2 * WAITING_JOBS_MAX;
 /// And the one back, for each helper: what can be done in a turn. Where it is full a helper waits.
 const DONE_BATCHES: usize = 1_024;
-/// Batches of each task that are kept to be used again: for some 1,000 clients at once. What is more is made and dropped.
+/// Batches of each task that are kept to be used again: for some 1,000 clients at once. What is more is made and
+/// dropped.
 const SPARE_BATCHES_MAX: usize = 256;
 /// Room of a batch for what is read, and what must be left of it for a job to be done.
 const ROOM_BYTES: usize = 16 << 10;

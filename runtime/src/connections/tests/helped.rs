@@ -236,8 +236,8 @@ fn acquainted<const N: usize>(bench: &mut Bench, helping: &mut Helping) -> [TcpS
     })
 }
 
-/// Three clients ask once and again, beside one that speaks before them in each turn and sends so many KiB, or as much of
-/// it as the node takes. In how many turns they have had ten answers each, and how much of it was taken meanwhile.
+/// Three clients ask once and again, beside one that speaks before them in each turn and sends so many KiB, or as much
+/// of it as the node takes. In how many turns they have had ten answers each, and how much of it was taken meanwhile.
 fn beside_an_upload(kib_a_turn: usize) -> (usize, usize) {
     let (mut bench, hands) = Bench::helped(1);
     let mut helping = Helping::new(hands);
