@@ -113,9 +113,8 @@ pub(crate) struct Options {
     pub(crate) max_clients: usize,
 
     /// Threads that serve clients: one carries out all that they ask for, and the others help it to read and write. Two
-    /// answer some 1.75 times as many requests where many clients wait for each reply, and 1.5 times where they send 16
-    /// ahead. No more than there are cores to spare, or they are in each other's way; clients by TLS have the first
-    /// alone
+    /// answer some 1.7 times as much where many clients wait for each reply, and less the further they send ahead. No
+    /// more than there are cores to spare, or they are in each other's way; clients by TLS have the first alone
     #[arg(long, value_name = "COUNT", env = "SIMPLE_KV_THREADS", default_value_t = 1)]
     #[arg(value_parser = parse_threads)]
     pub(crate) threads: usize,

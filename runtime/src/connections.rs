@@ -118,8 +118,8 @@ enum ReadSide {
 }
 
 impl Connections {
-    /// With room reserved for so many, and threads that help, if there are any.
-    pub(crate) fn new(room: usize, helpers: Option<Helpers>) -> Self {
+    /// With room reserved for so many.
+    pub(crate) fn new(room: usize) -> Self {
         Self {
             slab: Slab::with_capacity(room),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -130,10 +130,15 @@ impl Connections {
             handshakes: VecDeque::new(),
             refusal_told: None,
             input_closed: false,
-            helpers,
+            helpers: None,
             is_shared: false,
             next_serial: 0,
         }
+    }
+
+    /// Has these help from now on.
+    pub(crate) fn let_help(&mut self, helpers: Helpers) {
+        self.helpers = Some(helpers);
     }
 
     /// Takes a connected stream and what lies before it. `register` gets it with its number before it is kept; if that
@@ -228,6 +233,7 @@ impl Connections {
             self.hand_in(turn);
         }
         let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return true };
+        connection.is_for_loop = false;
         let is_plain = matches!(connection.transport, Transport::Plain);
         if self.input_closed || !is_plain || connection.hung_up || connection.broken || !turn.wants_read(conn) {
             return false;
@@ -297,9 +303,10 @@ impl Connections {
     /// Writes what `conn` has to send, ends it if it is time, and lets it be read again if it was held back.
     pub(crate) fn flush(&mut self, turn: &mut Turn, conn: ConnId, now: Mono) {
         // What a helper writes to is looked at again when that came back.
-        if self.slab.get(conn.0 as usize).is_none_or(|connection| connection.is_written_by_helper)
-            || self.leave_writing(turn, conn)
-        {
+        let is_written = |connections: &Self| {
+            connections.slab.get(conn.0 as usize).is_none_or(|connection| connection.is_written_by_helper)
+        };
+        if self.helpers.is_some() && (is_written(self) || self.leave_writing(turn, conn)) {
             return;
         }
         let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return };

@@ -88,8 +88,7 @@ struct Data {
 impl Server {
     /// Serves what `listeners` take, and those that are for peers alone, if there are any, until one of the [`signals`]
     /// says stop. `clocks` are those that the turn's node was started with, `users` is the file of its users, if it has
-    /// one, `reload` has what it was told, and `drain` says how it stops. Of the `threads` all but one help with
-    /// sockets.
+    /// one, `reload` has what it was told, and `drain` says how it stops.
     pub(crate) fn new(
         mut turn: Turn,
         clocks: Clocks,
@@ -97,7 +96,6 @@ impl Server {
         tls: Tls,
         (mut signals, users): (Signals, Option<PathBuf>),
         (reload, drain): (Reload, &DrainOptions),
-        threads: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -108,7 +106,6 @@ impl Server {
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
         let dialer = Dialer::new(DIALS_FROM, Arc::clone(&waker));
         let access = AccessWorker::start(users, Arc::clone(&waker))?;
-        let helpers = (threads > 1).then(|| Helpers::start(threads - 1, poll.registry(), &waker)).transpose()?;
         let room = turn.node().settings().clients_max.saturating_add(ROOM_SPARE).min(ROOM_MAX);
         turn.reserve(room);
         Ok(Self {
@@ -118,7 +115,7 @@ impl Server {
             turn,
             listeners,
             of_peers,
-            connections: Connections::new(room, helpers),
+            connections: Connections::new(room),
             dialer,
             tls,
             signals,
@@ -130,6 +127,14 @@ impl Server {
             drain_timeout_ms: 1_000 * drain.drain_timeout,
             stopping: false,
         })
+    }
+
+    /// Has so many threads help with sockets.
+    pub(crate) fn help(&mut self, threads: usize) -> Result<(), Failure> {
+        let helpers = Helpers::start(threads, self.poll.registry(), &self.waker);
+        let failed = |error| Failure::System("start the threads that --threads asks for", error);
+        self.connections.let_help(helpers.map_err(failed)?);
+        Ok(())
     }
 
     /// Keeps the data in `directory`. What stands there is loaded in the first turns; progress is shown on `terminal`,

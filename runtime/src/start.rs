@@ -58,8 +58,11 @@ pub(crate) fn start(
     let users = access.apply(&mut turn)?;
     turn.serves_clients_at(clients_at.unwrap_or_default());
     turn.started_with(log_level, reload.shown());
-    let server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), (reload, &drain), threads);
+    let server = Server::new(turn, clocks, (listeners, of_peers), tls, (signals, users), (reload, &drain));
     let mut server = server.map_err(loop_failed)?;
+    if threads > 1 {
+        server.help(threads - 1)?;
+    }
     if let Some(directory) = directory {
         server.load(directory, terminal)?;
     }

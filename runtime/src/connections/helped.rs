@@ -4,16 +4,14 @@
 //! clients are handed over: links have to be written to first, so that what was acknowledged to a client has left for
 //! the peers, and TLS has its state here.
 
-use std::mem;
-
 use kv_core::{ConnId, Turn};
 
-use super::{Connections, ReadSide, Transport};
+use super::{Connection, Connections, ReadSide, Transport};
 use crate::helpers::{Batch, Helpers, Job, Outcome, Task};
 
 /// Clients that must have something in a turn. For fewer it takes longer to hand it over than to do it.
 const CLIENTS_MIN: usize = 4;
-/// What one write may have at the most: it is copied.
+/// What one write may have at the most: it is copied. The loop writes what is more.
 const WRITE_BYTES_MAX: usize = 16 << 10;
 
 impl Connections {
@@ -29,7 +27,20 @@ impl Connections {
                 helpers.give_back(batch);
             }
         }
-        self.is_shared = self.helpers.is_some() && clients + self.reads.len() >= CLIENTS_MIN;
+        let others = self.reads.iter().filter(|conn| self.is_for_helper(turn, **conn)).take(CLIENTS_MIN);
+        self.is_shared = self.helpers.is_some() && clients + others.count() >= CLIENTS_MIN;
+    }
+
+    /// Whether a helper may read `conn`.
+    fn is_for_helper(&self, turn: &Turn, conn: ConnId) -> bool {
+        let suits = |connection: &Connection| {
+            matches!(connection.transport, Transport::Plain)
+                && !(connection.hung_up || connection.broken || connection.is_for_loop || connection.is_read_by_helper)
+        };
+        !self.input_closed
+            && self.slab.get(conn.0 as usize).is_some_and(suits)
+            && turn.wants_read(conn)
+            && !turn.is_link(conn)
     }
 
     /// How many have said something and are not to be read once more in this turn.
@@ -101,22 +112,16 @@ impl Connections {
 
     /// Leaves it to a helper to read `conn`, if that is for one.
     pub(super) fn leave_reading(&mut self, turn: &Turn, conn: ConnId) -> bool {
-        let Some(helpers) = self.helpers.as_mut().filter(|helpers| self.is_shared && helpers.have_room()) else {
+        if !self.is_shared || !self.is_for_helper(turn, conn) {
             return false;
-        };
-        let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return false };
-        let is_for_one = matches!(connection.transport, Transport::Plain)
-            && !(self.input_closed || connection.hung_up || connection.broken)
-            && !mem::take(&mut connection.is_for_loop)
-            && turn.wants_read(conn)
-            && !turn.is_link(conn);
-        if is_for_one {
-            // An edge that comes meanwhile says otherwise.
-            connection.read = ReadSide::Drained;
-            connection.is_read_by_helper = true;
-            helpers.read(conn, connection.serial, &connection.stream);
         }
-        is_for_one
+        let Some(helpers) = self.helpers.as_mut().filter(|helpers| helpers.have_room()) else { return false };
+        let Some(connection) = self.slab.get_mut(conn.0 as usize) else { return false };
+        // An edge that comes meanwhile says otherwise.
+        connection.read = ReadSide::Drained;
+        connection.is_read_by_helper = true;
+        helpers.read(conn, connection.serial, &connection.stream);
+        true
     }
 
     /// Leaves it to a helper to write what `conn` has to send, if that is for one.
@@ -141,6 +146,8 @@ impl Connections {
         if output.is_empty() {
             return false;
         }
+        // Of a client that is told much there may be more by now.
+        let output = &output[..output.len().min(WRITE_BYTES_MAX)];
         // An edge that comes meanwhile says otherwise, and so does a write that takes all.
         connection.writable = false;
         connection.is_written_by_helper = true;

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 
 use clap::Parser;
 use kv_core::{Event, Mono, Now, Turn, WallMs};
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::*;
 use crate::cli::Options;
@@ -30,35 +30,32 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(|_, _| None)
+        Self::with_waker().0
     }
 
-    /// With these helpers, and what they would work with.
+    /// With so many helpers, and what they would work with.
     fn helped(count: usize) -> (Self, Vec<Hands>) {
-        let mut hands = Vec::new();
-        let bench = Self::with(|registry, waker| {
-            let (helpers, all) = Helpers::by_hand(count, registry.try_clone().unwrap(), waker);
-            hands = all;
-            Some(helpers)
-        });
+        let (mut bench, waker) = Self::with_waker();
+        let (helpers, hands) = Helpers::by_hand(count, bench.poll.registry().try_clone().unwrap(), &waker);
+        bench.connections.let_help(helpers);
         (bench, hands)
     }
 
-    fn with(helpers: impl FnOnce(&Registry, &Arc<Waker>) -> Option<Helpers>) -> Self {
+    fn with_waker() -> (Self, Arc<Waker>) {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
-        let helpers = helpers(poll.registry(), &waker);
         let now = Mono(1_000_000);
         let options = Options::try_parse_from(["simple-kv"]).unwrap();
         let config = start::config(options, "127.0.0.1:8080".parse().unwrap()).unwrap();
-        Self {
+        let bench = Self {
             poll,
             turn: Turn::new(config, Now { mono: now, wall: WallMs(1_700_000_000_000) }),
-            connections: Connections::new(0, helpers),
+            connections: Connections::new(0),
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             door: door().0,
             now,
-        }
+        };
+        (bench, waker)
     }
 
     fn connect(&mut self) -> TcpStream {

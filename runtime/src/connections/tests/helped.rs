@@ -208,6 +208,14 @@ fn helpers_have_their_part_of_what_many_ask_for() {
 /// Turns after which an answer is not waited for any longer: what is written to loopback may take a few to be seen.
 const TURNS_MAX: usize = 1_000;
 
+/// Waits until a `PING` of each of so many is there to be read, so that all are seen in one turn.
+fn until_arrived(bench: &Bench, count: usize) {
+    let is_here = |connection: &&Connection| matches!(connection.stream.peek(&mut [0; 5]), Ok(5));
+    while bench.connections.slab.iter().map(|(_, connection)| connection).filter(is_here).count() < count {
+        thread::yield_now();
+    }
+}
+
 /// A line that `client` is answered, while helpers do what is theirs.
 fn answer(bench: &mut Bench, helping: &mut Helping, client: &mut TcpStream) -> String {
     let mut answer = Vec::new();
@@ -225,6 +233,22 @@ fn answer(bench: &mut Bench, helping: &mut Helping, client: &mut TcpStream) -> S
     panic!("within {TURNS_MAX} turns no more than {answer:?}");
 }
 
+/// The next bytes that `client` is answered, at least so many, likewise.
+fn answers(bench: &mut Bench, helping: &mut Helping, client: &mut TcpStream, count: usize) -> Vec<u8> {
+    let (mut answers, mut room) = (Vec::new(), vec![0; count]);
+    for _ in 0..TURNS_MAX {
+        bench.turn();
+        helping.do_all();
+        while let Ok(read @ 1..) = client.read(&mut room) {
+            answers.extend_from_slice(&room[..read]);
+        }
+        if answers.len() >= count {
+            return answers;
+        }
+    }
+    panic!("within {TURNS_MAX} turns no more than {} of {count} bytes", answers.len());
+}
+
 /// Clients that have had an answer each, so that it is known that they speak no TLS.
 fn acquainted<const N: usize>(bench: &mut Bench, helping: &mut Helping) -> [TcpStream; N] {
     [(); N].map(|()| {
@@ -236,16 +260,16 @@ fn acquainted<const N: usize>(bench: &mut Bench, helping: &mut Helping) -> [TcpS
     })
 }
 
-/// Three clients ask once and again, beside one that speaks before them in each turn and sends so many KiB, or as much
+/// Four clients ask once and again, beside one that speaks before them in each turn and sends so many KiB, or as much
 /// of it as the node takes. In how many turns they have had ten answers each, and how much of it was taken meanwhile.
 fn beside_an_upload(kib_a_turn: usize) -> (usize, usize) {
     let (mut bench, hands) = Bench::helped(1);
     let mut helping = Helping::new(hands);
-    let [mut uploader, mut others @ ..]: [_; 4] = acquainted(&mut bench, &mut helping);
+    let [mut uploader, mut others @ ..]: [_; 5] = acquainted(&mut bench, &mut helping);
     uploader.write_all(b"CLIENT REPLY OFF\n").unwrap();
-    let (piece, mut taken, mut answered) = (format!("SET k {:01$}\n", 0, 1_017).repeat(kib_a_turn), 0, [0; 3]);
+    let (piece, mut taken, mut answered) = (format!("SET k {:01$}\n", 0, 1_017).repeat(kib_a_turn), 0, [0; 4]);
     for turns in 0..TURNS_MAX {
-        assert_eq!(bench.count(), 4);
+        assert_eq!(bench.count(), 5);
         taken += uploader.write(&piece.as_bytes()[taken % piece.len()..]).unwrap_or(0);
         for (other, answered) in others.iter_mut().zip(&mut answered) {
             let mut answer = [0; 5];
@@ -283,11 +307,7 @@ fn what_a_helper_is_to_read_the_loop_leaves_alone() {
     let mut helping = Helping::new(hands);
     let mut clients: [_; 4] = acquainted(&mut bench, &mut helping);
     clients.iter_mut().for_each(|client| client.write_all(b"PING\n").unwrap());
-    for (_, connection) in &bench.connections.slab {
-        while !matches!(connection.stream.peek(&mut [0; 5]), Ok(5)) {
-            thread::yield_now();
-        }
-    }
+    until_arrived(&bench, 4);
     // Connections that are gone have left entries, and others have their numbers.
     let conns: Vec<ConnId> = bench.connections.clients(&bench.turn).map(|(conn, _)| conn).collect();
     bench.connections.reads.extend(conns);
@@ -308,13 +328,17 @@ fn what_befalls_a_closed_socket_that_a_helper_has_does_not_befall_who_got_its_nu
     // A helper is to read it when it is closed.
     killed.write_all(b"PING\n").unwrap();
     others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
-    while bench.connections.helpers.as_ref().is_none_or(|helpers| !helpers.are_busy()) {
-        bench.turn();
-    }
+    until_arrived(&bench, 4);
+    bench.turn();
+    assert!(bench.connections.has_unread());
     killer.write_all(format!("CLIENT KILL ID {id}\n").as_bytes()).unwrap();
-    while bench.count() == 5 {
+    for _ in 0..TURNS_MAX {
         bench.turn();
+        if bench.count() < 5 {
+            break;
+        }
     }
+    assert_eq!(bench.count(), 4);
     let mut next = bench.connect();
     next.set_nonblocking(true).unwrap();
     assert_eq!(bench.count(), 5);
@@ -329,10 +353,8 @@ fn what_befalls_a_closed_socket_that_a_helper_has_does_not_befall_who_got_its_nu
     }
     assert!(asked.is_empty());
     next.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(answer(&mut bench, &mut helping, &mut next), "OK");
-    for _ in 0..times {
-        assert!(answer(&mut bench, &mut helping, &mut next) == value, "all of it");
-    }
+    let expected = format!("OK\n{}", format!("{value}\n").repeat(times)).into_bytes();
+    assert!(answers(&mut bench, &mut helping, &mut next, expected.len()) == expected, "all of it");
 }
 
 #[test]
@@ -342,6 +364,7 @@ fn a_few_that_never_wait_are_not_taken_for_many() {
     let mut clients: [_; 4] = acquainted(&mut bench, &mut helping);
     // All have something at once, and then two of them in each turn.
     clients.iter_mut().for_each(|client| client.write_all(b"PING\n").unwrap());
+    until_arrived(&bench, 4);
     clients.iter_mut().for_each(|client| assert_eq!(answer(&mut bench, &mut helping, client), "PONG"));
     let before = helping.jobs;
     assert!(before >= clients.len());
@@ -351,4 +374,45 @@ fn a_few_that_never_wait_are_not_taken_for_many() {
         helping.do_all();
     }
     assert_eq!(helping.jobs, before);
+}
+
+#[test]
+fn those_that_helpers_do_not_read_are_not_counted() {
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let [mut client]: [_; 1] = acquainted(&mut bench, &mut helping);
+    // Of these it is not known yet whether they speak TLS.
+    let mut strangers = [(); 5].map(|()| bench.connect());
+    strangers.iter_mut().chain([&mut client]).for_each(|client| client.write_all(b"PING\n").unwrap());
+    until_arrived(&bench, 6);
+    bench.turn();
+    assert!(!bench.connections.has_unread(), "the loop has read all");
+}
+
+#[test]
+fn helpers_are_given_little_at_once_to_write_whatever_a_client_is_told() {
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let [mut publisher, mut subscriber, mut others @ ..]: [_; 6] = acquainted(&mut bench, &mut helping);
+    subscriber.write_all(b"SUBSCRIBE news\n").unwrap();
+    assert!(answer(&mut bench, &mut helping, &mut subscriber).contains("news"));
+    let message = "v".repeat(200_000);
+    publisher.set_nonblocking(false).unwrap();
+    publisher.write_all(format!("PUBLISH news {message}").as_bytes()).unwrap();
+    for _ in 0..TURNS_MAX {
+        bench.turn();
+    }
+    subscriber.read(&mut [0; 100]).unwrap_or(0);
+    publisher.write_all(b"\n").unwrap();
+    others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
+    until_arrived(&bench, 4);
+    bench.turn();
+    helping.do_all();
+    // It has what helpers have read, and hands over what is to be written.
+    bench.turn();
+    helping.begin(0);
+    let written = helping.begun[0].iter().flat_map(|batch| batch.pieces().map(|(_, bytes)| bytes.len()));
+    assert_eq!(written.max(), Some(16 << 10));
+    let told = answers(&mut bench, &mut helping, &mut subscriber, message.len());
+    assert!(String::from_utf8(told).unwrap().contains(&message));
 }
