@@ -60,6 +60,8 @@ impl Bench {
 
     fn connect(&mut self) -> TcpStream {
         let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        // What it sends is there at once, also where the node did not answer before.
+        client.set_nodelay(true).unwrap();
         let (stream, _) = self.listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         let stream = mio::net::TcpStream::from_std(stream);

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::helpers::{Batch, Hands};
+use crate::helpers::{Batch, Hands, Task};
 
 /// A client that asks ahead, and takes its answers when it likes.
 struct Asker {
@@ -208,9 +208,9 @@ fn helpers_have_their_part_of_what_many_ask_for() {
 /// Turns after which an answer is not waited for any longer: what is written to loopback may take a few to be seen.
 const TURNS_MAX: usize = 1_000;
 
-/// Waits until a `PING` of each of so many is there to be read, so that all are seen in one turn.
+/// Waits until something of each of so many is there to be read, so that all are seen in one turn.
 fn until_arrived(bench: &Bench, count: usize) {
-    let is_here = |connection: &&Connection| matches!(connection.stream.peek(&mut [0; 5]), Ok(5));
+    let is_here = |connection: &&Connection| matches!(connection.stream.peek(&mut [0]), Ok(1));
     while bench.connections.slab.iter().map(|(_, connection)| connection).filter(is_here).count() < count {
         thread::yield_now();
     }
@@ -260,45 +260,53 @@ fn acquainted<const N: usize>(bench: &mut Bench, helping: &mut Helping) -> [TcpS
     })
 }
 
-/// Four clients ask once and again, beside one that speaks before them in each turn and sends so many KiB, or as much
-/// of it as the node takes. In how many turns they have had ten answers each, and how much of it was taken meanwhile.
-fn beside_an_upload(kib_a_turn: usize) -> (usize, usize) {
+/// Three clients ask in each turn, after one that sends so many KiB in each, or as much of it as the node takes. Returns
+/// once they have had ten answers each.
+fn after_an_upload(kib_a_turn: usize) {
     let (mut bench, hands) = Bench::helped(1);
     let mut helping = Helping::new(hands);
-    let [mut uploader, mut others @ ..]: [_; 5] = acquainted(&mut bench, &mut helping);
+    let [mut uploader, mut others @ ..]: [_; 4] = acquainted(&mut bench, &mut helping);
     uploader.write_all(b"CLIENT REPLY OFF\n").unwrap();
-    let (piece, mut taken, mut answered) = (format!("SET k {:01$}\n", 0, 1_017).repeat(kib_a_turn), 0, [0; 4]);
-    for turns in 0..TURNS_MAX {
-        assert_eq!(bench.count(), 5);
+    let (piece, mut taken, mut answered) = (format!("SET k {:01$}\n", 0, 1_017).repeat(kib_a_turn), 0, [0; 3]);
+    for _ in 0..TURNS_MAX {
         taken += uploader.write(&piece.as_bytes()[taken % piece.len()..]).unwrap_or(0);
-        for (other, answered) in others.iter_mut().zip(&mut answered) {
-            let mut answer = [0; 5];
-            if turns == 0 || matches!(other.read(&mut answer), Ok(5)) {
-                *answered += usize::from(&answer == b"PONG\n");
-                other.write_all(b"PING\n").unwrap();
-            }
-        }
-        if answered.iter().all(|answered| *answered >= 10) {
-            return (turns, taken);
-        }
+        others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
         bench.turn();
         helping.do_all();
+        assert_eq!(bench.count(), 4);
+        for (other, answered) in others.iter_mut().zip(&mut answered) {
+            *answered += other.read(&mut [0; 1 << 10]).unwrap_or(0);
+        }
+        if answered.iter().all(|answered| *answered >= 10 * b"PONG\n".len()) {
+            return;
+        }
     }
-    panic!("within {TURNS_MAX} turns they had {answered:?} answers");
+    panic!("within {TURNS_MAX} turns they had {answered:?} bytes of answers");
 }
 
 #[test]
 fn who_sends_much_in_each_turn_keeps_helpers_from_nobody() {
     // So much that a batch has no room for more.
-    beside_an_upload(14);
-    beside_an_upload(60);
-    beside_an_upload(1 << 10);
+    [14, 60, 1 << 10].into_iter().for_each(after_an_upload);
 }
 
 #[test]
 fn who_sends_more_than_helpers_have_room_for_is_read_by_the_loop() {
-    let (turns, taken) = beside_an_upload(200);
-    assert!(taken > turns * (100 << 10), "{taken} bytes in {turns} turns");
+    let (mut bench, hands) = Bench::helped(1);
+    let mut helping = Helping::new(hands);
+    let [mut uploader, mut others @ ..]: [_; 4] = acquainted(&mut bench, &mut helping);
+    // What the buffers of sockets have room for from the beginning, and a batch has not, and what is read before it.
+    others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
+    until_arrived(&bench, 3);
+    uploader.write_all(&[b'v'; 40 << 10]).unwrap();
+    until_arrived(&bench, 4);
+    bench.turn();
+    helping.do_all();
+    others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
+    until_arrived(&bench, 4);
+    bench.turn();
+    let mut unread = bench.connections.slab.iter().map(|(_, connection)| connection.stream.peek(&mut [0]));
+    assert!(unread.all(|unread| unread.is_err()), "nobody has anything that waits for a helper");
 }
 
 #[test]
@@ -402,17 +410,18 @@ fn helpers_are_given_little_at_once_to_write_whatever_a_client_is_told() {
     for _ in 0..TURNS_MAX {
         bench.turn();
     }
-    subscriber.read(&mut [0; 100]).unwrap_or(0);
     publisher.write_all(b"\n").unwrap();
     others.iter_mut().for_each(|other| other.write_all(b"PING\n").unwrap());
-    until_arrived(&bench, 4);
-    bench.turn();
-    helping.do_all();
-    // It has what helpers have read, and hands over what is to be written.
-    bench.turn();
-    helping.begin(0);
-    let written = helping.begun[0].iter().flat_map(|batch| batch.pieces().map(|(_, bytes)| bytes.len()));
-    assert_eq!(written.max(), Some(16 << 10));
-    let told = answers(&mut bench, &mut helping, &mut subscriber, message.len());
+    until_arrived(&bench, 5);
+    let (mut told, mut written) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS_MAX {
+        bench.turn();
+        (0..ASKERS).for_each(|_| helping.begin(0));
+        let begun = helping.begun[0].iter().filter(|batch| batch.task == Task::Write);
+        written.extend(begun.flat_map(|batch| batch.pieces().map(|(_, bytes)| bytes.len())));
+        helping.do_all();
+        let _ = subscriber.read_to_end(&mut told);
+    }
+    assert_eq!(written.iter().max(), Some(&(16 << 10)), "{written:?}");
     assert!(String::from_utf8(told).unwrap().contains(&message));
 }
