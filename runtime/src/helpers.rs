@@ -2,9 +2,9 @@
 //!
 //! What crosses is a [`Batch`] of jobs: some sockets to be read, and room for what they say, or some to be written to,
 //! and what they are sent. It goes to one helper and comes back with what became of each job; the loop goes on
-//! meanwhile, and helpers keep nothing. Batches are used again, and go through queues of the standard library. There are
-//! locks only for who sleeps, which both sides do after they have looked for more for a while; but who loses its core in
-//! the few instructions that put a batch into a queue keeps the other side waiting at its end.
+//! meanwhile, and helpers keep nothing. Batches are used again, and go through queues of the standard library. There
+//! are locks only for who sleeps, which both sides do after they have looked for more for a while; but who loses its
+//! core in the few instructions that put a batch into a queue keeps the other side waiting at its end.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;

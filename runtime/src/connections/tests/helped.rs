@@ -260,7 +260,7 @@ fn acquainted<const N: usize>(bench: &mut Bench, helping: &mut Helping) -> [TcpS
     })
 }
 
-/// Three clients ask in each turn, after one that sends so many KiB in each, or as much of it as the node takes. Returns
+/// Three clients ask in each turn, after one that sends so many KiB in each, or as much of it as the node takes. Over
 /// once they have had ten answers each.
 fn after_an_upload(kib_a_turn: usize) {
     let (mut bench, hands) = Bench::helped(1);
