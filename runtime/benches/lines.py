@@ -1,6 +1,7 @@
 """What the rows of targets.py share: how much is measured, where, and the lines of the table that come of it."""
 
 import json
+import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -31,11 +32,11 @@ class Sizes:
 
 
 FULL = Sizes(
-    whole=True, keys=1_000_000, latency=(7, 3), memory_keys=5_000_000, load_keys=10_000_000, expiring_keys=1_000_000,
+    whole=True, keys=1_000_000, latency=(31, 1.5), memory_keys=5_000_000, load_keys=10_000_000, expiring_keys=1_000_000,
     large_bytes=100_000_000, deletes=10, snapshot_keys=5_000_000, fill=(2, 5_000_000), cpu=(7, 3), visible_s=10,
     flood_keys=5_000_000, idle=(5, 10_000, 2), starts=20, rest_s=5, settle_s=15)
 QUICK = Sizes(
-    whole=False, keys=200_000, latency=(3, 2), memory_keys=1_000_000, load_keys=2_000_000, expiring_keys=300_000,
+    whole=False, keys=200_000, latency=(5, 1.5), memory_keys=1_000_000, load_keys=2_000_000, expiring_keys=300_000,
     large_bytes=100_000_000, deletes=3, snapshot_keys=1_000_000, fill=(1, 1_000_000), cpu=(3, 1.5), visible_s=4,
     flood_keys=1_000_000, idle=(2, 10_000, 1), starts=20, rest_s=2, settle_s=15)
 TINY = Sizes(
@@ -104,6 +105,22 @@ def ratios(by_server, choose=min):
     if not others or OURS not in by_server:
         return []
     return [ours / choose(other[number] for other in others) for number, ours in enumerate(by_server[OURS])]
+
+
+def ratios_of_each(by_server):
+    """Of ours to each of the others, round by round."""
+    ours = by_server.get(OURS, [])
+    return {name: [our / their for our, their in zip(ours, rounds)] for name, rounds in by_server.items() if name != OURS}
+
+
+def is_no_worse(of_each):
+    """Whether ours is no worse than any of the others. None if there is none, or if it was worse in so few rounds more
+    than it was better that chance may have done it: the sign test, two standard deviations."""
+    def than(rounds):
+        worse, better = sum(ratio > 1 for ratio in rounds), sum(ratio < 1 for ratio in rounds)
+        return True if median(rounds) <= 1 else False if worse - better > 2 * math.sqrt(worse + better) else None
+    verdicts = {than(rounds) for rounds in of_each.values()}
+    return False if False in verdicts else True if verdicts == {True} else None
 
 
 def ratio_told(by_server):

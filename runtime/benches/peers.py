@@ -20,15 +20,12 @@ something.
 import argparse
 import json
 import os
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 from html import escape
 from pathlib import Path
 
-from servers import (OURS, Failed, Kind, Server, bench, machine, node_arguments, prepare, print_table, spread, stolen,
+from servers import (OURS, Failed, bench, machine, node_arguments, prepare, print_table, spread, start_loops, stolen,
                      tell)
 
 # Above this share of its core the load may be the limit, and not the server.
@@ -66,14 +63,8 @@ def start(args, rows, found, cores):
         rows.append((kind.name, server, kind.protocol))
         if kind.is_ours:
             rows.append((f"{OURS}, telnet", server, "telnet"))
-    if compiler := shutil.which("cc"):
-        with tempfile.TemporaryDirectory() as directory:
-            binary = Path(directory) / "floor"
-            subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("floor.c")], check=True)
-            for name, more in LOOPS.items():
-                words = [str(binary), "{port}", str(args.keys), str(args.value_size), *more]
-                server = Server(Kind(name, "", str(binary), "resp"), words, cores)
-                rows += [(name, server, "resp"), (f"{name}, telnet", server, "telnet")]
+    for server in start_loops(LOOPS, args.keys, args.value_size, cores):
+        rows += [(server.name, server, "resp"), (f"{server.name}, telnet", server, "telnet")]
 
 
 def end(rows):

@@ -63,6 +63,18 @@ class Kind:
         return Server(self, self.command(**how), cores, wait)
 
 
+def start_loops(named, keys, value_size, cores):
+    """The least that a server could do, floor.c, under each name with the words that it is called with; none where there
+    is no C compiler."""
+    if compiler := shutil.which("cc"):
+        with tempfile.TemporaryDirectory() as directory:
+            binary = str(Path(directory) / "floor")
+            subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("floor.c")], check=True)
+            for name, more in named.items():
+                words = [binary, "{port}", str(keys), str(value_size), *more]
+                yield Server(Kind(name, "", binary, "resp"), words, cores)
+
+
 def kinds(binary):
     """The node, and of the others those that are installed."""
     peers = (("Redis", "redis-server", "resp"), ("Valkey", "valkey-server", "resp"),

@@ -10,11 +10,13 @@ have a third and a fourth one; replication.py says where they are if there is no
 Told are medians of rounds, and in brackets the least and the most of them; of stalls the longest, and in brackets the
 longest that the same client saw while nothing was done. A stall is seen by the next request, and so may have begun a
 millisecond before. What takes processor time beside makes all figures doubtful; what the machine's host took is told
-below the table. What servers save goes to the directory for temporary files (TMPDIR), which should be on a disk.
+below the table. Whether a tail is worse than another's is told by the sign test over the rounds; next to it stands
+that of the least that a server could do, floor.c. What servers save goes to the directory for temporary files
+(TMPDIR), which should be on a disk.
 
-All of it takes about a quarter of an hour, some 3 GB of memory and 2 GB of disk; --quick, with fewer keys and rounds,
-3 minutes. Prints Markdown when it is done or asked to end; with --json a line for each row, with all rounds. Nothing
-is asserted. Exit code 0: measured; 1: a server failed, or refused something, as the table tells; 2: wrong usage.
+All of it takes some 20 minutes, 3 GB of memory and 2 GB of disk; --quick, with fewer keys and rounds, 4 minutes.
+Prints Markdown when it is done or asked to end; with --json a line for each row, with all rounds. Nothing is asserted.
+Exit code 0: measured; 1: a server failed, or refused something, as the table tells; 2: wrong usage.
 """
 
 import argparse
