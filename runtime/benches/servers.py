@@ -69,7 +69,10 @@ def start_loops(named, keys, value_size, cores):
     if compiler := shutil.which("cc"):
         with tempfile.TemporaryDirectory() as directory:
             binary = str(Path(directory) / "floor")
-            subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("floor.c")], check=True)
+            try:
+                subprocess.run([compiler, "-O2", "-o", binary, Path(__file__).with_name("floor.c")], check=True)
+            except subprocess.CalledProcessError as error:
+                raise Failed(f"floor.c is not compiled: {error}") from error
             for name, more in named.items():
                 words = [binary, "{port}", str(keys), str(value_size), *more]
                 yield Server(Kind(name, "", binary, "resp"), words, cores)
