@@ -25,13 +25,13 @@ import sys
 from html import escape
 from pathlib import Path
 
-from servers import (OURS, Failed, bench, machine, node_arguments, prepare, print_table, spread, start_loops, stolen,
-                     tell)
+from servers import (LOOP, OURS, Failed, bench, machine, node_arguments, prepare, print_table, spread, start_loops,
+                     stolen, tell)
 
 # Above this share of its core the load may be the limit, and not the server.
 LOAD_BUSY = 0.95
 # How each is called, and what it is started with besides.
-LOOPS = {"the loop": [], "the loop, ahead": ["ahead"]}
+LOOPS = {LOOP: [], f"{LOOP}, ahead": ["ahead"]}
 
 
 def ask(args, cores, server, protocol, *more):

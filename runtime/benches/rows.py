@@ -6,11 +6,10 @@ import socket
 import time
 
 from lines import Line, is_no_worse, median, ratio_told, ratios_of_each
-from servers import OURS, PING, Failed, fill_words, spread, start_loops, tell
+from servers import LOOP, OURS, PING, Failed, fill_words, spread, start_loops, tell
 
 RATE = 20_000
 BUSY = 50
-LOOP = "the loop"
 # What a machine does now and then, as often as rounds come, is not to befall the same server each time.
 APART_S = 0.5
 # A server of a time is measured again and again: what differs by less is no growth.

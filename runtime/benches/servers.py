@@ -19,6 +19,8 @@ from pathlib import Path
 
 PATIENCE_S = 20
 OURS = "Simple-KV"
+# The least that a server could do: floor.c.
+LOOP = "the loop"
 PING = {"resp": b"*1\r\n$4\r\nPING\r\n", "memcached": b"version\r\n"}
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
